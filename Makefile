@@ -1,0 +1,35 @@
+# make demo: the whole pipeline on drawn landmarks.  make test: all checks and tests.
+.PHONY: venv demo test lint lock clean
+PYTHON ?= python3.11
+REQUIREMENTS ?= requirements.txt
+RUN = .venv/bin/python
+
+venv: .venv/.made-with-$(REQUIREMENTS)
+
+.venv/.made-with-$(REQUIREMENTS): requirements.txt $(REQUIREMENTS) pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(RUN) -m pip install --quiet --upgrade pip
+	$(RUN) -m pip install --quiet -r $(REQUIREMENTS)
+	$(RUN) -m pip install --quiet --no-deps --editable .
+	touch $@
+
+demo: venv
+	$(RUN) -m landmark_ray.demo --out demo/source
+	$(RUN) jobs/pipeline.py --config jobs/conf/demo.toml --source demo/source --root demo/root
+
+lint: venv
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+	.venv/bin/lint-imports
+
+test: lint
+	$(RUN) -m pytest
+
+lock: venv
+	$(RUN) -m pip install --quiet uv
+	.venv/bin/uv pip compile --quiet requirements.in --output-file requirements.txt \
+	  --python-version 3.11 --no-emit-index-url --no-annotate --custom-compile-command "make lock"
+
+clean:
+	rm -rf .venv demo

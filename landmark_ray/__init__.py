@@ -1,0 +1,1 @@
+"""Recognise landmarks at Google-Landmarks scale, on Ray."""

@@ -1,0 +1,114 @@
+"""The command line that all jobs share: options in, stages run, errors in one line."""
+
+import argparse
+import difflib
+import os
+import re
+import sys
+import tomllib
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+from pydantic_settings import CliSettingsSource, SettingsError
+
+from landmark_ray import pipeline
+from landmark_ray.config import Config
+from landmark_ray.errors import UserError
+
+C = TypeVar("C", bound=Config)
+
+
+class _Parser(argparse.ArgumentParser):
+    """An argparse parser whose errors are UserErrors and that knows no abbreviations."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs, allow_abbrev=False)
+
+    def error(self, message: str) -> Any:
+        unknown = re.match(r"unrecognized arguments: (--\S+)", message)
+        if unknown:
+            flag = unknown[1].split("=")[0]
+            close = difflib.get_close_matches(flag, self._option_string_actions, 1)
+            hint = f"did you mean {close[0]}?" if close else "see --help"
+            message = f"unknown option {flag}: {hint}"
+        raise UserError(message)
+
+
+def _explain(error: ValidationError, model: type[Config], file: str | None) -> str:
+    """The first problem of a configuration, as one line."""
+    problem = error.errors()[0]
+    name = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        section: Any = model
+        for part in problem["loc"][:-1]:
+            section = section.model_fields[part].annotation
+        close = difflib.get_close_matches(str(problem["loc"][-1]), section.model_fields, 1)
+        hint = (
+            f"did you mean {close[0]}?" if close else f"there are {', '.join(section.model_fields)}"
+        )
+        return f"unknown option {name} in {file}; {hint}"
+    message = problem["msg"].removeprefix("Value error, ")
+    value = "" if isinstance(problem["input"], dict) else f", got {problem['input']!r}"
+    return f"option --{name}: {message}{value}" if name else message
+
+
+def _read_toml(path: str) -> dict[str, Any]:
+    try:
+        with open(path, "rb") as file:
+            return tomllib.load(file)
+    except FileNotFoundError:
+        raise UserError(f"--config: there is no file {path}") from None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise UserError(f"--config: {path} cannot be read as toml: {error}") from None
+
+
+def parse(model: type[C], args: Sequence[str], description: str) -> C:
+    """The configuration that a command line asks for.
+
+    Raises:
+        UserError: an unknown option, a value out of range, an unreadable toml file.
+    """
+    first = _Parser(add_help=False)
+    first.add_argument("--config")
+    file = first.parse_known_args(args)[0].config
+    parser = _Parser(prog=os.path.basename(sys.argv[0]), description=description)
+    try:
+        given = CliSettingsSource[Any](model, root_parser=parser)(args=list(args))()
+        return model(**_merge(_read_toml(file) if file else {}, given))
+    except ValidationError as error:
+        raise UserError(_explain(error, model, file)) from None
+    except SettingsError as error:
+        raise UserError(str(error)) from None
+
+
+def _merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(below)
+    for key, value in above.items():
+        both = isinstance(value, dict) and isinstance(below.get(key), dict)
+        merged[key] = _merge(below[key], value) if both else value
+    return merged
+
+
+def main(stages: Sequence[str], description: str, args: Sequence[str] | None = None) -> None:
+    """Run the stages that a job names; the whole of a job's `__main__`."""
+    guard(lambda: _run(stages, description, sys.argv[1:] if args is None else args))
+
+
+def _run(stages: Sequence[str], description: str, args: Sequence[str]) -> None:
+    several = len(stages) > 1
+    config = parse(pipeline.PipelineConfig if several else Config, args, description)
+    chosen = config.chosen() if isinstance(config, pipeline.PipelineConfig) else stages
+    pipeline.run(config, chosen)
+
+
+def guard(action: Callable[[], None]) -> None:
+    """Run an action; errors for people become one line and status 2, Ctrl-C status 130."""
+    try:
+        action()
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("stopped: the same command goes on from here", file=sys.stderr)
+        sys.exit(130)

@@ -1,0 +1,249 @@
+"""Every option of every stage: one frozen, validated model a stage.
+
+A configuration comes from the defaults below, a toml file (`--config`), and `--stage.option VALUE`
+on the command line, the later winning. An unknown option is an error.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from landmark_ray.kernels.matching import Rule
+
+STAGES = ("sample", "ingest", "extract", "match", "prune", "resize", "group")
+StageName = Literal["sample", "ingest", "extract", "match", "prune", "resize", "group"]
+
+RULES = {"sift": Rule.sift(), "delf": Rule.delf()}
+
+SPEED = {"speed": True}
+"""Marks an option that changes how fast a stage is, or when it gives up, but never its rows."""
+
+Count = Annotated[int, Field(ge=1)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Cpus = Annotated[float, Field(gt=0)]
+
+
+def _rising(edges: tuple[int, ...]) -> tuple[int, ...]:
+    if any(low >= high for low, high in zip(edges, edges[1:], strict=False)):
+        raise ValueError(f"must rise from one edge to the next, got {list(edges)}")
+    return edges
+
+
+class StageConfig(BaseModel):
+    """What all stages' models share: frozen, no unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ClusterConfig(StageConfig):
+    """The Ray that a script starts when it isn't given one by RAY_ADDRESS or `ray job submit`."""
+
+    cpus: Count | None = Field(None, description="cores to use; all of the machine when not given")
+    object_store_gb: float = Field(
+        1.0, gt=0.07, description="memory for rows between Ray tasks, in GB"
+    )
+
+
+class SampleConfig(StageConfig):
+    """Which classes and images are worth reading."""
+
+    min_images: Count = Field(6, description="a class with fewer images is dropped")
+    max_images: Count = Field(500, description="a random choice of so many images of a class")
+    buckets: Count = Field(
+        16, description="folders of a table, as in bucket=7; 128 for 4 million images"
+    )
+    shard_images: Count = Field(
+        128, description="images a file, the unit of work; a class is never split over files"
+    )
+
+
+class IngestConfig(StageConfig):
+    """Which photos are usable, and how they are stored."""
+
+    max_side: Count = Field(800, description="longest side of a stored image, in pixels")
+    min_side: Count = Field(32, description="an image with a shorter side is rejected, in pixels")
+    max_megapixels: float = Field(
+        100.0, gt=0, description="a larger image is rejected unread, in millions of pixels"
+    )
+    max_megabytes: float = Field(64.0, gt=0, description="a larger file is rejected unread, in MB")
+    quality: int = Field(92, ge=1, le=95, description="JPEG quality of images that are changed")
+    buffer_mb: float = Field(
+        256.0,
+        gt=0,
+        description="memory for images of one tar before they are written, in MB",
+        json_schema_extra=SPEED,
+    )
+    max_rejected: Share = Field(
+        0.5, description="the stage fails when a larger share is rejected", json_schema_extra=SPEED
+    )
+    cpus: Cpus = Field(1.0, description="cores a task", json_schema_extra=SPEED)
+
+
+class ExtractConfig(StageConfig):
+    """Local features."""
+
+    extractor: Literal["sift", "delf"] = Field(
+        "sift", description="RootSIFT, or DELF (needs handle)"
+    )
+    max_feature_num: Count = Field(2000, description="most features of an image")
+    max_side: int = Field(
+        512, ge=32, description="features are sought at this longest side, in pixels"
+    )
+    handle: str = Field("", description="delf: TF-Hub address or SavedModel folder")
+    image_scales: tuple[float, ...] = Field(
+        (0.25, 0.3536, 0.5, 0.7071, 1.0, 1.4142, 2.0), description="delf: pyramid of scales"
+    )
+    score_threshold: float = Field(
+        100.0, description="delf: features with a lower score are left out"
+    )
+    gpus: float | None = Field(
+        None,
+        ge=0,
+        description="delf: GPUs a worker; 1 where there are any, when not given",
+        json_schema_extra=SPEED,
+    )
+    max_rejected: Share = Field(
+        0.1, description="the stage fails when a larger share is rejected", json_schema_extra=SPEED
+    )
+    cpus: Cpus = Field(1.0, description="cores a task", json_schema_extra=SPEED)
+
+    @model_validator(mode="after")
+    def _delf_has_a_handle(self) -> "ExtractConfig":
+        if self.extractor == "delf" and not self.handle:
+            raise ValueError(
+                "extractor delf needs extract.handle, a TF-Hub address or a SavedModel folder"
+            )
+        return self
+
+
+class MatchConfig(StageConfig):
+    """Geometric verification of the pairs of a class."""
+
+    mode: Literal["early", "exhaustive"] = Field(
+        "early", description="stop an image at its first verified partner, or try every pair"
+    )
+    min_inliers: Count = Field(11, description="inliers that verify a pair")
+    ratio: float | None = Field(
+        None, gt=0, le=1, description="nearest to second-nearest distance at most; 1 turns it off"
+    )
+    max_distance: float | None = Field(
+        None, gt=0, le=2, description="descriptor distance at most; 2 turns it off"
+    )
+    mutual: bool | None = Field(None, description="matches must be each other's nearest")
+    residual: float | None = Field(
+        None, gt=0, description="RANSAC residual, in pixels of a 512-px longest side"
+    )
+    cell: float | None = Field(
+        None,
+        ge=0,
+        description="inliers count once in a cell of so many pixels at 512; 0: all count",
+    )
+    trials: Count | None = Field(None, description="RANSAC trials at most")
+    cpus: Cpus = Field(1.0, description="cores a task", json_schema_extra=SPEED)
+
+    def rule(self, extractor: str) -> Rule:
+        """The matching rule: the extractor's defaults with what is set here."""
+        given = self.model_dump(include=set(Rule.__dataclass_fields__), exclude_none=True)
+        return RULES[extractor].replace(**given)
+
+
+class PruneConfig(StageConfig):
+    """Which verified images stay."""
+
+    max_images: Count = Field(100, description="at most so many images of a class stay")
+    min_images: Count = Field(6, description="a class left with fewer is dropped")
+    cpus: Cpus = Field(1.0, description="cores a task", json_schema_extra=SPEED)
+
+
+class ResizeConfig(StageConfig):
+    """The examples that the models see."""
+
+    size: int = Field(224, ge=16, description="width and height of an example, in pixels")
+    quality: int = Field(95, ge=1, le=95, description="JPEG quality of an example")
+    max_rejected: Share = Field(
+        0.1, description="the stage fails when a larger share is rejected", json_schema_extra=SPEED
+    )
+    cpus: Cpus = Field(1.0, description="cores a task", json_schema_extra=SPEED)
+
+
+class GroupConfig(StageConfig):
+    """Groups of classes by size, and the split into train and validation."""
+
+    edges: Annotated[tuple[Count, ...], AfterValidator(_rising)] = Field(
+        (6, 11, 16, 21, 26, 31, 41, 51, 61, 76, 100),
+        description="least images of a class, for each group",
+    )
+    validation_first: Share = Field(0.4, description="validation share in the first group")
+    validation_last: Share = Field(0.2, description="validation share in the last group")
+    duplicate_bits: int = Field(
+        6,
+        ge=0,
+        le=64,
+        description="images whose 64-bit perceptual hashes differ in so few bits stay on one side",
+    )
+    cpus: Cpus = Field(1.0, description="cores a task", json_schema_extra=SPEED)
+
+
+class Config(BaseSettings):
+    """Options of the whole pipeline. Stages read their own section."""
+
+    model_config = SettingsConfigDict(
+        frozen=True,
+        extra="forbid",
+        cli_avoid_json=True,
+        cli_hide_none_type=True,
+        cli_use_class_docs_for_groups=True,
+        populate_by_name=True,
+    )
+
+    config: str | None = Field(None, description="toml file with the options below")
+    source: str | None = Field(
+        None,
+        description="raw dataset: folder or URI in GLDv2's layout, or of class folders",
+    )
+    root: str | None = Field(None, description="folder or URI that holds all tables")
+    seed: int = Field(0, description="seed of every random choice")
+    redo: StageName | None = Field(
+        None, description="delete the tables of this stage and all later ones first"
+    )
+    cluster: ClusterConfig = ClusterConfig()
+    sample: SampleConfig = SampleConfig()
+    ingest: IngestConfig = IngestConfig()
+    extract: ExtractConfig = ExtractConfig()
+    match: MatchConfig = MatchConfig()
+    prune: PruneConfig = PruneConfig()
+    resize: ResizeConfig = ResizeConfig()
+    group: GroupConfig = GroupConfig()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        **others: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Options come from where they can be seen: never from the environment."""
+        return (init_settings,)
+
+    @field_validator("source", "root")
+    @classmethod
+    def _not_empty(cls, value: str | None) -> str | None:
+        if value == "":
+            raise ValueError("must not be empty")
+        return value
+
+    def identity(self, stage: str) -> dict[str, Any]:
+        """The options that decide a stage's rows, by their full names, as JSON values."""
+        model = getattr(self, stage)
+        options = {
+            f"{stage}.{name}": value
+            for name, value in model.model_dump(mode="json").items()
+            if type(model).model_fields[name].json_schema_extra != SPEED
+        }
+        if stage == "match":
+            rule = self.match.rule(self.extract.extractor)
+            options |= {f"match.{name}": value for name, value in rule.as_dict().items()}
+            if self.match.mode == "early":  # its last pair depends on how many images stay
+                options["prune.max_images"] = self.prune.max_images
+        return {"seed": self.seed} | options

@@ -1,0 +1,47 @@
+"""What went into a stage, what came out, and why the rest did not."""
+
+import json
+from collections import Counter
+from dataclasses import dataclass, field
+
+
+@dataclass
+class Funnel:
+    """Counts of a stage or of a part of it; parts add up, since no class is in two parts."""
+
+    images_in: int = 0
+    images_out: int = 0
+    classes_in: int = 0
+    classes_out: int = 0
+    why: Counter[str] = field(default_factory=Counter)
+    """reason -> images that did not come out; sums to images_in - images_out."""
+    facts: Counter[str] = field(default_factory=Counter)
+    """Other counts worth showing, such as pairs or features."""
+    notes: list[str] = field(default_factory=list)
+    """Lines for people: warnings that ended nothing."""
+
+    def add(self, other: "Funnel") -> None:
+        """Add the counts of another part."""
+        self.images_in += other.images_in
+        self.images_out += other.images_out
+        self.classes_in += other.classes_in
+        self.classes_out += other.classes_out
+        self.why += other.why
+        self.facts += other.facts
+        self.notes += other.notes
+
+    def to_json(self) -> str:
+        """One line of JSON."""
+        return json.dumps(vars(self))
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> "Funnel":
+        """The reverse of `to_json`."""
+        values = json.loads(text)
+        counters = {name: Counter(values.pop(name)) for name in ("why", "facts")}
+        return cls(**values, **counters)
+
+
+def reason_kind(reason: str) -> str:
+    """The kind of a reject's reason: what stands before its colon."""
+    return reason.partition(":")[0]

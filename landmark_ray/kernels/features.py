@@ -1,0 +1,74 @@
+"""Local features of an image: what extractors make and matching reads."""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Features:
+    """Keypoints with a descriptor each.
+
+    Attributes:
+        keypoints: [N, 2] float32 (x, y) in pixels of the image; (0, 0) is the first pixel's centre.
+        descriptors: [N, D] float32; of unit L2 length for matching.
+    """
+
+    keypoints: NDArray[np.float32]
+    descriptors: NDArray[np.float32]
+
+    def __post_init__(self) -> None:
+        """Refuse arrays that don't belong together."""
+        n = len(self.keypoints)
+        if self.keypoints.shape != (n, 2) or self.descriptors.shape[:-1] != (n,):
+            raise ValueError(
+                "features need keypoints [N, 2] and descriptors [N, D], "
+                f"got {list(self.keypoints.shape)} and {list(self.descriptors.shape)}"
+            )
+
+
+@dataclass(frozen=True)
+class ImageFeatures(Features):
+    """Features, and the size of the image that their keypoints refer to.
+
+    Attributes:
+        longest_side: of that image, in pixels. Thresholds in pixels scale with it.
+    """
+
+    longest_side: float
+
+    def __post_init__(self) -> None:
+        """Refuse an image without extent."""
+        super().__post_init__()
+        if not self.longest_side > 0:
+            raise ValueError(f"longest_side must be above 0, got {self.longest_side}")
+
+
+def resize_to_side(image: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+    """An image [H, W] or [H, W, 3] brought to a longest side of `side` pixels."""
+    height, width = image.shape[:2]
+    factor = side / max(height, width)
+    if factor == 1:
+        return image
+    size = (max(1, round(width * factor)), max(1, round(height * factor)))
+    how = cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC
+    return np.asarray(cv2.resize(image, size, interpolation=how), np.uint8)
+
+
+def map_keypoints(
+    keypoints: NDArray[np.float32], found_in: tuple[int, ...], image: tuple[int, ...]
+) -> NDArray[np.float32]:
+    """Keypoints of a resized image in pixels of the original one.
+
+    Args:
+        keypoints: [N, 2] (x, y) in pixels of the resized image.
+        found_in: shape (H, W, ...) of the resized image.
+        image: shape (H, W, ...) of the original.
+
+    Returns:
+        [N, 2] (x, y). Pixel centres are at whole numbers, as in OpenCV, hence the halves.
+    """
+    factor = np.array([image[1] / found_in[1], image[0] / found_in[0]])
+    return np.asarray((keypoints + 0.5) * factor - 0.5, np.float32)

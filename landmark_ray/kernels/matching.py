@@ -1,0 +1,229 @@
+"""Geometric verification of a pair of images: nearest descriptors, affine RANSAC, inlier count.
+
+The procedure is the DELF tutorial's (tensorflow/models, research/delf, `match_images.py`): nearest
+neighbours in descriptor space, one affine map by RANSAC, its inliers counted.
+"""
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from landmark_ray.kernels.features import ImageFeatures
+
+REFERENCE_SIDE = 512
+"""Longest side, in pixels, that a rule's `residual` and `cell` refer to."""
+
+MAX_ZOOM = 8.0
+"""An affine map that enlarges or reduces any direction by more is no view of the same building."""
+
+MAX_STRETCH = 4.0
+"""Nor is one that stretches one direction so many times as much as the other."""
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What makes a match, and which matches count.
+
+    Attributes:
+        ratio: distance to the nearest descriptor over that to the second nearest, at most
+            (Lowe 2004, section 7.1); 1 turns the test off.
+        max_distance: descriptor distance, at most; 2, the largest there is, turns the test off.
+        mutual: a match's descriptors must each be the other's nearest.
+        residual: distance of an inlier from where the affine map puts it, at most, in pixels of an
+            image with a longest side of 512.
+        cell: inliers count once for each square cell of so many such pixels; 0 counts them all.
+        trials: RANSAC trials, at most.
+        seed: of RANSAC.
+    """
+
+    ratio: float = 1.0
+    max_distance: float = 2.0
+    mutual: bool = True
+    residual: float = 8.0
+    cell: float = 6.0
+    trials: int = 1000
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse values out of range."""
+        ranges = {
+            "ratio": 0 < self.ratio <= 1,
+            "max_distance": 0 < self.max_distance <= 2,
+            "residual": 0 < self.residual < np.inf,
+            "cell": 0 <= self.cell < np.inf,
+            "trials": self.trials >= 1,
+        }
+        for name, fits in ranges.items():
+            if not fits:
+                raise ValueError(f"rule: {name} is out of range, got {getattr(self, name)}")
+
+    @classmethod
+    def sift(cls) -> "Rule":
+        """For RootSIFT, tuned on real photographs for 11 inliers."""
+        return cls(ratio=0.85, mutual=False, residual=8.0)
+
+    @classmethod
+    def delf(cls) -> "Rule":
+        """For DELF's 40-D descriptors."""
+        return cls(max_distance=0.7, residual=16.0)
+
+    def replace(self, **changes: Any) -> "Rule":
+        """The rule with some values changed."""
+        return dataclasses.replace(self, **changes)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Names and values."""
+        return dataclasses.asdict(self)
+
+
+@dataclass(frozen=True)
+class PairResult:
+    """Outcome of one pair of images.
+
+    Attributes:
+        putative: matches before RANSAC.
+        inliers: those that the affine map explains, counted once a cell.
+        affine: [2, 3] float64, from pixels (x, y) of the first image to those of the second; None
+            where none was sought or found.
+    """
+
+    putative: int
+    inliers: int
+    affine: NDArray[np.float64] | None
+
+
+def putative_matches(
+    a: NDArray[np.float32],
+    b: NDArray[np.float32],
+    *,
+    max_distance: float | None,
+    ratio: float | None,
+    mutual: bool,
+) -> NDArray[np.int32]:
+    """Match each descriptor of `a` with its nearest one of `b`, by Euclidean distance.
+
+    Args:
+        a: [N, D] of unit L2 length.
+        b: [M, D] of unit L2 length.
+        max_distance: of a match, at most.
+        ratio: nearest to second-nearest distance, at most. Where M is 1 every match passes.
+        mutual: keep a match only if its row of `a` is the nearest, too, of its row of `b`.
+
+    Returns:
+        [K, 2] int32 rows of `a` and `b`, in order of `a`. The first of equally near ones is taken.
+
+    Raises:
+        ValueError: a descriptor is not finite.
+    """
+    if not (np.isfinite(a).all() and np.isfinite(b).all()):
+        raise ValueError("descriptors must be finite numbers, got NaN or infinity")
+    if not len(a) or not len(b):
+        return np.zeros((0, 2), np.int32)
+    similarity = a @ b.T
+    of_a, of_b = np.arange(len(a)), similarity.argmax(1)
+    best = similarity[of_a, of_b]
+    keep = np.ones(len(a), bool)
+    if mutual:
+        keep &= best == similarity.max(0)[of_b]
+    if max_distance is not None:
+        keep &= _squared_distance(best) <= max_distance**2
+    if ratio is not None and len(b) > 1:
+        similarity[of_a, of_b] = -np.inf
+        second = similarity.max(1)
+        keep &= _squared_distance(best) <= ratio**2 * _squared_distance(second)
+    matches = np.stack([of_a, of_b], 1)[keep].astype(np.int32)
+    return _first_of_each(matches) if mutual else matches
+
+
+def verify(
+    points_a: NDArray[np.float32],
+    points_b: NDArray[np.float32],
+    *,
+    residual_px: float,
+    trials: int,
+    seed: int,
+) -> tuple[NDArray[np.float64] | None, NDArray[np.bool_]]:
+    """Find the affine map that explains most matches.
+
+    Args:
+        points_a: [K, 2] (x, y) in pixels.
+        points_b: [K, 2] (x, y) in pixels of the other image.
+        residual_px: distance of an inlier, at most, in pixels of the second image.
+        trials: RANSAC trials, at most.
+        seed: equal seed and points give an equal result.
+
+    Returns:
+        The map [2, 3] from `points_a` to `points_b`, and which of the K matches are its inliers.
+        None and no inliers where there is no map that a camera could have made: fewer than 3
+        matches, all on a line, mirrored, or stretched beyond `MAX_ZOOM` and `MAX_STRETCH`.
+    """
+    nothing = np.zeros(len(points_a), bool)
+    if len(points_a) < 3:
+        return None, nothing
+    found, mask = cv2.estimateAffine2D(
+        points_a, points_b, None, cv2.RANSAC, residual_px, trials, 0.999
+    )
+    affine = np.asarray(found, np.float64)
+    if found is None or not _plausible(affine):
+        return None, nothing
+    return affine, np.asarray(mask, bool).ravel()
+
+
+def match_pair(a: ImageFeatures, b: ImageFeatures, rule: Rule, *, stop_below: int) -> PairResult:
+    """Verify a pair of images.
+
+    Args:
+        a: the image with the smaller id; a pair is always matched in this order.
+        b: the other one.
+        rule: what makes a match, and which count.
+        stop_below: RANSAC is skipped for fewer putative matches, and 0 inliers are reported: so
+            few can't give `stop_below` inliers.
+    """
+    matches = putative_matches(
+        a.descriptors,
+        b.descriptors,
+        max_distance=rule.max_distance,
+        ratio=rule.ratio,
+        mutual=rule.mutual,
+    )
+    if len(matches) < stop_below:
+        return PairResult(len(matches), 0, None)
+    points_a, points_b = a.keypoints[matches[:, 0]], b.keypoints[matches[:, 1]]
+    unit_a, unit_b = a.longest_side / REFERENCE_SIDE, b.longest_side / REFERENCE_SIDE
+    affine, inlier = verify(
+        points_a, points_b, residual_px=rule.residual * unit_b, trials=rule.trials, seed=rule.seed
+    )
+    if not rule.cell:
+        return PairResult(len(matches), int(inlier.sum()), affine)
+    count = min(
+        _cells(points_a[inlier], rule.cell * unit_a), _cells(points_b[inlier], rule.cell * unit_b)
+    )
+    return PairResult(len(matches), count, affine)
+
+
+def _squared_distance(similarity: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Of unit vectors, from their scalar product."""
+    return np.maximum(2 - 2 * similarity, 0)
+
+
+def _first_of_each(matches: NDArray[np.int32]) -> NDArray[np.int32]:
+    """One match for each row of b, for rows of a that are equally near."""
+    first = np.unique(matches[:, 1], return_index=True)[1]
+    return matches[np.sort(first)]
+
+
+def _plausible(affine: NDArray[np.float64]) -> bool:
+    linear = affine[:, :2]
+    if not np.isfinite(linear).all() or np.linalg.det(linear) <= 0:
+        return False
+    large, small = np.linalg.svd(linear, compute_uv=False)
+    return bool(large < MAX_ZOOM and small > 1 / MAX_ZOOM and large < MAX_STRETCH * small)
+
+
+def _cells(points: NDArray[np.float32], size: float) -> int:
+    """Square cells of `size` pixels that hold any of the points [K, 2]."""
+    return len(np.unique(np.floor(points / size), axis=0))

@@ -1,0 +1,57 @@
+"""SIFT features (Lowe 2004) with OpenCV, and RootSIFT (Arandjelovic and Zisserman 2012)."""
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from landmark_ray.kernels.features import map_keypoints, resize_to_side
+
+DIMENSIONS = 128
+
+
+def extract_sift(
+    image: NDArray[np.uint8], *, max_features: int, side: int
+) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+    """The strongest SIFT features of an image, strongest first.
+
+    Args:
+        image: [H, W, 3] RGB.
+        max_features: most features, at least 1.
+        side: the image is reduced or enlarged to this longest side, in pixels, before the search.
+
+    Returns:
+        Keypoints [N, 2] float32 (x, y) in pixels of `image`, and descriptors [N, 128] uint8 as
+        OpenCV computes them. N is 0 for an image without any feature. Features that tie in strength
+        are in order of their place, so equal images give equal arrays.
+
+    Raises:
+        ValueError: an option is out of its range, or the image is not [H, W, 3] uint8.
+    """
+    if max_features < 1 or side < 1:
+        raise ValueError(f"max_features and side must be at least 1, got {max_features} and {side}")
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+        raise ValueError(f"image must be [H, W, 3] uint8, got {image.shape} {image.dtype}")
+    grey = resize_to_side(np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), np.uint8), side)
+    sift = cv2.SIFT.create(max_features, 3, 0.04, 10, 1.6, cv2.CV_8U)
+    found, descriptors = sift.detectAndCompute(grey, None)
+    if not found:
+        return np.zeros((0, 2), np.float32), np.zeros((0, DIMENSIONS), np.uint8)
+    places = np.array([(-k.response, *k.pt, k.size, k.angle) for k in found])
+    order = np.lexsort(places.T[::-1])[:max_features]  # OpenCV keeps ties beyond the limit
+    keypoints = places[order, 1:3].astype(np.float32)
+    chosen = np.asarray(descriptors, np.uint8)[order]
+    return map_keypoints(keypoints, grey.shape, image.shape), chosen
+
+
+def root_sift(descriptors: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """SIFT descriptors for matching: the Euclidean distance becomes the Hellinger distance.
+
+    Args:
+        descriptors: [N, 128] uint8.
+
+    Returns:
+        [N, 128] float32: the square roots of the descriptors divided by their sums, which are of
+        unit L2 length. A descriptor of zeros stays so.
+    """
+    total = descriptors.sum(1, keepdims=True, dtype=np.float32)
+    return np.asarray(np.sqrt(descriptors / np.maximum(total, 1)), np.float32)

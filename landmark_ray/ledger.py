@@ -1,0 +1,91 @@
+"""What has been run under a root, with which options and inputs: `<root>/_ledger/STAGE.json`.
+
+A stage's fingerprint is a hash of its options and of the fingerprints of the stages that it reads,
+back to the source, so that tables of two configurations are never mixed.
+"""
+
+import hashlib
+import json
+from typing import Any
+
+from landmark_ray.errors import UserError
+from landmark_ray.funnel import Funnel
+from landmark_ray.storage import Tables
+
+Record = dict[str, Any]
+
+
+def _name(stage: str) -> str:
+    return f"_ledger/{stage}.json"
+
+
+def read(tables: Tables, stage: str) -> Record | None:
+    """The record of a stage: state, identity, inputs, fingerprint, funnel, seconds."""
+    record: Record | None = tables.read_json(_name(stage))
+    return record
+
+
+def finished(tables: Tables, stage: str, identity: Record) -> Record:
+    """The record of a stage whose tables another one needs.
+
+    Raises:
+        UserError: it hasn't been finished, or was run with other options.
+    """
+    record = read(tables, stage)
+    if record is None or record["state"] != "finished":
+        raise UserError(f"{tables.uri}: stage {stage} is not finished; run jobs/{stage}.py first")
+    if record["identity"] != identity:
+        raise _mixed(tables, stage, record["identity"], identity)
+    return record
+
+
+def begin(tables: Tables, stage: str, identity: Record, inputs: Record) -> Record:
+    """Open a stage's record, or find the one of an earlier run with the same options and inputs.
+
+    Raises:
+        UserError: the root holds tables of another configuration or input; names the difference.
+    """
+    text = json.dumps([stage, identity, inputs], sort_keys=True)
+    fingerprint = hashlib.sha256(text.encode()).hexdigest()[:16]
+    record = read(tables, stage)
+    if record is None:
+        record = {
+            "state": "running",
+            "fingerprint": fingerprint,
+            "identity": identity,
+            "inputs": inputs,
+            "seconds": 0.0,
+        }
+        tables.write_json(_name(stage), record)
+    elif record["fingerprint"] != fingerprint:
+        raise _mixed(tables, stage, record["identity"] | record["inputs"], identity | inputs)
+    return record
+
+
+def finish(tables: Tables, stage: str, record: Record, funnel: Funnel, seconds: float) -> None:
+    """Mark a stage as finished."""
+    record |= {
+        "state": "finished",
+        "seconds": record["seconds"] + seconds,
+        "funnel": json.loads(funnel.to_json()),
+    }
+    tables.write_json(_name(stage), record)
+
+
+def forget(tables: Tables, stage: str) -> None:
+    """Delete a stage's record."""
+    tables.delete(_name(stage))
+
+
+def _mixed(tables: Tables, stage: str, was: Record, now: Record) -> UserError:
+    parts = [
+        f"{name} = {json.dumps(was.get(name))}, now {json.dumps(now.get(name))}"
+        for name in sorted(was | now)
+        if was.get(name) != now.get(name)
+    ]
+    difference = "; ".join(parts[:4]) + (f" and {len(parts) - 4} more" if len(parts) > 4 else "")
+    return UserError(
+        f"{tables.uri} holds tables of another configuration: stage {stage} was run with "
+        f"{difference}. Go back to that, choose another --root, or add --redo {stage} to delete "
+        f"the tables of {stage} and of the stages after it, and make them anew"
+    )

@@ -1,0 +1,120 @@
+"""The stages in order, and what it means to run some of them."""
+
+import sys
+import time
+from collections.abc import Sequence
+from types import ModuleType
+from typing import Any, get_args
+
+from pydantic import Field
+
+from landmark_ray import ledger
+from landmark_ray.config import STAGES, Config, StageName
+from landmark_ray.errors import UserError
+from landmark_ray.funnel import Funnel
+from landmark_ray.reports import funnel as report
+from landmark_ray.sources import Source
+from landmark_ray.stages import extract, group, ingest, match, prune, resize, sample
+from landmark_ray.storage import Tables
+
+MODULES: dict[str, ModuleType] = {
+    "sample": sample,
+    "ingest": ingest,
+    "extract": extract,
+    "match": match,
+    "prune": prune,
+    "resize": resize,
+    "group": group,
+}
+assert tuple(MODULES) == STAGES == get_args(StageName)
+
+
+class PipelineConfig(Config):
+    """Options of jobs/pipeline.py."""
+
+    from_: StageName = Field("sample", alias="from", description="first stage to run")
+    to: StageName = Field("group", description="last stage to run")
+
+    def chosen(self) -> tuple[str, ...]:
+        """The stages between `from` and `to`.
+
+        Raises:
+            UserError: `to` comes before `from`.
+        """
+        first, last = STAGES.index(self.from_), STAGES.index(self.to)
+        if first > last:
+            raise UserError(f"--from {self.from_} comes after --to {self.to}")
+        return STAGES[first : last + 1]
+
+
+def run(config: Config, stages: Sequence[str]) -> None:
+    """Run stages, skip those that are finished, and show what went in and came out.
+
+    Raises:
+        UserError: anything that a person can mend.
+    """
+    if not config.root:
+        raise UserError("--root is missing: a folder or URI for all tables")
+    if not config.source:
+        raise UserError("--source is missing: a folder or URI with the raw dataset")
+    tables = Tables(config.root)
+    source = Source(config.source)
+    if config.redo:
+        forget(tables, config.redo)
+    for stage in stages:
+        run_stage(stage, config, tables, source)
+    records = {s: r for s in STAGES if (r := ledger.read(tables, s)) and "funnel" in r}
+    report.show(records)
+    report.store(records, tables)
+    print(f"\ntables in {tables.uri}, funnel in {tables.uri}/reports/funnel.png and .json")
+
+
+def run_stage(stage: str, config: Config, tables: Tables, source: Source) -> None:
+    """Run a stage, or say that it is finished."""
+    module = MODULES[stage]
+    upstream = {s: ledger.finished(tables, s, config.identity(s)) for s in _upstream(stage)}
+    inputs: dict[str, Any] = module.inputs(source)
+    inputs |= {f"tables of {s}": upstream[s]["fingerprint"] for s in module.READS}
+    record = ledger.begin(tables, stage, config.identity(stage), inputs)
+    if record["state"] == "finished":
+        print(f"{stage:>8}: finished already", file=sys.stderr)
+        return
+    if stage == "extract":
+        extract.check(config)
+    begun = time.monotonic()
+    funnel = module.run(config, tables, source)
+    _check_rejected(stage, funnel, config)
+    for table in module.WRITES:
+        tables.ensure(table)
+        tables.sweep(table)
+    ledger.finish(tables, stage, record, funnel, time.monotonic() - begun)
+    for line in funnel.notes:
+        print(f"{stage:>8}: warning: {line}", file=sys.stderr)
+
+
+def _upstream(stage: str) -> tuple[str, ...]:
+    """All stages before one, in order."""
+    return STAGES[: STAGES.index(stage)]
+
+
+def forget(tables: Tables, stage: str) -> None:
+    """Delete the tables of a stage and of all that come after it."""
+    for later in reversed(STAGES[STAGES.index(stage) :]):
+        ledger.forget(tables, later)
+        for table in MODULES[later].WRITES:
+            tables.delete(table)
+    if STAGES.index(stage) <= STAGES.index("ingest"):
+        tables.delete(ingest.STAGING)
+
+
+def _check_rejected(stage: str, funnel: Funnel, config: Config) -> None:
+    limit = getattr(getattr(config, stage), "max_rejected", 1.0)
+    share = 1 - funnel.images_out / max(funnel.images_in, 1)
+    if share > limit:
+        reason, count = funnel.why.most_common(1)[0]
+        notes = f" ({funnel.notes[0]})" if funnel.notes else ""
+        raise UserError(
+            f"{stage} rejected {share:.1%} of {funnel.images_in:,} images, more than "
+            f"{limit:.1%}; {count:,} of them: {reason}{notes}. See the table rejects; mend the "
+            f"source and add --redo {stage}, or raise --{stage}.max_rejected"
+        )

@@ -1,0 +1,128 @@
+"""Every table's schema. A table is Parquet under `<root>/<table>/bucket=B/shard-NNNNN.parquet`.
+
+A shard holds whole classes, under the same file name in every table from `images` on. Its rows are
+sorted by landmark_id, then by image_id (by both image ids in `pairs`). Fields carry their meaning
+as metadata, so that it travels with the files.
+"""
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+
+def _field(name: str, kind: pa.DataType, doc: str, nullable: bool = False) -> pa.Field:
+    return pa.field(name, kind, nullable=nullable, metadata={"doc": doc})
+
+
+_IMAGE = _field("image_id", pa.string(), "GLDv2: 16 hex digits; class folders: class/file")
+_LANDMARK = _field("landmark_id", pa.int64(), "class of the image")
+_WIDTH = _field("width", pa.int32(), "pixels of the stored, upright image")
+_HEIGHT = _field("height", pa.int32(), "pixels of the stored, upright image")
+_JPEG = _field("jpeg", pa.binary(), "JPEG file, upright, RGB (or grey)")
+
+CATALOG = pa.schema(
+    [_IMAGE, _LANDMARK, _field("shard", pa.int32(), "file of the image in its bucket's folders")]
+)
+
+LANDMARKS = pa.schema(
+    [
+        _LANDMARK,
+        _field("name", pa.string(), "category link or folder name; empty when unknown"),
+        _field("images", pa.int64(), "images in the source"),
+        _field("chosen", pa.int64(), "images in the catalog; 0: the class is too small"),
+    ]
+)
+
+IMAGES = pa.schema([_IMAGE, _LANDMARK, _WIDTH, _HEIGHT, _JPEG])
+
+FRAGMENT = pa.schema(
+    [
+        *(field.with_nullable(True) for field in IMAGES),
+        _field("shard", pa.int32(), "as in the catalog"),
+        _field("reason", pa.string(), "why the image was rejected, else null", nullable=True),
+    ]
+)
+"""Ingest's own: the rows that one tar holds of one bucket."""
+
+REJECTS = pa.schema([_IMAGE, _LANDMARK, _field("reason", pa.string(), "kind: what was found")])
+"""Partitioned by stage, then by bucket."""
+
+FEATURES = pa.schema(
+    [
+        _IMAGE,
+        _LANDMARK,
+        _WIDTH,
+        _HEIGHT,
+        _field("count", pa.int32(), "number of features N"),
+        _field("keypoints", pa.binary(), "float32 [N, 2], little-endian: (x, y) in stored pixels"),
+        _field(
+            "descriptors", pa.binary(), "[N, D] of `dtype`, little-endian; as in keypoints' order"
+        ),
+        _field("dtype", pa.string(), "uint8 (SIFT as OpenCV gives it, D = 128) or float32 (DELF)"),
+    ]
+)
+
+PAIRS = pa.schema(
+    [
+        _LANDMARK,
+        _field("image_a", pa.string(), "the smaller image_id of the pair"),
+        _field("image_b", pa.string(), "the larger image_id of the pair"),
+        _field("putative", pa.int32(), "descriptor matches before verification"),
+        _field("inliers", pa.int32(), "matches that agree with the affine map, at distinct places"),
+        _field(
+            "affine",
+            pa.list_(pa.float64(), 6),
+            "row-major [2, 3]: (x, y) of a to (x, y) of b, stored pixels; null when there is none",
+            nullable=True,
+        ),
+    ]
+)
+
+KEPT = pa.schema(
+    [
+        _IMAGE,
+        _LANDMARK,
+        _field("keep", pa.bool_(), "whether the image stays"),
+        _field("reason", pa.string(), "empty, or unverified, over_cap, small_class"),
+        _field("partner", pa.string(), "image_id of the best partner among the pairs, or empty"),
+        _field("inliers", pa.int32(), "inliers with that partner"),
+    ]
+)
+
+RESIZED = pa.schema(
+    [
+        _IMAGE,
+        _LANDMARK,
+        _field("jpeg", pa.binary(), "JPEG of the centre square, RGB, size x size pixels"),
+        _field("phash", pa.uint64(), "64-bit perceptual hash of the square"),
+    ]
+)
+
+EXAMPLES = pa.schema(
+    [
+        *RESIZED,
+        _field("group", pa.int32(), "group of the class by its number of examples, from 1"),
+        _field("split", pa.string(), "train or validation"),
+    ]
+)
+
+TABLES = {
+    "catalog": CATALOG,
+    "landmarks": LANDMARKS,
+    "images": IMAGES,
+    "rejects": REJECTS,
+    "features": FEATURES,
+    "pairs": PAIRS,
+    "kept": KEPT,
+    "resized": RESIZED,
+    "examples": EXAMPLES,
+}
+
+
+def feature_arrays(
+    count: int, keypoints: bytes, descriptors: bytes, dtype: str
+) -> tuple[NDArray[np.float32], NDArray[np.uint8] | NDArray[np.float32]]:
+    """Keypoints float32 [N, 2] and descriptors [N, D] of a row of `features`."""
+    points = np.frombuffer(keypoints, np.float32).reshape(count, 2)
+    flat = np.frombuffer(descriptors, dtype)
+    return points, flat.reshape(count, -1) if count else flat.reshape(0, 0)

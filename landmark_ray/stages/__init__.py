@@ -1,0 +1,1 @@
+"""The stages: thin Ray Data jobs over the shards of a table."""

@@ -1,0 +1,209 @@
+"""extract: local features of every image.
+
+SIFT runs in one task a shard. DELF runs in a pool of workers that hold the model (on GPUs where
+there are any), with decoding in tasks in front of them.
+"""
+
+import os
+from typing import Any
+
+import cv2
+import numpy as np
+import pyarrow as pa
+import ray
+from ray.data import ActorPoolStrategy, Dataset
+
+from landmark_ray import schemas
+from landmark_ray.config import Config, ExtractConfig
+from landmark_ray.errors import UserError
+from landmark_ray.funnel import Funnel, reason_kind
+from landmark_ray.kernels.delf import Delf
+from landmark_ray.kernels.image import ImageError, decode
+from landmark_ray.kernels.sift import extract_sift
+from landmark_ray.sources import Source
+from landmark_ray.stages.shards import Row, run_over_shards, start_ray, unwrapped
+from landmark_ray.storage import Tables
+
+READS = ("ingest",)
+WRITES = ("features", "rejects/stage=extract")
+
+DECODE_CPUS = 0.1
+"""Of a core: decoding is light beside DELF, and must find room where its workers take the rest."""
+
+
+def inputs(source: Source) -> dict[str, str]:
+    """What the stage reads besides other stages' tables."""
+    return {}
+
+
+def run(config: Config, tables: Tables, source: Source) -> Funnel:
+    """Write `features` and the rejects."""
+    plan = delf_plan if config.extract.extractor == "delf" else sift_plan
+    return run_over_shards(
+        "extract", "features", tables, config, lambda units: plan(units, config, tables)
+    )
+
+
+def sift_plan(units: Dataset, config: Config, tables: Tables) -> Dataset:
+    """Units to reports, by SIFT."""
+    options = config.extract
+
+    def extract_shard(unit: Row) -> Row:
+        cv2.setNumThreads(1)
+        images = tables.read_shard("images", unit["bucket"], unit["shard"])
+        return commit(unit, images, lambda image: sift_features(image["jpeg"], options), tables)
+
+    return units.map(extract_shard, num_cpus=options.cpus)
+
+
+def sift_features(jpeg: bytes, options: ExtractConfig) -> tuple[np.ndarray, np.ndarray]:
+    """Keypoints and descriptors of a stored image."""
+    return extract_sift(decode(jpeg), max_features=options.max_feature_num, side=options.max_side)
+
+
+def delf_plan(units: Dataset, config: Config, tables: Tables) -> Dataset:
+    """Units to reports, by DELF."""
+    options = config.extract
+    workers, gpus, cpus = delf_workers(config)
+
+    def decode_shard(unit: Row) -> Row:
+        images = tables.read_shard("images", unit["bucket"], unit["shard"])
+        pixels: list[np.ndarray | str] = []
+        for jpeg in images["jpeg"].to_pylist():
+            try:
+                pixels.append(decode(jpeg, options.max_side))
+            except ImageError as error:
+                pixels.append(str(error))
+        return {**unit, "pixels": [_pack(p) for p in pixels]}
+
+    class DelfWorker:
+        """Holds the model; one for each GPU, or for each core."""
+
+        def __init__(self) -> None:
+            self.delf = load_delf(options, threads=None if gpus else 1)
+
+        def __call__(self, unit: Row) -> Row:
+            images = tables.read_shard("images", unit["bucket"], unit["shard"])
+            pixels = iter(unit.pop("pixels"))
+
+            def features(image: Row) -> tuple[np.ndarray, np.ndarray]:
+                array = _unpack(next(pixels))
+                points, descriptors = self.delf(array)
+                scale = np.float32(image["width"] / array.shape[1])
+                return points * scale, descriptors
+
+            return commit(unit, images, features, tables)
+
+    return units.map(decode_shard, num_cpus=DECODE_CPUS).map(
+        DelfWorker, compute=ActorPoolStrategy(size=workers), num_gpus=gpus, num_cpus=cpus
+    )
+
+
+def delf_workers(config: Config) -> tuple[int, float, float]:
+    """(workers, GPUs each, cores each) for what the cluster has.
+
+    A tenth of the cores is left to decoding: workers that take all would starve it for ever.
+    """
+    start_ray(config)
+    have = ray.cluster_resources()
+    gpus = config.extract.gpus
+    gpus = float(have.get("GPU", 0) >= 1) if gpus is None else gpus
+    if gpus > have.get("GPU", 0):
+        raise UserError(
+            f"--extract.gpus {gpus:g}: the cluster has {have.get('GPU', 0):g} GPUs; "
+            "leave it out to use what there is"
+        )
+    if gpus:
+        return max(int(have["GPU"] / gpus), 1), gpus, 0.5
+    each = 0.9 * config.extract.cpus
+    return max(int(0.9 * have["CPU"] / each), 1), 0.0, each
+
+
+def load_delf(options: ExtractConfig, threads: int | None) -> Delf:
+    """The model.
+
+    Raises:
+        UserError: the handle can't be loaded.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    try:
+        return Delf(
+            options.handle,
+            image_scales=options.image_scales,
+            score_threshold=options.score_threshold,
+            max_features=options.max_feature_num,
+            threads=threads,
+        )
+    except ValueError as error:
+        raise UserError(f"--extract.handle: {error}") from None
+
+
+def check(config: Config) -> None:
+    """Load a DELF model once on the cluster, so that a bad handle is known before any work.
+
+    Raises:
+        UserError: the handle can't be loaded.
+    """
+    if config.extract.extractor == "delf":
+        start_ray(config)
+        try:
+            ray.get(ray.remote(_try_delf).options(max_retries=0).remote(config.extract))
+        except ray.exceptions.RayTaskError as error:
+            raise unwrapped(error) from None
+
+
+def _try_delf(options: ExtractConfig) -> None:
+    load_delf(options, threads=1)
+
+
+def _pack(pixels: np.ndarray | str) -> Row:
+    if isinstance(pixels, str):
+        return {"height": 0, "data": pixels.encode()}
+    return {"height": len(pixels), "data": pixels.tobytes()}
+
+
+def _unpack(packed: Row) -> np.ndarray:
+    if not packed["height"]:
+        raise ImageError(packed["data"].decode())
+    return np.frombuffer(packed["data"], np.uint8).reshape(packed["height"], -1, 3)
+
+
+def commit(unit: Row, images: pa.Table, features: Any, tables: Tables) -> Row:
+    """Write the features of a shard's images and the rejects; the unit's report."""
+    rows: list[Row] = []
+    rejects: list[Row] = []
+    for image in images.to_pylist():
+        names = {k: image[k] for k in ("image_id", "landmark_id")}
+        try:
+            points, descriptors = features(image)
+        except (ImageError, cv2.error) as error:
+            rejects.append({**names, "reason": str(error)})
+            continue
+        rows.append(
+            {
+                **names,
+                "width": image["width"],
+                "height": image["height"],
+                "count": len(points),
+                "keypoints": np.ascontiguousarray(points, np.float32).tobytes(),
+                "descriptors": np.ascontiguousarray(descriptors).tobytes(),
+                "dtype": str(descriptors.dtype),
+            }
+        )
+    classes = {
+        "in": set(images["landmark_id"].to_pylist()),
+        "out": {r["landmark_id"] for r in rows},
+    }
+    funnel = Funnel(images.num_rows, len(rows), len(classes["in"]), len(classes["out"]))
+    funnel.why.update(reason_kind(r["reason"]) for r in rejects)
+    funnel.facts["features"] = sum(r["count"] for r in rows)
+    tables.commit(
+        "features",
+        unit["bucket"],
+        unit["shard"],
+        pa.Table.from_pylist(rows, schemas.FEATURES),
+        funnel.to_json(),
+        rejects=pa.Table.from_pylist(rejects, schemas.REJECTS),
+        stage="extract",
+    )
+    return {"rows": unit["rows"], "report": funnel.to_json()}

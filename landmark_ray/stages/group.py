@@ -1,0 +1,95 @@
+"""group: groups of classes by size, and the split of each class into train and validation."""
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from ray.data import Dataset
+
+from landmark_ray import schemas
+from landmark_ray.config import Config
+from landmark_ray.funnel import Funnel
+from landmark_ray.kernels import splitting
+from landmark_ray.kernels.sampling import rank_key
+from landmark_ray.sources import Source
+from landmark_ray.stages.shards import Row, run_over_shards
+from landmark_ray.storage import Tables
+
+READS = ("resize",)
+WRITES = ("examples",)
+
+
+def inputs(source: Source) -> dict[str, str]:
+    """What the stage reads besides other stages' tables."""
+    return {}
+
+
+def run(config: Config, tables: Tables, source: Source) -> Funnel:
+    """Write `examples`."""
+    return run_over_shards(
+        "group", "examples", tables, config, lambda units: plan(units, config, tables)
+    )
+
+
+def plan(units: Dataset, config: Config, tables: Tables) -> Dataset:
+    """Units to reports."""
+
+    def group_shard(unit: Row) -> Row:
+        place = unit["bucket"], unit["shard"]
+        examples, funnel = group_rows(tables.read_shard("resized", *place), config)
+        tables.commit("examples", *place, examples, funnel.to_json())
+        return {"rows": unit["rows"], "report": funnel.to_json()}
+
+    return units.map(group_shard, num_cpus=config.group.cpus)
+
+
+def group_rows(resized: pa.Table, config: Config) -> tuple[pa.Table, Funnel]:
+    """Rows of `examples` for rows of `resized`; classes below the first group are left out."""
+    ids, landmarks, hashes = (
+        resized[name].to_numpy() for name in ("image_id", "landmark_id", "phash")
+    )
+    group, validates = assign(ids, landmarks, hashes, config)
+    split = np.where(validates, "validation", "train")
+    examples = resized.append_column("group", pa.array(group))
+    examples = examples.append_column("split", pa.array(split, pa.string())).filter(
+        pa.array(group > 0)
+    )
+    funnel = Funnel(
+        resized.num_rows,
+        examples.num_rows,
+        len(pc.unique(resized["landmark_id"])),
+        len(pc.unique(examples["landmark_id"])),
+    )
+    funnel.why["small_class"] = resized.num_rows - examples.num_rows
+    funnel.facts.update(examples["split"].to_pylist())
+    funnel.facts.update(f"group {g}" for g in examples["group"].to_pylist())
+    return examples.cast(schemas.EXAMPLES), funnel
+
+
+def assign(
+    image_ids: np.ndarray, landmark_ids: np.ndarray, hashes: np.ndarray, config: Config
+) -> tuple[np.ndarray, np.ndarray]:
+    """Group and side of each image.
+
+    Args:
+        image_ids: [N] strings.
+        landmark_ids: [N] int64, sorted.
+        hashes: [N] uint64 perceptual hashes.
+        config: edges, shares, seed.
+
+    Returns:
+        [N] int32 group from 1, 0 for none; [N] whether it validates.
+    """
+    options = config.group
+    rank = rank_key(image_ids, config.seed)
+    _, first, sizes = np.unique(landmark_ids, return_index=True, return_counts=True)
+    groups = splitting.group_of(sizes, options.edges)
+    validates = np.zeros(len(image_ids), bool)
+    for start, size, group in zip(first, sizes, groups, strict=True):
+        if group:
+            rows = slice(start, start + size)
+            share = splitting.validation_share(
+                group, len(options.edges), options.validation_first, options.validation_last
+            )
+            cluster = splitting.duplicate_clusters(hashes[rows], options.duplicate_bits)
+            validates[rows] = splitting.split_class(rank[rows], cluster, share)
+    return np.repeat(groups, sizes), validates

@@ -1,0 +1,74 @@
+"""prune: keep what a partner verifies, at most so many images a class, and no small classes."""
+
+from collections import defaultdict
+
+import numpy as np
+import pyarrow as pa
+from ray.data import Dataset
+
+from landmark_ray import schemas
+from landmark_ray.config import Config
+from landmark_ray.funnel import Funnel
+from landmark_ray.kernels.sampling import rank_key
+from landmark_ray.kernels.schedule import decide
+from landmark_ray.sources import Source
+from landmark_ray.stages.shards import Row, run_over_shards
+from landmark_ray.storage import Tables
+
+READS = ("ingest", "match")
+WRITES = ("kept",)
+
+
+def inputs(source: Source) -> dict[str, str]:
+    """What the stage reads besides other stages' tables."""
+    return {}
+
+
+def run(config: Config, tables: Tables, source: Source) -> Funnel:
+    """Write `kept`."""
+    return run_over_shards(
+        "prune", "kept", tables, config, lambda units: plan(units, config, tables)
+    )
+
+
+def plan(units: Dataset, config: Config, tables: Tables) -> Dataset:
+    """Units to reports."""
+
+    def prune_shard(unit: Row) -> Row:
+        place = unit["bucket"], unit["shard"]
+        images = tables.read_shard("images", *place, ["image_id", "landmark_id"])
+        columns = ["landmark_id", "image_a", "image_b", "inliers"]
+        kept, funnel = prune_rows(images, tables.read_shard("pairs", *place, columns), config)
+        tables.commit("kept", *place, kept, funnel.to_json())
+        return {"rows": unit["rows"], "report": funnel.to_json()}
+
+    return units.map(prune_shard, num_cpus=config.prune.cpus)
+
+
+def prune_rows(images: pa.Table, pairs: pa.Table, config: Config) -> tuple[pa.Table, Funnel]:
+    """Rows of `kept` for rows of `images`, by rows of `pairs` of the same classes."""
+    members: dict[int, list[str]] = defaultdict(list)
+    for row in images.to_pylist():
+        members[row["landmark_id"]].append(row["image_id"])
+    matched: dict[int, list[tuple[str, str, int]]] = defaultdict(list)
+    columns = (pairs[name].to_pylist() for name in ("landmark_id", "image_a", "image_b", "inliers"))
+    for landmark, *pair in zip(*columns, strict=True):
+        matched[landmark].append(tuple(pair))
+    rows: list[Row] = []
+    funnel = Funnel(images_in=images.num_rows, classes_in=len(members))
+    for landmark, ids in sorted(members.items()):
+        order = [ids[i] for i in np.argsort(rank_key(ids, config.seed), kind="stable")]
+        decisions = decide(
+            order,
+            matched[landmark],
+            min_inliers=config.match.min_inliers,
+            max_images=config.prune.max_images,
+            min_images=config.prune.min_images,
+        )
+        for image_id, decision in sorted(decisions.items()):
+            rows.append({"image_id": image_id, "landmark_id": landmark, **vars(decision)})
+        stay = sum(d.keep for d in decisions.values())
+        funnel.images_out += stay
+        funnel.classes_out += stay > 0
+        funnel.why.update(d.reason for d in decisions.values() if not d.keep)
+    return pa.Table.from_pylist(rows, schemas.KEPT), funnel

@@ -1,0 +1,78 @@
+"""resize: the kept images as squares, with the function that serves at prediction time."""
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from ray.data import Dataset
+
+from landmark_ray import schemas
+from landmark_ray.config import Config, ResizeConfig
+from landmark_ray.funnel import Funnel, reason_kind
+from landmark_ray.kernels import image as kernel
+from landmark_ray.sources import Source
+from landmark_ray.stages.shards import Row, run_over_shards
+from landmark_ray.storage import Tables
+
+READS = ("ingest", "prune")
+WRITES = ("resized", "rejects/stage=resize")
+
+
+def inputs(source: Source) -> dict[str, str]:
+    """What the stage reads besides other stages' tables."""
+    return {}
+
+
+def run(config: Config, tables: Tables, source: Source) -> Funnel:
+    """Write `resized` and the rejects."""
+    return run_over_shards(
+        "resize", "resized", tables, config, lambda units: plan(units, config, tables)
+    )
+
+
+def plan(units: Dataset, config: Config, tables: Tables) -> Dataset:
+    """Units to reports."""
+
+    def resize_shard(unit: Row) -> Row:
+        place = unit["bucket"], unit["shard"]
+        kept = tables.read_shard("kept", *place, ["image_id", "keep"])
+        stay = kept.filter(kept["keep"])["image_id"]
+        images = tables.read_shard("images", *place, ["image_id", "landmark_id", "jpeg"])
+        images = images.filter(pc.is_in(images["image_id"], stay))
+        rows, rejects, funnel = resize_rows(images, config.resize)
+        report = funnel.to_json()
+        tables.commit("resized", *place, rows, report, rejects=rejects, stage="resize")
+        return {"rows": unit["rows"], "report": report}
+
+    return units.map(resize_shard, num_cpus=config.resize.cpus)
+
+
+def resize_rows(images: pa.Table, options: ResizeConfig) -> tuple[pa.Table, pa.Table, Funnel]:
+    """Rows of `resized` and of `rejects` for rows of `images`."""
+    rows: list[Row] = []
+    rejects: list[Row] = []
+    for row in images.to_pylist():
+        names = {k: row[k] for k in ("image_id", "landmark_id")}
+        try:
+            rows.append({**names, **example(row["jpeg"], options)})
+        except kernel.ImageError as error:
+            rejects.append({**names, "reason": str(error)})
+    funnel = Funnel(
+        images.num_rows,
+        len(rows),
+        len(pc.unique(images["landmark_id"])),
+        len({row["landmark_id"] for row in rows}),
+    )
+    funnel.why.update(reason_kind(row["reason"]) for row in rejects)
+    return (
+        pa.Table.from_pylist(rows, schemas.RESIZED),
+        pa.Table.from_pylist(rejects, schemas.REJECTS),
+        funnel,
+    )
+
+
+def example(jpeg: bytes, options: ResizeConfig) -> Row:
+    """The square of an image and its perceptual hash."""
+    square = kernel.square(jpeg, options.size)
+    return {
+        "jpeg": kernel.encode(square, options.quality),
+        "phash": kernel.perceptual_hash(square),
+    }

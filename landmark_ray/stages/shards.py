@@ -1,0 +1,100 @@
+"""What the stages share: starting Ray, and driving a Ray dataset of units of work to its end.
+
+A stage turns a dataset of units (rows that name a shard) into a dataset of reports (rows with a
+funnel). The rows of images never pass through the driver: each unit reads its files and commits its
+own, so a killed run loses no more than the units in flight.
+"""
+
+import logging
+import os
+from collections.abc import Callable
+from typing import Any
+
+import ray
+from ray.data import DataContext, Dataset
+
+from landmark_ray.config import Config
+from landmark_ray.errors import UserError
+from landmark_ray.funnel import Funnel
+from landmark_ray.progress import Meter
+from landmark_ray.storage import Tables
+
+MAX_BLOCKS = 4096
+"""Units are dealt to at most so many Ray tasks; more only cost scheduling."""
+
+Row = dict[str, Any]
+
+
+def start_ray(config: Config) -> None:
+    """Join the cluster of RAY_ADDRESS or of the submitted job, else start Ray on this machine."""
+    if not ray.is_initialized():
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        quiet: Row = {"log_to_driver": False, "logging_level": "ERROR"}
+        if os.environ.get("RAY_ADDRESS"):
+            ray.init(**quiet)
+        else:
+            ray.init(
+                address="local",
+                num_cpus=config.cluster.cpus,
+                object_store_memory=int(config.cluster.object_store_gb * 1e9),
+                include_dashboard=False,
+                **quiet,
+            )
+    context = DataContext.get_current()
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)
+
+
+def unwrapped(error: BaseException) -> BaseException:
+    """The UserError that a Ray task raised, if that is what an error comes from."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, UserError):
+            return UserError(*cause.args[:1]) if type(cause) is not UserError else cause
+        inner = getattr(cause, "cause", None)
+        cause = inner if isinstance(inner, BaseException) else cause.__cause__
+    return error
+
+
+def drive(
+    units: list[Row], plan: Callable[[Dataset], Dataset], config: Config, meter: Meter
+) -> Funnel:
+    """Run a plan over units and add up the funnels of its reports.
+
+    Args:
+        units: rows, the largest first.
+        plan: units to reports: rows with `rows` (for the meter) and `report` (Funnel as JSON).
+        config: for Ray.
+        meter: counts the rows.
+    """
+    funnel = Funnel()
+    if not units:
+        return funnel
+    start_ray(config)
+    blocks = min(len(units), MAX_BLOCKS)
+    try:
+        for row in plan(ray.data.from_items(units, override_num_blocks=blocks)).iter_rows():
+            meter.add(row["rows"])
+            funnel.add(Funnel.from_json(row["report"]))
+    except Exception as error:
+        mended = unwrapped(error)
+        raise mended from (None if mended is not error else error.__cause__)
+    return funnel
+
+
+def run_over_shards(
+    title: str, table: str, tables: Tables, config: Config, plan: Callable[[Dataset], Dataset]
+) -> Funnel:
+    """Run a plan over the shards of the catalog whose file in `table` doesn't exist yet."""
+    shards = tables.shards()
+    done = tables.committed(table)
+    funnel = Funnel()
+    for report in done.values():
+        funnel.add(Funnel.from_json(report))
+    todo = [s for s in shards if s.key not in done]
+    before = sum(s.images for s in shards) - sum(s.images for s in todo)
+    with Meter(title, sum(s.images for s in shards), done=before) as meter:
+        rows = [{"bucket": s.bucket, "shard": s.shard, "rows": s.images} for s in todo]
+        funnel.add(drive(rows, plan, config, meter))
+    return funnel

@@ -1,0 +1,228 @@
+"""The only module that opens URIs and tables: local, s3://, gs://, https:// through fsspec.
+
+A file appears whole or not at all: objects are put in one piece, local files are written beside
+their place and renamed. So a file that exists is a finished unit of work.
+"""
+
+import json
+import os
+import uuid
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import IO, Any, cast
+
+import fsspec
+import pyarrow as pa
+import pyarrow.dataset as pads
+import pyarrow.parquet as pq
+
+from landmark_ray.errors import UserError
+from landmark_ray.schemas import TABLES
+
+REPORT = b"landmark_ray.report"
+_RAW = {"jpeg", "keypoints", "descriptors"}  # bytes that no codec makes smaller
+
+
+@dataclass(frozen=True, order=True)
+class Shard:
+    """A file of a table, and the images that it begins with in the catalog."""
+
+    bucket: int
+    shard: int
+    images: int = 0
+
+    @property
+    def key(self) -> tuple[int, int]:
+        """Bucket and shard."""
+        return self.bucket, self.shard
+
+
+class Folder:
+    """A folder at a URI.
+
+    Raises:
+        UserError: when constructed with a URI of an unknown protocol.
+    """
+
+    def __init__(self, uri: str) -> None:
+        """Open nothing yet."""
+        self.uri = uri.rstrip("/") or "/"
+        try:
+            self.fs, path = fsspec.url_to_fs(self.uri)
+        except (ValueError, ImportError) as error:
+            raise UserError(f"{uri}: {error}") from None
+        self.path = path.rstrip("/")
+        protocol = self.fs.protocol
+        self.local = "file" in ((protocol,) if isinstance(protocol, str) else protocol)
+        if self.local:
+            self.uri = self.path  # absolute: a worker may have another working folder
+        self.web = "https" in protocol
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Travel as the URI: an open connection belongs to one process."""
+        return (type(self), (self.uri,))
+
+    def at(self, name: str) -> str:
+        """Path of a file of this folder on its file system."""
+        return f"{self.path}/{name}" if name else self.path
+
+    def exists(self, name: str = "") -> bool:
+        """Whether there is such a file or folder."""
+        return bool(self.fs.exists(self.at(name)))
+
+    def open(self, name: str) -> IO[bytes]:
+        """A file, for reading from its beginning to its end."""
+        return cast(IO[bytes], self.fs.open(self.at(name), "rb", cache_type="readahead"))
+
+    def read(self, name: str) -> bytes:
+        """A whole file."""
+        return cast(bytes, self.fs.cat_file(self.at(name)))
+
+    def write(self, name: str, data: bytes | pa.Buffer) -> None:
+        """Make or replace a file, whole or not at all."""
+        path = self.at(name)
+        if not self.local:
+            self.fs.pipe_file(path, bytes(data))
+            return
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        part = f"{os.path.dirname(path)}/.{uuid.uuid4().hex}.part"
+        try:
+            with open(part, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(part, path)
+        except OSError:
+            if os.path.exists(part):
+                os.unlink(part)
+            raise
+
+    def files(self, name: str = "") -> dict[str, int]:
+        """Relative name -> size of every file under a folder; hidden ones are left out."""
+        if not self.exists(name):
+            return {}
+        self.fs.invalidate_cache()
+        found = cast(dict[str, Any], self.fs.find(self.at(name), detail=True))
+        names = {
+            path[len(self.path) :].lstrip("/"): int(info["size"] or 0)
+            for path, info in sorted(found.items())
+        }
+        return {n: s for n, s in names.items() if not n.rpartition("/")[2].startswith(".")}
+
+    def delete(self, name: str) -> None:
+        """Delete a file or a folder with all that is in it, if it is there."""
+        if self.exists(name):
+            self.fs.rm(self.at(name), recursive=True)
+            self.fs.invalidate_cache()
+
+    def sweep(self, name: str) -> None:
+        """Delete what killed writers left beside the files of a folder."""
+        if self.local and os.path.isdir(self.at(name)):
+            for folder, _, names in os.walk(self.at(name)):
+                for part in names:
+                    if part.startswith(".") and part.endswith(".part"):
+                        os.unlink(os.path.join(folder, part))
+
+    def read_json(self, name: str) -> Any:
+        """A JSON file, or None where there is none."""
+        try:
+            return json.loads(self.read(name))
+        except FileNotFoundError:
+            return None
+
+    def write_json(self, name: str, value: Any) -> None:
+        """Make or replace a JSON file."""
+        self.write(name, json.dumps(value, indent=1).encode())
+
+    def read_table(self, name: str, columns: list[str] | None = None) -> pa.Table:
+        """One Parquet file.
+
+        Raises:
+            UserError: the file is missing or damaged, and which.
+        """
+        try:
+            return pq.read_table(
+                self.at(name), columns=columns, filesystem=self.fs, partitioning=None
+            )
+        except FileNotFoundError:
+            raise UserError(
+                f"{self.uri}/{name} is missing: run its stage again with --redo"
+            ) from None
+        except (pa.ArrowException, OSError) as error:
+            raise UserError(
+                f"{self.uri}/{name} is damaged ({error}): run its stage again with --redo"
+            ) from None
+
+    def write_table(
+        self, name: str, table: pa.Table, *, rows: int | None = None, report: str | None = None
+    ) -> None:
+        """One Parquet file, with a report in its metadata and `rows` rows a row group."""
+        if report is not None:
+            table = table.replace_schema_metadata({REPORT: report})
+        codec = {n: "NONE" if n in _RAW else "ZSTD" for n in table.column_names}
+        words = [f.name for f in table.schema if pa.types.is_string(f.type)]
+        out = pa.BufferOutputStream()
+        pq.write_table(table, out, rows, compression=codec, use_dictionary=words)
+        self.write(name, out.getvalue())
+
+
+class Tables(Folder):
+    """The root: all tables of a run."""
+
+    def name(self, table: str, bucket: int, shard: int) -> str:
+        """File of a shard."""
+        return f"{table}/bucket={bucket}/shard-{shard:05d}.parquet"
+
+    def read_shard(
+        self, table: str, bucket: int, shard: int, columns: list[str] | None = None
+    ) -> pa.Table:
+        """The rows of a shard."""
+        return self.read_table(self.name(table, bucket, shard), columns)
+
+    def commit(
+        self,
+        table: str,
+        bucket: int,
+        shard: int,
+        rows: pa.Table,
+        report: str,
+        *,
+        rejects: pa.Table | None = None,
+        stage: str = "",
+    ) -> None:
+        """Write a shard; with it the unit of work is finished. Its rejects are written before."""
+        if rejects is not None and rejects.num_rows:
+            self.write_table(self.name(f"rejects/stage={stage}", bucket, shard), rejects)
+        self.write_table(self.name(table, bucket, shard), rows, rows=64, report=report)
+
+    def committed(self, table: str) -> dict[tuple[int, int], bytes]:
+        """(bucket, shard) -> report of every finished shard of a table."""
+        names = [n for n in self.files(table) if n.endswith(".parquet")]
+        with ThreadPoolExecutor(16) as pool:
+            return dict(pool.map(self._report, names))
+
+    def _report(self, name: str) -> tuple[tuple[int, int], bytes]:
+        _, bucket, file = name.rsplit("/", 2)
+        key = int(bucket.removeprefix("bucket=")), int(file[len("shard-") : -len(".parquet")])
+        schema = pq.read_schema(self.at(name), filesystem=self.fs)
+        return key, (schema.metadata or {}).get(REPORT, b"")
+
+    def ensure(self, table: str) -> None:
+        """Make an empty table where a stage had no row to write, so that it can be read."""
+        base = table.partition("/")[0]
+        if not self.exists(table):
+            self.write_table(f"{table}/bucket=0/empty.parquet", TABLES[base].empty_table())
+
+    def dataset(self, table: str) -> pads.Dataset:
+        """All rows of a table, with its folders as columns (hive)."""
+        return pads.dataset(self.at(table), filesystem=self.fs, partitioning="hive")
+
+    def shards(self) -> list[Shard]:
+        """All shards of the catalog, the ones with most images first."""
+        catalog = self.dataset("catalog").to_table(["bucket", "shard"])
+        counts = catalog.group_by(["bucket", "shard"]).aggregate([([], "count_all")])
+        rows: Iterator[Shard] = (
+            Shard(row["bucket"], row["shard"], row["count_all"]) for row in counts.to_pylist()
+        )
+        return sorted(rows, key=lambda s: (-s.images, s.bucket, s.shard))
