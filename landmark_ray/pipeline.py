@@ -105,6 +105,7 @@ def forget(tables: Tables, stage: str) -> None:
             tables.delete(table)
     if STAGES.index(stage) <= STAGES.index("ingest"):
         tables.delete(ingest.STAGING)
+        tables.delete(ingest.NOTES)
 
 
 def _check_rejected(stage: str, funnel: Funnel, config: Config) -> None:

@@ -18,7 +18,7 @@ _IMAGE = _field("image_id", pa.string(), "GLDv2: 16 hex digits; class folders: c
 _LANDMARK = _field("landmark_id", pa.int64(), "class of the image")
 _WIDTH = _field("width", pa.int32(), "pixels of the stored, upright image")
 _HEIGHT = _field("height", pa.int32(), "pixels of the stored, upright image")
-_JPEG = _field("jpeg", pa.binary(), "JPEG file, upright, RGB (or grey)")
+_JPEG = _field("jpeg", pa.binary(), "JPEG file, upright, RGB")
 
 CATALOG = pa.schema(
     [_IMAGE, _LANDMARK, _field("shard", pa.int32(), "file of the image in its bucket's folders")]

@@ -59,14 +59,14 @@ def normalise(data: bytes, limits: Limits) -> Photo:
         raise ImageError(f"too small: {image.width} x {image.height} pixels")
     turn = _TRANSPOSE.get(_orientation(image))
     shrink = max(image.size) > limits.max_side
-    same = image.format == "JPEG" and image.mode == "RGB" and not turn and not shrink
+    same = image.format == "JPEG" and image.mode == "RGB" and turn is None and not shrink
     if shrink:
         image.draft(image.mode, (limits.max_side, limits.max_side))
     rgb = _rgb(image)
     if same:
         return Photo(data, rgb.width, rgb.height)
     rgb.thumbnail((limits.max_side, limits.max_side), Image.Resampling.LANCZOS)
-    upright = rgb.transpose(turn) if turn else rgb
+    upright = rgb if turn is None else rgb.transpose(turn)
     return Photo(_jpeg(upright, limits.quality), upright.width, upright.height)
 
 

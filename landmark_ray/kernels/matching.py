@@ -17,11 +17,15 @@ from landmark_ray.kernels.features import ImageFeatures
 REFERENCE_SIDE = 512
 """Longest side, in pixels, that a rule's `residual` and `cell` refer to."""
 
-MAX_ZOOM = 8.0
-"""An affine map that enlarges or reduces any direction by more is no view of the same building."""
+MAX_ZOOM = 5.0
+"""An affine map that enlarges or reduces any direction by more is taken for a chance fit."""
 
-MAX_STRETCH = 4.0
-"""Nor is one that stretches one direction so many times as much as the other."""
+MAX_STRETCH = 3.0
+"""So is one that stretches one direction by so many times as much as another."""
+
+
+CONFIDENCE = 0.999
+"""RANSAC stops early when it is so sure that no better map exists."""
 
 
 @dataclass(frozen=True)
@@ -164,9 +168,13 @@ def verify(
     nothing = np.zeros(len(points_a), bool)
     if len(points_a) < 3:
         return None, nothing
-    found, mask = cv2.estimateAffine2D(
-        points_a, points_b, None, cv2.RANSAC, residual_px, trials, 0.999
-    )
+    usac = cv2.UsacParams()
+    usac.score = cv2.SCORE_METHOD_RANSAC
+    usac.threshold = residual_px
+    usac.maxIterations = trials
+    usac.confidence = CONFIDENCE
+    usac.randomGeneratorState = seed
+    found, mask = cv2.estimateAffine2D(points_a, points_b, usac)
     affine = np.asarray(found, np.float64)
     if found is None or not _plausible(affine):
         return None, nothing
@@ -192,17 +200,17 @@ def match_pair(a: ImageFeatures, b: ImageFeatures, rule: Rule, *, stop_below: in
     )
     if len(matches) < stop_below:
         return PairResult(len(matches), 0, None)
-    points_a, points_b = a.keypoints[matches[:, 0]], b.keypoints[matches[:, 1]]
     unit_a, unit_b = a.longest_side / REFERENCE_SIDE, b.longest_side / REFERENCE_SIDE
+    points_a = a.keypoints[matches[:, 0]] / np.float32(unit_a)
+    points_b = b.keypoints[matches[:, 1]] / np.float32(unit_b)
     affine, inlier = verify(
-        points_a, points_b, residual_px=rule.residual * unit_b, trials=rule.trials, seed=rule.seed
+        points_a, points_b, residual_px=rule.residual, trials=rule.trials, seed=rule.seed
     )
-    if not rule.cell:
-        return PairResult(len(matches), int(inlier.sum()), affine)
-    count = min(
-        _cells(points_a[inlier], rule.cell * unit_a), _cells(points_b[inlier], rule.cell * unit_b)
-    )
-    return PairResult(len(matches), count, affine)
+    if affine is None:
+        return PairResult(len(matches), 0, None)
+    cells = min(_cells(points_a[inlier], rule.cell), _cells(points_b[inlier], rule.cell))
+    to_pixels = np.array([unit_b / unit_a, unit_b / unit_a, unit_b])
+    return PairResult(len(matches), cells, affine * to_pixels)
 
 
 def _squared_distance(similarity: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -225,5 +233,5 @@ def _plausible(affine: NDArray[np.float64]) -> bool:
 
 
 def _cells(points: NDArray[np.float32], size: float) -> int:
-    """Square cells of `size` pixels that hold any of the points [K, 2]."""
-    return len(np.unique(np.floor(points / size), axis=0))
+    """Square cells of `size` pixels that hold any of the points [K, 2]; K when `size` is 0."""
+    return len(np.unique(np.floor(points / size), axis=0)) if size else len(points)

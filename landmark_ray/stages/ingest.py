@@ -1,7 +1,7 @@
 """ingest: read each tar once, prove every image, and write the usable ones by landmark.
 
 Two steps, since a tar's images belong to any landmark. *Scatter* streams a tar and writes what it
-holds of each bucket as fragments; a note (`_staging/notes/…json`) finishes the tar. *Gather* reads
+holds of each bucket as fragments; a note (`_ledger/archives/…json`) finishes the tar. *Gather* reads
 a bucket's fragments shard by shard, writes the shards of `images`, and deletes the fragments.
 """
 
@@ -27,6 +27,7 @@ from landmark_ray.storage import Tables
 READS = ("sample",)
 WRITES = ("images", "rejects/stage=ingest")
 STAGING = "_staging"
+NOTES = "_ledger/archives"
 FRAGMENT_ROWS = 8
 """Images a row group: what is read at least of a fragment, for one shard."""
 
@@ -74,7 +75,7 @@ def run(config: Config, tables: Tables, source: Source) -> Funnel:
 
 
 def _note(archive: str) -> str:
-    return f"{STAGING}/notes/{archive.replace('/', '_')}.json"
+    return f"{NOTES}/{archive.replace('/', '_')}.json"
 
 
 def scatter_all(config: Config, tables: Tables, todo: list[Archive], count: int) -> None:

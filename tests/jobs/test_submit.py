@@ -1,0 +1,81 @@
+"""Every stage as a job of a running cluster, with token authentication, on loopback."""
+
+import os
+import secrets
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from landmark_ray.config import STAGES
+from tests.conftest import REPO
+from tests.tables import assert_same_tables
+
+pytestmark = pytest.mark.ray
+
+BIN = Path(sys.executable).parent
+
+
+def free_port() -> int:
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return int(s.getsockname()[1])
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory):
+    """(address of the job server, environment of its clients) of a head started for the test."""
+    token = tmp_path_factory.mktemp("token") / "token"
+    token.write_text(secrets.token_hex(32))
+    token.chmod(0o600)
+    env = os.environ | {
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN_PATH": str(token),
+        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+        "RAY_USAGE_STATS_ENABLED": "0",
+    }
+    env.pop("RAY_ADDRESS", None)
+    port, dashboard = free_port(), free_port()
+    command = [BIN / "ray", "start", "--head", "--block", "--node-ip-address", "127.0.0.1"]
+    command += ["--port", str(port), "--dashboard-host", "127.0.0.1"]
+    command += ["--dashboard-port", str(dashboard), "--num-cpus", "2"]
+    command += ["--object-store-memory", "500000000"]
+    head = subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, start_new_session=True)
+    address = f"http://127.0.0.1:{dashboard}"
+    try:
+        for _ in range(120):
+            try:
+                urllib.request.urlopen(f"{address}/api/gcs_healthz", timeout=2)
+                break
+            except OSError:
+                time.sleep(0.5)
+        yield address, env
+    finally:
+        os.killpg(head.pid, 15)
+        head.wait(30)
+
+
+def submit(cluster, *command: object) -> subprocess.CompletedProcess[str]:
+    address, env = cluster
+    words = [BIN / "ray", "job", "submit", "--address", address, "--", *map(str, command)]
+    return subprocess.run(words, env=env, cwd=REPO, capture_output=True, text=True, timeout=300)
+
+
+def test_every_stage_runs_as_a_submitted_job(cluster, small_source, small_root, tmp_path):
+    for stage in STAGES:
+        options = ("--source", small_source.path, "--root", tmp_path, *small_source.options)
+        done = submit(cluster, sys.executable, f"jobs/{stage}.py", *options)
+        assert done.returncode == 0, done.stdout + done.stderr
+    assert_same_tables(tmp_path, small_root)
+
+
+def test_job_of_somebody_without_the_token_is_refused(cluster):
+    address, env = cluster
+    stranger = {k: v for k, v in env.items() if not k.startswith("RAY_AUTH")}
+    done = submit((address, stranger), sys.executable, "-c", "print('in')")
+    assert done.returncode != 0
+    assert "401" in done.stdout + done.stderr or "uthentication" in done.stdout + done.stderr

@@ -1,0 +1,141 @@
+"""The pipeline on real photographs in GLDv2's format, against what each photograph really is."""
+
+import io
+import shutil
+import tarfile
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image, ImageOps
+
+from tests.conftest import REPO
+from tests.tables import rows
+
+pytestmark = [pytest.mark.shared, pytest.mark.ray]
+
+MIN_INLIERS = 11
+
+
+@pytest.fixture(scope="module")
+def truth(gld_mini):
+    return pd.read_csv(gld_mini / "truth.csv", dtype={"id": str}).set_index("id")
+
+
+@pytest.fixture(scope="module")
+def root(gld_mini, run_job, tmp_path_factory):
+    out = tmp_path_factory.mktemp("gld-mini")
+    conf = REPO / "jobs/conf/gldv2.toml"
+    done = run_job("pipeline", "--config", conf, "--source", gld_mini, "--root", out)
+    assert done.returncode == 0, done.stderr
+    print(done.stdout)
+    return out
+
+
+def of_kind(truth, kind):
+    return truth.index[truth.kind == kind]
+
+
+def test_every_corrupt_image_is_rejected_with_a_reason_that_fits(root, truth):
+    reasons = rows(root, "rejects").set_index("image_id").reason.str.partition(":")[0]
+    assert set(reasons.index) == set(of_kind(truth, "corrupt"))
+    found = {truth.detail[i]: reasons[i] for i in reasons.index}
+    assert found == {
+        "truncated": "truncated",
+        "empty": "empty",
+        "text": "not an image",
+        "header_only": "not an image",
+        "pixel_bomb": "too large",
+        "one_pixel": "too small",
+    }
+
+
+def test_every_odd_image_is_decoded_upright_and_rgb(root, truth, gld_mini):
+    images = rows(root, "images").set_index("image_id")
+    seen = 0
+    for tar in sorted((gld_mini / "train").glob("*.tar")):
+        with tarfile.open(tar) as members:
+            for member in members:
+                image_id = member.name.rpartition("/")[2].removesuffix(".jpg")
+                if member.isfile() and truth.kind[image_id] == "odd":
+                    original = Image.open(members.extractfile(member))
+                    wanted = ImageOps.exif_transpose(original).convert("RGB")
+                    got = Image.open(io.BytesIO(images.jpeg[image_id]))
+                    assert (got.format, got.mode, got.size) == ("JPEG", "RGB", wanted.size)
+                    assert not got.getexif().get(0x0112)
+                    small = [image.reduce(4) for image in (got, wanted)]  # a palette's grain aside
+                    assert np.abs(np.subtract(*small, dtype=int)).mean() < 3
+                    seen += 1
+    assert seen == 6
+
+
+def test_small_classes_are_dropped_before_their_images_are_read(root, truth):
+    small = of_kind(truth, "small_class")
+    assert len(small) == 19
+    assert not set(small) & set(rows(root, "catalog").image_id)
+
+
+def test_photos_are_kept_and_noise_is_not(root, truth):
+    verified = rows(root, "kept").set_index("image_id").inliers >= MIN_INLIERS
+    photos = verified.reindex(of_kind(truth, "photo"), fill_value=False).mean()
+    noise = verified.reindex(of_kind(truth, "noise"), fill_value=False).mean()
+    print(f"photos kept {photos:.3f}, noise kept {noise:.3f}")
+    assert photos >= 0.86
+    assert noise <= 0.01
+
+
+def test_kept_has_a_reason_exactly_where_an_image_goes(root):
+    kept = rows(root, "kept")
+    assert ((kept.reason == "") == kept.keep).all()
+    assert ((kept.partner == "") == (kept.inliers == 0)).all()
+
+
+def test_early_and_exhaustive_matching_keep_the_same_images(root, gld_mini, run_job, tmp_path):
+    every = tmp_path / "exhaustive"
+    shutil.copytree(root, every)
+    options = ("--match.mode", "exhaustive", "--redo", "match", "--from", "match", "--to", "prune")
+    conf = REPO / "jobs/conf/gldv2.toml"
+    done = run_job("pipeline", "--config", conf, "--source", gld_mini, "--root", every, *options)
+    assert done.returncode == 0, done.stderr
+    columns = ["image_id", "keep", "reason"]
+    pd.testing.assert_frame_equal(rows(root, "kept")[columns], rows(every, "kept")[columns])
+    pairs = {mode: len(rows(r, "pairs")) for mode, r in (("early", root), ("exhaustive", every))}
+    print(pairs)
+    sizes = rows(root, "images").groupby("landmark_id").size()
+    assert pairs["exhaustive"] == (sizes * (sizes - 1) // 2).sum()
+    assert pairs["early"] < pairs["exhaustive"] / 2
+
+
+def test_examples_are_grouped_and_split_with_duplicates_on_one_side(root, truth, gld_mini):
+    examples = rows(root, "examples").set_index("image_id")
+    kept = rows(root, "kept")
+    assert set(examples.index) == set(kept.image_id[kept.keep])
+    first = [6, 11, 16, 21, 26, 31, 41, 51, 61, 76, 100]
+    sizes = examples.groupby("landmark_id").size()
+    wanted = examples.landmark_id.map(sizes).map(lambda n: sum(n >= low for low in first))
+    assert (examples.group == wanted).all()
+    assert set(examples.split) == {"train", "validation"}
+    assert Image.open(io.BytesIO(examples.jpeg.iloc[0])).size == (224, 224)
+    origin = pd.read_csv(gld_mini / "train.csv", dtype={"id": str}).set_index("url").id
+    pairs = [(d, origin[truth.detail[d]]) for d in of_kind(truth, "duplicate")]
+    pairs = [pair for pair in pairs if set(pair) <= set(examples.index)]
+    assert len(pairs) >= 20
+    assert all(examples.split[a] == examples.split[b] for a, b in pairs)
+
+
+def test_finished_stages_are_skipped(root, gld_mini, run_job):
+    before = {p: p.stat().st_mtime_ns for p in root.rglob("*.parquet")}
+    conf = REPO / "jobs/conf/gldv2.toml"
+    done = run_job("pipeline", "--config", conf, "--source", gld_mini, "--root", root)
+    assert done.returncode == 0 and done.stderr.count("finished already") == 7
+    assert {p: p.stat().st_mtime_ns for p in root.rglob("*.parquet")} == before
+
+
+def test_other_options_on_the_same_root_are_refused(root, gld_mini, run_job):
+    options = ("--config", REPO / "jobs/conf/gldv2.toml", "--source", gld_mini, "--root", root)
+    done = run_job("pipeline", *options, "--match.min_inliers", "15")
+    assert done.returncode == 2
+    (line,) = done.stderr.strip().splitlines()[-1:]
+    assert "match.min_inliers = 11, now 15" in line and "--redo match" in line
+    done = run_job("match", *options, "--extract.max_side", "640")
+    assert done.returncode == 2 and "extract.max_side = 512, now 640" in done.stderr

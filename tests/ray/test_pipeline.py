@@ -1,0 +1,120 @@
+"""The pipeline on a few drawn landmarks: the same tables however it is run."""
+
+import json
+import shutil
+import sys
+
+import boto3
+import pandas as pd
+import pytest
+from moto.server import ThreadedMotoServer
+from PIL import Image
+
+from tests.tables import assert_same_tables, rows
+
+pytestmark = pytest.mark.ray
+
+
+def run(run_job, source, root, *options, env=None):
+    args = ("--source", source, "--root", root, *options)
+    done = run_job("pipeline", *args, env=env)
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+def test_other_cores_and_buckets_give_the_same_tables(small_source, small_root, run_job, tmp_path):
+    layout = ("--sample.buckets", "7", "--sample.shard_images", "9", "--ingest.buffer_mb", "0.1")
+    run(run_job, small_source.path, tmp_path, "--cluster.cpus", "1", *small_source.options, *layout)
+    assert_same_tables(tmp_path, small_root)
+
+
+def test_funnel_adds_up_and_is_stored_with_a_picture(small_root):
+    funnel = json.loads((small_root / "reports/funnel.json").read_text())
+    assert list(funnel) == ["sample", "ingest", "extract", "match", "prune", "resize", "group"]
+    for before, after in zip(list(funnel.values())[:-1], list(funnel.values())[1:], strict=True):
+        assert before["images_out"] == after["images_in"]
+        assert sum(before["why"].values()) == before["images_in"] - before["images_out"]
+    assert Image.open(small_root / "reports/funnel.png").width > 500
+    assert not (small_root / "_staging").exists()
+
+
+def test_wrong_md5_rejects_the_tars_rows_and_names_it(small_source, small_root, run_job, tmp_path):
+    source, root = tmp_path / "source", tmp_path / "root"
+    shutil.copytree(small_source.path, source)
+    (source / "md5sum/train/md5.images_000.txt").write_text("0" * 32 + "  images_000.tar\n")
+    (source / "md5sum/train/md5.images_001.txt").unlink()
+    done = run(run_job, source, root, "--to", "ingest", *small_source.options)
+    assert "train/images_001.tar was not checked" in done.stderr
+    rejects = rows(root, "rejects").set_index("image_id")
+    bad = rejects[rejects.reason.str.startswith("wrong md5: train/images_000.tar has ")]
+    everything, left = rows(small_root, "catalog"), rows(root, "images")
+    assert len(bad) > 10
+    assert set(left.image_id) | set(rejects.index) == set(everything.image_id)
+    assert not set(left.image_id) & set(rejects.index)
+
+
+def test_stage_fails_when_more_than_the_configured_share_is_rejected(
+    small_source, run_job, tmp_path
+):
+    options = ("--to", "ingest", "--ingest.min_side", "5000", *small_source.options)
+    done = run_job("pipeline", "--source", small_source.path, "--root", tmp_path, *options)
+    assert done.returncode == 2
+    line = done.stderr.strip().splitlines()[-1]
+    assert "ingest rejected 100.0% of" in line and "too small" in line and "--redo ingest" in line
+
+
+def test_folder_of_class_folders_gives_the_same_images(small_source, small_root, run_job, tmp_path):
+    folder, root = tmp_path / "folder", tmp_path / "root"
+    images = rows(small_root, "images")
+    for image in images.itertuples():
+        path = folder / str(image.landmark_id) / f"{image.image_id}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(image.jpeg)
+    run(run_job, folder, root, "--to", "ingest", *small_source.options)
+    found = rows(root, "images")
+    ids = found.landmark_id.astype(str) + "/" + images.image_id + ".jpg"
+    assert (found.image_id == ids).all()
+    columns = ["landmark_id", "width", "height", "jpeg"]
+    pd.testing.assert_frame_equal(found[columns], images[columns])
+
+
+@pytest.fixture
+def bucket(monkeypatch):
+    """A bucket of an S3 API on loopback; the environment points to it."""
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    for name, value in {
+        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }.items():
+        monkeypatch.setenv(name, value)
+    client = boto3.client("s3")
+    client.create_bucket(Bucket="landmarks")
+    yield client
+    server.stop()
+
+
+def test_whole_run_on_s3_gives_the_same_tables(
+    bucket, small_source, small_root, run_job, tmp_path
+):
+    for file in small_source.path.rglob("*"):
+        if file.is_file():
+            key = f"source/{file.relative_to(small_source.path)}"
+            bucket.upload_file(str(file), "landmarks", key)
+    done = run(run_job, "s3://landmarks/source", "s3://landmarks/root", *small_source.options)
+    assert "What went in" in done.stdout
+    pages = bucket.get_paginator("list_objects_v2").paginate(Bucket="landmarks", Prefix="root/")
+    for item in (item for page in pages for item in page["Contents"]):
+        target = tmp_path / item["Key"].removeprefix("root/")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        bucket.download_file("landmarks", item["Key"], str(target))
+    assert_same_tables(tmp_path, small_root)
+    again = run(run_job, "s3://landmarks/source", "s3://landmarks/root", *small_source.options)
+    assert again.stderr.count("finished already") == 7
+
+
+def test_python_of_the_jobs_is_the_one_of_the_tests(run_job):
+    assert sys.prefix != sys.base_prefix, "run the tests with the project's .venv: make test"

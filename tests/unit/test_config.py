@@ -1,0 +1,119 @@
+import pytest
+
+from landmark_ray import cli
+from landmark_ray.config import Config
+from landmark_ray.errors import UserError
+from landmark_ray.pipeline import PipelineConfig
+
+
+def parse(*args, model=Config):
+    return cli.parse(model, args, "a job")
+
+
+def refusal(*args, model=Config) -> str:
+    with pytest.raises(UserError) as error:
+        parse(*args, model=model)
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+def test_command_line_wins_over_file_and_file_over_defaults(tmp_path):
+    file = tmp_path / "x.toml"
+    file.write_text("seed = 3\n[match]\nmin_inliers = 15\nmode = 'exhaustive'\n")
+    config = parse("--config", str(file), "--match.min_inliers", "20")
+    assert (config.match.min_inliers, config.match.mode, config.seed) == (20, "exhaustive", 3)
+    assert config.prune.max_images == 100
+
+
+def test_lists_are_given_with_commas():
+    assert parse("--group.edges", "2,4,8").group.edges == (2, 4, 8)
+
+
+def test_environment_is_never_read(monkeypatch):
+    monkeypatch.setenv("ROOT", "/elsewhere")
+    monkeypatch.setenv("SEED", "9")
+    assert parse().root is None and parse().seed == 0
+
+
+def test_unknown_option_is_refused_with_the_likely_one():
+    assert refusal("--match.min_inlier", "3") == (
+        "unknown option --match.min_inlier: did you mean --match.min_inliers?"
+    )
+
+
+def test_abbreviated_option_is_refused():
+    assert "unknown option --match.min_in" in refusal("--match.min_in", "3")
+
+
+def test_unknown_key_of_a_file_is_refused_with_the_likely_one(tmp_path):
+    file = tmp_path / "x.toml"
+    file.write_text("[match]\nmin_inlier = 3\n")
+    assert refusal("--config", str(file)) == (
+        f"unknown option match.min_inlier in {file}; did you mean min_inliers?"
+    )
+    file.write_text("[matching]\nmin_inliers = 3\n")
+    assert "unknown option matching" in refusal("--config", str(file))
+    assert "did you mean match?" in refusal("--config", str(file))
+
+
+def test_value_out_of_range_names_option_rule_and_value():
+    assert refusal("--match.ratio", "3") == (
+        "option --match.ratio: Input should be less than or equal to 1, got '3'"
+    )
+    assert refusal("--match.mode", "fast") == (
+        "option --match.mode: Input should be 'early' or 'exhaustive', got 'fast'"
+    )
+    assert "--group.edges: must rise" in refusal("--group.edges", "4,2")
+
+
+def test_missing_or_broken_file_is_said(tmp_path):
+    assert refusal("--config", "nowhere.toml") == "--config: there is no file nowhere.toml"
+    (tmp_path / "x.toml").write_text("[match\n")
+    assert "cannot be read as toml" in refusal("--config", str(tmp_path / "x.toml"))
+
+
+def test_delf_needs_a_handle():
+    assert "extractor delf needs extract.handle" in refusal("--extract.extractor", "delf")
+
+
+def test_pipeline_takes_a_range_of_stages():
+    config = parse("--from", "match", "--to", "resize", model=PipelineConfig)
+    assert config.chosen() == ("match", "prune", "resize")
+    with pytest.raises(UserError, match="--from prune comes after --to match"):
+        parse("--from", "prune", "--to", "match", model=PipelineConfig).chosen()
+    assert "option --from: Input should be" in refusal("--from", "unknown", model=PipelineConfig)
+
+
+def test_identity_names_what_decides_the_rows_and_nothing_else():
+    changes = ("--ingest.buffer_mb", "1", "--cluster.cpus", "1", "--ingest.max_rejected", "1")
+    assert parse(*changes).identity("ingest") == parse().identity("ingest")
+    assert parse("--ingest.max_side", "100").identity("ingest") != parse().identity("ingest")
+    assert parse("--seed", "1").identity("prune") != parse().identity("prune")
+
+
+def test_default_matching_rule_belongs_to_the_extractor():
+    delf = ("--extract.extractor", "delf", "--extract.handle", "x")
+    assert parse().identity("match") != parse(*delf).identity("match")
+    assert parse("--match.ratio", "0.5").match.rule("sift").ratio == 0.5
+    assert (
+        parse("--match.ratio", "0.5").match.rule("sift").residual
+        == parse().match.rule("sift").residual
+    )
+
+
+def test_early_matching_depends_on_the_cap_and_exhaustive_does_not():
+    cap, every = ("--prune.max_images", "7"), ("--match.mode", "exhaustive")
+    assert parse(*cap).identity("match") != parse().identity("match")
+    assert parse(*cap, *every).identity("match") == parse(*every).identity("match")
+
+
+def test_every_option_is_explained_with_its_default(capsys):
+    with pytest.raises(SystemExit):
+        parse("--help", model=PipelineConfig)
+    text = " ".join(capsys.readouterr().out.split())
+    for model in (PipelineConfig, *(f.annotation for f in Config.model_fields.values())):
+        for name, field in getattr(model, "model_fields", {}).items():
+            if name in Config.model_fields and hasattr(field.annotation, "model_fields"):
+                continue  # a section, explained by its options
+            assert field.description, name
+            assert " ".join(field.description.split()) in text, name

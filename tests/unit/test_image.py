@@ -1,0 +1,152 @@
+import io
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image, ImageOps
+
+from landmark_ray.kernels import image as kernel
+from landmark_ray.kernels.image import ImageError, Limits
+
+LIMITS = Limits(max_side=100, min_side=8, max_pixels=1e6)
+
+
+def saved(image: Image.Image, kind: str, **options) -> bytes:
+    out = io.BytesIO()
+    image.save(out, kind, **options)
+    return out.getvalue()
+
+
+def quarters(width: int = 64, height: int = 48) -> Image.Image:
+    """Red, green / blue, white: tells which way is up."""
+    pixels = np.zeros((height, width, 3), np.uint8)
+    pixels[: height // 2, : width // 2] = 255, 0, 0
+    pixels[: height // 2, width // 2 :] = 0, 255, 0
+    pixels[height // 2 :, : width // 2] = 0, 0, 255
+    pixels[height // 2 :, width // 2 :] = 255, 255, 255
+    return Image.fromarray(pixels)
+
+
+def corners(data: bytes) -> list[str]:
+    """Nearest pure colour at the centre of each quarter."""
+    image = Image.open(io.BytesIO(data))
+    assert image.mode == "RGB"
+    names = {
+        (255, 0, 0): "red",
+        (0, 255, 0): "green",
+        (0, 0, 255): "blue",
+        (255, 255, 255): "white",
+    }
+    w, h = image.size
+    seen = [
+        image.getpixel(((2 * x + 1) * w // 4, (2 * y + 1) * h // 4)) for y in (0, 1) for x in (0, 1)
+    ]
+    return [names[min(names, key=lambda c: np.abs(np.subtract(c, p)).sum())] for p in seen]
+
+
+UPRIGHT = ["red", "green", "blue", "white"]
+
+
+def png_of_zeros(width: int, height: int) -> bytes:
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return (
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        )
+
+    head = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", b"") + chunk(b"IEND", b"")
+
+
+def test_jpeg_that_needs_no_change_keeps_its_bytes():
+    data = saved(quarters(), "JPEG", quality=90)
+    photo = kernel.normalise(data, LIMITS)
+    assert (photo.jpeg, photo.width, photo.height) == (data, 64, 48)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_rotated_image_comes_out_upright(orientation):
+    undo = {
+        2: Image.Transpose.FLIP_LEFT_RIGHT,
+        3: Image.Transpose.ROTATE_180,
+        4: Image.Transpose.FLIP_TOP_BOTTOM,
+        5: Image.Transpose.TRANSPOSE,
+        6: Image.Transpose.ROTATE_90,
+        7: Image.Transpose.TRANSVERSE,
+        8: Image.Transpose.ROTATE_270,
+    }
+    stored = quarters().transpose(undo[orientation]) if orientation > 1 else quarters()
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    photo = kernel.normalise(saved(stored, "JPEG", quality=95, exif=exif), LIMITS)
+    assert (photo.width, photo.height) == (64, 48)
+    assert corners(photo.jpeg) == UPRIGHT
+
+
+@pytest.mark.parametrize(
+    ("mode", "kind"),
+    [("P", "PNG"), ("RGBA", "PNG"), ("RGB", "WEBP"), ("CMYK", "JPEG"), ("RGB", "GIF")],
+)
+def test_other_formats_and_modes_become_rgb_jpeg(mode, kind):
+    photo = kernel.normalise(saved(quarters().convert(mode), kind), LIMITS)
+    assert Image.open(io.BytesIO(photo.jpeg)).format == "JPEG"
+    assert corners(photo.jpeg) == UPRIGHT
+
+
+def test_transparent_pixels_become_white():
+    clear = Image.new("RGBA", (32, 32), (255, 0, 0, 0))
+    photo = kernel.normalise(saved(clear, "PNG"), LIMITS)
+    assert kernel.decode(photo.jpeg).min() > 250
+
+
+def test_sixteen_bit_grey_keeps_its_range():
+    ramp = np.linspace(0, 65535, 64 * 64).reshape(64, 64).astype(np.uint16)
+    grey = kernel.decode(kernel.normalise(saved(Image.fromarray(ramp), "PNG"), LIMITS).jpeg)
+    assert grey[0, 0, 0] < 5
+    assert 120 < grey[32, 0, 0] < 135
+    assert grey[-1, -1, 0] > 250
+
+
+def test_large_image_is_reduced_to_the_longest_side():
+    photo = kernel.normalise(saved(quarters(400, 300), "JPEG"), LIMITS)
+    assert (photo.width, photo.height) == (100, 75)
+    assert corners(photo.jpeg) == UPRIGHT
+
+
+@pytest.mark.parametrize(
+    ("data", "kind"),
+    [
+        (b"", "empty"),
+        (b"<html>404 Not Found</html>", "not an image"),
+        (b"\xff\xd8", "not an image"),
+        (saved(quarters(400, 300), "JPEG")[:-200], "truncated"),
+        (saved(Image.new("RGB", (1, 1)), "PNG"), "too small"),
+        (png_of_zeros(2000, 2000), "too large"),
+        (png_of_zeros(30000, 30000), "too large"),
+        (png_of_zeros(64, 64), "truncated"),
+    ],
+)
+def test_unusable_image_is_refused_with_its_kind(data, kind):
+    with pytest.raises(ImageError) as error:
+        kernel.normalise(data, LIMITS)
+    assert str(error.value).partition(":")[0] == kind
+
+
+def test_square_is_close_to_pillows_fit():
+    noise = Image.effect_noise((1024, 768), 60).convert("RGB").resize((1024, 768))
+    smooth = Image.blend(noise, quarters(1024, 768), 0.7)
+    data = saved(smooth, "JPEG", quality=90)
+    wanted = ImageOps.fit(Image.open(io.BytesIO(data)).convert("RGB"), (224, 224))
+    got = kernel.square(data, 224)
+    assert got.size == (224, 224)
+    assert np.abs(np.subtract(got, wanted, dtype=int)).mean() < 2
+
+
+def test_re_encoded_smaller_copy_has_nearly_the_same_hash():
+    rng = np.random.default_rng(0)
+    blocks = Image.fromarray(rng.integers(0, 255, (12, 16, 3), np.uint8)).resize((640, 480))
+    copy = Image.open(io.BytesIO(saved(blocks.resize((480, 360)), "JPEG", quality=60)))
+    other = Image.fromarray(rng.integers(0, 255, (12, 16, 3), np.uint8)).resize((640, 480))
+    a, b, c = (kernel.perceptual_hash(image) for image in (blocks, copy, other))
+    assert (a ^ b).bit_count() <= 4
+    assert (a ^ c).bit_count() > 12

@@ -1,0 +1,43 @@
+import pytest
+
+from landmark_ray import ledger
+from landmark_ray.errors import UserError
+from landmark_ray.funnel import Funnel
+from landmark_ray.storage import Tables
+
+
+@pytest.fixture
+def tables(tmp_path):
+    return Tables(str(tmp_path))
+
+
+def test_same_options_go_on_with_the_same_record(tables):
+    first = ledger.begin(tables, "match", {"match.ratio": 0.8}, {"tables of extract": "aa"})
+    assert ledger.begin(tables, "match", {"match.ratio": 0.8}, {"tables of extract": "aa"}) == first
+
+
+def test_other_options_are_refused_with_the_difference_and_the_way_out(tables):
+    ledger.begin(tables, "match", {"match.ratio": 0.8, "seed": 0}, {})
+    with pytest.raises(UserError) as error:
+        ledger.begin(tables, "match", {"match.ratio": 0.9, "seed": 0}, {})
+    text = str(error.value)
+    assert "match.ratio = 0.8, now 0.9" in text and "--redo match" in text and "seed" not in text
+
+
+def test_other_input_is_refused(tables):
+    ledger.begin(tables, "match", {}, {"tables of extract": "aa"})
+    with pytest.raises(UserError, match='tables of extract = "aa", now "bb"'):
+        ledger.begin(tables, "match", {}, {"tables of extract": "bb"})
+
+
+def test_stage_can_only_read_a_finished_one_with_the_same_options(tables):
+    with pytest.raises(UserError, match="stage extract is not finished; run jobs/extract.py"):
+        ledger.finished(tables, "extract", {})
+    record = ledger.begin(tables, "extract", {"extract.max_side": 512}, {})
+    with pytest.raises(UserError, match="not finished"):
+        ledger.finished(tables, "extract", {"extract.max_side": 512})
+    ledger.finish(tables, "extract", record, Funnel(3, 2), 1.5)
+    found = ledger.finished(tables, "extract", {"extract.max_side": 512})
+    assert found["funnel"]["images_out"] == 2 and found["seconds"] == 1.5
+    with pytest.raises(UserError, match="extract.max_side = 512, now 640"):
+        ledger.finished(tables, "extract", {"extract.max_side": 640})
