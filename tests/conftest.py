@@ -1,8 +1,11 @@
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+from tests import drawn
 
 REPO = Path(__file__).parents[1]
 SHARED = REPO.parent / "shared"
@@ -12,9 +15,7 @@ SHARED = REPO.parent / "shared"
 def shared() -> Path:
     """The folder with real photographs and models."""
     if not SHARED.is_dir():
-        pytest.skip(
-            f"needs real photographs and models: there is no folder {SHARED.name} beside the repository"
-        )
+        pytest.skip(f"needs real photographs and models in {SHARED}, which is not there")
     return SHARED
 
 
@@ -22,19 +23,6 @@ def shared() -> Path:
 def gld_mini(shared: Path) -> Path:
     """A miniature of GLDv2 with 655 real photographs."""
     return shared / "data" / "gld-mini"
-
-
-@pytest.fixture(scope="session")
-def ray_started():
-    """One Ray for all tests of this process."""
-    import ray
-
-    from landmark_ray.config import ClusterConfig, Config
-    from landmark_ray.stages.shards import start_ray
-
-    start_ray(Config(cluster=ClusterConfig(cpus=2, object_store_gb=0.5)))
-    yield
-    ray.shutdown()
 
 
 @pytest.fixture(scope="session")
@@ -48,3 +36,31 @@ def run_job():
         return subprocess.run(command, capture_output=True, text=True, env=env, timeout=900)
 
     return run
+
+
+@dataclass(frozen=True)
+class SmallSource:
+    """A drawn dataset, and the options that make its run quick."""
+
+    path: Path
+    options: tuple[str, ...] = (
+        *("--sample.buckets", "3", "--sample.shard_images", "16"),
+        *("--extract.max_feature_num", "400", "--extract.max_side", "320"),
+    )
+
+
+@pytest.fixture(scope="session")
+def small_source(tmp_path_factory) -> SmallSource:
+    """72 drawn photos in 4 tars."""
+    path = tmp_path_factory.mktemp("small") / "source"
+    drawn.draw(path)
+    return SmallSource(path)
+
+
+@pytest.fixture(scope="session")
+def small_root(small_source, run_job, tmp_path_factory) -> Path:
+    """The tables of an undisturbed run over `small_source`."""
+    root = tmp_path_factory.mktemp("small-root")
+    done = run_job("pipeline", "--source", small_source.path, "--root", root, *small_source.options)
+    assert done.returncode == 0, done.stderr
+    return root

@@ -48,39 +48,33 @@ def store(records: Records, tables: Tables) -> None:
 
 
 def draw(records: Records) -> bytes:
-    """A PNG: for each stage a bar of what came out and, after it, what did not, by reason."""
-    figure = Figure(figsize=(11, 0.75 * len(records) + 1.6), dpi=110, layout="constrained")
+    """A PNG: for each stage a bar of what came out and of what did not, with the reasons beside."""
+    figure = Figure(figsize=(11, 0.7 * len(records) + 1.2), dpi=110, layout="constrained")
     axes = figure.subplots()
-    colours = ["#d98e73", "#e3b778", "#b9a3c9", "#9fb8ad", "#c9c9c9", "#8f8f8f"]
-    reasons: dict[str, str] = {}
     total = max(r["funnel"]["images_in"] for r in records.values())
     for row, record in enumerate(records.values()):
         f = record["funnel"]
         axes.barh(row, f["images_out"], color="#3b6e8f", height=0.62)
-        if f["images_out"] > total / 4:
-            text = f"{f['images_out']:,} images, {f['classes_out']:,} classes"
-            axes.text(total / 100, row, text, color="white", va="center", fontsize=9)
-        left = f["images_out"]
-        for reason, count in sorted(f["why"].items(), key=lambda item: -item[1]):
-            if count:
-                colour = reasons.setdefault(reason, colours[len(reasons) % len(colours)])
-                axes.barh(row, count, left=left, color=colour, height=0.62)
-                left += count
+        axes.barh(
+            row,
+            f["images_in"] - f["images_out"],
+            left=f["images_out"],
+            color="#d98e73",
+            height=0.62,
+        )
+        kept = f"{f['images_out']:,} images, {f['classes_out']:,} landmarks"
+        inside = f["images_out"] > total / 3
+        x, colour = (total / 100, "white") if inside else (f["images_in"] + total / 100, "black")
+        axes.text(x, row, kept, color=colour, va="center", fontsize=9)
+        why = sorted(f["why"].items(), key=lambda item: -item[1])
+        lines = [f"{n:,} {reason.replace('_', ' ')}" for reason, n in why if n]
+        short = ", ".join(lines[:3]) + (f" and {len(lines) - 3} more" if len(lines) > 3 else "")
+        axes.text(1.01, row, short, va="center", fontsize=9, transform=axes.get_yaxis_transform())
     axes.set_yticks(range(len(records)), list(records))
     axes.invert_yaxis()
-    axes.set_xlabel("images")
+    axes.set_xlabel("images: blue stays, red goes for the reasons on the right")
     axes.xaxis.set_major_formatter("{x:,.0f}")
     axes.spines[["top", "right"]].set_visible(False)
-    handles = [axes.barh(0, 0, color=c, label=r) for r, c in reasons.items()]
-    if handles:
-        axes.legend(
-            handles=handles,
-            title="left out",
-            frameon=False,
-            loc="center left",
-            bbox_to_anchor=(1.0, 0.5),
-            fontsize=9,
-        )
     out = io.BytesIO()
     figure.savefig(out, format="png")
     return out.getvalue()

@@ -97,9 +97,7 @@ def bucket(monkeypatch):
     server.stop()
 
 
-def test_whole_run_on_s3_gives_the_same_tables(
-    bucket, small_source, small_root, run_job, tmp_path
-):
+def test_whole_run_on_s3_gives_the_same_tables(bucket, small_source, small_root, run_job, tmp_path):
     for file in small_source.path.rglob("*"):
         if file.is_file():
             key = f"source/{file.relative_to(small_source.path)}"
