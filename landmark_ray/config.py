@@ -14,9 +14,11 @@ from landmark_ray.kernels.matching import Rule
 STAGES = ("sample", "ingest", "extract", "match", "prune", "resize", "group")
 StageName = Literal["sample", "ingest", "extract", "match", "prune", "resize", "group"]
 
+DELF_DEFAULTS = {"max_feature_num": 1000, "max_side": 512}
+
 RULES = {"sift": Rule.sift(), "delf": Rule.delf()}
 
-SPEED = {"speed": True}
+SPEED: dict[str, Any] = {"speed": True}
 """Marks an option that changes how fast a stage is, or when it gives up, but never its rows."""
 
 Count = Annotated[int, Field(ge=1)]
@@ -86,9 +88,12 @@ class ExtractConfig(StageConfig):
     extractor: Literal["sift", "delf"] = Field(
         "sift", description="RootSIFT, or DELF (needs handle)"
     )
-    max_feature_num: Count = Field(2000, description="most features of an image")
+    max_feature_num: Count = Field(2000, description="most features of an image; delf: 1000")
     max_side: int = Field(
-        512, ge=32, description="features are sought at this longest side, in pixels"
+        640,
+        ge=32,
+        description="longest side at which features are sought, in pixels; smaller images are "
+        "enlarged for sift; delf: 512",
     )
     handle: str = Field("", description="delf: TF-Hub address or SavedModel folder")
     image_scales: tuple[float, ...] = Field(
@@ -107,6 +112,11 @@ class ExtractConfig(StageConfig):
         0.1, description="the stage fails when a larger share is rejected", json_schema_extra=SPEED
     )
     cpus: Cpus = Field(1.0, description="cores a task", json_schema_extra=SPEED)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _delf_has_defaults_of_its_own(cls, given: dict[str, Any]) -> dict[str, Any]:
+        return DELF_DEFAULTS | given if given.get("extractor") == "delf" else given
 
     @model_validator(mode="after")
     def _delf_has_a_handle(self) -> "ExtractConfig":
@@ -221,7 +231,9 @@ class Config(BaseSettings):
         cls,
         settings_cls: type[BaseSettings],
         init_settings: PydanticBaseSettingsSource,
-        **others: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Options come from where they can be seen: never from the environment."""
         return (init_settings,)

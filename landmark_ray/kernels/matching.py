@@ -1,7 +1,8 @@
 """Geometric verification of a pair of images: nearest descriptors, affine RANSAC, inlier count.
 
-The procedure is the DELF tutorial's (tensorflow/models, research/delf, `match_images.py`): nearest
-neighbours in descriptor space, one affine map by RANSAC, its inliers counted.
+The procedure is DELF's (tensorflow/models, research/delf/delf/python/examples/match_images.py, and
+the TF-Hub tutorial): nearest descriptors, one affine map by RANSAC, its inliers counted. Ours: the
+residual scales with the image, maps that no camera makes are refused, and inliers count by place.
 """
 
 import dataclasses
@@ -23,7 +24,6 @@ MAX_ZOOM = 5.0
 MAX_STRETCH = 3.0
 """So is one that stretches one direction by so many times as much as another."""
 
-
 CONFIDENCE = 0.999
 """RANSAC stops early when it is so sure that no better map exists."""
 
@@ -41,16 +41,14 @@ class Rule:
             image with a longest side of 512.
         cell: inliers count once for each square cell of so many such pixels; 0 counts them all.
         trials: RANSAC trials, at most.
-        seed: of RANSAC.
     """
 
     ratio: float = 1.0
     max_distance: float = 2.0
     mutual: bool = True
-    residual: float = 8.0
-    cell: float = 6.0
+    residual: float = 12.0
+    cell: float = 4.0
     trials: int = 1000
-    seed: int = 0
 
     def __post_init__(self) -> None:
         """Refuse values out of range."""
@@ -67,13 +65,21 @@ class Rule:
 
     @classmethod
     def sift(cls) -> "Rule":
-        """For RootSIFT, tuned on real photographs for 11 inliers."""
-        return cls(ratio=0.85, mutual=False, residual=8.0)
+        """For RootSIFT, 2000 features sought at 640 px.
+
+        With 11 inliers it kept 0.91 of the photos and none of the noise among 630 real photographs
+        of 13 landmarks; with 9 inliers, still none.
+        """
+        return cls(ratio=0.85, residual=12.0, cell=4.0)
 
     @classmethod
     def delf(cls) -> "Rule":
-        """For DELF's 40-D descriptors."""
-        return cls(max_distance=0.7, residual=16.0)
+        """For DELF, 1000 features of 40 dimensions.
+
+        Set on a stand-in for DELF's weights: check it when the released ones are used. The
+        reference's 0.8, not mutual, 20 px, keeps much of the noise at 11 inliers.
+        """
+        return cls(max_distance=0.7, residual=16.0, cell=6.0)
 
     def replace(self, **changes: Any) -> "Rule":
         """The rule with some values changed."""
@@ -173,7 +179,7 @@ def verify(
     usac.threshold = residual_px
     usac.maxIterations = trials
     usac.confidence = CONFIDENCE
-    usac.randomGeneratorState = seed
+    usac.randomGeneratorState = seed & 0x7FFFFFFF
     found, mask = cv2.estimateAffine2D(points_a, points_b, usac)
     affine = np.asarray(found, np.float64)
     if found is None or not _plausible(affine):
@@ -181,7 +187,9 @@ def verify(
     return affine, np.asarray(mask, bool).ravel()
 
 
-def match_pair(a: ImageFeatures, b: ImageFeatures, rule: Rule, *, stop_below: int) -> PairResult:
+def match_pair(
+    a: ImageFeatures, b: ImageFeatures, rule: Rule, *, stop_below: int, seed: int = 0
+) -> PairResult:
     """Verify a pair of images.
 
     Args:
@@ -190,6 +198,7 @@ def match_pair(a: ImageFeatures, b: ImageFeatures, rule: Rule, *, stop_below: in
         rule: what makes a match, and which count.
         stop_below: RANSAC is skipped for fewer putative matches, and 0 inliers are reported: so
             few can't give `stop_below` inliers.
+        seed: of RANSAC; equal arguments give an equal result, to the last bit.
     """
     matches = putative_matches(
         a.descriptors,
@@ -204,7 +213,7 @@ def match_pair(a: ImageFeatures, b: ImageFeatures, rule: Rule, *, stop_below: in
     points_a = a.keypoints[matches[:, 0]] / np.float32(unit_a)
     points_b = b.keypoints[matches[:, 1]] / np.float32(unit_b)
     affine, inlier = verify(
-        points_a, points_b, residual_px=rule.residual, trials=rule.trials, seed=rule.seed
+        points_a, points_b, residual_px=rule.residual, trials=rule.trials, seed=seed
     )
     if affine is None:
         return PairResult(len(matches), 0, None)

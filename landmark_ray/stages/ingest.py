@@ -1,8 +1,8 @@
 """ingest: read each tar once, prove every image, and write the usable ones by landmark.
 
 Two steps, since a tar's images belong to any landmark. *Scatter* streams a tar and writes what it
-holds of each bucket as fragments; a note (`_ledger/archives/…json`) finishes the tar. *Gather* reads
-a bucket's fragments shard by shard, writes the shards of `images`, and deletes the fragments.
+holds of each bucket as fragments; a note (`_ledger/archives/…json`) finishes the tar. *Gather*
+reads a bucket's fragments shard by shard, writes the shards of `images`, and deletes them.
 """
 
 from collections import defaultdict

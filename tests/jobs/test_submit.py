@@ -1,12 +1,13 @@
 """Every stage as a job of a running cluster, with token authentication, on loopback."""
 
+import contextlib
 import os
 import secrets
+import signal
 import socket
 import subprocess
 import sys
 import time
-import urllib.request
 from pathlib import Path
 
 import pytest
@@ -47,22 +48,24 @@ def cluster(tmp_path_factory):
     head = subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, start_new_session=True)
     address = f"http://127.0.0.1:{dashboard}"
     try:
-        for _ in range(120):
-            try:
-                urllib.request.urlopen(f"{address}/api/gcs_healthz", timeout=2)
-                break
-            except OSError:
-                time.sleep(0.5)
+        for _ in range(60):  # the head answers before it can run jobs
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                if submit((address, env), "true", timeout=20).returncode == 0:
+                    break
+            time.sleep(1)
         yield address, env
     finally:
-        os.killpg(head.pid, 15)
-        head.wait(30)
+        head.terminate()
+        try:
+            head.wait(20)
+        except subprocess.TimeoutExpired:
+            os.killpg(head.pid, signal.SIGKILL)
 
 
-def submit(cluster, *command: object) -> subprocess.CompletedProcess[str]:
+def submit(cluster, *command: object, timeout: float = 120) -> subprocess.CompletedProcess[str]:
     address, env = cluster
     words = [BIN / "ray", "job", "submit", "--address", address, "--", *map(str, command)]
-    return subprocess.run(words, env=env, cwd=REPO, capture_output=True, text=True, timeout=300)
+    return subprocess.run(words, env=env, cwd=REPO, capture_output=True, text=True, timeout=timeout)
 
 
 def test_every_stage_runs_as_a_submitted_job(cluster, small_source, small_root, tmp_path):

@@ -137,5 +137,5 @@ def test_other_options_on_the_same_root_are_refused(root, gld_mini, run_job):
     assert done.returncode == 2
     (line,) = done.stderr.strip().splitlines()[-1:]
     assert "match.min_inliers = 11, now 15" in line and "--redo match" in line
-    done = run_job("match", *options, "--extract.max_side", "640")
-    assert done.returncode == 2 and "extract.max_side = 512, now 640" in done.stderr
+    done = run_job("match", *options, "--extract.max_side", "512")
+    assert done.returncode == 2 and "extract.max_side = 640, now 512" in done.stderr

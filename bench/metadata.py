@@ -1,0 +1,142 @@
+"""Metadata of all of GLDv2: how long sample, group and split take, and how much memory.
+
+Generated: a train.csv of GLDv2's size (4,132,914 rows, 203,094 classes of its sizes, ids and urls
+that look like its own), and perceptual hashes, some of them near-duplicates. Measured, in a process
+of its own that may use two cores: the job `sample` as pipeline.py runs it (the csv read twice, for
+its fingerprint and for its rows; classes chosen, capped at 500; catalog written), then `assign` of
+the stage `group` (groups, clusters of near-duplicates, split) on the catalog capped at 100 a class.
+
+    python bench/metadata.py
+
+1.5 minutes; 1 GB in a temporary folder. To expect: at most 60 s and 4 GiB.
+"""
+
+import multiprocessing
+import os
+import re
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv as pacsv
+from common import GIB, finish, report
+
+from landmark_ray import pipeline
+from landmark_ray.config import Config
+from landmark_ray.sources import Source
+from landmark_ray.stages.group import assign
+from landmark_ray.storage import Tables
+
+IMAGES, CLASSES = 4_132_914, 203_094
+SIZES = {1: 6272, 5_000: 153, 87_330: 10.5, 125_918: 5.5, CLASSES: 1}
+"""Rank of a class -> its images, straight lines between in logarithms. Weyand et al. 2020: 57% of
+the classes have at most 10 images, 38% at most 5; the second point makes the total right."""
+CORES = 2
+CAP = 100
+NEAR_DUPLICATES = 0.05
+MOST_SECONDS, MOST_GIB = 60, 4
+
+
+def class_sizes() -> np.ndarray:
+    """[CLASSES] images of each class; they sum to IMAGES."""
+    ranks = np.log(np.arange(1, CLASSES + 1))
+    sizes = np.exp(np.interp(ranks, np.log(list(SIZES)), np.log(list(SIZES.values())))).astype(int)
+    missing = IMAGES - sizes.sum()
+    sizes[10_000 : 10_000 + abs(missing)] += np.sign(missing)
+    return sizes
+
+
+def write_csv(path: Path) -> None:
+    """A train.csv like GLDv2's, its rows in random order."""
+    rng = np.random.default_rng(0)
+    landmarks = rng.permutation(np.repeat(rng.permutation(CLASSES), class_sizes()))
+    ids = np.frombuffer(rng.bytes(8 * IMAGES).hex().encode(), "S16").astype("U16")
+    ids = pa.array(ids)
+    folder = pc.utf8_slice_codeunits(ids, 0, 2)
+    number = pa.array(landmarks).cast(pa.string())
+    base = pa.scalar("http://upload.wikimedia.org/wikipedia/commons/")
+    name = pc.binary_join_element_wise(
+        "Landmark", number, "%2C_view_from_the_old_town", ids, "(cropped).JPG", "_"
+    )
+    url = pc.binary_join_element_wise(
+        base, pc.utf8_slice_codeunits(folder, 0, 1), "/", folder, "/", name, ""
+    )
+    pacsv.write_csv(pa.table({"id": ids, "url": url, "landmark_id": landmarks}), path)
+
+
+def hashes_of(landmarks: np.ndarray) -> np.ndarray:
+    """[N] uint64 perceptual hashes; a share differs in one bit from an image of the same class."""
+    rng = np.random.default_rng(1)
+    hashes = rng.integers(0, 1 << 64, len(landmarks), np.uint64)
+    same = np.flatnonzero(landmarks[1:] == landmarks[:-1]) + 1
+    near = rng.choice(same, int(NEAR_DUPLICATES * len(same)), replace=False)
+    hashes[near] = hashes[near - 1] ^ (np.uint64(1) << rng.integers(0, 64, len(near), np.uint64))
+    return hashes
+
+
+def peak_gib() -> float:
+    """Most memory that this process ever held (ru_maxrss would include the parent's)."""
+    status = Path("/proc/self/status").read_text()
+    return int(re.search(r"VmHWM:\s+(\d+)", status)[1]) * 1024 / GIB
+
+
+def measure(folder: str) -> dict[str, float]:
+    """Run both stages' code; seconds and counts."""
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:CORES])
+    pa.set_cpu_count(CORES)
+    config = Config(root=f"{folder}/root", source=folder, sample={"buckets": 128})
+    tables = Tables(config.root)
+    begun = time.monotonic()
+    pipeline.run_stage("sample", config, tables, Source(folder))
+    sampled = time.monotonic()
+    after_sample = peak_gib()
+
+    catalog = tables.dataset("catalog").to_table(["image_id", "landmark_id"])
+    rows = catalog.sort_by("landmark_id").to_pandas()
+    rows = rows[rows.groupby("landmark_id").cumcount() < CAP]
+    ids, landmarks = rows["image_id"].to_numpy(object), rows["landmark_id"].to_numpy()
+    hashes = hashes_of(landmarks)
+    del catalog, rows
+    generated = time.monotonic()
+    groups, validates = assign(ids, landmarks, hashes, config)
+    grouped = time.monotonic()
+    assert len(pd.unique(groups)) == len(config.group.edges) and 0.2 < validates.mean() < 0.4
+    return {
+        "sample_s": sampled - begun,
+        "group_s": grouped - generated,
+        "seconds": sampled - begun + grouped - generated,
+        "sample_peak_gib": after_sample,
+        "peak_gib": peak_gib(),
+        "rows": len(ids),
+        "classes": len(pd.unique(landmarks)),
+    }
+
+
+def main() -> None:
+    """Generate in this process, measure in another."""
+    with tempfile.TemporaryDirectory(prefix="bench-metadata-") as folder:
+        print(f"generating {IMAGES:,} rows", file=sys.stderr)
+        write_csv(Path(folder) / "train.csv")
+        with multiprocessing.get_context("spawn").Pool(1) as pool:
+            found = pool.apply(measure, (folder,))
+    report(
+        f"{IMAGES:,} images of {CLASSES:,} classes, {CORES} cores",
+        ["part", "seconds", "peak GiB", "images out", "classes out"],
+        [
+            ["sample", found["sample_s"], found["sample_peak_gib"], "", ""],
+            ["group + split", found["group_s"], found["peak_gib"], "", ""],
+            ["total", found["seconds"], found["peak_gib"], found["rows"], found["classes"]],
+            ["at most", MOST_SECONDS, MOST_GIB, "", ""],
+        ],
+    )
+    met = found["seconds"] <= MOST_SECONDS and found["peak_gib"] <= MOST_GIB
+    finish(found, met)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,272 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from landmark_ray.kernels.features import Features, ImageFeatures
+from landmark_ray.kernels.matching import Rule, match_pair, putative_matches, verify
+
+TURN_AND_ZOOM = np.array([[1.2, -0.3, 20.0], [0.4, 1.1, -15.0]])
+OFF = {"max_distance": None, "ratio": None, "mutual": False}
+
+
+def at_angles(*degrees):
+    """Unit vectors in a plane: their distances are easily worked out."""
+    radians = np.deg2rad(degrees)
+    return np.stack([np.cos(radians), np.sin(radians)], 1).astype(np.float32)
+
+
+def scatter(n, seed=0, side=512):
+    return np.random.default_rng(seed).uniform(0, side, (n, 2)).astype(np.float32)
+
+
+def moved(points, affine):
+    return (points @ affine[:, :2].T + affine[:, 2]).astype(np.float32)
+
+
+def pair_of_images(affine, n=40, side_a=512.0, side_b=512.0):
+    """Two images with n features each that correspond one to one."""
+    points, descriptors = scatter(n, side=side_a), np.eye(n, dtype=np.float32)
+    return (
+        ImageFeatures(points, descriptors, side_a),
+        ImageFeatures(moved(points, affine), descriptors, side_b),
+    )
+
+
+# putative_matches
+
+
+def test_each_descriptor_is_matched_with_its_nearest_one():
+    matches = putative_matches(at_angles(0, 90, 50), at_angles(80, 10, 45), **OFF)
+    assert matches.tolist() == [[0, 1], [1, 0], [2, 2]]
+    assert matches.dtype == np.int32
+
+
+def test_mutual_keeps_only_pairs_nearest_in_both_directions():
+    a, b = at_angles(0, 10), at_angles(7, 180)
+    assert putative_matches(a, b, **OFF).tolist() == [[0, 0], [1, 0]]
+    assert putative_matches(a, b, **OFF | {"mutual": True}).tolist() == [[1, 0]]
+
+
+def test_mutual_never_uses_a_feature_twice_even_for_ties():
+    a, b = at_angles(5, 5, 60), at_angles(5, 60)
+    assert putative_matches(a, b, **OFF | {"mutual": True}).tolist() == [[0, 0], [2, 1]]
+
+
+def test_max_distance_is_the_euclidean_distance():
+    a, b = at_angles(0), at_angles(60)  # an equilateral triangle: distance 1
+    assert len(putative_matches(a, b, **OFF | {"max_distance": 1.001})) == 1
+    assert len(putative_matches(a, b, **OFF | {"max_distance": 0.999})) == 0
+
+
+def test_ratio_drops_a_match_with_a_second_nearest_almost_as_near():
+    a, b = at_angles(0), at_angles(60, 90)  # distances 1 and sqrt(2), ratio 0.707
+    assert len(putative_matches(a, b, **OFF | {"ratio": 0.71})) == 1
+    assert len(putative_matches(a, b, **OFF | {"ratio": 0.70})) == 0
+
+
+def test_ratio_one_and_distance_two_keep_every_match():
+    a, b = at_angles(0, 180, 33), at_angles(0, 0)
+    assert len(putative_matches(a, b, max_distance=2, ratio=1, mutual=False)) == 3
+
+
+@pytest.mark.parametrize(("n", "m", "expected"), [(0, 0, 0), (0, 3, 0), (3, 0, 0), (1, 1, 1)])
+def test_images_with_no_or_one_feature_can_be_matched(n, m, expected):
+    a, b = at_angles(*range(n)), at_angles(*range(m))
+    matches = putative_matches(
+        a.reshape(n, 2), b.reshape(m, 2), max_distance=0.7, ratio=0.8, mutual=True
+    )
+    assert matches.shape == (expected, 2)
+    assert matches.dtype == np.int32
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+@pytest.mark.parametrize("side", [0, 1])
+def test_descriptors_that_are_not_finite_are_refused(bad, side):
+    pair = [at_angles(0, 30), at_angles(0, 30)]
+    pair[side][1, 0] = bad
+    with pytest.raises(ValueError, match="finite"):
+        putative_matches(*pair, **OFF)
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.integers(0, 12), st.integers(1, 12), st.integers(0, 99))
+def test_matches_agree_with_a_plain_loop(n, m, seed):
+    rng = np.random.default_rng(seed)
+    a, b = (rng.normal(size=(k, 5)).astype(np.float32) for k in (n, m))
+    a, b = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (a, b))
+    expected = []
+    for i in range(n):
+        distance = np.linalg.norm(b - a[i], axis=1)
+        j = int(distance.argmin())
+        second = np.delete(distance, j).min(initial=np.inf)
+        nearest = int(np.linalg.norm(a - b[j], axis=1).argmin()) == i
+        if distance[j] <= 0.9 and distance[j] <= 0.8 * second and nearest:
+            expected.append([i, j])
+    assert putative_matches(a, b, max_distance=0.9, ratio=0.8, mutual=True).tolist() == expected
+
+
+# verify
+
+
+def test_a_known_affine_is_found_among_outliers():
+    points = scatter(100)
+    target = moved(points, TURN_AND_ZOOM)
+    target[60:] = scatter(40, seed=1)
+    affine, inlier = verify(points, target, residual_px=3, trials=1000, seed=0)
+    assert inlier[:60].all()
+    assert inlier[60:].sum() <= 2  # an outlier may fall in place by chance
+    np.testing.assert_allclose(affine, TURN_AND_ZOOM, atol=0.05)
+
+
+def test_inliers_are_the_matches_within_the_residual():
+    points = scatter(60)
+    noise = np.random.default_rng(2).uniform(-6, 6, points.shape)
+    target = (moved(points, TURN_AND_ZOOM) + noise).astype(np.float32)
+    affine, inlier = verify(points, target, residual_px=5, trials=1000, seed=0)
+    error = np.linalg.norm(moved(points, affine) - target, axis=1)
+    assert (inlier == (error <= 5)).all()
+    assert 0 < inlier.sum() < 60
+
+
+@pytest.mark.parametrize(
+    "linear",
+    [
+        [[-1, 0], [0, 1]],  # mirrored
+        [[1, 0], [0, 0.2]],  # squeezed five times in one direction
+        [[6, 0], [0, 6]],  # zoomed in six times
+        [[0.1, 0], [0, 0.1]],  # zoomed out ten times
+        [[0, 0], [0, 0]],  # all in one place
+    ],
+)
+def test_affines_that_no_view_of_a_building_gives_are_rejected(linear):
+    affine = np.array([[*linear[0], 300], [*linear[1], 300]])
+    points = scatter(50)
+    found, inlier = verify(points, moved(points, affine), residual_px=3, trials=500, seed=0)
+    assert found is None
+    assert inlier.shape == (50,) and not inlier.any()
+
+
+@pytest.mark.parametrize("k", [0, 1, 2])
+def test_fewer_than_three_matches_give_no_affine(k):
+    found, inlier = verify(scatter(k), scatter(k), residual_px=8, trials=10, seed=0)
+    assert found is None
+    assert inlier.shape == (k,) and not inlier.any()
+
+
+@pytest.mark.parametrize("k", [3, 11, 40])
+def test_points_on_a_line_or_in_one_place_give_no_affine(k):
+    line = np.stack([np.arange(k), 2 * np.arange(k)], 1).astype(np.float32)
+    for points in (line, np.full((k, 2), 7, np.float32)):
+        found, inlier = verify(points, points, residual_px=8, trials=100, seed=0)
+        assert found is None or np.isfinite(found).all()
+        assert found is not None or not inlier.any()
+
+
+def test_equal_seed_gives_an_equal_result_whatever_came_before():
+    points, target = scatter(80), scatter(80, seed=5)
+    target[:20] = moved(points[:20], TURN_AND_ZOOM)
+    options = {"residual_px": 12, "trials": 200, "seed": 3}
+    first = verify(points, target, **options)
+    verify(target, points, residual_px=8, trials=50, seed=9)
+    second = verify(points, target, **options)
+    assert first[0].tobytes() == second[0].tobytes()
+    assert (first[1] == second[1]).all()
+
+
+# match_pair
+
+
+def test_match_pair_counts_inliers_and_maps_a_to_b():
+    a, b = pair_of_images(TURN_AND_ZOOM)
+    result = match_pair(a, b, Rule(cell=0), stop_below=11)
+    assert (result.putative, result.inliers) == (40, 40)
+    np.testing.assert_allclose(result.affine, TURN_AND_ZOOM, atol=0.01)
+
+
+def test_thresholds_scale_with_the_image():
+    """One image at a fifth and one at 4 times 512 px: a zoom of 20 in pixels, of 1 in content."""
+    zoom = np.array([[20.0, 0, 7], [0, 20.0, -9]])
+    a, b = pair_of_images(zoom, side_a=102.4, side_b=2048.0)
+    assert match_pair(a, b, Rule(residual=1, cell=0), stop_below=11).inliers == 40
+    shaken = b.keypoints + np.tile([[12, 0], [-12, 0]], (20, 1)).astype(np.float32)
+    b = ImageFeatures(shaken, b.descriptors, 2048.0)  # 12 px of 2048 are 3 px of 512
+    assert match_pair(a, b, Rule(residual=1, cell=0), stop_below=11).inliers < 30
+    result = match_pair(a, b, Rule(residual=8, cell=0), stop_below=11)
+    assert result.inliers == 40
+    np.testing.assert_allclose(result.affine[:, :2], zoom[:, :2], atol=1)
+
+
+def test_matches_in_one_spot_count_once():
+    """29 places, and 11 more matches on top of the first."""
+    a, b = pair_of_images(np.eye(2, 3))
+    points = np.stack([np.arange(40) % 6, np.arange(40) // 6], 1).astype(np.float32) * 20 + 2
+    points[29:] = points[0] + np.linspace(0, 1, 11)[:, None]
+    a, b = (ImageFeatures(points, x.descriptors, 512) for x in (a, b))
+    assert match_pair(a, b, Rule(cell=0), stop_below=11).inliers == 40
+    assert match_pair(a, b, Rule(cell=4), stop_below=11).inliers == 29
+
+
+def test_eleven_matches_on_one_spot_do_not_verify_a_pair():
+    spot = 100 + scatter(11, side=2)
+    images = [ImageFeatures(spot, np.eye(11, dtype=np.float32), 512) for _ in range(2)]
+    assert match_pair(*images, Rule(cell=4), stop_below=11).inliers <= 1
+
+
+def test_many_features_of_one_image_on_one_of_the_other_count_once():
+    a, b = pair_of_images(np.eye(2, 3))
+    b = ImageFeatures(np.full_like(b.keypoints, 50), b.descriptors, 512)
+    assert match_pair(a, b, Rule(residual=200), stop_below=11).inliers <= 1
+
+
+def test_ransac_is_skipped_for_too_few_putative_matches():
+    a, b = pair_of_images(TURN_AND_ZOOM, n=10)
+    result = match_pair(a, b, Rule(cell=0), stop_below=11)
+    assert (result.putative, result.inliers, result.affine) == (10, 0, None)
+    assert match_pair(a, b, Rule(cell=0), stop_below=10).inliers == 10
+
+
+@pytest.mark.parametrize("stop_below", [0, 11])
+def test_an_image_without_features_matches_nothing(stop_below):
+    none = ImageFeatures(np.zeros((0, 2), np.float32), np.zeros((0, 128), np.float32), 512)
+    result = match_pair(none, none, Rule.sift(), stop_below=stop_below)
+    assert (result.putative, result.inliers, result.affine) == (0, 0, None)
+
+
+# Rule, Features
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"ratio": 0},
+        {"ratio": 1.1},
+        {"max_distance": 3},
+        {"residual": 0},
+        {"cell": -1},
+        {"trials": 0},
+    ],
+)
+def test_a_rule_out_of_range_is_refused_by_name(wrong):
+    name, value = next(iter(wrong.items()))
+    with pytest.raises(ValueError, match=f"{name} .* got {value}"):
+        Rule.sift().replace(**wrong)
+
+
+def test_a_rule_is_replaced_and_listed_by_name():
+    rule = Rule.delf().replace(residual=20.0)
+    assert rule.as_dict()["residual"] == 20.0
+    assert Rule(**rule.as_dict()) == rule
+
+
+@pytest.mark.parametrize(
+    ("points", "descriptors"), [((3, 2), (2, 8)), ((3, 3), (3, 8)), ((0,), (0,))]
+)
+def test_features_that_do_not_belong_together_are_refused(points, descriptors):
+    with pytest.raises(ValueError, match="keypoints"):
+        Features(np.zeros(points, np.float32), np.zeros(descriptors, np.float32))
+
+
+def test_an_image_without_extent_is_refused():
+    with pytest.raises(ValueError, match="longest_side"):
+        ImageFeatures(np.zeros((0, 2), np.float32), np.zeros((0, 8), np.float32), 0)
