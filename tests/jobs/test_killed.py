@@ -6,6 +6,7 @@ import random
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import psutil
 import pytest
@@ -48,6 +49,11 @@ def workers_of(driver) -> list[psutil.Process]:
     return found
 
 
+def shards_of(root: Path) -> dict[Path, int]:
+    """Finished units of work and when each was finished."""
+    return {path: path.stat().st_mtime_ns for path in root.glob("*/bucket=*/shard-*.parquet")}
+
+
 def finish(driver) -> None:
     _, errors = driver.communicate()
     assert driver.returncode == 0, errors.decode()
@@ -59,6 +65,7 @@ def test_tables_equal_an_undisturbed_runs_after_ten_kills(small_source, small_ro
     roots = [tmp_path / "0"]
     driver = start(small_source, roots[-1])
     killed = []
+    committed: dict[Path, int] = {}
     for stage in MOMENTS:
         while not reaches(driver, Tables(str(roots[-1])), stage):
             finish(driver)
@@ -72,12 +79,16 @@ def test_tables_equal_an_undisturbed_runs_after_ten_kills(small_source, small_ro
             killed.append((stage, "worker"))
         else:
             driver.kill()
+            committed |= shards_of(roots[-1])
             driver.communicate()
             killed.append((stage, "driver"))
             driver = start(small_source, roots[-1])
     finish(driver)
     print(killed, "over", len(roots), "runs")
     assert {who for _, who in killed} == {"driver", "worker"}
+    assert len(committed) > 20
+    again = [path for path, made in committed.items() if path.stat().st_mtime_ns != made]
+    assert not again, "a finished unit was done twice"
     for root in roots:
         assert_same_tables(root, small_root)
         assert not list(root.rglob(".*.part"))

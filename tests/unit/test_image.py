@@ -1,5 +1,7 @@
 import io
 import struct
+import subprocess
+import sys
 import zlib
 
 import numpy as np
@@ -8,6 +10,7 @@ from PIL import Image, ImageOps
 
 from landmark_ray.kernels import image as kernel
 from landmark_ray.kernels.image import ImageError, Limits
+from tests.conftest import REPO
 
 LIMITS = Limits(max_side=100, min_side=8, max_pixels=1e6)
 
@@ -48,14 +51,22 @@ def corners(data: bytes) -> list[str]:
 UPRIGHT = ["red", "green", "blue", "white"]
 
 
-def png_of_zeros(width: int, height: int) -> bytes:
+def bomb(width: int, height: int) -> bytes:
+    """A valid PNG of black pixels, made row by row."""
+    packer = zlib.compressobj()
+    row = b"\0" * (width + 1)
+    packed = b"".join(packer.compress(row) for _ in range(height)) + packer.flush()
+    return png_of_zeros(width, height, packed)
+
+
+def png_of_zeros(width: int, height: int, body: bytes = b"") -> bytes:
     def chunk(kind: bytes, data: bytes) -> bytes:
         return (
             struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
         )
 
     head = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", b"") + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", body) + chunk(b"IEND", b"")
 
 
 def test_jpeg_that_needs_no_change_keeps_its_bytes():
@@ -150,3 +161,21 @@ def test_re_encoded_smaller_copy_has_nearly_the_same_hash():
     a, b, c = (kernel.perceptual_hash(image) for image in (blocks, copy, other))
     assert (a ^ b).bit_count() <= 4
     assert (a ^ c).bit_count() > 12
+
+
+def test_pixel_bomb_costs_no_memory():
+    code = """
+import resource, sys
+from landmark_ray.kernels.image import ImageError, Limits, normalise
+from tests.unit.test_image import bomb
+data = bomb(30000, 30000)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+try:
+    normalise(data, Limits())
+except ImageError as error:
+    assert "too large" in str(error)
+    print(len(data), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=REPO)
+    size, kib = map(int, done.stdout.split())
+    assert size > 500_000 and kib < 20_000, "900 million pixels were touched"
