@@ -32,6 +32,7 @@ def main() -> None:
             config,
             tables,
             ROUNDS,
+            light=False,
         )
         images = tables.dataset("images").count_rows()
     rows = [rows_of("stage", stage), rows_of("bare pool", bare)]

@@ -75,6 +75,8 @@ def compare(
     config: Config,
     tables: Tables,
     rounds: int,
+    *,
+    light: bool,
 ) -> tuple[list[Run], list[Run]]:
     """Run both sides in turn, `rounds` times; the stage's runs and the pool's.
 
@@ -85,11 +87,12 @@ def compare(
         config: for Ray.
         tables: the root.
         rounds: so many times.
+        light: as the stage tells `drive`.
     """
     sides: tuple[list[Run], list[Run]] = ([], [])
     for i in range(rounds):
         print(f"round {i + 1} of {rounds}", file=sys.stderr)
-        sides[0].append(run_stage(plan, written[0], config, tables))
+        sides[0].append(run_stage(plan, written[0], config, tables, light=light))
         for table in written:
             tables.delete(table)
         sides[1].append(run_bare(kernel, tables))
@@ -97,13 +100,13 @@ def compare(
 
 
 def run_stage(
-    plan: Callable[[Dataset], Dataset], table: str, config: Config, tables: Tables
+    plan: Callable[[Dataset], Dataset], table: str, config: Config, tables: Tables, *, light: bool
 ) -> Run:
     """Drive a stage's plan over all shards as its job does, in a Ray of its own."""
     units = [{"bucket": s.bucket, "shard": s.shard, "rows": s.images} for s in tables.shards()]
     begun = time.time()
     with Meter("stage", sum(u["rows"] for u in units)) as meter:
-        drive(units, plan, config, meter)
+        drive(units, plan, config, meter, light=light)
     end = time.time()
     ray.shutdown()
     finished = [

@@ -99,6 +99,7 @@ def main() -> None:
             config,
             tables,
             ROUNDS,
+            light=True,
         )
         images = tables.dataset("images").count_rows()
     rows = [rows_of("stage", stage), rows_of("bare pool", bare)]

@@ -202,6 +202,13 @@ class Tables(Folder):
         with ThreadPoolExecutor(16) as pool:
             return dict(pool.map(self._report, names))
 
+    def report(self, table: str, bucket: int, shard: int) -> str | None:
+        """The report of a shard, or None where it isn't finished."""
+        try:
+            return self._report(self.name(table, bucket, shard))[1].decode()
+        except FileNotFoundError:
+            return None
+
     def _report(self, name: str) -> tuple[tuple[int, int], bytes]:
         _, bucket, file = name.rsplit("/", 2)
         key = int(bucket.removeprefix("bucket=")), int(file[len("shard-") : -len(".parquet")])

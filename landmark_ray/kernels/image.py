@@ -83,11 +83,14 @@ def decode(jpeg: bytes, max_side: int | None = None) -> NDArray[np.uint8]:
 def square(data: bytes, size: int) -> Image.Image:
     """The centre square of an image at `size` x `size`: the input of every model.
 
-    As `ImageOps.fit`, after decoding a JPEG at a fraction of its size where that suffices.
+    `ImageOps.fit`, after decoding a JPEG at a fraction of its size where that suffices. Hamming's
+    filter is as sharp as the bicubic one in reducing, and half its work.
     """
     image = _open(data)
     image.draft("RGB", (size, size))
-    return ImageOps.fit(_rgb(image), (size, size))
+    reduce = min(image.size) > size
+    how = Image.Resampling.HAMMING if reduce else Image.Resampling.BICUBIC
+    return ImageOps.fit(_rgb(image), (size, size), how)
 
 
 def encode(image: Image.Image, quality: int) -> bytes:

@@ -21,7 +21,7 @@ from landmark_ray.kernels.delf import Delf
 from landmark_ray.kernels.image import ImageError, decode
 from landmark_ray.kernels.sift import extract_sift
 from landmark_ray.sources import Source
-from landmark_ray.stages.shards import Row, run_over_shards, start_ray, unwrapped
+from landmark_ray.stages.shards import Row, once, run_over_shards, start_ray, unwrapped
 from landmark_ray.storage import Tables
 
 READS = ("ingest",)
@@ -53,7 +53,7 @@ def sift_plan(units: Dataset, config: Config, tables: Tables) -> Dataset:
         images = tables.read_shard("images", unit["bucket"], unit["shard"])
         return commit(unit, images, lambda image: sift_features(image["jpeg"], options), tables)
 
-    return units.map(extract_shard, num_cpus=options.cpus)
+    return units.map(once("features", tables, extract_shard), num_cpus=options.cpus)
 
 
 def sift_features(jpeg: bytes, options: ExtractConfig) -> tuple[np.ndarray, np.ndarray]:

@@ -11,7 +11,7 @@ from landmark_ray.funnel import Funnel
 from landmark_ray.kernels import splitting
 from landmark_ray.kernels.sampling import rank_key
 from landmark_ray.sources import Source
-from landmark_ray.stages.shards import Row, run_over_shards
+from landmark_ray.stages.shards import Row, once, run_over_shards
 from landmark_ray.storage import Tables
 
 READS = ("resize",)
@@ -26,7 +26,7 @@ def inputs(source: Source) -> dict[str, str]:
 def run(config: Config, tables: Tables, source: Source) -> Funnel:
     """Write `examples`."""
     return run_over_shards(
-        "group", "examples", tables, config, lambda units: plan(units, config, tables)
+        "group", "examples", tables, config, lambda units: plan(units, config, tables), light=True
     )
 
 
@@ -39,7 +39,7 @@ def plan(units: Dataset, config: Config, tables: Tables) -> Dataset:
         tables.commit("examples", *place, examples, funnel.to_json())
         return {"rows": unit["rows"], "report": funnel.to_json()}
 
-    return units.map(group_shard, num_cpus=config.group.cpus)
+    return units.map(once("examples", tables, group_shard), num_cpus=config.group.cpus)
 
 
 def group_rows(resized: pa.Table, config: Config) -> tuple[pa.Table, Funnel]:

@@ -16,7 +16,7 @@ from landmark_ray.kernels.matching import PairResult, Rule, match_pair
 from landmark_ray.kernels.sampling import rank_key
 from landmark_ray.kernels.sift import root_sift
 from landmark_ray.sources import Source
-from landmark_ray.stages.shards import Row, run_over_shards
+from landmark_ray.stages.shards import Row, once, run_over_shards
 from landmark_ray.storage import Tables
 
 READS = ("extract",)
@@ -45,7 +45,7 @@ def plan(units: Dataset, config: Config, tables: Tables) -> Dataset:
         tables.commit("pairs", unit["bucket"], unit["shard"], pairs, funnel.to_json())
         return {"rows": unit["rows"], "report": funnel.to_json()}
 
-    return units.map(match_shard, num_cpus=config.match.cpus)
+    return units.map(once("pairs", tables, match_shard), num_cpus=config.match.cpus)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from landmark_ray.config import Config, ResizeConfig
 from landmark_ray.funnel import Funnel, reason_kind
 from landmark_ray.kernels import image as kernel
 from landmark_ray.sources import Source
-from landmark_ray.stages.shards import Row, run_over_shards
+from landmark_ray.stages.shards import Row, once, run_over_shards
 from landmark_ray.storage import Tables
 
 READS = ("ingest", "prune")
@@ -24,7 +24,7 @@ def inputs(source: Source) -> dict[str, str]:
 def run(config: Config, tables: Tables, source: Source) -> Funnel:
     """Write `resized` and the rejects."""
     return run_over_shards(
-        "resize", "resized", tables, config, lambda units: plan(units, config, tables)
+        "resize", "resized", tables, config, lambda units: plan(units, config, tables), light=True
     )
 
 
@@ -42,7 +42,7 @@ def plan(units: Dataset, config: Config, tables: Tables) -> Dataset:
         tables.commit("resized", *place, rows, report, rejects=rejects, stage="resize")
         return {"rows": unit["rows"], "report": report}
 
-    return units.map(resize_shard, num_cpus=config.resize.cpus)
+    return units.map(once("resized", tables, resize_shard), num_cpus=config.resize.cpus)
 
 
 def resize_rows(images: pa.Table, options: ResizeConfig) -> tuple[pa.Table, pa.Table, Funnel]:

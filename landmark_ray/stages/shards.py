@@ -19,8 +19,11 @@ from landmark_ray.funnel import Funnel
 from landmark_ray.progress import Meter
 from landmark_ray.storage import Tables
 
-MAX_BLOCKS = 4096
+MAX_TASKS = 4096
 """Units are dealt to at most so many Ray tasks; more only cost scheduling."""
+
+LIGHT_TASKS = 4
+"""Tasks a core for light units. Ray Data takes up to 0.1 s to start the next task."""
 
 Row = dict[str, Any]
 
@@ -57,8 +60,23 @@ def unwrapped(error: BaseException) -> BaseException:
     return error
 
 
+def once(table: str, tables: Tables, work: Callable[[Row], Row]) -> Callable[[Row], Row]:
+    """A unit's work, unless its file in `table` is there: Ray repeats the task of a lost worker."""
+
+    def unit(row: Row) -> Row:
+        report = tables.report(table, row["bucket"], row["shard"])
+        return {"rows": row["rows"], "report": report} if report else work(row)
+
+    return unit
+
+
 def drive(
-    units: list[Row], plan: Callable[[Dataset], Dataset], config: Config, meter: Meter
+    units: list[Row],
+    plan: Callable[[Dataset], Dataset],
+    config: Config,
+    meter: Meter,
+    *,
+    light: bool = False,
 ) -> Funnel:
     """Run a plan over units and add up the funnels of its reports.
 
@@ -67,14 +85,16 @@ def drive(
         plan: units to reports: rows with `rows` (for the meter) and `report` (Funnel as JSON).
         config: for Ray.
         meter: counts the rows.
+        light: units of well under a second; a task takes several.
     """
     funnel = Funnel()
     if not units:
         return funnel
     start_ray(config)
-    blocks = min(len(units), MAX_BLOCKS)
+    most = int(LIGHT_TASKS * ray.cluster_resources()["CPU"]) if light else MAX_TASKS
+    tasks = min(len(units), most, MAX_TASKS)
     try:
-        for row in plan(ray.data.from_items(units, override_num_blocks=blocks)).iter_rows():
+        for row in plan(ray.data.from_items(units, override_num_blocks=tasks)).iter_rows():
             meter.add(row["rows"])
             funnel.add(Funnel.from_json(row["report"]))
     except Exception as error:
@@ -84,7 +104,13 @@ def drive(
 
 
 def run_over_shards(
-    title: str, table: str, tables: Tables, config: Config, plan: Callable[[Dataset], Dataset]
+    title: str,
+    table: str,
+    tables: Tables,
+    config: Config,
+    plan: Callable[[Dataset], Dataset],
+    *,
+    light: bool = False,
 ) -> Funnel:
     """Run a plan over the shards of the catalog whose file in `table` doesn't exist yet."""
     shards = tables.shards()
@@ -96,5 +122,5 @@ def run_over_shards(
     before = sum(s.images for s in shards) - sum(s.images for s in todo)
     with Meter(title, sum(s.images for s in shards), done=before) as meter:
         rows = [{"bucket": s.bucket, "shard": s.shard, "rows": s.images} for s in todo]
-        funnel.add(drive(rows, plan, config, meter))
+        funnel.add(drive(rows, plan, config, meter, light=light))
     return funnel
