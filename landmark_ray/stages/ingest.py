@@ -208,13 +208,22 @@ def gather(
         damaged: what is known of damaged archives, for images that weren't found.
         tables: the root.
     """
+    funnel = Funnel()
+    todo = []
+    for shard in sorted(shards):  # Ray repeats the task of a lost worker: its shards stay
+        report = tables.report("images", bucket, shard)
+        if report:
+            funnel.add(Funnel.from_json(report))
+        else:
+            todo.append(shard)
+    if not todo:
+        return funnel
     catalog = tables.read_table(f"catalog/bucket={bucket}/catalog.parquet")
     files = [
         (pads.dataset(tables.at(name), filesystem=tables.fs), problem)
         for name, problem in sorted(fragments)
     ]
-    funnel = Funnel()
-    for shard in sorted(shards):
+    for shard in todo:
         expected = catalog.filter(pc.field("shard") == shard)
         parts = [
             _with_problem(file.to_table(filter=pc.field("shard") == shard), problem)
