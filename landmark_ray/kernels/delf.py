@@ -1,6 +1,7 @@
 """DELF features (Noh et al. 2017) from a TF-Hub module, or any SavedModel with its signature."""
 
 import contextlib
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -36,7 +37,10 @@ class Delf:
             ValueError: the handle can't be loaded, or is no such model.
         """
         import tensorflow as tf
-        import tensorflow_hub as hub
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # it imports the old pkg_resources
+            import tensorflow_hub as hub
 
         _set_up(tf, threads)
         self._tf = tf
