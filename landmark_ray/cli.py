@@ -12,9 +12,10 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 from pydantic_settings import CliSettingsSource, SettingsError
 
-from landmark_ray import pipeline
-from landmark_ray.config import Config
+from landmark_ray import ledger, pipeline
+from landmark_ray.config import STAGES, Config
 from landmark_ray.errors import UserError
+from landmark_ray.storage import Tables
 
 C = TypeVar("C", bound=Config)
 
@@ -71,10 +72,16 @@ def parse(model: type[C], args: Sequence[str], description: str) -> C:
     """
     first = _Parser(add_help=False)
     first.add_argument("--config")
-    file = first.parse_known_args(args)[0].config
+    words = [n for n, f in model.model_fields.items() if f.annotation == tuple[str, str]]
+    for name in words:  # taken as they are: image ids look like numbers or lists to pydantic
+        first.add_argument(f"--{name}", nargs=2)
+    known, rest = first.parse_known_args(args)
+    file = known.config
+    taken = {name: value for name in words if (value := getattr(known, name))}
     parser = _Parser(prog=os.path.basename(sys.argv[0]), description=description)
     try:
-        given = CliSettingsSource[Any](model, root_parser=parser)(args=list(args))()
+        given = CliSettingsSource[Any](model, root_parser=parser)(args=rest)()
+        given |= taken | ({"config": file} if file else {})
         return model(**_merge(_read_toml(file) if file else {}, given))
     except ValidationError as error:
         raise UserError(_explain(error, model, file)) from None
@@ -102,7 +109,68 @@ def _run(stages: Sequence[str], description: str, args: Sequence[str]) -> None:
     pipeline.run(config, chosen)
 
 
-def guard(action: Callable[[], None]) -> None:
+def report(
+    model: type[C],
+    action: Callable[[C, Tables], None],
+    description: str,
+    args: Sequence[str] | None = None,
+) -> None:
+    """Read a root whose stage match is finished; the whole of a reporting job's `__main__`."""
+
+    def read() -> None:
+        config = parse(model, sys.argv[1:] if args is None else args, description)
+        if not config.root:
+            raise UserError("--root is missing: a folder or URI for all tables")
+        if config.redo:
+            raise UserError(f"--redo: this job only reads; give it to jobs/{config.redo}.py")
+        tables = Tables(config.root)
+        action(as_run(config, tables, "match"), tables)
+
+    guard(read, "stopped: the same command begins anew")
+
+
+def as_run(config: C, tables: Tables, last: str) -> C:
+    """A configuration with the options that the tables of a root were made with.
+
+    Args:
+        config: of it, only what was given counts.
+        tables: the root.
+        last: this stage and all before it must be finished, with no other options than given.
+
+    Raises:
+        UserError: they are not, and what to do.
+    """
+    records = {stage: record for stage in STAGES if (record := ledger.read(tables, stage))}
+    ran: dict[str, Any] = {}
+    for record in records.values():
+        for name, value in record["identity"].items():
+            section, _, option = name.rpartition(".")
+            (ran.setdefault(section, {}) if section else ran)[option] = value
+    try:
+        merged = type(config)(**_merge(ran, config.model_dump(exclude_unset=True)))
+    except ValidationError as error:
+        line = _explain(error, type(config), f"{tables.uri}/_ledger")
+        raise UserError(f"{line}; another version of this code made these tables") from None
+    for stage in STAGES[: STAGES.index(last) + 1]:
+        was, now = records.get(stage, {}).get("identity", {}), merged.identity(stage)
+        ledger.finished(tables, stage, was)
+        for name in sorted(was | now):
+            if name not in was or name not in now:
+                raise UserError(
+                    f"{tables.uri}: stage {stage} was run by another version of this code, which "
+                    f"{'has' if name in was else 'lacks'} the option {name}; run it anew"
+                )
+            if was[name] != now[name]:
+                raise UserError(
+                    f"--{name} {now[name]}: {tables.uri} was made with {was[name]}; leave "
+                    "that out, or run jobs/pipeline.py with it on another --root"
+                )
+    return merged
+
+
+def guard(
+    action: Callable[[], None], stopped: str = "stopped: the same command goes on from here"
+) -> None:
     """Run an action; errors for people become one line and status 2, Ctrl-C status 130."""
     try:
         action()
@@ -110,5 +178,5 @@ def guard(action: Callable[[], None]) -> None:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
-        print("stopped: the same command goes on from here", file=sys.stderr)
+        print(stopped, file=sys.stderr)
         sys.exit(130)

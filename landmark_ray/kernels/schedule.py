@@ -6,6 +6,7 @@ before it, in seeded order, stay. So an image needs no further partner after its
 class needs no further pair once its first `max_images` verified images in that order are known.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -72,15 +73,17 @@ def decide(
     min_inliers: int,
     max_images: int,
     min_images: int,
+    min_partners: int = 1,
 ) -> dict[str, Decision]:
     """Decide for every image of a class.
 
     Args:
         order: the class's image ids in seeded order.
         pairs: (image_a, image_b, inliers) of every evaluated pair, each once.
-        min_inliers: an image stays with so many inliers against at least one other image.
+        min_inliers: an image stays with so many inliers against at least `min_partners` others.
         max_images: only the first so many of those stay.
         min_images: the class is dropped when fewer are left.
+        min_partners: more than 1 asks for the pairs of `exhaustive`.
 
     Returns:
         image id -> decision. The reason is empty for an image that stays, else `unverified`,
@@ -88,15 +91,17 @@ def decide(
         `small_class`. Of equally good partners the one with the smallest id is named.
     """
     best: dict[str, tuple[int, str]] = {}
+    partners: Counter[str] = Counter()
     for a, b, inliers in pairs:
         for image, partner in ((a, b), (b, a)):
+            partners[image] += inliers >= min_inliers
             count, name = best.get(image, (0, ""))
             if inliers > count or (inliers == count and inliers and partner < name):
                 best[image] = (inliers, partner)
     reasons: dict[str, str] = {}
     kept = 0
     for image in order:
-        verified = best.get(image, (0, ""))[0] >= min_inliers
+        verified = partners[image] >= min_partners
         reasons[image] = "over_cap" if kept == max_images else "" if verified else "unverified"
         kept += not reasons[image]
     if kept < min_images:

@@ -119,6 +119,27 @@ def test_class_left_with_too_few_is_dropped():
     assert not any(d.keep for d in found.values())
 
 
+@settings(deadline=None)
+@given(match_graphs(), st.integers(1, 4))
+def test_image_stays_that_has_enough_partners_at_the_threshold(graph, min_partners):
+    n, inliers, order, _ = graph
+    names = [f"{i:02d}" for i in order]
+    pairs = [(f"{i:02d}", f"{j:02d}", count) for (i, j), count in inliers.items()]
+    rule = {"min_inliers": MIN_INLIERS, "max_images": n, "min_images": 1}
+    found = decide(names, pairs, **rule, min_partners=min_partners)
+    for i in range(n):
+        partners = sum(count >= MIN_INLIERS for pair, count in inliers.items() if i in pair)
+        assert found[f"{i:02d}"].keep == (partners >= min_partners)
+    assert decide(names, pairs, **rule) == decide(names, pairs, **rule, min_partners=1)
+
+
+def test_second_partner_below_the_threshold_does_not_count():
+    pairs = [("a", "b", 30), ("a", "c", 11), ("b", "c", 10)]
+    found = decided(pairs, order="abc", min_partners=2)
+    assert [found[i].reason for i in "abc"] == ["", "unverified", "unverified"]
+    assert (found["b"].partner, found["b"].inliers) == ("a", 30)
+
+
 def test_image_without_a_match_has_no_partner():
     found = decided([("a", "b", 0)])
     assert (found["a"].partner, found["a"].inliers) == ("", 0)

@@ -1,0 +1,145 @@
+"""Match pictures: two photos side by side, with lines between the features that match."""
+
+import textwrap
+from dataclasses import dataclass
+
+import matplotlib
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.collections import LineCollection
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from PIL import Image
+
+from landmark_ray.kernels.features import ImageFeatures
+from landmark_ray.kernels.matching import (
+    REFERENCE_SIDE,
+    PairResult,
+    Rule,
+    match_pair,
+    putative_matches,
+    verify,
+)
+
+DPI = 100
+GAP = 12  # pixels between the photos and around them
+FONT = 9.5  # points
+LINE_HEIGHT, LETTER_WIDTH = 19, 8  # pixels of the caption's text, roughly
+
+
+@dataclass(frozen=True)
+class Explained:
+    """A pair's result, and where its matches lie.
+
+    Attributes:
+        result: as `match_pair` gives it.
+        points_a: [K, 2] float32 (x, y) of the putative matches, in pixels of the first image.
+        points_b: [K, 2] float32 (x, y), in pixels of the second.
+        inlier: [K] which of them agree with the affine map. `result.inliers` may be fewer: it
+            counts places.
+    """
+
+    result: PairResult
+    points_a: NDArray[np.float32]
+    points_b: NDArray[np.float32]
+    inlier: NDArray[np.bool_]
+
+
+def explain(
+    a: ImageFeatures, b: ImageFeatures, rule: Rule, *, stop_below: int, seed: int = 0
+) -> Explained:
+    """Match a pair as `match_pair` does, with the same arguments, and keep the matches."""
+    result = match_pair(a, b, rule, stop_below=stop_below, seed=seed)
+    matches = putative_matches(
+        a.descriptors,
+        b.descriptors,
+        max_distance=rule.max_distance,
+        ratio=rule.ratio,
+        mutual=rule.mutual,
+    )
+    points_a, points_b = a.keypoints[matches[:, 0]], b.keypoints[matches[:, 1]]
+    inlier = np.zeros(len(matches), bool)
+    if result.affine is not None:
+        inlier = verify(
+            points_a / np.float32(a.longest_side / REFERENCE_SIDE),
+            points_b / np.float32(b.longest_side / REFERENCE_SIDE),
+            residual_px=rule.residual,
+            trials=rule.trials,
+            seed=seed,
+        )[1]
+    return Explained(result, points_a, points_b, inlier)
+
+
+def draw(
+    image_a: NDArray[np.uint8],
+    image_b: NDArray[np.uint8],
+    points_a: NDArray[np.float32],
+    points_b: NDArray[np.float32],
+    inlier: NDArray[np.bool_],
+    caption: str,
+    *,
+    others: bool = True,
+    side: int = 600,
+) -> Image.Image:
+    """Two photos side by side with their matches.
+
+    Args:
+        image_a: [H, W, 3] RGB, on the left.
+        image_b: [H', W', 3] RGB, on the right.
+        points_a: [K, 2] (x, y) in pixels of `image_a`; (0, 0) is the first pixel's centre.
+        points_b: [K, 2] (x, y) in pixels of `image_b`.
+        inlier: [K] which matches are drawn as strong lines, coloured by their height on the left.
+        caption: lines above the photos; long ones are broken.
+        others: draw the remaining matches, too, thin and faint.
+        side: longest side of each photo in the picture, in pixels.
+
+    Returns:
+        An RGB image.
+    """
+    boxes = []
+    for image in (image_a, image_b):
+        height, width = image.shape[:2]
+        boxes.append((width * side / max(height, width), height * side / max(height, width)))
+    (width_a, height_a), (width_b, height_b) = boxes
+    total = round(width_a + width_b + 3 * GAP)
+    lines = [
+        part
+        for line in caption.splitlines()
+        for part in textwrap.wrap(line, max(20, (total - 2 * GAP) // LETTER_WIDTH))
+    ]
+    top = GAP + LINE_HEIGHT * len(lines)
+    photos = max(height_a, height_b)
+    figure = Figure(figsize=(total / DPI, (top + photos + 2 * GAP) / DPI), dpi=DPI)
+    axes = figure.add_axes((0.0, 0.0, 1.0, 1.0))
+    axes.set_axis_off()
+    corners = [
+        np.array([GAP, top + GAP + (photos - height_a) / 2]),
+        np.array([2 * GAP + width_a, top + GAP + (photos - height_b) / 2]),
+    ]
+    ends = []
+    for image, points, corner, box in zip(
+        (image_a, image_b), (points_a, points_b), corners, boxes, strict=True
+    ):
+        (x, y), (width, height) = corner, box
+        axes.imshow(image, extent=(x, x + width, y + height, y), interpolation="antialiased")
+        ends.append(corner + (np.asarray(points, float) + 0.5) * (width / image.shape[1]))
+    axes.set(xlim=(0, total), ylim=(top + photos + 2 * GAP, 0), aspect="auto")
+    for number, line in enumerate(lines):
+        place = GAP, GAP + LINE_HEIGHT * (number + 0.5)
+        weight = "normal" if number else "bold"
+        axes.text(*place, line, fontsize=FONT, weight=weight, va="center", parse_math=False)
+    segments = np.stack(ends, 1)
+    if others:
+        faint = LineCollection(list(segments[~inlier]), colors="0.5", linewidths=0.5, alpha=0.7)
+        axes.add_collection(faint)
+    strong = segments[inlier]
+    rank = np.argsort(np.argsort(strong[:, 0, 1])) / max(len(strong) - 1, 1)
+    colours = matplotlib.colormaps["gist_rainbow"](0.9 * rank)
+    thick = float(np.clip(12 / np.sqrt(max(len(strong), 1)), 0.3, 1.2))
+    lines_between = LineCollection(list(strong), colors=colours, linewidths=thick, alpha=0.75)
+    axes.add_collection(lines_between)
+    for end in (0, 1):
+        axes.scatter(*strong[:, end].T, s=12 * thick, c=colours, edgecolors="black", lw=thick / 3)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3].copy())
