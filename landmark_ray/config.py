@@ -134,6 +134,7 @@ class MatchConfig(StageConfig):
         "early", description="stop an image at its first verified partner, or try every pair"
     )
     min_inliers: Count = Field(11, description="inliers that verify a pair")
+    min_partners: Count = Field(1, description="partners that must verify an image")
     ratio: float | None = Field(
         None, gt=0, le=1, description="nearest to second-nearest distance at most; 1 turns it off"
     )
@@ -150,6 +151,12 @@ class MatchConfig(StageConfig):
         description="inliers count once in a cell of so many pixels at 512; 0: all count",
     )
     trials: Count | None = Field(None, description="RANSAC trials at most")
+    task_pairs: Count = Field(
+        10_000, description="pairs a task tries at most; a class with more is split over tasks"
+    )
+    memory_mb: float = Field(
+        256.0, gt=0, description="memory of a task for features, in MB", json_schema_extra=SPEED
+    )
     cpus: Cpus = Field(1.0, description="cores a task", json_schema_extra=SPEED)
 
     def rule(self, extractor: str) -> Rule:

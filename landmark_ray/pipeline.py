@@ -101,11 +101,8 @@ def forget(tables: Tables, stage: str) -> None:
     """Delete the tables of a stage and of all that come after it."""
     for later in reversed(STAGES[STAGES.index(stage) :]):
         ledger.forget(tables, later)
-        for table in MODULES[later].WRITES:
-            tables.delete(table)
-    if STAGES.index(stage) <= STAGES.index("ingest"):
-        tables.delete(ingest.STAGING)
-        tables.delete(ingest.NOTES)
+        for folder in (*MODULES[later].WRITES, *getattr(MODULES[later], "SCRATCH", ())):
+            tables.delete(folder)
 
 
 def _check_rejected(stage: str, funnel: Funnel, config: Config) -> None:

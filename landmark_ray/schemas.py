@@ -56,9 +56,10 @@ FEATURES = pa.schema(
         _field("count", pa.int32(), "number of features N"),
         _field("keypoints", pa.binary(), "float32 [N, 2], little-endian: (x, y) in stored pixels"),
         _field(
-            "descriptors", pa.binary(), "[N, D] of `dtype`, little-endian; as in keypoints' order"
+            "descriptors",
+            pa.binary(),
+            "int8 [N, D], of length 127, in keypoints' order; D: 128 (RootSIFT) or 40 (DELF)",
         ),
-        _field("dtype", pa.string(), "uint8 (SIFT as OpenCV gives it, D = 128) or float32 (DELF)"),
     ]
 )
 
@@ -120,9 +121,13 @@ TABLES = {
 
 
 def feature_arrays(
-    count: int, keypoints: bytes, descriptors: bytes, dtype: str
-) -> tuple[NDArray[np.float32], NDArray[np.uint8] | NDArray[np.float32]]:
-    """Keypoints float32 [N, 2] and descriptors [N, D] of a row of `features`."""
+    count: int, keypoints: bytes, descriptors: bytes
+) -> tuple[NDArray[np.float32], NDArray[np.int8]]:
+    """Keypoints float32 [N, 2] and descriptors int8 [N, D] of a row of `features`.
+
+    Raises:
+        ValueError: they don't hold `count` features.
+    """
     points = np.frombuffer(keypoints, np.float32).reshape(count, 2)
-    flat = np.frombuffer(descriptors, dtype)
+    flat = np.frombuffer(descriptors, np.int8)
     return points, flat.reshape(count, -1) if count else flat.reshape(0, 0)

@@ -14,6 +14,7 @@ from typing import IO, Any, cast
 
 import fsspec
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.dataset as pads
 import pyarrow.parquet as pq
 
@@ -142,17 +143,29 @@ class Folder:
             UserError: the file is missing or damaged, and which.
         """
         try:
-            return pq.read_table(
-                self.at(name), columns=columns, filesystem=self.fs, partitioning=None
+            return self.open_table(name).read(columns)
+        except (pa.ArrowException, OSError) as error:
+            raise self._damaged(name, error) from None
+
+    def open_table(self, name: str) -> pq.ParquetFile:
+        """One Parquet file, to read parts of it. Pages are checked against their checksums.
+
+        Raises:
+            UserError: the file is missing or damaged, and which.
+        """
+        try:
+            return pq.ParquetFile(
+                self.at(name), filesystem=self.fs, page_checksum_verification=True
             )
         except FileNotFoundError:
             raise UserError(
                 f"{self.uri}/{name} is missing: run its stage again with --redo"
             ) from None
         except (pa.ArrowException, OSError) as error:
-            raise UserError(
-                f"{self.uri}/{name} is damaged ({error}): run its stage again with --redo"
-            ) from None
+            raise self._damaged(name, error) from None
+
+    def _damaged(self, name: str, error: Exception) -> UserError:
+        return UserError(f"{self.uri}/{name} is damaged ({error}): run its stage again with --redo")
 
     def write_table(
         self, name: str, table: pa.Table, *, rows: int | None = None, report: str | None = None
@@ -163,7 +176,9 @@ class Folder:
         codec = {n: "NONE" if n in _RAW else "ZSTD" for n in table.column_names}
         words = [f.name for f in table.schema if pa.types.is_string(f.type)]
         out = pa.BufferOutputStream()
-        pq.write_table(table, out, rows, compression=codec, use_dictionary=words)
+        pq.write_table(
+            table, out, rows, compression=codec, use_dictionary=words, write_page_checksum=True
+        )
         self.write(name, out.getvalue())
 
 
@@ -224,6 +239,12 @@ class Tables(Folder):
     def dataset(self, table: str) -> pads.Dataset:
         """All rows of a table, with its folders as columns (hive)."""
         return pads.dataset(self.at(table), filesystem=self.fs, partitioning="hive")
+
+    def classes(self, bucket: int, shard: int) -> list[int]:
+        """The landmark ids of a shard, by the catalog."""
+        here = (pc.field("bucket") == bucket) & (pc.field("shard") == shard)
+        rows = self.dataset("catalog").to_table(["landmark_id"], filter=here)
+        return sorted(set(rows["landmark_id"].to_pylist()))
 
     def shards(self) -> list[Shard]:
         """All shards of the catalog, the ones with most images first."""

@@ -6,6 +6,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+UNIT = 127
+"""Length of a quantised descriptor."""
+
 
 @dataclass(frozen=True)
 class Features:
@@ -13,11 +16,11 @@ class Features:
 
     Attributes:
         keypoints: [N, 2] float32 (x, y) in pixels of the image; (0, 0) is the first pixel's centre.
-        descriptors: [N, D] float32; of unit L2 length for matching.
+        descriptors: [N, D] int8, as `quantise` makes them.
     """
 
     keypoints: NDArray[np.float32]
-    descriptors: NDArray[np.float32]
+    descriptors: NDArray[np.int8]
 
     def __post_init__(self) -> None:
         """Refuse arrays that don't belong together."""
@@ -27,6 +30,13 @@ class Features:
                 "features need keypoints [N, 2] and descriptors [N, D], "
                 f"got {list(self.keypoints.shape)} and {list(self.descriptors.shape)}"
             )
+        if self.descriptors.dtype != np.int8:
+            raise ValueError(
+                f"descriptors must be int8, as features.quantise makes them, "
+                f"got {self.descriptors.dtype}"
+            )
+        if not np.isfinite(self.keypoints).all():
+            raise ValueError("keypoints must be finite numbers, got NaN or infinity")
 
 
 @dataclass(frozen=True)
@@ -44,6 +54,23 @@ class ImageFeatures(Features):
         super().__post_init__()
         if not self.longest_side > 0:
             raise ValueError(f"longest_side must be above 0, got {self.longest_side}")
+
+
+def quantise(descriptors: NDArray[np.float32]) -> NDArray[np.int8]:
+    """Descriptors for matching: of length `UNIT`, in whole numbers, so that products are exact.
+
+    Rounding moves the distance of two descriptors by about 0.003, where they are apart by 0.5 to 1.
+
+    Args:
+        descriptors: [N, D] of any length; a descriptor of zeros stays so.
+
+    Raises:
+        ValueError: a descriptor is not finite.
+    """
+    if not np.isfinite(descriptors).all():
+        raise ValueError("descriptors must be finite numbers, got NaN or infinity")
+    length = np.linalg.norm(descriptors, axis=-1, keepdims=True)
+    return np.asarray(np.rint(descriptors * (UNIT / np.where(length == 0, 1, length))), np.int8)
 
 
 def resize_to_side(image: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:

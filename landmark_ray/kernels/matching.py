@@ -6,6 +6,7 @@ residual scales with the image, maps that no camera makes are refused, and inlie
 """
 
 import dataclasses
+import hashlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +14,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from landmark_ray.kernels.features import ImageFeatures
+from landmark_ray.kernels.features import UNIT, ImageFeatures
+from landmark_ray.kernels.product import products
 
 REFERENCE_SIDE = 512
 """Longest side, in pixels, that a rule's `residual` and `cell` refer to."""
@@ -107,44 +109,37 @@ class PairResult:
 
 
 def putative_matches(
-    a: NDArray[np.float32],
-    b: NDArray[np.float32],
+    a: NDArray[np.int8],
+    b: NDArray[np.int8],
     *,
-    max_distance: float | None,
-    ratio: float | None,
+    max_distance: float,
+    ratio: float,
     mutual: bool,
 ) -> NDArray[np.int32]:
     """Match each descriptor of `a` with its nearest one of `b`, by Euclidean distance.
 
     Args:
-        a: [N, D] of unit L2 length.
-        b: [M, D] of unit L2 length.
-        max_distance: of a match, at most.
-        ratio: nearest to second-nearest distance, at most. Where M is 1 every match passes.
+        a: [N, D] as `features.quantise` makes them.
+        b: [M, D] likewise.
+        max_distance: of a match, at most, as of descriptors of unit length; 2 lets all pass.
+        ratio: nearest to second-nearest distance, at most; 1 lets all pass, as does M = 1.
         mutual: keep a match only if its row of `a` is the nearest, too, of its row of `b`.
 
     Returns:
         [K, 2] int32 rows of `a` and `b`, in order of `a`. The first of equally near ones is taken.
-
-    Raises:
-        ValueError: a descriptor is not finite.
+        All is worked out in whole numbers: equal arguments give equal matches on every machine.
     """
-    if not (np.isfinite(a).all() and np.isfinite(b).all()):
-        raise ValueError("descriptors must be finite numbers, got NaN or infinity")
     if not len(a) or not len(b):
         return np.zeros((0, 2), np.int32)
-    similarity = a @ b.T
-    of_a, of_b = np.arange(len(a)), similarity.argmax(1)
-    best = similarity[of_a, of_b]
-    keep = np.ones(len(a), bool)
+    product = products(a, b)
+    of_a, of_b = np.arange(len(a)), product.argmax(1)
+    best = product[of_a, of_b]
+    keep = _squared_distance(best) <= max_distance**2 * UNIT**2
     if mutual:
-        keep &= best == similarity.max(0)[of_b]
-    if max_distance is not None:
-        keep &= _squared_distance(best) <= max_distance**2
-    if ratio is not None and len(b) > 1:
-        similarity[of_a, of_b] = -np.inf
-        second = similarity.max(1)
-        keep &= _squared_distance(best) <= ratio**2 * _squared_distance(second)
+        keep &= best == product.max(0)[of_b]
+    if ratio < 1 and len(b) > 1:
+        product[of_a, of_b] = np.iinfo(np.int32).min
+        keep &= _squared_distance(best) <= ratio**2 * _squared_distance(product.max(1))
     matches = np.stack([of_a, of_b], 1)[keep].astype(np.int32)
     return _first_of_each(matches) if mutual else matches
 
@@ -222,9 +217,15 @@ def match_pair(
     return PairResult(len(matches), cells, affine * to_pixels)
 
 
-def _squared_distance(similarity: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Of unit vectors, from their scalar product."""
-    return np.maximum(2 - 2 * similarity, 0)
+def pair_seed(image_a: str, image_b: str, seed: int = 0) -> int:
+    """RANSAC's seed for a pair, image_a < image_b: random in the ids and the run's seed only."""
+    text = f"{seed}|{image_a}|{image_b}".encode()
+    return int.from_bytes(hashlib.blake2b(text, digest_size=4).digest(), "little") >> 1
+
+
+def _squared_distance(product: NDArray[np.int32]) -> NDArray[np.int64]:
+    """Of descriptors of length UNIT, from their scalar product; rounding adds nothing."""
+    return np.clip(2 * (UNIT**2 - product.astype(np.int64)), 0, 4 * UNIT**2)
 
 
 def _first_of_each(matches: NDArray[np.int32]) -> NDArray[np.int32]:

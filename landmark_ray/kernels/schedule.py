@@ -1,59 +1,107 @@
 """Which pairs of a class are matched, and which images stay: decisions only, no features.
 
-`early` makes exactly the kept set of `exhaustive` (see `decide`), from far fewer pairs. The reason:
-whether an image stays depends only on whether *any* partner verifies it and on how many images
-before it, in seeded order, stay. So an image needs no further partner after its first hit, and a
-class needs no further pair once its first `max_images` verified images in that order are known.
+Lazy matching makes exactly the kept set of matching every pair (see `decide`), from far fewer
+pairs. The reason: whether an image stays depends only on whether *enough* partners verify it and on
+how many images before it, in seeded order, stay. So an image needs no further partner once it has
+enough, and a class needs no further pair once its first `max_images` verified images in that order
+are known. What is evaluated besides never changes the outcome, so parts of a class can be settled
+side by side without knowing of each other.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 
-Evaluate = Callable[[int, int], int]
-"""Inliers of the pair (i, j), i < j, of a class's images."""
-
-
-def exhaustive(n: int, evaluate: Evaluate) -> None:
-    """Evaluate every pair of n images once, (i, j) with i < j."""
-    for i in range(n):
-        for j in range(i + 1, n):
-            evaluate(i, j)
+Pair = tuple[int, int]
+"""Two of a class's images (i, j), i < j."""
 
 
-def early(
-    order: Sequence[int],
-    evaluate: Evaluate,
-    likely: Callable[[int], Iterable[int]],
-    *,
-    min_inliers: int,
-    max_images: int,
-) -> None:
-    """Evaluate pairs until it is settled which images of a class stay.
+@dataclass
+class Evidence:
+    """The evaluated pairs of a class and the images that they verify.
+
+    Attributes:
+        min_inliers: inliers that verify both images of a pair.
+        min_partners: an image is verified by so many partners.
+        inliers: of each evaluated pair.
+    """
+
+    min_inliers: int
+    min_partners: int = 1
+    inliers: dict[Pair, int] = field(default_factory=dict)
+    _partners: Counter[int] = field(default_factory=Counter)
+
+    def add(self, pair: Pair, inliers: int) -> None:
+        """Credit a pair to both of its images; a pair that is known already changes nothing."""
+        if pair not in self.inliers and inliers >= self.min_inliers:
+            self._partners.update(pair)
+        self.inliers.setdefault(pair, inliers)
+
+    def verified(self, image: int) -> bool:
+        """Whether enough partners verify an image."""
+        return self._partners[image] >= self.min_partners
+
+    def hits(self) -> list[Pair]:
+        """The pairs with enough inliers."""
+        return [pair for pair, inliers in self.inliers.items() if inliers >= self.min_inliers]
+
+
+def waves(order: Sequence[int], evidence: Evidence, *, max_images: int) -> Iterator[list[int]]:
+    """The images to settle next, until it is known which images of a class stay.
+
+    The first `max_images` in order must be settled whatever comes out, then as many as fell out
+    among them, and so on: no wave holds an image that turns out not to be needed.
 
     Args:
-        order: [n] the images 0..n-1 in seeded order, as `decide` goes through them.
-        evaluate: called at most once for each pair (i, j), i < j.
-        likely: for an image, all others, the likeliest partner first.
-        min_inliers: inliers that verify both images of a pair.
+        order: all images of the class in seeded order.
+        evidence: the caller settles each wave, and adds its pairs, before it asks for the next.
         max_images: no image counts after so many verified ones.
     """
-    verified: set[int] = set()
-    tried: set[tuple[int, int]] = set()
-    settled = 0
-    for image in order:
-        if settled == max_images:
-            return
-        if image not in verified:
-            for partner in likely(image):
-                pair = (min(image, partner), max(image, partner))
-                if image == partner or pair in tried:
-                    continue
-                tried.add(pair)
-                if evaluate(*pair) >= min_inliers:
-                    verified.update(pair)
-                    break
-        settled += image in verified
+    start = kept = 0
+    while start < len(order) and kept < max_images:
+        wave = list(order[start : start + max_images - kept])
+        yield wave
+        kept += sum(map(evidence.verified, wave))
+        start += len(wave)
+
+
+def parts(images: Sequence[int], pairs_of: Callable[[int], int], most: int) -> list[list[int]]:
+    """Images cut into runs with at most so many pairs each, or one image."""
+    cut: list[list[int]] = []
+    room = 0
+    for image in images:
+        if not cut or pairs_of(image) > room:
+            cut.append([])
+            room = most
+        cut[-1].append(image)
+        room -= pairs_of(image)
+    return cut
+
+
+def settle(
+    images: Iterable[int],
+    evaluate: Callable[[int, int], int],
+    likely: Callable[[int], Iterable[int]],
+    evidence: Evidence,
+) -> None:
+    """Evaluate pairs until each of some images is verified, or has met all others.
+
+    Args:
+        images: to settle.
+        evaluate: inliers of a pair (i, j), i < j; called for pairs that `evidence` doesn't hold.
+        likely: for an image, all others, the likeliest partner first.
+        evidence: what is known; the evaluated pairs are added.
+    """
+    for image in images:
+        if evidence.verified(image):
+            continue
+        for partner in likely(image):
+            pair = (min(image, partner), max(image, partner))
+            if pair in evidence.inliers:
+                continue
+            evidence.add(pair, evaluate(*pair))
+            if evidence.verified(image):
+                break
 
 
 @dataclass(frozen=True)
@@ -80,10 +128,10 @@ def decide(
     Args:
         order: the class's image ids in seeded order.
         pairs: (image_a, image_b, inliers) of every evaluated pair, each once.
-        min_inliers: an image stays with so many inliers against at least `min_partners` others.
-        max_images: only the first so many of those stay.
+        min_inliers: inliers that verify both images of a pair.
+        max_images: only the first so many verified images stay.
         min_images: the class is dropped when fewer are left.
-        min_partners: more than 1 asks for the pairs of `exhaustive`.
+        min_partners: an image is verified by so many partners.
 
     Returns:
         image id -> decision. The reason is empty for an image that stays, else `unverified`,

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from landmark_ray.kernels.features import map_keypoints, resize_to_side
+from landmark_ray.kernels.features import map_keypoints, quantise, resize_to_side
 
 DIMENSIONS = 128
 
@@ -43,15 +43,10 @@ def extract_sift(
     return map_keypoints(keypoints, grey.shape, image.shape), chosen
 
 
-def root_sift(descriptors: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """SIFT descriptors for matching: the Euclidean distance becomes the Hellinger distance.
+def root_sift(descriptors: NDArray[np.uint8]) -> NDArray[np.int8]:
+    """SIFT descriptors [N, 128] uint8 for matching, quantised; zeros stay zeros.
 
-    Args:
-        descriptors: [N, 128] uint8.
-
-    Returns:
-        [N, 128] float32: the square roots of the descriptors divided by their sums, which are of
-        unit L2 length. A descriptor of zeros stays so.
+    Divided by their sums and under the square root, they are of unit length, and their Euclidean
+    distance is the Hellinger distance of the originals.
     """
-    total = descriptors.sum(1, keepdims=True, dtype=np.float32)
-    return np.asarray(np.sqrt(descriptors / np.maximum(total, 1)), np.float32)
+    return quantise(np.sqrt(descriptors, dtype=np.float32))

@@ -18,8 +18,9 @@ from landmark_ray.config import Config, ExtractConfig
 from landmark_ray.errors import UserError
 from landmark_ray.funnel import Funnel, reason_kind
 from landmark_ray.kernels.delf import Delf
+from landmark_ray.kernels.features import quantise
 from landmark_ray.kernels.image import ImageError, decode
-from landmark_ray.kernels.sift import extract_sift
+from landmark_ray.kernels.sift import extract_sift, root_sift
 from landmark_ray.sources import Source
 from landmark_ray.stages.shards import Row, once, run_over_shards, start_ray, unwrapped
 from landmark_ray.storage import Tables
@@ -58,7 +59,10 @@ def sift_plan(units: Dataset, config: Config, tables: Tables) -> Dataset:
 
 def sift_features(jpeg: bytes, options: ExtractConfig) -> tuple[np.ndarray, np.ndarray]:
     """Keypoints and descriptors of a stored image."""
-    return extract_sift(decode(jpeg), max_features=options.max_feature_num, side=options.max_side)
+    points, descriptors = extract_sift(
+        decode(jpeg), max_features=options.max_feature_num, side=options.max_side
+    )
+    return points, root_sift(descriptors)
 
 
 def delf_plan(units: Dataset, config: Config, tables: Tables) -> Dataset:
@@ -90,7 +94,7 @@ def delf_plan(units: Dataset, config: Config, tables: Tables) -> Dataset:
                 array = _unpack(next(pixels))
                 points, descriptors = self.delf(array)
                 scale = np.float32(image["width"] / array.shape[1])
-                return points * scale, descriptors
+                return points * scale, quantise(descriptors)
 
             return commit(unit, images, features, tables)
 
@@ -179,15 +183,17 @@ def commit(unit: Row, images: pa.Table, features: Any, tables: Tables) -> Row:
         except (ImageError, cv2.error) as error:
             rejects.append({**names, "reason": str(error)})
             continue
+        except ValueError as error:
+            rejects.append({**names, "reason": f"bad features: {error}"})
+            continue
         rows.append(
             {
                 **names,
                 "width": image["width"],
                 "height": image["height"],
                 "count": len(points),
-                "keypoints": np.ascontiguousarray(points, np.float32).tobytes(),
-                "descriptors": np.ascontiguousarray(descriptors).tobytes(),
-                "dtype": str(descriptors.dtype),
+                "keypoints": np.asarray(points, np.float32).tobytes(),
+                "descriptors": descriptors.tobytes(),
             }
         )
     classes = {

@@ -26,8 +26,9 @@ from landmark_ray.storage import Tables
 
 READS = ("sample",)
 WRITES = ("images", "rejects/stage=ingest")
-STAGING = "_staging"
+STAGING = "_staging/ingest"
 NOTES = "_ledger/archives"
+SCRATCH = (STAGING, NOTES)
 FRAGMENT_ROWS = 8
 """Images a row group: what is read at least of a fragment, for one shard."""
 

@@ -1,26 +1,39 @@
-"""match: geometric verification of the pairs of each class."""
+"""match: geometric verification of the pairs of each class.
 
-from dataclasses import dataclass
+A class with few images is matched by the task of its shard. A larger one is cut into parts, which
+run side by side, keep what they find until the class is done, and are not repeated when the run is
+killed.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from functools import partial
 
 import cv2
 import numpy as np
 import pyarrow as pa
+import ray
 from ray.data import Dataset
 
 from landmark_ray import schemas
 from landmark_ray.config import Config
 from landmark_ray.funnel import Funnel
 from landmark_ray.kernels import schedule
-from landmark_ray.kernels.features import ImageFeatures
-from landmark_ray.kernels.matching import PairResult, Rule, match_pair
+from landmark_ray.kernels.matching import PairResult, match_pair, pair_seed
 from landmark_ray.kernels.sampling import rank_key
-from landmark_ray.kernels.sift import root_sift
+from landmark_ray.kernels.schedule import Evidence, Pair
 from landmark_ray.sources import Source
+from landmark_ray.stages.class_images import ClassImages, FeatureShard
 from landmark_ray.stages.shards import Row, once, run_over_shards
 from landmark_ray.storage import Tables
 
 READS = ("extract",)
 WRITES = ("pairs",)
+STAGING = "_staging/match"
+SCRATCH = (STAGING,)
+
+LIKELIEST = 32
+"""Partners that an image tries by likeness; the others follow in the order of the file."""
 
 
 def inputs(source: Source) -> dict[str, str]:
@@ -30,9 +43,11 @@ def inputs(source: Source) -> dict[str, str]:
 
 def run(config: Config, tables: Tables, source: Source) -> Funnel:
     """Write `pairs`."""
-    return run_over_shards(
+    funnel = run_over_shards(
         "match", "pairs", tables, config, lambda units: plan(units, config, tables)
     )
+    tables.delete(STAGING)
+    return funnel
 
 
 def plan(units: Dataset, config: Config, tables: Tables) -> Dataset:
@@ -40,110 +55,177 @@ def plan(units: Dataset, config: Config, tables: Tables) -> Dataset:
 
     def match_shard(unit: Row) -> Row:
         cv2.setNumThreads(1)
-        rows = tables.read_shard("features", unit["bucket"], unit["shard"])
-        pairs, funnel = match_rows(rows, config)
-        tables.commit("pairs", unit["bucket"], unit["shard"], pairs, funnel.to_json())
+        place = unit["bucket"], unit["shard"]
+        shard = FeatureShard(tables, *place, config.match.memory_mb)
+        found = [schemas.PAIRS.empty_table()]
+        funnel = Funnel()
+        for images in shard.classes():
+            run = partial(run_parts, images, config, tables) if large(images, config) else None
+            pairs = match_class(images, config, run)
+            found.append(pairs)
+            count(funnel, images, pairs, config)
+        tables.commit("pairs", *place, pa.concat_tables(found), funnel.to_json())
         return {"rows": unit["rows"], "report": funnel.to_json()}
 
     return units.map(once("pairs", tables, match_shard), num_cpus=config.match.cpus)
 
 
+def count(funnel: Funnel, images: ClassImages, pairs: pa.Table, config: Config) -> None:
+    """Add a class and its pairs to a funnel."""
+    n = len(images)
+    funnel.add(Funnel(images_in=n, images_out=n, classes_in=1, classes_out=1))
+    funnel.facts["pairs"] += pairs.num_rows
+    funnel.facts["possible pairs"] += n * (n - 1) // 2
+    verified = pairs["inliers"].to_numpy() >= config.match.min_inliers
+    funnel.facts["verified pairs"] += int(verified.sum())
+
+
 @dataclass(frozen=True)
-class ClassImages:
-    """One class: [n] images sorted by id."""
+class Part:
+    """Images of a class to settle.
 
-    landmark_id: int
-    ids: list[str]
-    features: list[ImageFeatures]
+    Attributes:
+        name: unlike that of any other part of the class.
+        images: indices in the class, in seeded order.
+        likeliest: the partners that each tries first; not used for matching every pair.
+        known: pairs evaluated before, and their inliers.
+    """
 
-
-def match_rows(rows: pa.Table, config: Config) -> tuple[pa.Table, Funnel]:
-    """The evaluated pairs of all classes in some rows of `features`."""
-    rule = config.match.rule(config.extract.extractor)
-    found: list[Row] = []
-    funnel = Funnel(images_in=rows.num_rows, images_out=rows.num_rows)
-    for images in classes(rows):
-        pairs = match_class(images, rule, config)
-        found += [pair_row(images, pair, result) for pair, result in sorted(pairs.items())]
-        n = len(images.ids)
-        funnel.classes_in += 1
-        funnel.classes_out += 1
-        funnel.facts["pairs"] += len(pairs)
-        funnel.facts["possible pairs"] += n * (n - 1) // 2
-        hits = [r.inliers >= config.match.min_inliers for r in pairs.values()]
-        funnel.facts["verified pairs"] += sum(hits)
-    return pa.Table.from_pylist(found, schemas.PAIRS), funnel
+    name: str
+    images: list[int]
+    likeliest: list[list[int]] = field(default_factory=list)
+    known: dict[Pair, int] = field(default_factory=dict)
 
 
-def classes(rows: pa.Table) -> list[ClassImages]:
-    """The classes of a shard."""
-    landmarks = rows["landmark_id"].to_numpy()
-    names, first = np.unique(landmarks, return_index=True)
-    parts = zip(names.tolist(), first, [*first[1:], len(landmarks)], strict=True)
-    return [
-        ClassImages(
-            name,
-            rows["image_id"].slice(start, end - start).to_pylist(),
-            [image_features(row) for row in rows.slice(start, end - start).to_pylist()],
-        )
-        for name, start, end in parts
-    ]
+Run = Callable[[list[Part]], Iterable[pa.Table]]
+"""Parts to their new pairs, in the same order."""
 
 
-def image_features(row: Row) -> ImageFeatures:
-    """A row of `features`, with descriptors of unit length."""
-    points, descriptors = schemas.feature_arrays(
-        *(row[name] for name in ("count", "keypoints", "descriptors", "dtype"))
-    )
-    unit = root_sift(descriptors) if descriptors.dtype == np.uint8 else descriptors
-    return ImageFeatures(points, unit, max(row["width"], row["height"]))
+def match_class(images: ClassImages, config: Config, run: Run | None = None) -> pa.Table:
+    """The evaluated pairs of a class, as rows of `pairs`; `run` runs its parts elsewhere."""
+    n, options = len(images), config.match
+    run = run or (lambda work: [match_part(images, part, config) for part in work])
+    if options.mode == "exhaustive":
+        cut = schedule.parts(range(n), lambda image: n - 1 - image, options.task_pairs)
+        return merged(images, run([Part(f"{i}", part) for i, part in enumerate(cut)]))
+    order = np.argsort(rank_key(images.ids, config.seed), kind="stable").tolist()
+    means = images.mean_descriptors()
+    evidence = Evidence(options.min_inliers, options.min_partners)
+    found: list[pa.Table] = []
+    waves = schedule.waves(order, evidence, max_images=config.prune.max_images)
+    for number, wave in enumerate(waves):
+        cut = schedule.parts(wave, lambda _: n - 1, options.task_pairs)
+        work = [
+            Part(f"{number}-{i}", part, likeliest_partners(means, part), dict(evidence.inliers))
+            for i, part in enumerate(cut)
+        ]
+        for pairs in run(work):
+            found.append(pairs)
+            counts = pairs["inliers"].to_pylist()
+            for pair, inliers in zip(indices(images, pairs), counts, strict=True):
+                evidence.add(pair, inliers)
+    return merged(images, found)
 
 
-def match_class(
-    images: ClassImages, rule: Rule, config: Config
-) -> dict[tuple[int, int], PairResult]:
-    """Evaluate the pairs of a class that its mode asks for; keys are indices (a, b), a < b."""
-    results: dict[tuple[int, int], PairResult] = {}
+def match_part(images: ClassImages, part: Part, config: Config) -> pa.Table:
+    """The new pairs of a part, as rows of `pairs`."""
     options = config.match
+    rule = options.rule(config.extract.extractor)
+    evidence = Evidence(options.min_inliers, options.min_partners)
+    for pair, inliers in part.known.items():
+        evidence.add(pair, inliers)
+    results: dict[Pair, PairResult] = {}
 
     def evaluate(a: int, b: int) -> int:
-        pair = images.features[a], images.features[b]
-        results[a, b] = match_pair(*pair, rule, stop_below=options.min_inliers)
-        return results[a, b].inliers
+        seed = pair_seed(images.ids[a], images.ids[b], config.seed)
+        result = match_pair(images[a], images[b], rule, stop_below=options.min_inliers, seed=seed)
+        results[a, b] = result
+        return result.inliers
 
     if options.mode == "exhaustive":
-        schedule.exhaustive(len(images.ids), evaluate)
+        for a in part.images:
+            for b in range(a + 1, len(images)):
+                evaluate(a, b)
     else:
-        similarity = likeness(images.features)
-        schedule.early(
-            np.argsort(rank_key(images.ids, config.seed), kind="stable").tolist(),
+        first = dict(zip(part.images, part.likeliest, strict=True))
+        schedule.settle(
+            part.images,
             evaluate,
-            lambda image: np.argsort(-similarity[image], kind="stable").tolist(),
-            min_inliers=options.min_inliers,
-            max_images=config.prune.max_images,
+            lambda image: all_partners(image, first[image], len(images)),
+            evidence,
         )
-    return results
+    return pair_rows(images, results)
 
 
-def likeness(features: list[ImageFeatures]) -> np.ndarray:
-    """[n, n] cosine of the images' centred mean descriptors: which partners to try first."""
-    width = max((f.descriptors.shape[1] for f in features), default=0)
-    means = np.zeros((len(features), width), np.float32)
-    for i, image in enumerate(features):
-        if len(image.descriptors):
-            means[i] = image.descriptors.mean(axis=0)
-    means -= means.mean(axis=0)
-    means /= np.maximum(np.linalg.norm(means, axis=1, keepdims=True), 1e-9)
-    return means @ means.T
+def all_partners(image: int, likeliest: list[int], n: int) -> list[int]:
+    """The n - 1 partners of an image, the likeliest first."""
+    return list(dict.fromkeys(i for i in (*likeliest, *range(n)) if i != image))
 
 
-def pair_row(images: ClassImages, pair: tuple[int, int], result: PairResult) -> Row:
-    """A row of `pairs`."""
-    return {
-        "landmark_id": images.landmark_id,
-        "image_a": images.ids[pair[0]],
-        "image_b": images.ids[pair[1]],
-        "putative": result.putative,
-        "inliers": result.inliers,
-        "affine": None if result.affine is None else result.affine.ravel().tolist(),
+def likeliest_partners(means: np.ndarray, images: list[int]) -> list[list[int]]:
+    """For some images, those whose centred mean descriptors [n, D] are most alike; itself, too."""
+    centred = means - means.mean(axis=0)
+    centred /= np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), 1e-9)
+    likeness = centred[images] @ centred.T
+    return np.argsort(-likeness, axis=1, kind="stable")[:, :LIKELIEST].tolist()
+
+
+def pair_rows(images: ClassImages, results: dict[Pair, PairResult]) -> pa.Table:
+    """Rows of `pairs`, sorted."""
+    order = sorted(results)
+    found = [results[pair] for pair in order]
+    columns = {
+        "landmark_id": [images.landmark_id] * len(order),
+        "image_a": [images.ids[a] for a, _ in order],
+        "image_b": [images.ids[b] for _, b in order],
+        "putative": [result.putative for result in found],
+        "inliers": [result.inliers for result in found],
+        "affine": [None if r.affine is None else r.affine.ravel().tolist() for r in found],
     }
+    return pa.table(columns, schemas.PAIRS)
+
+
+def indices(images: ClassImages, pairs: pa.Table) -> list[Pair]:
+    """Rows of `pairs` as indices in their class."""
+    index = {image_id: i for i, image_id in enumerate(images.ids)}
+    names = zip(pairs["image_a"].to_pylist(), pairs["image_b"].to_pylist(), strict=True)
+    return [(index[a], index[b]) for a, b in names]
+
+
+def merged(images: ClassImages, found: Iterable[pa.Table]) -> pa.Table:
+    """The pairs of all parts, sorted; what two parts evaluated side by side, once."""
+    pairs = pa.concat_tables([schemas.PAIRS.empty_table(), *found])
+    first = {pair: row for row, pair in reversed(list(enumerate(indices(images, pairs))))}
+    return pairs.take(pa.array([first[pair] for pair in sorted(first)], pa.int64()))
+
+
+def large(images: ClassImages, config: Config) -> bool:
+    """Whether a class is work for several tasks."""
+    return len(images) * (len(images) - 1) // 2 > config.match.task_pairs
+
+
+def run_parts(
+    images: ClassImages, config: Config, tables: Tables, parts: list[Part]
+) -> list[pa.Table]:
+    """Run parts of a class in Ray tasks; what is found is kept until the stage is finished."""
+    names = [f"{STAGING}/{images.landmark_id}/{part.name}.parquet" for part in parts]
+    task = ray.remote(run_part).options(num_cpus=config.match.cpus)
+    ray.get(
+        [
+            task.remote(images.place, part, config, tables, name)
+            for part, name in zip(parts, names, strict=True)
+            if not tables.exists(name)
+        ]
+    )
+    return [tables.read_table(name) for name in names]
+
+
+def run_part(
+    place: tuple[int, int, int], part: Part, config: Config, tables: Tables, name: str
+) -> None:
+    """Match a part of a class, and write what is found."""
+    cv2.setNumThreads(1)
+    bucket, shard, landmark_id = place
+    classes = FeatureShard(tables, bucket, shard, config.match.memory_mb).classes()
+    images = next(c for c in classes if c.landmark_id == landmark_id)
+    tables.write_table(name, match_part(images, part, config))

@@ -64,6 +64,7 @@ def prune_rows(images: pa.Table, pairs: pa.Table, config: Config) -> tuple[pa.Ta
             min_inliers=config.match.min_inliers,
             max_images=config.prune.max_images,
             min_images=config.prune.min_images,
+            min_partners=config.match.min_partners,
         )
         for image_id, decision in sorted(decisions.items()):
             rows.append({"image_id": image_id, "landmark_id": landmark, **vars(decision)})

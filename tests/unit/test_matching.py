@@ -1,23 +1,19 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from landmark_ray.kernels.features import Features, ImageFeatures
-from landmark_ray.kernels.matching import Rule, match_pair, putative_matches, verify
+from landmark_ray.kernels.features import UNIT, Features, ImageFeatures
+from landmark_ray.kernels.matching import Rule, match_pair, pair_seed, verify
 
 TURN_AND_ZOOM = np.array([[1.2, -0.3, 20.0], [0.4, 1.1, -15.0]])
-OFF = {"max_distance": None, "ratio": None, "mutual": False}
-
-
-def at_angles(*degrees):
-    """Unit vectors in a plane: their distances are easily worked out."""
-    radians = np.deg2rad(degrees)
-    return np.stack([np.cos(radians), np.sin(radians)], 1).astype(np.float32)
 
 
 def scatter(n, seed=0, side=512):
     return np.random.default_rng(seed).uniform(0, side, (n, 2)).astype(np.float32)
+
+
+def one_each(n):
+    """n descriptors, each unlike all others."""
+    return (UNIT * np.eye(n)).astype(np.int8)
 
 
 def moved(points, affine):
@@ -26,84 +22,11 @@ def moved(points, affine):
 
 def pair_of_images(affine, n=40, side_a=512.0, side_b=512.0):
     """Two images with n features each that correspond one to one."""
-    points, descriptors = scatter(n, side=side_a), np.eye(n, dtype=np.float32)
+    points, descriptors = scatter(n, side=side_a), one_each(n)
     return (
         ImageFeatures(points, descriptors, side_a),
         ImageFeatures(moved(points, affine), descriptors, side_b),
     )
-
-
-# putative_matches
-
-
-def test_each_descriptor_is_matched_with_its_nearest_one():
-    matches = putative_matches(at_angles(0, 90, 50), at_angles(80, 10, 45), **OFF)
-    assert matches.tolist() == [[0, 1], [1, 0], [2, 2]]
-    assert matches.dtype == np.int32
-
-
-def test_mutual_keeps_only_pairs_nearest_in_both_directions():
-    a, b = at_angles(0, 10), at_angles(7, 180)
-    assert putative_matches(a, b, **OFF).tolist() == [[0, 0], [1, 0]]
-    assert putative_matches(a, b, **OFF | {"mutual": True}).tolist() == [[1, 0]]
-
-
-def test_mutual_never_uses_a_feature_twice_even_for_ties():
-    a, b = at_angles(5, 5, 60), at_angles(5, 60)
-    assert putative_matches(a, b, **OFF | {"mutual": True}).tolist() == [[0, 0], [2, 1]]
-
-
-def test_max_distance_is_the_euclidean_distance():
-    a, b = at_angles(0), at_angles(60)  # an equilateral triangle: distance 1
-    assert len(putative_matches(a, b, **OFF | {"max_distance": 1.001})) == 1
-    assert len(putative_matches(a, b, **OFF | {"max_distance": 0.999})) == 0
-
-
-def test_ratio_drops_a_match_with_a_second_nearest_almost_as_near():
-    a, b = at_angles(0), at_angles(60, 90)  # distances 1 and sqrt(2), ratio 0.707
-    assert len(putative_matches(a, b, **OFF | {"ratio": 0.71})) == 1
-    assert len(putative_matches(a, b, **OFF | {"ratio": 0.70})) == 0
-
-
-def test_ratio_one_and_distance_two_keep_every_match():
-    a, b = at_angles(0, 180, 33), at_angles(0, 0)
-    assert len(putative_matches(a, b, max_distance=2, ratio=1, mutual=False)) == 3
-
-
-@pytest.mark.parametrize(("n", "m", "expected"), [(0, 0, 0), (0, 3, 0), (3, 0, 0), (1, 1, 1)])
-def test_images_with_no_or_one_feature_can_be_matched(n, m, expected):
-    a, b = at_angles(*range(n)), at_angles(*range(m))
-    matches = putative_matches(
-        a.reshape(n, 2), b.reshape(m, 2), max_distance=0.7, ratio=0.8, mutual=True
-    )
-    assert matches.shape == (expected, 2)
-    assert matches.dtype == np.int32
-
-
-@pytest.mark.parametrize("bad", [np.nan, np.inf])
-@pytest.mark.parametrize("side", [0, 1])
-def test_descriptors_that_are_not_finite_are_refused(bad, side):
-    pair = [at_angles(0, 30), at_angles(0, 30)]
-    pair[side][1, 0] = bad
-    with pytest.raises(ValueError, match="finite"):
-        putative_matches(*pair, **OFF)
-
-
-@settings(deadline=None, max_examples=50)
-@given(st.integers(0, 12), st.integers(1, 12), st.integers(0, 99))
-def test_matches_agree_with_a_plain_loop(n, m, seed):
-    rng = np.random.default_rng(seed)
-    a, b = (rng.normal(size=(k, 5)).astype(np.float32) for k in (n, m))
-    a, b = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (a, b))
-    expected = []
-    for i in range(n):
-        distance = np.linalg.norm(b - a[i], axis=1)
-        j = int(distance.argmin())
-        second = np.delete(distance, j).min(initial=np.inf)
-        nearest = int(np.linalg.norm(a - b[j], axis=1).argmin()) == i
-        if distance[j] <= 0.9 and distance[j] <= 0.8 * second and nearest:
-            expected.append([i, j])
-    assert putative_matches(a, b, max_distance=0.9, ratio=0.8, mutual=True).tolist() == expected
 
 
 # verify
@@ -209,7 +132,7 @@ def test_matches_in_one_spot_count_once():
 
 def test_eleven_matches_on_one_spot_do_not_verify_a_pair():
     spot = 100 + scatter(11, side=2)
-    images = [ImageFeatures(spot, np.eye(11, dtype=np.float32), 512) for _ in range(2)]
+    images = [ImageFeatures(spot, one_each(11), 512) for _ in range(2)]
     assert match_pair(*images, Rule(cell=4), stop_below=11).inliers <= 1
 
 
@@ -228,7 +151,7 @@ def test_ransac_is_skipped_for_too_few_putative_matches():
 
 @pytest.mark.parametrize("stop_below", [0, 11])
 def test_an_image_without_features_matches_nothing(stop_below):
-    none = ImageFeatures(np.zeros((0, 2), np.float32), np.zeros((0, 128), np.float32), 512)
+    none = ImageFeatures(np.zeros((0, 2), np.float32), np.zeros((0, 128), np.int8), 512)
     result = match_pair(none, none, Rule.sift(), stop_below=stop_below)
     assert (result.putative, result.inliers, result.affine) == (0, 0, None)
 
@@ -264,9 +187,31 @@ def test_a_rule_is_replaced_and_listed_by_name():
 )
 def test_features_that_do_not_belong_together_are_refused(points, descriptors):
     with pytest.raises(ValueError, match="keypoints"):
-        Features(np.zeros(points, np.float32), np.zeros(descriptors, np.float32))
+        Features(np.zeros(points, np.float32), np.zeros(descriptors, np.int8))
 
 
 def test_an_image_without_extent_is_refused():
     with pytest.raises(ValueError, match="longest_side"):
-        ImageFeatures(np.zeros((0, 2), np.float32), np.zeros((0, 8), np.float32), 0)
+        ImageFeatures(np.zeros((0, 2), np.float32), np.zeros((0, 8), np.int8), 0)
+
+
+def test_descriptors_that_are_not_quantised_are_refused():
+    with pytest.raises(ValueError, match="int8.* got float32"):
+        ImageFeatures(scatter(3), np.eye(3, dtype=np.float32), 512)
+
+
+def test_keypoints_that_are_not_finite_are_refused():
+    points = scatter(3)
+    points[1, 0] = np.nan
+    with pytest.raises(ValueError, match="keypoints must be finite"):
+        ImageFeatures(points, one_each(3), 512)
+
+
+# pair_seed
+
+
+def test_a_pairs_seed_depends_on_its_ids_and_the_runs_seed_only():
+    seeds = {pair_seed(a, b, s) for a in "ab" for b in "cd" for s in (0, 1)}
+    assert len(seeds) == 8
+    assert all(0 <= seed < 2**31 for seed in seeds)
+    assert pair_seed("a", "b") == pair_seed("a", "b", 0)

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from landmark_ray.kernels.schedule import decide, early, exhaustive
+from landmark_ray.kernels.schedule import Evidence, decide, parts, settle, waves
 
 MIN_INLIERS = 11
 
@@ -20,70 +20,87 @@ def match_graphs(draw):
     return n, inliers, order, likely
 
 
-def run(graph, mode, cap):
+def settled(graph, cap, min_partners, most):
+    """Pairs that waves cut into parts evaluate, each part without knowing of the others."""
     n, inliers, order, likely = graph
+    evidence = Evidence(MIN_INLIERS, min_partners)
     seen = []
+    for wave in waves(order, evidence, max_images=cap):
+        before = dict(evidence.inliers)
+        for part in parts(wave, lambda _: n - 1, most):
+            mine = Evidence(MIN_INLIERS, min_partners)
+            for pair, count in before.items():
+                mine.add(pair, count)
+            settle(part, lambda i, j: inliers[i, j], lambda i: set_first(likely[i], i), mine)
+            new = set(mine.inliers) - set(before)
+            seen += sorted(new)
+            for pair in new:
+                evidence.add(pair, mine.inliers[pair])
+    return seen
 
-    def evaluate(i, j):
-        seen.append((i, j))
-        return inliers[i, j]
 
-    if mode == "exhaustive":
-        exhaustive(n, evaluate)
-    else:
-        early(order, evaluate, lambda i: likely[i], min_inliers=MIN_INLIERS, max_images=cap)
-    assert len(seen) == len(set(seen)), "a pair was evaluated twice"
+def set_first(partners, image):
+    return [partner for partner in partners if partner != image]
+
+
+def kept(graph, pairs, **options):
+    n, inliers, order, _ = graph
+    rows = [(f"{i:02d}", f"{j:02d}", inliers[i, j]) for i, j in sorted(set(pairs))]
     names = [f"{i:02d}" for i in order]
-    pairs = [(f"{i:02d}", f"{j:02d}", inliers[i, j]) for i, j in seen]
-    return seen, names, pairs
+    found = decide(names, rows, min_inliers=MIN_INLIERS, **options)
+    return {name: (d.keep, d.reason) for name, d in found.items()}
 
 
 @settings(max_examples=500, deadline=None)
-@given(match_graphs(), st.integers(1, 15), st.integers(1, 8))
-def test_early_keeps_exactly_what_exhaustive_keeps(graph, cap, min_images):
-    kept = {}
-    for mode in ("early", "exhaustive"):
-        seen, names, pairs = run(graph, mode, cap)
-        decisions = decide(
-            names, pairs, min_inliers=MIN_INLIERS, max_images=cap, min_images=min_images
-        )
-        kept[mode] = {name: (d.keep, d.reason) for name, d in decisions.items()}
-    assert kept["early"] == kept["exhaustive"]
+@given(
+    match_graphs(), st.integers(1, 15), st.integers(1, 8), st.integers(1, 3), st.integers(1, 200)
+)
+def test_lazy_matching_keeps_exactly_what_every_pair_keeps(
+    graph, max_images, min_images, min_partners, most
+):
+    options = {"max_images": max_images, "min_images": min_images, "min_partners": min_partners}
+    lazy = settled(graph, max_images, min_partners, most)
+    assert kept(graph, lazy, **options) == kept(graph, graph[1], **options)
 
 
 @settings(deadline=None)
-@given(match_graphs())
-def test_early_never_evaluates_more_pairs_than_there_are(graph):
-    n = graph[0]
-    assert (
-        len(run(graph, "early", 100)[0])
-        <= len(run(graph, "exhaustive", 100)[0])
-        == n * (n - 1) // 2
-    )
+@given(match_graphs(), st.integers(1, 3))
+def test_undivided_no_pair_is_evaluated_twice(graph, min_partners):
+    seen = settled(graph, 100, min_partners, 10_000)
+    assert len(seen) == len(set(seen)) <= len(graph[1])
+
+
+def complete(n, partners):
+    return (n, dict.fromkeys(itertools.combinations(range(n), 2), 50), list(range(n)), partners)
 
 
 def test_class_in_which_all_match_needs_one_pair_for_two_images():
-    seen = []
-    early(
-        range(10),
-        lambda i, j: seen.append((i, j)) or 50,
-        lambda i: [(i + 1) % 10],
-        min_inliers=11,
-        max_images=100,
-    )
-    assert len(seen) == 5
+    graph = complete(10, [[(i + 1) % 10] for i in range(10)])
+    assert len(settled(graph, 100, 1, 10_000)) == 5
 
 
 def test_class_is_left_once_enough_images_are_settled():
-    seen = []
-    early(
-        range(100),
-        lambda i, j: seen.append((i, j)) or 50,
-        lambda i: range(100),
-        min_inliers=11,
-        max_images=4,
-    )
-    assert max(max(pair) for pair in seen) <= 4
+    graph = complete(100, [range(100)] * 100)
+    assert max(max(pair) for pair in settled(graph, 4, 1, 10_000)) <= 4
+
+
+def test_a_wave_holds_no_more_images_than_must_be_settled():
+    evidence = Evidence(MIN_INLIERS)
+    sizes = []
+    for wave in waves(range(20), evidence, max_images=8):
+        sizes.append(len(wave))
+        if len(sizes) == 1:  # 2 of the first 8 are verified, all others are
+            evidence.add((0, 1), 11)
+        else:
+            for image in wave:
+                evidence.add((image, image + 1), 11)
+    assert sizes == [8, 6]
+
+
+def test_images_are_cut_where_their_pairs_are_too_many():
+    assert parts(range(6), lambda i: 5 - i, 7) == [[0], [1, 2], [3, 4, 5]]
+    assert parts(range(3), lambda _: 10, 7) == [[0], [1], [2]]
+    assert parts([], lambda _: 10, 7) == []
 
 
 def decided(pairs, order="abcd", **options):

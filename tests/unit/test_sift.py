@@ -2,7 +2,7 @@ import cv2
 import numpy as np
 import pytest
 
-from landmark_ray.kernels.features import map_keypoints, resize_to_side
+from landmark_ray.kernels.features import UNIT, map_keypoints, resize_to_side
 from landmark_ray.kernels.sift import extract_sift, root_sift
 
 
@@ -108,14 +108,15 @@ def test_root_sift_is_the_root_of_each_share():
     descriptors[0, :2] = 64, 192  # shares 1/4 and 3/4
     descriptors[1, :4] = 255
     rooted = root_sift(descriptors)
-    np.testing.assert_allclose(rooted[0, :3], [0.5, np.sqrt(0.75), 0], rtol=1e-6)
-    np.testing.assert_allclose(rooted[1, :5], [0.5, 0.5, 0.5, 0.5, 0], rtol=1e-6)
-    assert rooted.dtype == np.float32
+    assert rooted[0, :3].tolist() == [64, 110, 0]  # 127 times 1/2 and sqrt(3)/2
+    assert rooted[1, :5].tolist() == [64, 64, 64, 64, 0]
+    assert rooted.dtype == np.int8
 
 
-def test_root_sift_gives_unit_length():
+def test_root_sift_gives_equal_lengths():
     _, descriptors = extract_sift(blobs(), max_features=200, side=512)
-    np.testing.assert_allclose(np.linalg.norm(root_sift(descriptors), axis=1), 1, rtol=1e-5)
+    length = np.linalg.norm(root_sift(descriptors).astype(float), axis=1)
+    np.testing.assert_allclose(length, UNIT, rtol=0.02)
 
 
 def test_root_sift_of_nothing_and_of_zeros_is_finite():

@@ -1,0 +1,119 @@
+"""The features of a class's images, read as they are needed, in bounded memory."""
+
+import functools
+from collections.abc import Iterator
+
+import numpy as np
+import pyarrow as pa
+
+from landmark_ray import schemas
+from landmark_ray.errors import UserError
+from landmark_ray.kernels.features import ImageFeatures
+from landmark_ray.storage import Tables
+
+COLUMNS = ["width", "height", "count", "keypoints", "descriptors"]
+
+
+class FeatureShard:
+    """A shard of `features`, of which the row groups used last are held in memory."""
+
+    def __init__(self, tables: Tables, bucket: int, shard: int, memory_mb: float) -> None:
+        """Read what the shard holds.
+
+        Args:
+            tables: the run's.
+            bucket: of the shard.
+            shard: its number.
+            memory_mb: for features, in MB; at least one row group is held.
+
+        Raises:
+            UserError: the file is missing or damaged; names its classes.
+        """
+        self.bucket, self.shard = bucket, shard
+        self.name = tables.name("features", bucket, shard)
+        try:
+            self._file = tables.open_table(self.name)
+            names = self._file.read(["landmark_id", "image_id"])
+        except (UserError, pa.ArrowException, OSError) as error:
+            classes = ", ".join(map(str, tables.classes(bucket, shard)))
+            raise UserError(f"features of landmarks {classes}: {error}") from None
+        self._ids = names["image_id"].to_pylist()
+        self._landmarks = names["landmark_id"].to_numpy()
+        groups = [self._file.metadata.row_group(i) for i in range(self._file.num_row_groups)]
+        self._starts = np.cumsum([0, *(group.num_rows for group in groups)])
+        largest = max((group.total_byte_size for group in groups), default=1)
+        self._group = functools.lru_cache(max(int(memory_mb * 1e6 / largest), 1))(self._read)
+
+    def _read(self, group: int) -> pa.Table:
+        return self._file.read_row_group(group, COLUMNS)
+
+    def classes(self) -> list["ClassImages"]:
+        """The shard's classes."""
+        landmarks, first = np.unique(self._landmarks, return_index=True)
+        return [
+            ClassImages(self, landmark, start, self._ids[start:stop])
+            for landmark, start, stop in zip(
+                landmarks.tolist(),
+                first.tolist(),
+                [*first[1:].tolist(), len(self._ids)],
+                strict=True,
+            )
+        ]
+
+    def features(self, row: int) -> ImageFeatures:
+        """Features of the image in a row of the file.
+
+        Raises:
+            pa.ArrowException, OSError, ValueError: the file is damaged.
+        """
+        group = int(np.searchsorted(self._starts, row, "right")) - 1
+        table = self._group(group)
+        width, height, count, points, descriptors = (
+            table[name][row - int(self._starts[group])] for name in COLUMNS
+        )
+        arrays = schemas.feature_arrays(count.as_py(), points.as_buffer(), descriptors.as_buffer())
+        return ImageFeatures(*arrays, max(width.as_py(), height.as_py()))
+
+
+class ClassImages:
+    """The images of one class, sorted by id; `images[i]` are the features of one.
+
+    Attributes:
+        landmark_id: the class.
+        ids: [n] image ids.
+        place: bucket, shard and landmark_id: enough to find the class again.
+    """
+
+    def __init__(self, shard: FeatureShard, landmark_id: int, first: int, ids: list[str]) -> None:
+        """The class whose n images begin in row `first` of a shard."""
+        self.landmark_id, self.ids = landmark_id, ids
+        self.place = shard.bucket, shard.shard, landmark_id
+        self._shard, self._first = shard, first
+
+    def __len__(self) -> int:
+        """Number of images."""
+        return len(self.ids)
+
+    def __getitem__(self, image: int) -> ImageFeatures:
+        """Features of an image.
+
+        Raises:
+            UserError: they are damaged; names the class.
+        """
+        try:
+            return self._shard.features(self._first + image)
+        except (pa.ArrowException, OSError, ValueError) as error:
+            raise UserError(
+                f"features of landmark {self.landmark_id}, image {self.ids[image]}: "
+                f"{self._shard.name} is damaged ({error}): run extract again with --redo extract"
+            ) from None
+
+    def __iter__(self) -> Iterator[ImageFeatures]:
+        """The features of all images in turn."""
+        return (self[image] for image in range(len(self)))
+
+    def mean_descriptors(self) -> np.ndarray:
+        """[n, D] float32 mean descriptor of each image; zeros for one without features."""
+        means = [f.descriptors.mean(0) if len(f.descriptors) else None for f in self]
+        width = next((len(mean) for mean in means if mean is not None), 0)
+        return np.array([np.zeros(width) if m is None else m for m in means], np.float32)
