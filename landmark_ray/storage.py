@@ -159,13 +159,13 @@ class Folder:
             )
         except FileNotFoundError:
             raise UserError(
-                f"{self.uri}/{name} is missing: run its stage again with --redo"
+                f"{self.uri}/{name} is missing: run its stage with --redo STAGE"
             ) from None
         except (pa.ArrowException, OSError) as error:
             raise self._damaged(name, error) from None
 
     def _damaged(self, name: str, error: Exception) -> UserError:
-        return UserError(f"{self.uri}/{name} is damaged ({error}): run its stage again with --redo")
+        return UserError(f"{self.uri}/{name} is damaged ({error}): run its stage with --redo STAGE")
 
     def write_table(
         self, name: str, table: pa.Table, *, rows: int | None = None, report: str | None = None

@@ -105,7 +105,7 @@ class ClassImages:
         except (pa.ArrowException, OSError, ValueError) as error:
             raise UserError(
                 f"features of landmark {self.landmark_id}, image {self.ids[image]}: "
-                f"{self._shard.name} is damaged ({error}): run extract again with --redo extract"
+                f"{self._shard.name} is damaged ({error}): run its stage with --redo extract"
             ) from None
 
     def __iter__(self) -> Iterator[ImageFeatures]:

@@ -22,7 +22,14 @@ from landmark_ray.kernels.features import quantise
 from landmark_ray.kernels.image import ImageError, decode
 from landmark_ray.kernels.sift import extract_sift, root_sift
 from landmark_ray.sources import Source
-from landmark_ray.stages.shards import Row, once, run_over_shards, start_ray, unwrapped
+from landmark_ray.stages.shards import (
+    Row,
+    once,
+    run_over_shards,
+    start_ray,
+    unit_of_work,
+    unwrapped,
+)
 from landmark_ray.storage import Tables
 
 READS = ("ingest",)
@@ -70,6 +77,7 @@ def delf_plan(units: Dataset, config: Config, tables: Tables) -> Dataset:
     options = config.extract
     workers, gpus, cpus = delf_workers(config)
 
+    @unit_of_work
     def decode_shard(unit: Row) -> Row:
         images = tables.read_shard("images", unit["bucket"], unit["shard"])
         pixels: list[np.ndarray | str] = []
@@ -86,6 +94,7 @@ def delf_plan(units: Dataset, config: Config, tables: Tables) -> Dataset:
         def __init__(self) -> None:
             self.delf = load_delf(options, threads=None if gpus else 1)
 
+        @unit_of_work
         def __call__(self, unit: Row) -> Row:
             images = tables.read_shard("images", unit["bucket"], unit["shard"])
             pixels = iter(unit.pop("pixels"))

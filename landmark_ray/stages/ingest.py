@@ -21,7 +21,7 @@ from landmark_ray.funnel import Funnel, reason_kind
 from landmark_ray.kernels.image import ImageError, Limits, normalise
 from landmark_ray.progress import Meter
 from landmark_ray.sources import Archive, Member, Source
-from landmark_ray.stages.shards import Row, drive, start_ray
+from landmark_ray.stages.shards import Row, drive, start_ray, unit_of_work
 from landmark_ray.storage import Tables
 
 READS = ("sample",)
@@ -89,6 +89,7 @@ def scatter_all(config: Config, tables: Tables, todo: list[Archive], count: int)
         todo = sorted(todo, key=lambda a: (-a.size, a.name))
         by_name = {a.name: a for a in todo}
 
+        @unit_of_work
         def scatter_row(row: Row) -> Row:
             scatter(by_name[row["archive"]], ray.get(index), tables, config.ingest)
             return {"rows": 1, "report": Funnel().to_json()}
@@ -180,6 +181,7 @@ def gather_all(config: Config, tables: Tables, notes: dict[str, Any]) -> Funnel:
     units = sorted((u for u in units if u["shards"]), key=lambda u: (-u["rows"], u["bucket"]))
     total, left = sum(s.images for s in shards), sum(u["rows"] for u in units)
 
+    @unit_of_work
     def gather_row(row: Row) -> Row:
         bucket = row["bucket"]
         found = gather(bucket, row["shards"], fragments[bucket], damaged, tables)

@@ -5,6 +5,7 @@ funnel). The rows of images never pass through the driver: each unit reads its f
 own, so a killed run loses no more than the units in flight.
 """
 
+import functools
 import logging
 import os
 from collections.abc import Callable
@@ -60,9 +61,31 @@ def unwrapped(error: BaseException) -> BaseException:
     return error
 
 
+def unit_of_work(work: Callable[..., Row]) -> Callable[..., Row]:
+    """A function of a unit whose UserError ends the run: Ray Data would forget what it wraps.
+
+    A unit that failed in an earlier step passes through.
+    """
+
+    @functools.wraps(work)
+    def unit(*args: Any) -> Row:
+        if args[-1].get("error"):
+            return args[-1]
+        try:
+            return {**work(*args), "error": ""}
+        except Exception as error:
+            mended = unwrapped(error)
+            if not isinstance(mended, UserError):
+                raise
+            return {"rows": 0, "report": "", "error": str(mended)}
+
+    return unit
+
+
 def once(table: str, tables: Tables, work: Callable[[Row], Row]) -> Callable[[Row], Row]:
     """A unit's work, unless its file in `table` is there: Ray repeats the task of a lost worker."""
 
+    @unit_of_work
     def unit(row: Row) -> Row:
         report = tables.report(table, row["bucket"], row["shard"])
         return {"rows": row["rows"], "report": report} if report else work(row)
@@ -82,7 +105,8 @@ def drive(
 
     Args:
         units: rows, the largest first.
-        plan: units to reports: rows with `rows` (for the meter) and `report` (Funnel as JSON).
+        plan: units to reports, by functions that are `unit_of_work`: rows with `rows` (for the
+            meter) and `report` (Funnel as JSON).
         config: for Ray.
         meter: counts the rows.
         light: units of well under a second; a task takes several.
@@ -95,6 +119,8 @@ def drive(
     tasks = min(len(units), most, MAX_TASKS)
     try:
         for row in plan(ray.data.from_items(units, override_num_blocks=tasks)).iter_rows():
+            if row["error"]:
+                raise UserError(row["error"])
             meter.add(row["rows"])
             funnel.add(Funnel.from_json(row["report"]))
     except Exception as error:
