@@ -17,7 +17,9 @@ from landmark_ray import demo
 from landmark_ray.sources import Source, drop_unlabelled
 
 GIB = 1 << 30
-GLD_MINI = Path(__file__).parents[2] / "shared/data/gld-mini"
+SHARED = Path(__file__).parents[2] / "shared"
+GLD_MINI = SHARED / "data/gld-mini"
+DELF_STANDIN = SHARED / "models/delf_standin"
 MAX_BYTES = 64e6
 
 
@@ -35,6 +37,11 @@ def photographs() -> list[Photo]:
     if GLD_MINI.exists():
         return _read(Source(str(GLD_MINI)))
     print("no ../shared/data/gld-mini: the drawn demo takes its place", file=sys.stderr)
+    return demo_photographs()
+
+
+def demo_photographs() -> list[Photo]:
+    """The training images of the drawn demo."""
     with tempfile.TemporaryDirectory(prefix="bench-demo-") as folder:
         demo.draw(Path(folder) / "source", seed=0)
         return _read(Source(f"{folder}/source"))

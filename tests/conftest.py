@@ -46,6 +46,7 @@ class SmallSource:
     options: tuple[str, ...] = (
         *("--sample.buckets", "3", "--sample.shard_images", "16"),
         *("--extract.max_feature_num", "400", "--extract.max_side", "320"),
+        *("--match.task_pairs", "40"),  # the larger classes are cut into parts
     )
 
 

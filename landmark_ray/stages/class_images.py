@@ -1,7 +1,9 @@
 """The features of a class's images, read as they are needed, in bounded memory."""
 
 import functools
+from bisect import bisect_right
 from collections.abc import Iterator
+from itertools import accumulate
 
 import numpy as np
 import pyarrow as pa
@@ -40,12 +42,16 @@ class FeatureShard:
         self._ids = names["image_id"].to_pylist()
         self._landmarks = names["landmark_id"].to_numpy()
         groups = [self._file.metadata.row_group(i) for i in range(self._file.num_row_groups)]
-        self._starts = np.cumsum([0, *(group.num_rows for group in groups)])
+        self._starts = list(accumulate((group.num_rows for group in groups), initial=0))
         largest = max((group.total_byte_size for group in groups), default=1)
         self._group = functools.lru_cache(max(int(memory_mb * 1e6 / largest), 1))(self._read)
 
-    def _read(self, group: int) -> pa.Table:
-        return self._file.read_row_group(group, COLUMNS)
+    def _read(self, group: int) -> list[ImageFeatures]:
+        columns = self._file.read_row_group(group, COLUMNS).to_pydict()
+        return [
+            ImageFeatures(*schemas.feature_arrays(*arrays), max(width, height))
+            for width, height, *arrays in zip(*columns.values(), strict=True)
+        ]
 
     def classes(self) -> list["ClassImages"]:
         """The shard's classes."""
@@ -66,13 +72,8 @@ class FeatureShard:
         Raises:
             pa.ArrowException, OSError, ValueError: the file is damaged.
         """
-        group = int(np.searchsorted(self._starts, row, "right")) - 1
-        table = self._group(group)
-        width, height, count, points, descriptors = (
-            table[name][row - int(self._starts[group])] for name in COLUMNS
-        )
-        arrays = schemas.feature_arrays(count.as_py(), points.as_buffer(), descriptors.as_buffer())
-        return ImageFeatures(*arrays, max(width.as_py(), height.as_py()))
+        group = bisect_right(self._starts, row) - 1
+        return self._group(group)[row - self._starts[group]]
 
 
 class ClassImages:

@@ -44,7 +44,8 @@ def workers_of(driver) -> list[psutil.Process]:
     with contextlib.suppress(psutil.Error):
         for process in psutil.Process(driver.pid).children(recursive=True):
             with contextlib.suppress(psutil.Error):
-                if "ray::Map" in process.name() + "".join(process.cmdline()):
+                name = process.name() + "".join(process.cmdline())
+                if "ray::Map" in name or "ray::run_part" in name:
                     found.append(process)
     return found
 

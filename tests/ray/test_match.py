@@ -12,6 +12,7 @@ from tests.tables import assert_same_tables, rows
 pytestmark = pytest.mark.ray
 
 PARTS = ("--match.task_pairs", "12")
+WHOLE = ("--match.task_pairs", "10000")
 
 
 @pytest.fixture
@@ -30,18 +31,20 @@ def match(small_source, small_root, run_job, tmp_path):
     return repeat
 
 
-def test_classes_cut_into_parts_are_matched_alike(match, small_root):
+def test_classes_cut_into_parts_are_matched_alike(match):
+    whole, done = match("whole", *WHOLE)
+    assert done.returncode == 0, done.stderr
     root, done = match("parts", *PARTS)
     assert done.returncode == 0, done.stderr
     columns = ["image_id", "keep", "reason"]
-    pd.testing.assert_frame_equal(rows(root, "kept")[columns], rows(small_root, "kept")[columns])
+    pd.testing.assert_frame_equal(rows(root, "kept")[columns], rows(whole, "kept")[columns])
     pairs = rows(root, "pairs")
     assert not pairs.duplicated(["image_a", "image_b"]).any()
     assert not list((root / "_staging").rglob("*.parquet"))
 
 
 def test_every_pair_is_the_same_in_parts(match):
-    whole, done = match("whole", "--match.mode", "exhaustive")
+    whole, done = match("whole", "--match.mode", "exhaustive", *WHOLE)
     assert done.returncode == 0, done.stderr
     parts, done = match("parts", "--match.mode", "exhaustive", *PARTS)
     assert done.returncode == 0, done.stderr
@@ -67,7 +70,7 @@ def cut_short(root):
 
 
 @pytest.mark.parametrize("damage", [flip_a_byte, cut_short])
-@pytest.mark.parametrize("options", [(), PARTS])
+@pytest.mark.parametrize("options", [WHOLE, PARTS])
 def test_damaged_features_fail_by_the_name_of_their_class(match, small_root, damage, options):
     landmarks = pq.read_table(a_shard(small_root), columns=["landmark_id"])["landmark_id"]
     _, done = match("damaged", *options, change=damage)
