@@ -18,7 +18,7 @@ from landmark_ray.config import Config, ExtractConfig
 from landmark_ray.errors import UserError
 from landmark_ray.funnel import Funnel, reason_kind
 from landmark_ray.kernels.delf import Delf
-from landmark_ray.kernels.features import quantise
+from landmark_ray.kernels.features import ImageFeatures, quantise
 from landmark_ray.kernels.image import ImageError, decode
 from landmark_ray.kernels.sift import extract_sift, root_sift
 from landmark_ray.sources import Source
@@ -188,7 +188,7 @@ def commit(unit: Row, images: pa.Table, features: Any, tables: Tables) -> Row:
     for image in images.to_pylist():
         names = {k: image[k] for k in ("image_id", "landmark_id")}
         try:
-            points, descriptors = features(image)
+            found = ImageFeatures(*features(image), max(image["width"], image["height"]))
         except (ImageError, cv2.error) as error:
             rejects.append({**names, "reason": str(error)})
             continue
@@ -200,9 +200,9 @@ def commit(unit: Row, images: pa.Table, features: Any, tables: Tables) -> Row:
                 **names,
                 "width": image["width"],
                 "height": image["height"],
-                "count": len(points),
-                "keypoints": np.asarray(points, np.float32).tobytes(),
-                "descriptors": descriptors.tobytes(),
+                "count": len(found.keypoints),
+                "keypoints": np.asarray(found.keypoints, np.float32).tobytes(),
+                "descriptors": found.descriptors.tobytes(),
             }
         )
     classes = {
