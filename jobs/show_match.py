@@ -16,8 +16,9 @@ from landmark_ray import cli
 from landmark_ray.config import Config
 from landmark_ray.errors import UserError
 from landmark_ray.kernels.image import decode
+from landmark_ray.kernels.matching import pair_seed
 from landmark_ray.reports.matches import Explained, draw, explain
-from landmark_ray.stages.match import image_features
+from landmark_ray.stages.class_images import image_features
 from landmark_ray.storage import Folder, Tables
 
 
@@ -157,6 +158,7 @@ def show_match(config: ShowMatchConfig, tables: Tables) -> None:
             image_features(features_b),
             config.match.rule(config.extract.extractor),
             stop_below=config.match.min_inliers,
+            seed=pair_seed(*ids, config.seed),
         )
     except ValueError as error:
         raise UserError(f"the features of {ids[0]} or {ids[1]} are damaged: {error}") from None

@@ -29,7 +29,7 @@ class SweepConfig(Config):
         tuple(range(6, 21)), description="inliers that verify a pair; the run's own is added"
     )
     min_partners: Counts = Field(
-        (1, 2, 3, 4), description="verified partners that keep an image; the run's own 1 is added"
+        (1, 2, 3, 4), description="verified partners that keep an image; the run's own is added"
     )
 
 
@@ -54,7 +54,7 @@ def sweep(config: SweepConfig, tables: Tables) -> None:
             file=sys.stderr,
         )
     thresholds = sorted({*config.min_inliers, lowest} - set(unknown))
-    partners = sorted({*config.min_partners, 1})
+    partners = sorted({*config.min_partners, config.match.min_partners})
 
     def count(shard: Shard) -> tuple[Shard, np.ndarray]:
         kept = kept_counts(
@@ -85,7 +85,7 @@ def sweep(config: SweepConfig, tables: Tables) -> None:
         tuple(partners),
         *total,
         of=(funnel["images_in"], funnel["classes_in"]),
-        own=(lowest, 1),
+        own=(lowest, config.match.min_partners),
         max_images=config.prune.max_images,
         min_images=config.prune.min_images,
     )

@@ -209,7 +209,8 @@ class Tables(Folder):
         """Write a shard; with it the unit of work is finished. Its rejects are written before."""
         if rejects is not None and rejects.num_rows:
             self.write_table(self.name(f"rejects/stage={stage}", bucket, shard), rejects)
-        self.write_table(self.name(table, bucket, shard), rows, rows=64, report=report)
+        group = 64 if _RAW & set(rows.column_names) else None
+        self.write_table(self.name(table, bucket, shard), rows, rows=group, report=report)
 
     def committed(self, table: str) -> dict[tuple[int, int], bytes]:
         """(bucket, shard) -> report of every finished shard of a table."""

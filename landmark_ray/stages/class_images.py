@@ -4,6 +4,7 @@ import functools
 from bisect import bisect_right
 from collections.abc import Iterator
 from itertools import accumulate
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -14,6 +15,16 @@ from landmark_ray.kernels.features import ImageFeatures
 from landmark_ray.storage import Tables
 
 COLUMNS = ["width", "height", "count", "keypoints", "descriptors"]
+
+
+def image_features(row: dict[str, Any]) -> ImageFeatures:
+    """A row of `features`.
+
+    Raises:
+        ValueError: its arrays don't belong together.
+    """
+    arrays = schemas.feature_arrays(row["count"], row["keypoints"], row["descriptors"])
+    return ImageFeatures(*arrays, max(row["width"], row["height"]))
 
 
 class FeatureShard:
@@ -47,10 +58,8 @@ class FeatureShard:
         self._group = functools.lru_cache(max(int(memory_mb * 1e6 / largest), 1))(self._read)
 
     def _read(self, group: int) -> list[ImageFeatures]:
-        columns = self._file.read_row_group(group, COLUMNS).to_pydict()
         return [
-            ImageFeatures(*schemas.feature_arrays(*arrays), max(width, height))
-            for width, height, *arrays in zip(*columns.values(), strict=True)
+            image_features(row) for row in self._file.read_row_group(group, COLUMNS).to_pylist()
         ]
 
     def classes(self) -> list["ClassImages"]:

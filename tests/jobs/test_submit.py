@@ -40,26 +40,44 @@ def cluster(tmp_path_factory):
         "RAY_USAGE_STATS_ENABLED": "0",
     }
     env.pop("RAY_ADDRESS", None)
-    port, dashboard = free_port(), free_port()
+    for _ in range(3):  # another program may take a port between our look and Ray's start
+        with head(env) as address:
+            if runs_jobs((address, env)):
+                yield address, env
+                return
+    pytest.fail("no head that runs jobs in three attempts: see the logs in /tmp/ray")
+
+
+@contextlib.contextmanager
+def head(env):
+    """Address of the job server of a head on free ports of loopback."""
+    port, dashboard, agent = free_port(), free_port(), free_port()
     command = [BIN / "ray", "start", "--head", "--block", "--node-ip-address", "127.0.0.1"]
     command += ["--port", str(port), "--dashboard-host", "127.0.0.1"]
-    command += ["--dashboard-port", str(dashboard), "--num-cpus", "2"]
-    command += ["--object-store-memory", "500000000"]
-    head = subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, start_new_session=True)
-    address = f"http://127.0.0.1:{dashboard}"
+    # The agent's own default, 52365, is a port that any outgoing connection may hold; without
+    # its agent a head lives on and never runs a job.
+    command += ["--dashboard-port", str(dashboard), "--dashboard-agent-listen-port", str(agent)]
+    command += ["--num-cpus", "2", "--object-store-memory", "500000000"]
+    process = subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, start_new_session=True)
     try:
-        for _ in range(60):  # the head answers before it can run jobs
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                if submit((address, env), "true", timeout=20).returncode == 0:
-                    break
-            time.sleep(1)
-        yield address, env
+        yield f"http://127.0.0.1:{dashboard}"
     finally:
-        head.terminate()
+        process.terminate()
         try:
-            head.wait(20)
+            process.wait(20)
         except subprocess.TimeoutExpired:
-            os.killpg(head.pid, signal.SIGKILL)
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def runs_jobs(cluster, seconds: float = 90) -> bool:
+    """Whether the head runs a job before `seconds` are over: it answers well before it can."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            if submit(cluster, "true", timeout=20).returncode == 0:
+                return True
+        time.sleep(1)
+    return False
 
 
 def submit(cluster, *command: object, timeout: float = 120) -> subprocess.CompletedProcess[str]:

@@ -99,7 +99,7 @@ def test_partners_are_all_others_the_likeliest_first():
 
 
 def test_likeliest_partners_have_the_most_similar_mean_descriptors():
-    means = np.array([[1, 0], [0.9, 0.1], [0, 1], [0.1, 0.9]], np.float32)
+    means = np.array([[1, 0, 0], [0.9, 0.1, 0.1], [0, 1, 0], [0.1, 0.9, 0.2]], np.float32)
     first, third = match.likeliest_partners(means, [0, 2])
     assert first[:2] == [0, 1] and third[:2] == [2, 3]
     assert match.likeliest_partners(np.zeros((3, 0), np.float32), [1]) == [[0, 1, 2]]
