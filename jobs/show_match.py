@@ -16,8 +16,8 @@ from landmark_ray import cli
 from landmark_ray.config import Config
 from landmark_ray.errors import UserError
 from landmark_ray.kernels.image import decode
-from landmark_ray.kernels.matching import pair_seed
-from landmark_ray.reports.matches import Explained, draw, explain
+from landmark_ray.kernels.matching import PairResult, match_pair, pair_seed
+from landmark_ray.reports.matches import draw
 from landmark_ray.stages.class_images import image_features
 from landmark_ray.storage import Folder, Tables
 
@@ -124,11 +124,10 @@ def stored(tables: Tables, a: Photo, b: Photo) -> dict[str, Any] | None:
     return first(select(tables, tables.name("pairs", a.bucket, a.shard), own))
 
 
-def caption(a: Photo, b: Photo, found: Explained, min_inliers: int) -> str:
+def caption(a: Photo, b: Photo, result: PairResult, min_inliers: int) -> str:
     """The lines above the picture."""
     names = [f"{p.landmark or 'landmark'} ({p.landmark_id})" for p in (a, b)]
     alike = a.landmark_id == b.landmark_id
-    result = found.result
     return "\n".join(
         [
             names[0] if alike else f"different landmarks: {names[0]} and {names[1]}",
@@ -153,22 +152,23 @@ def show_match(config: ShowMatchConfig, tables: Tables) -> None:
     a, b = find(tables, ids)
     (image_a, features_a), (image_b, features_b) = read(tables, a), read(tables, b)
     try:
-        found = explain(
-            image_features(features_a),
-            image_features(features_b),
+        local_a, local_b = image_features(features_a), image_features(features_b)
+        result = match_pair(
+            local_a,
+            local_b,
             config.match.rule(config.extract.extractor),
             stop_below=config.match.min_inliers,
             seed=pair_seed(*ids, config.seed),
         )
     except ValueError as error:
         raise UserError(f"the features of {ids[0]} or {ids[1]} are damaged: {error}") from None
-    title = caption(a, b, found, config.match.min_inliers)
+    title = caption(a, b, result, config.match.min_inliers)
     picture = draw(
         decode(image_a["jpeg"]),
         decode(image_b["jpeg"]),
-        found.points_a,
-        found.points_b,
-        found.inlier,
+        local_a.keypoints[result.matches[:, 0]],
+        local_b.keypoints[result.matches[:, 1]],
+        result.explained,
         title,
         others=config.others,
     )
@@ -184,7 +184,7 @@ def show_match(config: ShowMatchConfig, tables: Tables) -> None:
     row = stored(tables, a, b) if a.landmark_id == b.landmark_id else None
     if row is None:
         print("the run did not try this pair")
-    elif (row["putative"], row["inliers"]) != (found.result.putative, found.result.inliers):
+    elif (row["putative"], row["inliers"]) != (result.putative, result.inliers):
         print(
             f"warning: the table pairs has {row['inliers']} inliers from {row['putative']} matches:"
             " made by another version of this code",

@@ -16,7 +16,7 @@ StageName = Literal["sample", "ingest", "extract", "match", "prune", "resize", "
 
 DELF_DEFAULTS = {"max_feature_num": 1000, "max_side": 512}
 
-RULES = {"sift": Rule.sift(), "delf": Rule.delf()}
+RULES = {"sift": Rule.sift(), "delf": Rule.delf(), "delf_tutorial": Rule.delf_tutorial()}
 
 SPEED: dict[str, Any] = {"speed": True}
 """Marks an option that changes how fast a stage is, or when it gives up, but never its rows."""
@@ -135,6 +135,11 @@ class MatchConfig(StageConfig):
     )
     min_inliers: Count = Field(11, description="inliers that verify a pair")
     min_partners: Count = Field(1, description="partners that must verify an image")
+    preset: Literal["sift", "delf", "delf_tutorial"] | None = Field(
+        None,
+        description="rule that the options below change: for sift, for delf, or the DELF "
+        "tutorial's own for comparison; the extractor's when not given",
+    )
     ratio: float | None = Field(
         None, gt=0, le=1, description="nearest to second-nearest distance at most; 1 turns it off"
     )
@@ -150,6 +155,9 @@ class MatchConfig(StageConfig):
         ge=0,
         description="inliers count once in a cell of so many pixels at 512; 0: all count",
     )
+    plausible: bool | None = Field(
+        None, description="refuse affine maps that no camera makes: mirrored, extreme"
+    )
     trials: Count | None = Field(None, description="RANSAC trials at most")
     task_pairs: Count = Field(
         10_000, description="pairs a task tries at most; a class with more is split over tasks"
@@ -160,9 +168,9 @@ class MatchConfig(StageConfig):
     cpus: Cpus = Field(1.0, description="cores a task", json_schema_extra=SPEED)
 
     def rule(self, extractor: str) -> Rule:
-        """The matching rule: the extractor's defaults with what is set here."""
+        """The matching rule: the preset's, or else the extractor's, with what is set here."""
         given = self.model_dump(include=set(Rule.__dataclass_fields__), exclude_none=True)
-        return RULES[extractor].replace(**given)
+        return RULES[self.preset or extractor].replace(**given)
 
 
 class PruneConfig(StageConfig):

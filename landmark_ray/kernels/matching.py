@@ -7,6 +7,7 @@ residual scales with the image, maps that no camera makes are refused, and inlie
 
 import dataclasses
 import hashlib
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,6 +43,8 @@ class Rule:
         residual: distance of an inlier from where the affine map puts it, at most, in pixels of an
             image with a longest side of 512.
         cell: inliers count once for each square cell of so many such pixels; 0 counts them all.
+        plausible: refuse affine maps that no camera makes: mirrored, or beyond `MAX_ZOOM` and
+            `MAX_STRETCH`.
         trials: RANSAC trials, at most.
     """
 
@@ -50,6 +53,7 @@ class Rule:
     mutual: bool = True
     residual: float = 12.0
     cell: float = 4.0
+    plausible: bool = True
     trials: int = 1000
 
     def __post_init__(self) -> None:
@@ -78,10 +82,17 @@ class Rule:
     def delf(cls) -> "Rule":
         """For DELF, 1000 features of 40 dimensions.
 
-        Set on a stand-in for DELF's weights: check it when the released ones are used. The
-        reference's 0.8, not mutual, 20 px, keeps much of the noise at 11 inliers.
+        Set on a stand-in for DELF's weights: check it when the released ones are used.
         """
         return cls(max_distance=0.7, residual=16.0, cell=6.0)
+
+    @classmethod
+    def delf_tutorial(cls) -> "Rule":
+        """The DELF tutorial's, which the reference cleaned its classes by: for comparison.
+
+        Its 20 px are those of photos cropped to 256 px. It keeps much of the noise.
+        """
+        return cls(max_distance=0.8, mutual=False, residual=40.0, cell=0.0, plausible=False)
 
     def replace(self, **changes: Any) -> "Rule":
         """The rule with some values changed."""
@@ -97,15 +108,22 @@ class PairResult:
     """Outcome of one pair of images.
 
     Attributes:
-        putative: matches before RANSAC.
-        inliers: those that the affine map explains, counted once a cell.
+        matches: [K, 2] int32 features of the first image and of the second: the putative matches.
+        explained: [K] which of them the affine map explains.
+        inliers: how many those are, counted once a cell.
         affine: [2, 3] float64, from pixels (x, y) of the first image to those of the second; None
             where none was sought or found.
     """
 
-    putative: int
-    inliers: int
-    affine: NDArray[np.float64] | None
+    matches: NDArray[np.int32]
+    explained: NDArray[np.bool_]
+    inliers: int = 0
+    affine: NDArray[np.float64] | None = None
+
+    @property
+    def putative(self) -> int:
+        """K."""
+        return len(self.matches)
 
 
 def putative_matches(
@@ -163,12 +181,10 @@ def verify(
 
     Returns:
         The map [2, 3] from `points_a` to `points_b`, and which of the K matches are its inliers.
-        None and no inliers where there is no map that a camera could have made: fewer than 3
-        matches, all on a line, mirrored, or stretched beyond `MAX_ZOOM` and `MAX_STRETCH`.
+        None and no inliers where there is no map: fewer than 3 matches, or all on a line.
     """
-    nothing = np.zeros(len(points_a), bool)
     if len(points_a) < 3:
-        return None, nothing
+        return None, np.zeros(len(points_a), bool)
     usac = cv2.UsacParams()
     usac.score = cv2.SCORE_METHOD_RANSAC
     usac.threshold = residual_px
@@ -176,10 +192,9 @@ def verify(
     usac.confidence = CONFIDENCE
     usac.randomGeneratorState = seed & 0x7FFFFFFF
     found, mask = cv2.estimateAffine2D(points_a, points_b, usac)
-    affine = np.asarray(found, np.float64)
-    if found is None or not _plausible(affine):
-        return None, nothing
-    return affine, np.asarray(mask, bool).ravel()
+    if found is None or not np.isfinite(found).all():
+        return None, np.zeros(len(points_a), bool)
+    return np.asarray(found, np.float64), np.asarray(mask, bool).ravel()
 
 
 def match_pair(
@@ -202,19 +217,25 @@ def match_pair(
         ratio=rule.ratio,
         mutual=rule.mutual,
     )
-    if len(matches) < stop_below:
-        return PairResult(len(matches), 0, None)
+    nothing = PairResult(matches, np.zeros(len(matches), bool))
+    least = max(stop_below, 3)  # three matches make an affine map
+    if len(matches) < least:
+        return nothing
     unit_a, unit_b = a.longest_side / REFERENCE_SIDE, b.longest_side / REFERENCE_SIDE
     points_a = a.keypoints[matches[:, 0]] / np.float32(unit_a)
     points_b = b.keypoints[matches[:, 1]] / np.float32(unit_b)
     affine, inlier = verify(
-        points_a, points_b, residual_px=rule.residual, trials=rule.trials, seed=seed
+        points_a,
+        points_b,
+        residual_px=rule.residual,
+        trials=min(rule.trials, _trials(least, len(matches))),
+        seed=seed,
     )
-    if affine is None:
-        return PairResult(len(matches), 0, None)
+    if affine is None or (rule.plausible and not _plausible(affine)):
+        return nothing
     cells = min(_cells(points_a[inlier], rule.cell), _cells(points_b[inlier], rule.cell))
     to_pixels = np.array([unit_b / unit_a, unit_b / unit_a, unit_b])
-    return PairResult(len(matches), cells, affine * to_pixels)
+    return PairResult(matches, inlier, cells, affine * to_pixels)
 
 
 def pair_seed(image_a: str, image_b: str, seed: int = 0) -> int:
@@ -234,9 +255,16 @@ def _first_of_each(matches: NDArray[np.int32]) -> NDArray[np.int32]:
     return matches[np.sort(first)]
 
 
+def _trials(inliers: int, matches: int) -> int:
+    """RANSAC trials that miss so many inliers once in a million pairs, if they are there."""
+    share = min(inliers / matches, 0.9)
+    return math.ceil(math.log(1e-6) / math.log1p(-(share**3)))
+
+
 def _plausible(affine: NDArray[np.float64]) -> bool:
+    """Whether a camera makes such a map [2, 3]; never for one that mirrors or flattens."""
     linear = affine[:, :2]
-    if not np.isfinite(linear).all() or np.linalg.det(linear) <= 0:
+    if np.linalg.det(linear) <= 0:
         return False
     large, small = np.linalg.svd(linear, compute_uv=False)
     return bool(large < MAX_ZOOM and small > 1 / MAX_ZOOM and large < MAX_STRETCH * small)

@@ -1,7 +1,6 @@
 """Match pictures: two photos side by side, with lines between the features that match."""
 
 import textwrap
-from dataclasses import dataclass
 
 import matplotlib
 import numpy as np
@@ -11,63 +10,10 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
 
-from landmark_ray.kernels.features import ImageFeatures
-from landmark_ray.kernels.matching import (
-    REFERENCE_SIDE,
-    PairResult,
-    Rule,
-    match_pair,
-    putative_matches,
-    verify,
-)
-
 DPI = 100
 GAP = 12  # pixels between the photos and around them
 FONT = 9.5  # points
 LINE_HEIGHT, LETTER_WIDTH = 19, 8  # pixels of the caption's text, roughly
-
-
-@dataclass(frozen=True)
-class Explained:
-    """A pair's result, and where its matches lie.
-
-    Attributes:
-        result: as `match_pair` gives it.
-        points_a: [K, 2] float32 (x, y) of the putative matches, in pixels of the first image.
-        points_b: [K, 2] float32 (x, y), in pixels of the second.
-        inlier: [K] which of them agree with the affine map. `result.inliers` may be fewer: it
-            counts places.
-    """
-
-    result: PairResult
-    points_a: NDArray[np.float32]
-    points_b: NDArray[np.float32]
-    inlier: NDArray[np.bool_]
-
-
-def explain(
-    a: ImageFeatures, b: ImageFeatures, rule: Rule, *, stop_below: int, seed: int = 0
-) -> Explained:
-    """Match a pair as `match_pair` does, with the same arguments, and keep the matches."""
-    result = match_pair(a, b, rule, stop_below=stop_below, seed=seed)
-    matches = putative_matches(
-        a.descriptors,
-        b.descriptors,
-        max_distance=rule.max_distance,
-        ratio=rule.ratio,
-        mutual=rule.mutual,
-    )
-    points_a, points_b = a.keypoints[matches[:, 0]], b.keypoints[matches[:, 1]]
-    inlier = np.zeros(len(matches), bool)
-    if result.affine is not None:
-        inlier = verify(
-            points_a / np.float32(a.longest_side / REFERENCE_SIDE),
-            points_b / np.float32(b.longest_side / REFERENCE_SIDE),
-            residual_px=rule.residual,
-            trials=rule.trials,
-            seed=seed,
-        )[1]
-    return Explained(result, points_a, points_b, inlier)
 
 
 def draw(

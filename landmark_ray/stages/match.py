@@ -134,12 +134,13 @@ def match_part(images: ClassImages, part: Part, config: Config) -> pa.Table:
     evidence = Evidence(options.min_inliers, options.min_partners)
     for pair, inliers in part.known.items():
         evidence.add(pair, inliers)
-    results: dict[Pair, PairResult] = {}
+    found: dict[Pair, dict[str, object]] = {}
 
     def evaluate(a: int, b: int) -> int:
-        seed = pair_seed(images.ids[a], images.ids[b], config.seed)
+        ids = images.ids[a], images.ids[b]
+        seed = pair_seed(*ids, config.seed)
         result = match_pair(images[a], images[b], rule, stop_below=options.min_inliers, seed=seed)
-        results[a, b] = result
+        found[a, b] = pair_row(images.landmark_id, *ids, result)
         return result.inliers
 
     if options.mode == "exhaustive":
@@ -154,7 +155,7 @@ def match_part(images: ClassImages, part: Part, config: Config) -> pa.Table:
             lambda image: all_partners(image, first[image], len(images)),
             evidence,
         )
-    return pair_rows(images, results)
+    return pa.Table.from_pylist([found[pair] for pair in sorted(found)], schemas.PAIRS)
 
 
 def all_partners(image: int, likeliest: list[int], n: int) -> list[int]:
@@ -170,19 +171,17 @@ def likeliest_partners(means: np.ndarray, images: list[int]) -> list[list[int]]:
     return np.argsort(-likeness, axis=1, kind="stable")[:, :LIKELIEST].tolist()
 
 
-def pair_rows(images: ClassImages, results: dict[Pair, PairResult]) -> pa.Table:
-    """Rows of `pairs`, sorted."""
-    order = sorted(results)
-    found = [results[pair] for pair in order]
-    columns = {
-        "landmark_id": [images.landmark_id] * len(order),
-        "image_a": [images.ids[a] for a, _ in order],
-        "image_b": [images.ids[b] for _, b in order],
-        "putative": [result.putative for result in found],
-        "inliers": [result.inliers for result in found],
-        "affine": [None if r.affine is None else r.affine.ravel().tolist() for r in found],
+def pair_row(landmark_id: int, image_a: str, image_b: str, result: PairResult) -> dict[str, object]:
+    """A row of `pairs`."""
+    affine = None if result.affine is None else result.affine.ravel().tolist()
+    return {
+        "landmark_id": landmark_id,
+        "image_a": image_a,
+        "image_b": image_b,
+        "putative": result.putative,
+        "inliers": result.inliers,
+        "affine": affine,
     }
-    return pa.table(columns, schemas.PAIRS)
 
 
 def indices(images: ClassImages, pairs: pa.Table) -> list[Pair]:

@@ -42,7 +42,8 @@ def graph(monkeypatch):
         }
 
         def match_pair(a, b, rule, *, stop_below, seed):
-            return PairResult(40, inliers[a, b], None)
+            matches = np.zeros((40, 2), np.int32)
+            return PairResult(matches, np.zeros(40, bool), inliers[a, b])
 
         monkeypatch.setattr(match, "match_pair", match_pair)
         return Images(n)

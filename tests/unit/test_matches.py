@@ -1,11 +1,6 @@
 import numpy as np
-import pytest
 
-from landmark_ray.kernels.features import ImageFeatures
-from landmark_ray.kernels.matching import Rule, match_pair
-from landmark_ray.reports.matches import draw, explain
-
-RULE = Rule(ratio=1.0, max_distance=2.0)
+from landmark_ray.reports.matches import draw
 
 
 def picture(points_a, points_b, inlier, *, a=(300, 400), b=(400, 200), caption="x", **options):
@@ -45,38 +40,3 @@ def test_photos_of_any_shape_and_any_caption_fit():
     narrow = picture([], [], [], a=(600, 60), b=(900, 60), caption="long name " * 20 + "\n$x$_$")
     assert narrow.shape[1] < 200 and narrow.shape[0] > 600
     assert picture([], [], [], a=(1, 1), b=(1, 900)).ndim == 3
-
-
-def pair(rng: np.random.Generator) -> tuple[ImageFeatures, ImageFeatures]:
-    """60 features; 40 of them are turned and moved in the second image, 20 lie anywhere."""
-    descriptors = rng.normal(size=(60, 32)).astype(np.float32)
-    descriptors /= np.linalg.norm(descriptors, axis=1, keepdims=True)
-    a = rng.uniform(0, 400, (60, 2)).astype(np.float32)
-    b = a @ np.float32([[0.9, 0.2], [-0.2, 0.9]]) + 30
-    b[40:] = rng.uniform(0, 400, (20, 2))
-    return ImageFeatures(a, descriptors, 500), ImageFeatures(b, descriptors, 400)
-
-
-@pytest.mark.parametrize("seed", [0, 5])
-def test_explained_pair_has_the_result_of_match_pair_and_its_matches(seed):
-    a, b = pair(np.random.default_rng(seed))
-    found = explain(a, b, RULE, stop_below=11, seed=seed)
-    wanted = match_pair(a, b, RULE, stop_below=11, seed=seed)
-    assert (found.result.putative, found.result.inliers) == (wanted.putative, wanted.inliers)
-    assert np.array_equal(found.points_a, a.keypoints) and len(found.points_b) == 60
-    assert found.inlier[:40].all() and found.inlier.sum() < 45
-    assert found.result.inliers <= found.inlier.sum()
-    mapped = found.points_a @ found.result.affine[:, :2].T + found.result.affine[:, 2]
-    assert np.abs(mapped - found.points_b)[found.inlier].max() < 12
-
-
-def test_pair_with_too_few_matches_has_no_inliers():
-    a, b = pair(np.random.default_rng(1))
-    found = explain(a, b, RULE, stop_below=61)
-    assert found.result.inliers == 0 and not found.inlier.any() and len(found.inlier) == 60
-
-
-def test_images_without_features_have_no_matches():
-    empty = ImageFeatures(np.zeros((0, 2), np.float32), np.zeros((0, 0), np.float32), 100)
-    found = explain(empty, empty, RULE, stop_below=11)
-    assert found.result.inliers == 0 and found.points_a.shape == (0, 2)
