@@ -1,0 +1,249 @@
+"""How good predictions are: GAP, top-k, calibration, precision and recall.
+
+An image has one prediction at most. A prediction is correct if it names any of the image's
+landmarks; for an image without a landmark every prediction is wrong.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+NO_LANDMARK = -1
+"""In arrays of landmark ids: no landmark (truth), no prediction (predicted), no more (ranked)."""
+
+
+def global_average_precision(
+    image_ids: Sequence[str],
+    predicted: Sequence[int | None] | NDArray[np.int64],
+    confidences: ArrayLike,
+    solution: Mapping[str, Set[int]],
+    *,
+    landmarks_only: bool = False,
+) -> float:
+    """GAP, or micro average precision, of the Google Landmark Recognition competitions.
+
+    All predictions stand in one list, the surest first: GAP = 1/M sum_i P(i) rel(i), with P(i) the
+    precision of the first i, rel(i) whether the i-th is correct, and M the images with a landmark,
+    whether or not they have a prediction. Of equally sure predictions the one with the smaller
+    image id comes first. Source: `GlobalAveragePrecision` in tensorflow/models, research/delf,
+    google_landmarks_dataset/metrics.py; Perronnin, Liu, Renders (CVPR 2009).
+
+    Args:
+        image_ids: [N], each once; images of the solution may be absent.
+        predicted: [N] landmark id, or None or `NO_LANDMARK` for an image without a prediction.
+        confidences: [N], of any range: only their order matters. Not read without a prediction.
+        solution: image id -> its landmarks, empty for an image without one.
+        landmarks_only: images without a landmark are left out, where a prediction is else wrong.
+
+    Raises:
+        ValueError: lengths differ, an id is there twice or not in the solution, the confidence of
+            a prediction is not finite, or no image of the solution has a landmark.
+    """
+    scores = np.asarray(confidences, np.float64)
+    if not (scores.shape == (len(image_ids),) == (len(predicted),)):
+        got = f"{len(image_ids)}, {len(predicted)} and {list(scores.shape)}"
+        raise ValueError(f"image_ids, predicted, confidences need one entry an image, got {got}")
+    landmarks = sum(map(bool, solution.values()))
+    if not landmarks:
+        raise ValueError(f"GAP needs an image with a landmark, none of {len(solution)} has one")
+    if len(set(image_ids)) < len(image_ids):
+        twice = Counter(image_ids).most_common(1)[0][0]
+        raise ValueError(f"an image has one prediction at most, image {twice!r} has several")
+    ranked: list[tuple[float, str, bool]] = []
+    for image, landmark, score in zip(image_ids, predicted, scores.tolist(), strict=True):
+        if image not in solution:
+            raise ValueError(f"image {image!r} is not in the solution")
+        if landmark is None or not landmark >= 0 or (landmarks_only and not solution[image]):
+            continue
+        if not np.isfinite(score):
+            raise ValueError(f"confidences must be finite numbers, image {image!r} has {score}")
+        ranked.append((-score, image, landmark in solution[image]))
+    correct = np.array([hit for _, _, hit in sorted(ranked)], bool)
+    precision = correct.cumsum() / np.arange(1, len(correct) + 1)
+    return float(precision[correct].sum() / landmarks)
+
+
+def top_k_accuracy(ranked: NDArray[np.int64], truth: NDArray[np.int64], k: int) -> float:
+    """Share of the images with a landmark that have it among their first k predictions.
+
+    Args:
+        ranked: [N, K] landmark ids, the surest first, filled up with `NO_LANDMARK`.
+        truth: [N] landmark id; images with `NO_LANDMARK` don't count.
+        k: from 1 to K.
+
+    Raises:
+        ValueError: shapes don't fit, k is out of range, or no image has a landmark.
+    """
+    if ranked.ndim != 2 or truth.shape != ranked.shape[:1]:
+        got = f"{list(ranked.shape)} and {list(truth.shape)}"
+        raise ValueError(f"ranked [N, K] and truth [N] needed, got {got}")
+    if not 1 <= k <= ranked.shape[1]:
+        raise ValueError(f"k must be from 1 to {ranked.shape[1]}, the columns of ranked, got {k}")
+    known = truth >= 0
+    if not known.any():
+        raise ValueError(f"accuracy needs an image with a landmark, none of {len(truth)} has one")
+    return float((ranked[known, :k] == truth[known, None]).any(axis=1).mean())
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """A reliability diagram: confidence against accuracy in bins of equal width.
+
+    Attributes:
+        edges: [bins + 1] from 0 to 1; bin i holds confidences in (edges[i], edges[i + 1]], the
+            first one 0 also.
+        confidence: [bins] mean confidence, NaN in an empty bin.
+        accuracy: [bins] share of correct predictions, NaN in an empty bin.
+        count: [bins] int64 predictions.
+    """
+
+    edges: NDArray[np.float64]
+    confidence: NDArray[np.float64]
+    accuracy: NDArray[np.float64]
+    count: NDArray[np.int64]
+
+
+def reliability(confidences: ArrayLike, correct: ArrayLike, bins: int = 15) -> Reliability:
+    """Sort predictions into bins by their confidence (Guo et al. 2017, section 2).
+
+    Args:
+        confidences: [N] from 0 to 1.
+        correct: [N] bool.
+        bins: number of bins.
+
+    Raises:
+        ValueError: shapes or ranges are not as described.
+    """
+    scores, hits = _checked(confidences, correct)
+    if bins < 1:
+        raise ValueError(f"bins must be at least 1, got {bins}")
+    edges = np.linspace(0, 1, bins + 1)
+    index = np.searchsorted(edges[1:-1], scores, side="left")
+    count = np.bincount(index, minlength=bins)
+    members = np.where(count, count, np.nan)
+    confidence = np.bincount(index, scores, minlength=bins) / members
+    accuracy = np.bincount(index, hits, minlength=bins) / members
+    return Reliability(edges, confidence, accuracy, count)
+
+
+def expected_calibration_error(confidences: ArrayLike, correct: ArrayLike, bins: int = 15) -> float:
+    """ECE: the mean of |accuracy - confidence| over bins, weighted by their predictions.
+
+    Source: Guo et al., On Calibration of Modern Neural Networks (2017), equation 3.
+
+    Args:
+        confidences: [N] from 0 to 1.
+        correct: [N] bool.
+        bins: number of bins.
+
+    Raises:
+        ValueError: shapes or ranges are not as described, or N is 0.
+    """
+    found = reliability(confidences, correct, bins)
+    if not found.count.any():
+        raise ValueError("the calibration error needs at least 1 prediction, got none")
+    errors = abs(found.accuracy - found.confidence)
+    return float(np.nansum(found.count * errors) / found.count.sum())
+
+
+@dataclass(frozen=True)
+class PrecisionRecall:
+    """What each threshold accepts; a prediction is accepted from the threshold upwards.
+
+    Attributes:
+        thresholds: [K] float64, the distinct confidences, the highest first.
+        accepted: [K] int64 predictions accepted.
+        correct: [K] int64 correct ones among them.
+        landmarks: images with a landmark, with a prediction or without.
+    """
+
+    thresholds: NDArray[np.float64]
+    accepted: NDArray[np.int64]
+    correct: NDArray[np.int64]
+    landmarks: int
+
+    @property
+    def precision(self) -> NDArray[np.float64]:
+        """[K] correct accepted / accepted."""
+        return self.correct / self.accepted
+
+    @property
+    def recall(self) -> NDArray[np.float64]:
+        """[K] correct accepted / images with a landmark."""
+        return self.correct / self.landmarks
+
+    @property
+    def f1(self) -> NDArray[np.float64]:
+        """[K] harmonic mean of precision and recall; equal fractions are equal numbers."""
+        return 2 * self.correct / (self.accepted + self.landmarks)
+
+
+def precision_recall(
+    confidences: ArrayLike, correct: ArrayLike, *, landmarks: int
+) -> PrecisionRecall:
+    """Precision and recall at every threshold; equal confidences are accepted together.
+
+    Args:
+        confidences: [N] of the predictions, from 0 to 1.
+        correct: [N] bool.
+        landmarks: images with a landmark; those without a prediction lower the recall.
+
+    Raises:
+        ValueError: shapes or values are not as described, or landmarks is 0 or less than the
+            correct predictions.
+    """
+    scores, hits = _checked(confidences, correct)
+    if landmarks < max(1, hits.sum()):
+        rule = f"at least 1 and no less than the correct predictions ({hits.sum()})"
+        raise ValueError(f"landmarks must be {rule}, got {landmarks}")
+    values, inverse, counts = np.unique(scores, return_inverse=True, return_counts=True)
+    right = np.bincount(inverse[hits], minlength=len(values))
+    return PrecisionRecall(values[::-1], counts[::-1].cumsum(), right[::-1].cumsum(), landmarks)
+
+
+def parse_solution(text: str) -> frozenset[int]:
+    """Landmarks of an image, from a solution's column: "", "123" or "123 456".
+
+    Raises:
+        ValueError: anything but whole numbers separated by spaces.
+    """
+    parts = text.split()
+    for part in parts:
+        if not (part.isascii() and part.isdigit()):
+            raise ValueError(f"landmark ids must be whole numbers apart by spaces, got {text!r}")
+    return frozenset(map(int, parts))
+
+
+def format_prediction(landmark_id: int, confidence: float | np.floating) -> str:
+    """A submission's column, such as "123 0.987654".
+
+    The confidence has the fewest decimals that read back as the same number of its own precision
+    (float32 or float64), so no ties arise; never an exponent.
+
+    Raises:
+        ValueError: the id is negative, or the confidence not finite.
+    """
+    if landmark_id < 0:
+        raise ValueError(f"a landmark id must not be negative, got {landmark_id}")
+    if not np.isfinite(confidence):
+        raise ValueError(f"the confidence must be a finite number, got {confidence}")
+    exact = confidence if isinstance(confidence, np.floating) else float(confidence)
+    return f"{landmark_id} {np.format_float_positional(exact, trim='0')}"
+
+
+def _checked(
+    confidences: ArrayLike, correct: ArrayLike
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    scores, hits = np.asarray(confidences, np.float64), np.asarray(correct)
+    if scores.ndim != 1 or scores.shape != hits.shape:
+        got = f"{list(scores.shape)} and {list(hits.shape)}"
+        raise ValueError(f"confidences and correct need one entry a prediction, got {got}")
+    if len(hits) and hits.dtype != np.bool_:
+        raise ValueError(f"correct must be bool, got {hits.dtype}")
+    outside = scores[~((scores >= 0) & (scores <= 1))]
+    if len(outside):
+        raise ValueError(f"confidences must be from 0 to 1, got {outside[0]}")
+    return scores, hits.astype(bool)
