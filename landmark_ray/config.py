@@ -186,6 +186,11 @@ class ResizeConfig(StageConfig):
 
     size: int = Field(224, ge=16, description="width and height of an example, in pixels")
     quality: int = Field(95, ge=1, le=95, description="JPEG quality of an example")
+    background: int = Field(
+        100_000,
+        ge=0,
+        description="discarded images, about so many, that show models what is no landmark",
+    )
     max_rejected: Share = Field(
         0.1, description="the stage fails when a larger share is rejected", json_schema_extra=SPEED
     )

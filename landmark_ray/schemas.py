@@ -99,6 +99,9 @@ RESIZED = pa.schema(
     ]
 )
 
+BACKGROUND = RESIZED
+"""Some of the discarded images."""
+
 EXAMPLES = pa.schema(
     [
         *RESIZED,
@@ -116,6 +119,7 @@ TABLES = {
     "pairs": PAIRS,
     "kept": KEPT,
     "resized": RESIZED,
+    "background": BACKGROUND,
     "examples": EXAMPLES,
 }
 

@@ -6,7 +6,17 @@ import pandas as pd
 import pyarrow.dataset as pads
 
 LAYOUT = ["bucket", "shard"]
-TABLES = ("catalog", "landmarks", "images", "rejects", "features", "pairs", "kept", "examples")
+TABLES = (
+    "catalog",
+    "landmarks",
+    "images",
+    "rejects",
+    "features",
+    "pairs",
+    "kept",
+    "examples",
+    "background",
+)
 
 
 def rows(root: Path, table: str) -> pd.DataFrame:

@@ -88,8 +88,9 @@ def fit_temperature(
     Returns:
         From 1 / `MOST` to `MOST`. 1.0 where no temperature is better: no rows, no weight, one
         class, equal logits, or a likelihood that is perfect at 1 already. Where every label alone
-        has the highest logit and nothing is smoothed, colder is always better: about 1 / `MOST`, or the temperature from
-        which on float64 sees no gain. Where chance does better than the logits, about `MOST`.
+        has the highest logit and nothing is smoothed, colder is always better: about 1 / `MOST`,
+        or the temperature from which on float64 sees no gain. Where chance does better than the
+        logits, about `MOST`.
 
     Raises:
         ValueError: shapes or values are not as described.

@@ -1,19 +1,27 @@
-"""resize: the kept images as squares, with the function that serves at prediction time."""
+"""resize: the kept images as squares, with the function that serves at prediction time.
 
+Some of the discarded ones, too: models learn from them what shows no landmark.
+"""
+
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from ray.data import Dataset
 
-from landmark_ray import schemas
+from landmark_ray import ledger, schemas
 from landmark_ray.config import Config, ResizeConfig
 from landmark_ray.funnel import Funnel, reason_kind
 from landmark_ray.kernels import image as kernel
+from landmark_ray.kernels.sampling import rank_key
 from landmark_ray.sources import Source
 from landmark_ray.stages.shards import Row, once, run_over_shards
 from landmark_ray.storage import Tables
 
 READS = ("ingest", "prune")
-WRITES = ("resized", "rejects/stage=resize")
+WRITES = ("resized", "background", "rejects/stage=resize")
+
+NO_CLASS = ["unverified", "small_class"]
+"""Reasons of discarded images that may stand for what is no landmark of ours."""
 
 
 def inputs(source: Source) -> dict[str, str]:
@@ -30,19 +38,42 @@ def run(config: Config, tables: Tables, source: Source) -> Funnel:
 
 def plan(units: Dataset, config: Config, tables: Tables) -> Dataset:
     """Units to reports."""
+    share = background_share(config, tables)
 
     def resize_shard(unit: Row) -> Row:
         place = unit["bucket"], unit["shard"]
-        kept = tables.read_shard("kept", *place, ["image_id", "keep"])
-        stay = kept.filter(kept["keep"])["image_id"]
+        kept = tables.read_shard("kept", *place, ["image_id", "keep", "reason"])
         images = tables.read_shard("images", *place, ["image_id", "landmark_id", "jpeg"])
-        images = images.filter(pc.is_in(images["image_id"], stay))
-        rows, rejects, funnel = resize_rows(images, config.resize)
+        stay = kept.filter(kept["keep"])["image_id"]
+        rows, rejects, funnel = resize_rows(chosen(images, stay), config.resize)
+        others = chosen(images, background_ids(kept, share, config.seed))
+        background, _, _ = resize_rows(others, config.resize)
+        tables.commit("background", *place, background, "")
         report = funnel.to_json()
         tables.commit("resized", *place, rows, report, rejects=rejects, stage="resize")
         return {"rows": unit["rows"], "report": report}
 
     return units.map(once("resized", tables, resize_shard), num_cpus=config.resize.cpus)
+
+
+def chosen(images: pa.Table, image_ids: pa.Array) -> pa.Table:
+    """The rows of `images` with such ids."""
+    return images.filter(pc.is_in(images["image_id"], pa.array(image_ids, pa.string())))
+
+
+def background_share(config: Config, tables: Tables) -> float:
+    """The share of the discarded images that makes about `resize.background` of them."""
+    pruned = ledger.read(tables, "prune") or {}
+    why = pruned.get("funnel", {}).get("why", {})
+    return config.resize.background / max(
+        sum(why.get(reason, 0) for reason in NO_CLASS), config.resize.background, 1
+    )
+
+
+def background_ids(kept: pa.Table, share: float, seed: int) -> np.ndarray:
+    """A random choice of the discarded images of a shard."""
+    ids = kept.filter(pc.is_in(kept["reason"], pa.array(NO_CLASS)))["image_id"].to_numpy()
+    return ids[rank_key(ids, seed) <= share * 2**64]
 
 
 def resize_rows(images: pa.Table, options: ResizeConfig) -> tuple[pa.Table, pa.Table, Funnel]:

@@ -1,0 +1,233 @@
+"""Trunks: photos in, one feature vector each. All of keras.applications, and our `small`.
+
+A trunk holds its network's preprocessing and resizing, so that training and serving can't differ.
+"""
+
+import inspect
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+import keras
+import numpy as np
+from keras import layers
+
+from landmark_ray.errors import UserError
+from landmark_ray.models.layers import GeneralisedMean, Preprocess, Resize
+from landmark_ray.models.options import SIZES, SMALL, Pooling, network_name, squeezed
+from landmark_ray.models.small import small_network
+
+LEAST_SIZE = 16
+"""Photos have at least so many pixels each way; many networks need more, and say so."""
+
+_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+"""ImageNet's, of RGB in 0..1."""
+
+
+@dataclass(frozen=True)
+class TrunkInfo:
+    """What a bundle records of a trunk.
+
+    Attributes:
+        network: its name in `options.SIZES`.
+        input_size: width and height of the photos it takes, in pixels.
+        size: width and height at which the network sees them.
+        preprocessing: Keras's name of it: caffe, tf, torch, or none where the network does it.
+        pooling: how its map becomes a vector.
+        features: D, dimension of that vector.
+    """
+
+    network: str
+    input_size: int
+    size: int
+    preprocessing: str
+    pooling: str
+    features: int
+
+
+def build_trunk(
+    name: str,
+    *,
+    weights: str | Path | None,
+    size: int | None = None,
+    input_size: int | None = None,
+    pooling: Pooling = "avg",
+) -> keras.Model:
+    """A network without its top, from pixels to features.
+
+    Args:
+        name: a name of `options.SIZES`, in any spelling.
+        weights: "imagenet" (Keras downloads them), None for random ones, or a file:
+            `*.weights.h5` of `save_trunk` or of the network's include_top=False model in
+            keras.applications, or `*.h5` as Keras offers for download.
+        size: width and height at which the network works, in pixels; its own when not given.
+        input_size: of the photos given to it, when not `size`: they are resized inside.
+        pooling: "avg", "max" or "gem" (p = 3).
+
+    Returns:
+        A model from [B, input_size, input_size, 3] RGB in 0..255 to [B, D] float32. It takes
+        uint8, too. Its variables are float32 whatever the policy.
+
+    Raises:
+        UserError: an unknown network, a size that it can't have, or weights that can't be had.
+        ValueError: another pooling.
+    """
+    if pooling not in get_args(Pooling):
+        raise ValueError(f"pooling must be one of {get_args(Pooling)}, got {pooling!r}")
+    name = network_name(name)
+    size = SIZES[name] if size is None else size
+    input_size = size if input_size is None else input_size
+    if min(size, input_size) < LEAST_SIZE:
+        least = min(size, input_size)
+        raise UserError(f"network {name}: size must be {LEAST_SIZE} pixels or more, got {least}")
+    inputs = keras.Input((input_size, input_size, 3), dtype="float32", name="photos")
+    backbone, preprocess = _backbone(name, weights, size)
+    maps = backbone(preprocess(_resized(inputs, size)))
+    return keras.Model(inputs, _pool(pooling)(maps), name=name)
+
+
+def save_trunk(trunk: keras.Model, path: str | Path) -> None:
+    """Write a trunk's weights, for `build_trunk(..., weights=path)`.
+
+    Args:
+        trunk: of `build_trunk`.
+        path: `*.weights.h5`. The file also fits the network in keras.applications.
+    """
+    _inner(trunk).save_weights(path, overwrite=True)
+
+
+def describe(trunk: keras.Model) -> TrunkInfo:
+    """What a bundle records of a trunk."""
+    preprocess = trunk.get_layer("preprocess")
+    return TrunkInfo(
+        network=trunk.name,
+        input_size=trunk.input_shape[1],
+        size=preprocess.output.shape[1],
+        preprocessing=preprocess.kind,
+        pooling=trunk.layers[-1].name.removesuffix("_pooling"),
+        features=trunk.output_shape[-1],
+    )
+
+
+def constructors() -> dict[str, Callable[..., keras.Model]]:
+    """Every network of keras.applications by its squeezed name."""
+    found = vars(keras.applications).items()
+    return {squeezed(name): made for name, made in found if inspect.isfunction(made)}
+
+
+def module_of(constructor: Callable[..., keras.Model]) -> Any:
+    """The module that a network of keras.applications shares with its `preprocess_input`."""
+    return inspect.getmodule(constructor)
+
+
+def _inner(trunk: keras.Model) -> keras.Model:
+    return next(layer for layer in trunk.layers if isinstance(layer, keras.Model))
+
+
+def _pool(pooling: Pooling) -> layers.Layer:
+    kinds = {
+        "avg": layers.GlobalAveragePooling2D,
+        "max": layers.GlobalMaxPooling2D,
+        "gem": GeneralisedMean,
+    }
+    return kinds[pooling](dtype="float32", name=f"{pooling}_pooling")
+
+
+def _resized(images: Any, size: int) -> Any:
+    """Whole factors by averaging, the rest bilinear: smooth, and any runtime has the operations."""
+    factor = images.shape[1] // size
+    if factor > 1:
+        images = layers.AveragePooling2D(factor, dtype="float32", name="reduce")(images)
+    if images.shape[1] != size:
+        images = Resize(size, name="resize")(images)
+    return images
+
+
+def _backbone(name: str, weights: str | Path | None, size: int) -> tuple[keras.Model, Preprocess]:
+    """A network [B, size, size, 3] -> [B, h, w, D], and what must come before it."""
+    if name == SMALL:
+        if weights == "imagenet":
+            raise UserError(f"network {SMALL} has no imagenet weights: train it from scratch")
+        model, preprocess = small_network(size), Preprocess.like(_minus_one_to_one)
+    else:
+        constructor = constructors()[squeezed(name)]
+        model = _construct(name, constructor, "imagenet" if weights == "imagenet" else None, size)
+        preprocess = Preprocess.like(module_of(constructor).preprocess_input)
+        if name.startswith("efficientnet_b") and weights != "imagenet":
+            preprocess = _efficientnet_preprocess()
+    if weights is not None and weights != "imagenet":
+        _load(model, name, Path(weights))
+    return model, preprocess
+
+
+def _construct(
+    name: str, constructor: Callable[..., keras.Model], weights: str | None, size: int
+) -> keras.Model:
+    try:
+        return constructor(include_top=False, weights=weights, input_shape=(size, size, 3))
+    except ValueError as error:  # sizes, but also a download that came in part
+        with_weights = f" with {weights} weights" if weights else ""
+        raise UserError(
+            f"network {name}{with_weights} can't be built at {size} pixels: {_line(error)}"
+        ) from error
+    except MemoryError:
+        raise
+    except Exception as error:  # Keras raises a bare Exception when a download fails
+        if weights is None:
+            raise
+        raise UserError(
+            f"network {name}: its {weights} weights can't be downloaded ({_line(error)}); "
+            "give a file of weights, or none"
+        ) from error
+
+
+def _load(model: keras.Model, name: str, path: Path) -> None:
+    misfit = (
+        f"network {name}: the weights in {path} don't fit: they are another network's, or not of "
+        "an include_top=False one"
+    )
+    if not path.is_file():
+        raise UserError(f"network {name}: there is no file of weights {path}")
+    if path.suffix != ".h5":
+        raise UserError(f"network {name}: weights must be in a file *.weights.h5 or *.h5: {path}")
+    unset = [v for v in model.variables if keras.backend.is_float_dtype(v.dtype)]
+    for variable in unset:  # Keras may skip some in silence: then they keep this mark
+        variable.assign(np.full(variable.shape, np.nan, "float32"))
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Skipping nested container")  # files of older Keras
+            model.load_weights(path)
+    except ValueError as error:
+        raise UserError(f"{misfit} ({_line(error)})") from error
+    except MemoryError:
+        raise
+    except Exception as error:  # a damaged file can make h5py raise anything
+        raise UserError(f"network {name}: {path} is damaged: {_line(error)}") from error
+    missing = [v.path for v in unset if not np.isfinite(keras.ops.convert_to_numpy(v)).all()]
+    if missing:
+        raise UserError(f"{misfit} ({len(missing)} arrays lack finite values, as {missing[0]})")
+
+
+def _line(error: Exception) -> str:
+    """The beginning of an error's text, for messages of one line."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= 160 else text[:157] + "..."
+
+
+def _minus_one_to_one(images: Any) -> Any:
+    return images / 127.5 - 1.0
+
+
+def _efficientnet_preprocess() -> Preprocess:
+    """EfficientNet (first version) has a quirk: with weights="imagenet" alone it gets a layer more.
+
+    Its file holds standard deviations where variances belong, and that layer, after the
+    normalisation inside, mends it (keras/src/applications/efficientnet.py). Built without, and
+    loaded from the same file, the network would see other pixels than in its training. This does
+    the layer's work before the normalisation: (x a + b - mean) / sqrt(std) = (x - mean) / std.
+    """
+    factor = [std**-0.5 for std in _STD]
+    offset = [255 * mean * (1 - a) for mean, a in zip(_MEAN, factor, strict=True)]
+    return Preprocess(kind="efficientnet", order=(0, 1, 2), scale=factor, offset=offset)

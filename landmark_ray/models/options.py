@@ -1,0 +1,92 @@
+"""Names of networks, and options of augmentation: for configurations, so Keras isn't imported."""
+
+import difflib
+import re
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from landmark_ray.errors import UserError
+
+REFERENCE = ("resnet50", "vgg16", "vgg19", "inception_v3", "inception_resnet_v2")
+"""The five networks of the reference."""
+
+SMALL = "small"
+"""Our own network, `models.small`: for training from scratch, without any weights."""
+
+_PLAIN = """
+    resnet50 resnet101 resnet152 resnet50_v2 resnet101_v2 resnet152_v2 vgg16 vgg19
+    densenet121 densenet169 densenet201 mobilenet mobilenet_v2 mobilenet_v3_small
+    mobilenet_v3_large nasnet_mobile efficientnet_b0 efficientnet_v2_b0
+    convnext_tiny convnext_small convnext_base convnext_large convnext_xlarge
+"""
+
+SIZES: dict[str, int] = {
+    **dict.fromkeys(_PLAIN.split(), 224),
+    **dict.fromkeys(("inception_v3", "inception_resnet_v2", "xception"), 299),
+    "nasnet_large": 331,
+    **{f"efficientnet_b{i + 1}": s for i, s in enumerate((240, 260, 300, 380, 456, 528, 600))},
+    **{f"efficientnet_v2_b{i + 1}": size for i, size in enumerate((240, 260, 300))},
+    **{"efficientnet_v2_s": 384, "efficientnet_v2_m": 480, "efficientnet_v2_l": 480},
+    SMALL: 112,
+}
+"""Every network: all of keras.applications and ours, and its own input size in pixels."""
+
+Pooling = Literal["avg", "max", "gem"]
+"""How a trunk's map becomes a vector: mean, maximum, generalised mean (Radenovic et al. 2018)."""
+
+HeadKind = Literal["linear", "cosine"]
+"""What a head computes: products with class weights, or scaled cosines."""
+
+OptimizerKind = Literal["adamw", "sgd"]
+
+
+def squeezed(name: str) -> str:
+    """A network's name without case and signs: equal for EfficientNetV2S, efficientnet_v2_s."""
+    return re.sub(r"[^a-z0-9]", "", name.lower())
+
+
+_BY_SQUEEZED = {squeezed(name): name for name in SIZES}
+
+
+def network_name(name: str) -> str:
+    """The name that `SIZES` has for a network, however it is spelt.
+
+    Raises:
+        UserError: there is no such network.
+    """
+    found = _BY_SQUEEZED.get(squeezed(name))
+    if not found:
+        close = difflib.get_close_matches(squeezed(name), _BY_SQUEEZED, 1, 0.5)
+        hint = (
+            f"did you mean {_BY_SQUEEZED[close[0]]}?" if close else f"there are {', '.join(SIZES)}"
+        )
+        raise UserError(f"unknown network {name!r}: {hint}")
+    return found
+
+
+class AugmentationOptions(BaseModel):
+    """How much the photos vary in training; 0 (or false) turns one kind off."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    flip: bool = Field(True, description="mirror half of the photos, left to right")
+    crop: float = Field(
+        0.3, ge=0, lt=1, description="share of a photo's area that a random crop leaves out at most"
+    )
+    rotation: float = Field(5.0, ge=0, le=45, description="turn by at most so many degrees")
+    colour: float = Field(
+        0.2,
+        ge=0,
+        le=1,
+        description="brightness, contrast and saturation change by at most this share, hue by a "
+        "tenth of this share of the circle",
+    )
+    erase: float = Field(
+        0.25, ge=0, le=1, description="share of the photos in which a rectangle is painted over"
+    )
+
+    @classmethod
+    def off(cls) -> "AugmentationOptions":
+        """Photos as they are."""
+        return cls(flip=False, crop=0, rotation=0, colour=0, erase=0)

@@ -1,0 +1,42 @@
+"""Which discarded images stand for what is no landmark."""
+
+import numpy as np
+import pyarrow as pa
+
+from landmark_ray.config import Config
+from landmark_ray.stages.resize import background_ids, background_share
+from landmark_ray.storage import Tables
+
+REASONS = np.array(["unverified", "small_class", "over_cap", ""])
+
+
+def shard(start, n=400):
+    return pa.table(
+        {
+            "image_id": [f"{i:016x}" for i in range(start, start + n)],
+            "reason": REASONS[np.arange(n) % 4],
+        }
+    )
+
+
+def test_about_so_many_of_all_discarded_images_are_chosen_however_they_lie_in_shards(tmp_path):
+    tables = Tables(str(tmp_path))
+    why = {"unverified": 1000, "small_class": 1000, "over_cap": 1000}
+    tables.write_json("_ledger/prune.json", {"funnel": {"why": why}})
+    share = background_share(Config.model_validate({"resize": {"background": 500}}), tables)
+    assert share == 0.25
+    several = np.concatenate([background_ids(shard(i * 400), share, 0) for i in range(10)])
+    whole = background_ids(shard(0, 4000), share, 0)
+    assert set(several) == set(whole) and 400 < len(whole) < 600
+    assert not {int(i, 16) % 4 for i in whole} - {0, 1}
+    assert set(background_ids(shard(0, 4000), share, 1)) != set(whole)
+
+
+def test_all_are_chosen_where_there_are_few_and_none_on_request(tmp_path):
+    tables = Tables(str(tmp_path))
+    tables.write_json("_ledger/prune.json", {"funnel": {"why": {"unverified": 70}}})
+    assert background_share(Config(), tables) == 1
+    assert len(background_ids(shard(0), 1.0, 0)) == 200
+    none = Config.model_validate({"resize": {"background": 0}})
+    assert background_share(none, tables) == 0
+    assert len(background_ids(shard(0), 0.0, 0)) == 0
