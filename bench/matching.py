@@ -101,7 +101,7 @@ def tutorial(a: ImageFeatures, b: ImageFeatures) -> int:
     tree = cKDTree(a.descriptors.astype(np.float32) / UNIT)
     _, nearest = tree.query(b.descriptors.astype(np.float32) / UNIT, distance_upper_bound=0.8)
     near = nearest < len(a.descriptors)
-    points = b.keypoints[near], a.keypoints[nearest[near]]
+    points = b.keypoints[near, :2], a.keypoints[nearest[near], :2]
     if near.sum() < 4:
         return 0
     _, inliers = ransac(

@@ -166,8 +166,8 @@ def show_match(config: ShowMatchConfig, tables: Tables) -> None:
     picture = draw(
         decode(image_a["jpeg"]),
         decode(image_b["jpeg"]),
-        local_a.keypoints[result.matches[:, 0]],
-        local_b.keypoints[result.matches[:, 1]],
+        local_a.keypoints[result.matches[:, 0], :2],
+        local_b.keypoints[result.matches[:, 1], :2],
         result.explained,
         title,
         others=config.others,

@@ -147,6 +147,9 @@ class MatchConfig(StageConfig):
         None, gt=0, le=2, description="descriptor distance at most; 2 turns it off"
     )
     mutual: bool | None = Field(None, description="matches must be each other's nearest")
+    vote: bool | None = Field(
+        None, description="matches must turn and zoom as most do (sift: keypoints have an angle)"
+    )
     residual: float | None = Field(
         None, gt=0, description="RANSAC residual, in pixels of a 512-px longest side"
     )
@@ -154,6 +157,9 @@ class MatchConfig(StageConfig):
         None,
         ge=0,
         description="inliers count once in a cell of so many pixels at 512; 0: all count",
+    )
+    share: Share | None = Field(
+        None, description="inliers of all matches at least, else none count; 0 turns it off"
     )
     plausible: bool | None = Field(
         None, description="refuse affine maps that no camera makes: mirrored, extreme"
@@ -264,6 +270,12 @@ class Config(BaseSettings):
         if value == "":
             raise ValueError("must not be empty")
         return value
+
+    @model_validator(mode="after")
+    def _votes_need_angles(self) -> "Config":
+        if self.extract.extractor == "delf" and self.match.rule("delf").vote:
+            raise ValueError("match.vote: DELF's keypoints have no angle; leave preset sift out")
+        return self
 
     def identity(self, stage: str) -> dict[str, Any]:
         """The options that decide a stage's rows, by their full names, as JSON values."""

@@ -54,7 +54,12 @@ FEATURES = pa.schema(
         _WIDTH,
         _HEIGHT,
         _field("count", pa.int32(), "number of features N"),
-        _field("keypoints", pa.binary(), "float32 [N, 2], little-endian: (x, y) in stored pixels"),
+        _field(
+            "keypoints",
+            pa.binary(),
+            "float32, little-endian: [N, 4] (x, y, diameter, angle) of RootSIFT, [N, 2] (x, y) of "
+            "DELF; stored pixels, degrees",
+        ),
         _field(
             "descriptors",
             pa.binary(),
@@ -127,11 +132,13 @@ TABLES = {
 def feature_arrays(
     count: int, keypoints: bytes, descriptors: bytes
 ) -> tuple[NDArray[np.float32], NDArray[np.int8]]:
-    """Keypoints float32 [N, 2] and descriptors int8 [N, D] of a row of `features`.
+    """Keypoints float32 [N, 2] or [N, 4], descriptors int8 [N, D] of a row of `features`.
 
     Raises:
         ValueError: they don't hold `count` features.
     """
-    points = np.frombuffer(keypoints, np.float32).reshape(count, 2)
+    points = np.frombuffer(keypoints, np.float32)
     flat = np.frombuffer(descriptors, np.int8)
-    return points, flat.reshape(count, -1) if count else flat.reshape(0, 0)
+    if not count:
+        return points.reshape(0, 2), flat.reshape(0, 0)
+    return points.reshape(count, -1), flat.reshape(count, -1)

@@ -15,7 +15,9 @@ class Features:
     """Keypoints with a descriptor each.
 
     Attributes:
-        keypoints: [N, 2] float32 (x, y) in pixels of the image; (0, 0) is the first pixel's centre.
+        keypoints: [N, 2] float32 (x, y) in pixels of the image; (0, 0) is the first pixel's
+            centre. Or [N, 4], where the extractor knows them: (x, y, diameter, angle), the last in
+            degrees.
         descriptors: [N, D] int8, as `quantise` makes them.
     """
 
@@ -25,9 +27,10 @@ class Features:
     def __post_init__(self) -> None:
         """Refuse arrays that don't belong together."""
         n = len(self.keypoints)
-        if self.keypoints.shape != (n, 2) or self.descriptors.shape[:-1] != (n,):
+        fits = self.keypoints.shape in ((n, 2), (n, 4))
+        if not fits or self.descriptors.shape[:-1] != (n,):
             raise ValueError(
-                "features need keypoints [N, 2] and descriptors [N, D], "
+                "features need keypoints [N, 2] or [N, 4] and descriptors [N, D], "
                 f"got {list(self.keypoints.shape)} and {list(self.descriptors.shape)}"
             )
         if self.descriptors.dtype != np.int8:

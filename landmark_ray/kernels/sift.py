@@ -20,9 +20,10 @@ def extract_sift(
         side: the image is reduced or enlarged to this longest side, in pixels, before the search.
 
     Returns:
-        Keypoints [N, 2] float32 (x, y) in pixels of `image`, and descriptors [N, 128] uint8 as
-        OpenCV computes them. N is 0 for an image without any feature. Features that tie in strength
-        are in order of their place, so equal images give equal arrays.
+        Keypoints [N, 4] float32 (x, y, diameter, angle) in pixels of `image` and degrees, and
+        descriptors [N, 128] uint8 as OpenCV computes them. N is 0 for an image without any feature.
+        Features that tie in strength are in order of their place, so equal images give equal
+        arrays.
 
     Raises:
         ValueError: an option is out of its range, or the image is not [H, W, 3] uint8.
@@ -35,12 +36,13 @@ def extract_sift(
     sift = cv2.SIFT.create(max_features, 3, 0.04, 10, 1.6, cv2.CV_8U)
     found, descriptors = sift.detectAndCompute(grey, None)
     if not found:
-        return np.zeros((0, 2), np.float32), np.zeros((0, DIMENSIONS), np.uint8)
+        return np.zeros((0, 4), np.float32), np.zeros((0, DIMENSIONS), np.uint8)
     places = np.array([(-k.response, *k.pt, k.size, k.angle) for k in found])
     order = np.lexsort(places.T[::-1])[:max_features]  # OpenCV keeps ties beyond the limit
-    keypoints = places[order, 1:3].astype(np.float32)
-    chosen = np.asarray(descriptors, np.uint8)[order]
-    return map_keypoints(keypoints, grey.shape, image.shape), chosen
+    keypoints = places[order, 1:].astype(np.float32)
+    keypoints[:, :2] = map_keypoints(keypoints[:, :2], grey.shape, image.shape)
+    keypoints[:, 2] *= image.shape[1] / grey.shape[1]
+    return keypoints, np.asarray(descriptors, np.uint8)[order]
 
 
 def root_sift(descriptors: NDArray[np.uint8]) -> NDArray[np.int8]:

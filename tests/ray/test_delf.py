@@ -21,7 +21,7 @@ def test_delf_runs_in_a_pool_and_its_matches_verify_photos(options, run_job, tmp
     features, images = rows(tmp_path, "features"), rows(tmp_path, "images")
     assert features.image_id.tolist() == images.image_id.tolist()
     row = features.iloc[0]
-    points, descriptors = feature_arrays(row["count"], row.keypoints, row.descriptors, row["dtype"])
+    points, descriptors = feature_arrays(row["count"], row.keypoints, row.descriptors)
     assert descriptors.shape == (row["count"], 40) and 0 < row["count"] <= 1000
     assert (points >= 0).all() and (points < [row.width, row.height]).all()
     assert rows(tmp_path, "kept").keep.mean() > 0.5

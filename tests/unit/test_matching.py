@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from landmark_ray.kernels.features import UNIT, Features, ImageFeatures
-from landmark_ray.kernels.matching import Rule, match_pair, pair_seed, verify
+from landmark_ray.kernels.matching import Rule, agreeing, match_pair, pair_seed, verify
 
 TURN_AND_ZOOM = np.array([[1.2, -0.3, 20.0], [0.4, 1.1, -15.0]])
 
@@ -77,6 +77,56 @@ def test_equal_seed_gives_an_equal_result_whatever_came_before():
     second = verify(points, target, **options)
     assert first[0].tobytes() == second[0].tobytes()
     assert (first[1] == second[1]).all()
+
+
+# agreeing
+
+
+def turned(keypoints, degrees, zoom):
+    """Keypoints as in a photo that is turned and enlarged; places don't matter here."""
+    return (keypoints * [1, 1, zoom, 1] + [0, 0, 0, degrees]).astype(np.float32)
+
+
+def oriented(n, seed=0):
+    rng = np.random.default_rng(seed)
+    return np.column_stack(
+        [scatter(n), rng.uniform(3, 60, n), rng.uniform(0, 360, n)],
+    ).astype(np.float32)
+
+
+@pytest.mark.parametrize("degrees", [0, 45, 180, 359])
+@pytest.mark.parametrize("zoom", [1.0, 0.3, 2.5])
+def test_matches_that_turn_and_zoom_alike_agree_and_others_do_not(degrees, zoom):
+    a = oriented(40)
+    b = turned(a, degrees, zoom)
+    b[20:30] = turned(a[20:30], degrees + 90, zoom)
+    b[30:] = turned(a[30:], degrees, 5 * zoom)
+    assert agreeing(a, b).tolist() == [True] * 20 + [False] * 20
+
+
+def test_matches_may_differ_a_little_in_turn_and_zoom():
+    a = oriented(60)
+    rng = np.random.default_rng(1)
+    b = a * np.array([1, 1, 1.6, 1]) + [0, 0, 0, 75]
+    b[:, 3] = (b[:, 3] + rng.uniform(-12, 12, 60)) % 360
+    b[:, 2] *= rng.uniform(0.8, 1.25, 60)
+    assert agreeing(a, b.astype(np.float32)).all()
+
+
+def test_chance_matches_rarely_agree():
+    kept = [agreeing(oriented(120, 2 * i), oriented(120, 2 * i + 1)).mean() for i in range(20)]
+    assert np.mean(kept) < 0.25
+
+
+def test_a_rule_that_votes_leaves_out_what_disagrees():
+    a, b = pair_of_images(TURN_AND_ZOOM)
+    shape = oriented(40)[:, 2:]
+    a = ImageFeatures(np.hstack([a.keypoints, shape]), a.descriptors, 512)
+    shape = turned(oriented(40), 19, 1.2)[:, 2:]
+    shape[30:, 1] += 90
+    b = ImageFeatures(np.hstack([b.keypoints, shape]), b.descriptors, 512)
+    assert match_pair(a, b, Rule(cell=0, vote=True), stop_below=11).putative == 30
+    assert match_pair(a, b, Rule(cell=0), stop_below=11).inliers == 40
 
 
 # match_pair
@@ -167,6 +217,17 @@ def test_many_features_of_one_image_on_one_of_the_other_count_once():
     assert match_pair(a, b, Rule(residual=200), stop_below=11).inliers <= 1
 
 
+def test_inliers_that_are_too_small_a_share_of_the_matches_do_not_count():
+    a, b = pair_of_images(TURN_AND_ZOOM, n=100)
+    points = b.keypoints.copy()
+    points[20:] = scatter(80, seed=1)
+    b = ImageFeatures(points, b.descriptors, 512)
+    rule = Rule(cell=0, residual=2)
+    assert match_pair(a, b, rule.replace(share=0.15), stop_below=11).inliers >= 20
+    refused = match_pair(a, b, rule.replace(share=0.3), stop_below=11)
+    assert (refused.putative, refused.inliers, refused.affine) == (100, 0, None)
+
+
 def test_ransac_is_skipped_for_too_few_putative_matches():
     a, b = pair_of_images(TURN_AND_ZOOM, n=10)
     result = match_pair(a, b, Rule(cell=0), stop_below=11)
@@ -192,6 +253,7 @@ def test_an_image_without_features_matches_nothing(stop_below):
         {"max_distance": 3},
         {"residual": 0},
         {"cell": -1},
+        {"share": 1.1},
         {"trials": 0},
     ],
 )

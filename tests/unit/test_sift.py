@@ -26,10 +26,10 @@ def disc(height, width, x, y, radius):
 def test_features_have_the_promised_shapes_and_types():
     image = blobs()
     keypoints, descriptors = extract_sift(image, max_features=1000, side=512)
-    assert keypoints.shape == (len(keypoints), 2) and keypoints.dtype == np.float32
+    assert keypoints.shape == (len(keypoints), 4) and keypoints.dtype == np.float32
     assert descriptors.shape == (len(keypoints), 128) and descriptors.dtype == np.uint8
     assert len(keypoints) > 100
-    assert (keypoints >= 0).all() and (keypoints < [400, 300]).all()
+    assert (keypoints >= 0).all() and (keypoints < [400, 300, 300, 360]).all()
 
 
 @pytest.mark.parametrize("limit", [1, 17, 50])
@@ -49,7 +49,9 @@ def test_fewer_features_are_the_strongest_of_more():
 def test_keypoints_are_in_pixels_of_the_image_given(side):
     """A disc's centre is a keypoint, wherever the search is made."""
     keypoints, _ = extract_sift(disc(300, 400, 130, 60, 12), max_features=100, side=side)
-    assert np.linalg.norm(keypoints - [130, 60], axis=1).min() < 1.5
+    assert np.linalg.norm(keypoints[:, :2] - [130, 60], axis=1).min() < 1.5
+    nearest = np.linalg.norm(keypoints[:, :2] - [130, 60], axis=1).argmin()
+    assert keypoints[nearest, 2] == pytest.approx(2 * 12, rel=0.5)  # of the disc, in pixels
 
 
 def test_descriptors_are_opencvs_own():
@@ -77,14 +79,14 @@ def test_equal_images_give_equal_features_on_any_number_of_threads():
 @pytest.mark.parametrize("shape", [(32, 32, 3), (1, 1, 3), (1, 40, 3), (2, 900, 3), (300, 200, 3)])
 def test_an_image_of_one_colour_has_no_features(shape):
     keypoints, descriptors = extract_sift(np.full(shape, 90, np.uint8), max_features=9, side=512)
-    assert keypoints.shape == (0, 2) and keypoints.dtype == np.float32
+    assert keypoints.shape == (0, 4) and keypoints.dtype == np.float32
     assert descriptors.shape == (0, 128) and descriptors.dtype == np.uint8
 
 
 def test_a_tiny_image_is_searched_without_complaint():
     keypoints, descriptors = extract_sift(blobs(32, 32, 8), max_features=100, side=640)
     assert len(keypoints) == len(descriptors)
-    assert (keypoints > -1).all() and (keypoints < 32).all()
+    assert (keypoints[:, :2] > -1).all() and (keypoints[:, :2] < 32).all()
 
 
 @pytest.mark.parametrize(
