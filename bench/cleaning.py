@@ -3,8 +3,9 @@
 A dataset in GLDv2's layout with a `truth.csv` (id, landmark_id, kind) runs through sample, ingest,
 extract and match, every pair matched, with RootSIFT and with DELF, all options at their defaults.
 An image is kept when a partner of its class verifies it. Of the images of kind `photo` as many
-should be kept as can be, of `noise` none. The options were chosen on every second class; so the
-table gives the other half, too. A second run of match with a low threshold gives the curve.
+should be kept as can be, of `noise` none. Options were chosen mostly on every second class, so the
+table has that half ("tuned") and the rest ("other"). A second run of match, with a low threshold,
+gives the curve.
 
     python bench/cleaning.py [--source DIR] [--extractors sift,delf] [--picture FILE.png]
 
@@ -58,10 +59,15 @@ def shares(best: pd.Series, truth: pd.DataFrame, threshold: int) -> dict[str, fl
     tuned = truth.landmark_id.isin(classes[::2])
     kept = best >= threshold
     return {
-        f"{kind} {half}": float(kept[of & (truth.kind == kind)].mean())
+        f"{kind}{half}": float(kept[of & (truth.kind == kind)].mean())
         for kind in ("photo", "noise")
-        for half, of in (("all", tuned | True), ("tuned", tuned), ("held out", ~tuned))
+        for half, of in (("", tuned | True), (" tuned", tuned), (" other", ~tuned))
     }
+
+
+def shown(row: Mapping[str, float]) -> list[str]:
+    """Shares with the digits that count."""
+    return [f"{share:.3f}" for share in row.values()]
 
 
 def draw(curves: Mapping[str, list[dict[str, float]]], path: str) -> None:
@@ -70,9 +76,9 @@ def draw(curves: Mapping[str, list[dict[str, float]]], path: str) -> None:
     thresholds = np.arange(LOWEST, HIGHEST + 1)
     for axes, (extractor, curve) in zip(panels[0], curves.items(), strict=True):
         for kind, colour in (("photo", "tab:blue"), ("noise", "tab:red")):
-            for half, style in (("tuned", ":"), ("held out", "--"), ("all", "-")):
-                line = [row[f"{kind} {half}"] for row in curve]
-                axes.plot(thresholds, line, style, color=colour, label=f"{kind}, {half}")
+            for half, style in ((" tuned", ":"), (" other", "--"), ("", "-")):
+                line = [row[f"{kind}{half}"] for row in curve]
+                axes.plot(thresholds, line, style, color=colour, label=f"{kind}{half}")
         axes.axvline(11, color="0.7", zorder=0)
         axes.set(title=extractor, xlabel="min_inliers", ylabel="share kept", ylim=(-0.02, 1.02))
         axes.set_xticks(thresholds)
@@ -104,18 +110,18 @@ def main() -> None:
         threshold = Config().match.min_inliers
         own = shares(best[0], truth, threshold)
         curves[extractor] = [shares(best[1], truth, t) for t in range(LOWEST, HIGHEST + 1)]
-        rows = [[f"{t}", *row.values()] for t, row in enumerate(curves[extractor], LOWEST)]
+        rows = [[f"{t}", *shown(row)] for t, row in enumerate(curves[extractor], LOWEST)]
         report(
             f"{extractor}: shares kept by threshold, pairs matched for {LOWEST} inliers",
             ["min_inliers", *own],
-            [*rows, [f"{threshold}, by default", *own.values()]],
+            [*rows, [f"{threshold} (default)", *shown(own)]],
         )
         prefix = "" if extractor == "sift" else f"{extractor}_"
         figures |= {
-            f"{prefix}photos_kept": own["photo all"],
-            f"{prefix}noise_kept": own["noise all"],
+            f"{prefix}photos_kept": own["photo"],
+            f"{prefix}noise_kept": own["noise"],
         }
-        met &= own["photo all"] >= LEAST_PHOTOS[extractor] and own["noise all"] <= MOST_NOISE
+        met &= own["photo"] >= LEAST_PHOTOS[extractor] and own["noise"] <= MOST_NOISE
     ray.shutdown()
     if args.picture:
         draw(curves, args.picture)
