@@ -1,8 +1,8 @@
 """Augmentation as Keras layers: on the accelerator inside a model, or in a tf.data pipeline.
 
 Keras's own layers resample a photo three times for zoom, shift and rotation, and convert to HSV and
-back for colour: 8 ms a photo of 224 px on two cores, as long as a small network's training step.
-Here one affine map does all geometry and one 3x3 matrix all colour, at a sixth of that.
+back for colour: as long as a small network's training step. Here one affine map does all geometry
+and one 3x3 matrix all colour.
 """
 
 import math
