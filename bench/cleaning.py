@@ -83,7 +83,7 @@ def draw(curves: Mapping[str, list[dict[str, float]]], path: str) -> None:
         axes.set(title=extractor, xlabel="min_inliers", ylabel="share kept", ylim=(-0.02, 1.02))
         axes.set_xticks(thresholds)
         axes.grid(alpha=0.3)
-    panels[0][0].legend(loc="center left")
+    panels[0][0].legend(loc="center right")
     figure.tight_layout()
     figure.savefig(path, dpi=120)
 
