@@ -318,4 +318,7 @@ def _plausible(affine: NDArray[np.float64]) -> bool:
 
 def _cells(points: NDArray[np.float32], size: float) -> int:
     """Square cells of `size` pixels that hold any of the points [K, 2]; K when `size` is 0."""
-    return len(np.unique(np.floor(points / size), axis=0)) if size else len(points)
+    if not size:
+        return len(points)
+    x, y = np.floor(points / size).astype(np.int64).T
+    return len(set((x * 2**32 + y).tolist()))  # far faster than np.unique(axis=0)
