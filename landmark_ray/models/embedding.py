@@ -1,0 +1,40 @@
+"""Vectors of photos by a frozen trunk."""
+
+import keras
+import numpy as np
+from keras import ops
+from numpy.typing import NDArray
+
+from landmark_ray.models.augmentation import build_augmentation
+from landmark_ray.models.options import AugmentationOptions
+
+BATCH = 32
+"""Photos at once; the last batch is filled up, so that one compiled function does for all."""
+
+
+class Embedder:
+    """A trunk that makes vectors of photos as they are and of varied ones."""
+
+    def __init__(self, trunk: keras.Model, options: AugmentationOptions) -> None:
+        """trunk: of `build_trunk`; options: how the varied photos vary."""
+        self._trunk, self._options = trunk, options
+        self.features = int(trunk.output_shape[-1])
+
+    def plain(self, photos: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """[N, D] vectors of photos [N, H, W, 3], RGB."""
+        vectors = np.zeros((len(photos), self.features), np.float32)
+        for start in range(0, len(photos), BATCH):
+            rows = photos[start : start + BATCH]
+            batch = np.zeros((BATCH, *photos.shape[1:]), np.float32)
+            batch[: len(rows)] = rows
+            vectors[start : start + BATCH] = self._trunk.predict_on_batch(batch)[: len(rows)]
+        return vectors
+
+    def varied(self, photos: NDArray[np.uint8], seed: int) -> NDArray[np.float32]:
+        """[N, D] vectors of varied photos; equal photos, order and seed give equal vectors."""
+        vary = build_augmentation(self._options, seed)
+        views = [
+            ops.convert_to_numpy(vary(photos[i : i + BATCH].astype(np.float32), training=True))
+            for i in range(0, len(photos), BATCH)
+        ]
+        return self.plain(np.concatenate(views)) if views else self.plain(photos)
