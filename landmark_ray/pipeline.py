@@ -120,7 +120,7 @@ def forget(tables: Tables, stage: str) -> None:
 
 
 def _check_rejected(stage: str, funnel: Funnel, config: Config) -> None:
-    limit = getattr(getattr(config, stage), "max_rejected", 1.0)
+    limit = getattr(getattr(config, stage, None), "max_rejected", 1.0)
     share = 1 - funnel.images_out / max(funnel.images_in, 1)
     if share > limit:
         reason, count = funnel.why.most_common(1)[0]

@@ -5,6 +5,7 @@ GPUs where there are any).
 """
 
 import io
+import os
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -53,6 +54,8 @@ def plan(units: Dataset, config: Config, tables: Tables) -> Dataset:
         """Holds the trunk; one for each GPU, or for each core."""
 
         def __init__(self) -> None:
+            if not gpus:  # one worker a core; TensorFlow reads this when it is imported
+                os.environ["TF_NUM_INTRAOP_THREADS"] = os.environ["TF_NUM_INTEROP_THREADS"] = "1"
             from landmark_ray.bundle import read_trunk
             from landmark_ray.models.embedding import Embedder
 
