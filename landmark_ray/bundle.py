@@ -1,7 +1,7 @@
 """Networks in a folder: trunks, and a head for each group. A root's `models` and bundles are such.
 
-    trunk.weights.h5, trunk.json         the shared trunk; fine-tuned groups have one of their own
-    group=3/head.weights.h5, head.json   a group's head, its landmarks, its temperature
+    trunk/network.weights.h5, network.json      the shared trunk; a fine-tuned group has its own
+    groups/group=3/head.weights.h5, head.json   a group's head, its landmarks, its temperature
 
 A JSON file is written last: what has none is not finished.
 """
@@ -57,13 +57,13 @@ class HeadInfo:
 
 def write_trunk(folder: Folder, name: str, trunk: keras.Model) -> None:
     """Store a trunk's weights and what it is."""
-    folder.write(f"{name}.weights.h5", _weights(lambda path: save_trunk(trunk, path)))
-    folder.write_json(f"{name}.json", dataclasses.asdict(describe(trunk)))
+    folder.write(f"{name}/network.weights.h5", _weights(lambda path: save_trunk(trunk, path)))
+    folder.write_json(f"{name}/network.json", dataclasses.asdict(describe(trunk)))
 
 
 def trunk_info(folder: Folder, name: str = TRUNK) -> TrunkInfo | None:
     """What a stored trunk is; None where there is none."""
-    value = folder.read_json(f"{name}.json")
+    value = folder.read_json(f"{name}/network.json")
     return value and TrunkInfo(**value)
 
 
@@ -75,8 +75,8 @@ def read_trunk(folder: Folder, name: str = TRUNK) -> keras.Model:
     """
     info = trunk_info(folder, name)
     if info is None:
-        raise UserError(f"{folder.uri}/{name}.json is missing: run jobs/trunk.py first")
-    with _local(folder, f"{name}.weights.h5") as path:
+        raise UserError(f"{folder.uri}/{name}/network.json is missing: run jobs/trunk.py first")
+    with _local(folder, f"{name}/network.weights.h5") as path:
         return build_trunk(
             info.network,
             weights=path,
@@ -88,15 +88,22 @@ def read_trunk(folder: Folder, name: str = TRUNK) -> keras.Model:
 
 def write_head(folder: Folder, head: keras.Model, info: HeadInfo) -> None:
     """Store a group's head; with its JSON file the group is finished."""
-    place = f"group={info.group}"
+    place = f"groups/group={info.group}"
     folder.write(f"{place}/head.weights.h5", _weights(head.save_weights))
     folder.write_json(f"{place}/head.json", dataclasses.asdict(info))
 
 
 def head_info(folder: Folder, group: int) -> HeadInfo | None:
     """What a group's stored head is; None where there is none."""
-    value = folder.read_json(f"group={group}/head.json")
+    value = folder.read_json(f"groups/group={group}/head.json")
     return value and HeadInfo(**{**value, "landmarks": tuple(value["landmarks"])})
+
+
+def head_infos(folder: Folder) -> list[HeadInfo]:
+    """Of all groups that are finished, by their numbers."""
+    names = [name for name in folder.files("groups") if name.endswith("/head.json")]
+    groups = sorted(int(name.split("/")[1].removeprefix("group=")) for name in names)
+    return [info for group in groups if (info := head_info(folder, group))]
 
 
 def read_head(folder: Folder, info: HeadInfo) -> keras.Model:
@@ -106,7 +113,7 @@ def read_head(folder: Folder, info: HeadInfo) -> keras.Model:
         UserError: its weights are missing or damaged.
     """
     head = build_head(info.features, info.logits, dropout=0.0, kind=info.kind, scale=info.scale)
-    name = f"group={info.group}/head.weights.h5"
+    name = f"groups/group={info.group}/head.weights.h5"
     with _local(folder, name) as path:
         try:
             head.load_weights(path)

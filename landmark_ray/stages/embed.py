@@ -59,7 +59,7 @@ def plan(units: Dataset, config: Config, tables: Tables) -> Dataset:
             from landmark_ray.bundle import read_trunk
             from landmark_ray.models.embedding import Embedder
 
-            trunk = read_trunk(Folder(f"{tables.uri}/models/trunk"))
+            trunk = read_trunk(Folder(f"{tables.uri}/models"))
             self.embedder = Embedder(trunk, options.augment)
             self.work = once("embeddings", tables, self.embed_shard)
 

@@ -45,7 +45,7 @@ def run(config: Config, tables: Tables, source: Source) -> Funnel:
 
     examples = tables.dataset("examples").to_table(["landmark_id", "group"])
     sizes = {row["values"]: row["counts"] for row in pc.value_counts(examples["group"]).to_pylist()}
-    folder = Folder(f"{tables.uri}/models/groups")
+    folder = Folder(f"{tables.uri}/models")
     finished = {group for group in sizes if head_info(folder, group)}
     todo = sorted(set(sizes) - finished, key=lambda group: -sizes[group])
     funnel = Funnel(examples.num_rows, examples.num_rows)
@@ -156,7 +156,7 @@ def fit_group(work: dict[str, Any]) -> None:
             every=max(options.head_epochs // CHECKPOINTS, 1),
         )
     write_head(
-        Folder(f"{tables.uri}/models/groups"),
+        Folder(f"{tables.uri}/models"),
         head,
         HeadInfo(
             group=group,

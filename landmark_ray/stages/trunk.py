@@ -36,7 +36,7 @@ def run(config: Config, tables: Tables, source: Source) -> Funnel:
 
 def store(config: Config, tables: Tables) -> int:
     """Build the trunk and store it; the number of its features."""
-    from landmark_ray.bundle import write_trunk
+    from landmark_ray.bundle import TRUNK, write_trunk
     from landmark_ray.models.networks import build_trunk
 
     options = config.train
@@ -46,5 +46,5 @@ def store(config: Config, tables: Tables) -> int:
         input_size=config.resize.size,
         pooling=options.pooling,
     )
-    write_trunk(Folder(f"{tables.uri}/models/trunk"), "trunk", trunk)
+    write_trunk(Folder(f"{tables.uri}/models"), TRUNK, trunk)
     return int(trunk.output_shape[-1])
