@@ -4,38 +4,38 @@ A configuration comes from the defaults below, a toml file (`--config`), and `--
 on the command line, the later winning. An unknown option is an error.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from landmark_ray.kernels.matching import Rule
+from landmark_ray.options import SPEED, Count, Cpus, Share, StageConfig
+from landmark_ray.train_options import TrainConfig
 
-STAGES = ("sample", "ingest", "extract", "match", "prune", "resize", "group")
-StageName = Literal["sample", "ingest", "extract", "match", "prune", "resize", "group"]
+StageName = Literal[
+    "sample",
+    "ingest",
+    "extract",
+    "match",
+    "prune",
+    "resize",
+    "group",
+    "trunk",
+    "embed",
+    "train",
+]
+STAGES: tuple[StageName, ...] = get_args(StageName)
 
 DELF_DEFAULTS = {"max_feature_num": 1000, "max_side": 512}
 
 RULES = {"sift": Rule.sift(), "delf": Rule.delf(), "delf_tutorial": Rule.delf_tutorial()}
-
-SPEED: dict[str, Any] = {"speed": True}
-"""Marks an option that changes how fast a stage is, or when it gives up, but never its rows."""
-
-Count = Annotated[int, Field(ge=1)]
-Share = Annotated[float, Field(ge=0, le=1)]
-Cpus = Annotated[float, Field(gt=0)]
 
 
 def _rising(edges: tuple[int, ...]) -> tuple[int, ...]:
     if any(low >= high for low, high in zip(edges, edges[1:], strict=False)):
         raise ValueError(f"must rise from one edge to the next, got {list(edges)}")
     return edges
-
-
-class StageConfig(BaseModel):
-    """What all stages' models share: frozen, no unknown keys."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class ClusterConfig(StageConfig):
@@ -251,6 +251,7 @@ class Config(BaseSettings):
     prune: PruneConfig = PruneConfig()
     resize: ResizeConfig = ResizeConfig()
     group: GroupConfig = GroupConfig()
+    train: TrainConfig = TrainConfig()
 
     @classmethod
     def settings_customise_sources(
@@ -279,6 +280,8 @@ class Config(BaseSettings):
 
     def identity(self, stage: str) -> dict[str, Any]:
         """The options that decide a stage's rows, by their full names, as JSON values."""
+        if stage in ("trunk", "embed", "train"):
+            return {"seed": self.seed} | self.train.identity(stage)
         model = getattr(self, stage)
         options = {
             f"{stage}.{name}": value

@@ -4,7 +4,7 @@ import sys
 import time
 from collections.abc import Sequence
 from types import ModuleType
-from typing import Any, get_args
+from typing import Any
 
 from pydantic import Field
 
@@ -14,7 +14,18 @@ from landmark_ray.errors import UserError
 from landmark_ray.funnel import Funnel
 from landmark_ray.reports import funnel as report
 from landmark_ray.sources import Source
-from landmark_ray.stages import extract, group, ingest, match, prune, resize, sample
+from landmark_ray.stages import (
+    embed,
+    extract,
+    group,
+    ingest,
+    match,
+    prune,
+    resize,
+    sample,
+    train,
+    trunk,
+)
 from landmark_ray.storage import Tables
 
 MODULES: dict[str, ModuleType] = {
@@ -25,15 +36,18 @@ MODULES: dict[str, ModuleType] = {
     "prune": prune,
     "resize": resize,
     "group": group,
+    "trunk": trunk,
+    "embed": embed,
+    "train": train,
 }
-assert tuple(MODULES) == STAGES == get_args(StageName)
+assert tuple(MODULES) == STAGES
 
 
 class PipelineConfig(Config):
     """Options of jobs/pipeline.py."""
 
     from_: StageName = Field("sample", alias="from", description="first stage to run")
-    to: StageName = Field("group", description="last stage to run")
+    to: StageName = Field("train", description="last stage to run")
 
     def chosen(self) -> tuple[str, ...]:
         """The stages between `from` and `to`.
@@ -106,7 +120,7 @@ def forget(tables: Tables, stage: str) -> None:
 
 
 def _check_rejected(stage: str, funnel: Funnel, config: Config) -> None:
-    limit = getattr(getattr(config, stage), "max_rejected", 1.0)
+    limit = getattr(getattr(config, stage, None), "max_rejected", 1.0)
     share = 1 - funnel.images_out / max(funnel.images_in, 1)
     if share > limit:
         reason, count = funnel.why.most_common(1)[0]

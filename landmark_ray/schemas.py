@@ -115,6 +115,17 @@ EXAMPLES = pa.schema(
     ]
 )
 
+EMBEDDINGS = pa.schema(
+    [
+        _IMAGE,
+        _LANDMARK,
+        _field("group", pa.int32(), "group of the example, from 1; 0: a background image"),
+        _field("split", pa.string(), "train or validation"),
+        _field("view", pa.int32(), "0: the photo as it is; from 1: varied, for training only"),
+        _field("vector", pa.binary(), "float16 [D], little-endian: the trunk's features"),
+    ]
+)
+
 TABLES = {
     "catalog": CATALOG,
     "landmarks": LANDMARKS,
@@ -126,6 +137,7 @@ TABLES = {
     "resized": RESIZED,
     "background": BACKGROUND,
     "examples": EXAMPLES,
+    "embeddings": EMBEDDINGS,
 }
 
 

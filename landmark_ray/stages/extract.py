@@ -29,6 +29,7 @@ from landmark_ray.stages.shards import (
     start_ray,
     unit_of_work,
     unwrapped,
+    workers_of,
 )
 from landmark_ray.storage import Tables
 
@@ -75,7 +76,7 @@ def sift_features(jpeg: bytes, options: ExtractConfig) -> tuple[np.ndarray, np.n
 def delf_plan(units: Dataset, config: Config, tables: Tables) -> Dataset:
     """Units to reports, by DELF."""
     options = config.extract
-    workers, gpus, cpus = delf_workers(config)
+    workers, gpus, cpus = workers_of(config, "extract", options.gpus, options.cpus)
 
     @unit_of_work
     def decode_shard(unit: Row) -> Row:
@@ -110,26 +111,6 @@ def delf_plan(units: Dataset, config: Config, tables: Tables) -> Dataset:
     return units.map(decode_shard, num_cpus=DECODE_CPUS).map(
         DelfWorker, compute=ActorPoolStrategy(size=workers), num_gpus=gpus, num_cpus=cpus
     )
-
-
-def delf_workers(config: Config) -> tuple[int, float, float]:
-    """(workers, GPUs each, cores each) for what the cluster has.
-
-    A tenth of the cores is left to decoding: workers that take all would starve it for ever.
-    """
-    start_ray(config)
-    have = ray.cluster_resources()
-    gpus = config.extract.gpus
-    gpus = float(have.get("GPU", 0) >= 1) if gpus is None else gpus
-    if gpus > have.get("GPU", 0):
-        raise UserError(
-            f"--extract.gpus {gpus:g}: the cluster has {have.get('GPU', 0):g} GPUs; "
-            "leave it out to use what there is"
-        )
-    if gpus:
-        return max(int(have["GPU"] / gpus), 1), gpus, 0.5
-    each = 0.9 * config.extract.cpus
-    return max(int(0.9 * have["CPU"] / each), 1), 0.0, each
 
 
 def load_delf(options: ExtractConfig, threads: int | None) -> Delf:

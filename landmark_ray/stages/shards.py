@@ -50,6 +50,36 @@ def start_ray(config: Config) -> None:
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)
 
 
+def workers_of(
+    config: Config, section: str, gpus: float | None, cpus: float
+) -> tuple[int, float, float]:
+    """(workers, GPUs each, cores each) that hold a model, for what the cluster has.
+
+    A tenth of the cores is left to other tasks: workers that take all would starve them for ever.
+
+    Args:
+        config: for Ray.
+        section: of the options, for the error.
+        gpus: a worker needs; when None, 1 where there are any.
+        cpus: cores a worker, where it has no GPU.
+
+    Raises:
+        UserError: there are fewer GPUs.
+    """
+    start_ray(config)
+    have = ray.cluster_resources()
+    gpus = float(have.get("GPU", 0) >= 1) if gpus is None else gpus
+    if gpus > have.get("GPU", 0):
+        raise UserError(
+            f"--{section}.gpus {gpus:g}: the cluster has {have.get('GPU', 0):g} GPUs; "
+            "leave it out to use what there is"
+        )
+    if gpus:
+        return max(int(have["GPU"] / gpus), 1), gpus, 0.5
+    each = 0.9 * cpus
+    return max(int(0.9 * have["CPU"] / each), 1), 0.0, each
+
+
 def unwrapped(error: BaseException) -> BaseException:
     """The UserError that a Ray task raised, if that is what an error comes from."""
     cause: BaseException | None = error

@@ -1,0 +1,146 @@
+"""Networks in a folder: trunks, and a head for each group. A root's `models` and bundles are such.
+
+    trunk/network.weights.h5, network.json      the shared trunk; a fine-tuned group has its own
+    groups/group=3/head.weights.h5, head.json   a group's head, its landmarks, its temperature
+
+A JSON file is written last: what has none is not finished.
+"""
+
+import dataclasses
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from landmark_ray.errors import UserError
+from landmark_ray.models.heads import build_head
+from landmark_ray.models.networks import TrunkInfo, build_trunk, describe, save_trunk
+from landmark_ray.models.options import HeadKind
+from landmark_ray.storage import Folder
+
+TRUNK = "trunk"
+
+
+@dataclass(frozen=True)
+class HeadInfo:
+    """What a group's head computes.
+
+    Attributes:
+        group: its number, from 1.
+        landmarks: landmark ids of the logits, rising.
+        other: whether one more logit follows, for everything else.
+        trunk: name of the trunk that makes its features.
+        features: their number.
+        kind: of the head.
+        scale: of a cosine head.
+        temperature: divides the logits before the softmax.
+        report: what training tells: history, figures, seconds.
+    """
+
+    group: int
+    landmarks: tuple[int, ...]
+    other: bool
+    trunk: str
+    features: int
+    kind: HeadKind
+    scale: float
+    temperature: float
+    report: dict[str, Any]
+
+    @property
+    def logits(self) -> int:
+        """Their number."""
+        return len(self.landmarks) + self.other
+
+
+def write_trunk(folder: Folder, name: str, trunk: keras.Model) -> None:
+    """Store a trunk's weights and what it is."""
+    folder.write(f"{name}/network.weights.h5", _weights(lambda path: save_trunk(trunk, path)))
+    folder.write_json(f"{name}/network.json", dataclasses.asdict(describe(trunk)))
+
+
+def trunk_info(folder: Folder, name: str = TRUNK) -> TrunkInfo | None:
+    """What a stored trunk is; None where there is none."""
+    value = folder.read_json(f"{name}/network.json")
+    return value and TrunkInfo(**value)
+
+
+def read_trunk(folder: Folder, name: str = TRUNK) -> keras.Model:
+    """A stored trunk.
+
+    Raises:
+        UserError: it is missing or damaged.
+    """
+    info = trunk_info(folder, name)
+    if info is None:
+        raise UserError(f"{folder.uri}/{name}/network.json is missing: run jobs/trunk.py first")
+    with _local(folder, f"{name}/network.weights.h5") as path:
+        return build_trunk(
+            info.network,
+            weights=path,
+            size=info.size,
+            input_size=info.input_size,
+            pooling=info.pooling,
+        )
+
+
+def write_head(folder: Folder, head: keras.Model, info: HeadInfo) -> None:
+    """Store a group's head; with its JSON file the group is finished."""
+    place = f"groups/group={info.group}"
+    folder.write(f"{place}/head.weights.h5", _weights(head.save_weights))
+    folder.write_json(f"{place}/head.json", dataclasses.asdict(info))
+
+
+def head_info(folder: Folder, group: int) -> HeadInfo | None:
+    """What a group's stored head is; None where there is none."""
+    value = folder.read_json(f"groups/group={group}/head.json")
+    return value and HeadInfo(**{**value, "landmarks": tuple(value["landmarks"])})
+
+
+def head_infos(folder: Folder) -> list[HeadInfo]:
+    """Of all groups that are finished, by their numbers."""
+    names = [name for name in folder.files("groups") if name.endswith("/head.json")]
+    groups = sorted(int(name.split("/")[1].removeprefix("group=")) for name in names)
+    return [info for group in groups if (info := head_info(folder, group))]
+
+
+def read_head(folder: Folder, info: HeadInfo) -> keras.Model:
+    """A stored head: features [B, D] to logits.
+
+    Raises:
+        UserError: its weights are missing or damaged.
+    """
+    head = build_head(info.features, info.logits, dropout=0.0, kind=info.kind, scale=info.scale)
+    name = f"groups/group={info.group}/head.weights.h5"
+    with _local(folder, name) as path:
+        try:
+            head.load_weights(path)
+        except (OSError, ValueError, KeyError) as error:
+            raise UserError(f"{folder.uri}/{name} is damaged: {error}") from None
+    return head
+
+
+def _weights(save: Any) -> bytes:
+    """What Keras writes into a file."""
+    with tempfile.TemporaryDirectory() as scratch:
+        path = Path(scratch) / "weights.weights.h5"
+        save(str(path))
+        return path.read_bytes()
+
+
+class _local(tempfile.TemporaryDirectory):  # type: ignore[type-arg]
+    """A stored file as a file of this machine, for as long as the context lasts."""
+
+    def __init__(self, folder: Folder, name: str) -> None:
+        super().__init__()
+        self.file = Path(self.name) / Path(name).name
+        try:
+            self.file.write_bytes(folder.read(name))
+        except FileNotFoundError:
+            self.cleanup()
+            raise UserError(f"{folder.uri}/{name} is missing: train it again") from None
+
+    def __enter__(self) -> str:
+        return str(self.file)

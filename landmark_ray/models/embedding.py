@@ -1,0 +1,46 @@
+"""Vectors of photos by a frozen trunk."""
+
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+from numpy.typing import NDArray
+
+from landmark_ray.models.augmentation import build_augmentation
+from landmark_ray.models.options import AugmentationOptions
+
+BATCH = 32
+"""Photos at once; the last batch is filled up, so that one compiled function does for all."""
+
+
+def vectors_of(trunk: keras.Model, photos: NDArray[Any]) -> NDArray[np.float32]:
+    """[N, D] vectors of photos [N, H, W, 3], RGB in 0..255."""
+    vectors = np.zeros((len(photos), trunk.output_shape[-1]), np.float32)
+    for start in range(0, len(photos), BATCH):
+        rows = photos[start : start + BATCH]
+        batch = np.zeros((BATCH, *photos.shape[1:]), np.float32)
+        batch[: len(rows)] = rows
+        vectors[start : start + BATCH] = trunk.predict_on_batch(batch)[: len(rows)]
+    return vectors
+
+
+class Embedder:
+    """A trunk that makes vectors of photos as they are and of varied ones."""
+
+    def __init__(self, trunk: keras.Model, options: AugmentationOptions) -> None:
+        """trunk: of `build_trunk`; options: how the varied photos vary."""
+        self._trunk, self._options = trunk, options
+
+    def plain(self, photos: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """[N, D] vectors of photos [N, H, W, 3], RGB."""
+        return vectors_of(self._trunk, photos)
+
+    def varied(self, photos: NDArray[np.uint8], seed: int) -> NDArray[np.float32]:
+        """[N, D] vectors of varied photos; equal photos, order and seed give equal vectors."""
+        vary = build_augmentation(self._options, seed)
+        views = [
+            ops.convert_to_numpy(vary(photos[i : i + BATCH].astype(np.float32), training=True))
+            for i in range(0, len(photos), BATCH)
+        ]
+        return self.plain(np.concatenate(views)) if views else self.plain(photos)

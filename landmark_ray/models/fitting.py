@@ -1,0 +1,120 @@
+"""Training loops that go on from a checkpoint: batches in a seeded order, a report each epoch."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from landmark_ray.models import augmentation, layers, training  # noqa: F401 - registers the layers
+
+Report = Callable[[int, dict[str, float], keras.Model], None]
+"""Told the number of finished epochs, what was measured, and the model."""
+
+FILE = "model.keras"
+
+
+class Batches(keras.utils.PyDataset):  # type: ignore[misc]
+    """Arrays in batches; the order of an epoch follows from the seed and the epoch alone."""
+
+    def __init__(
+        self,
+        x: NDArray[Any],
+        y: NDArray[np.int32],
+        weights: NDArray[np.float32],
+        *,
+        batch: int,
+        seed: int,
+        epoch: int = 0,
+    ) -> None:
+        """x: [N, ...]; y: [N]; weights: [N]; epoch: the first to come."""
+        super().__init__()
+        self.x, self.y, self.weights = x, y, weights
+        self.batch, self.seed, self.epoch = batch, seed, epoch
+        self._shuffle()
+
+    def _shuffle(self) -> None:
+        self.order = np.random.default_rng([self.seed, self.epoch]).permutation(len(self.x))
+
+    def __len__(self) -> int:
+        """Batches an epoch."""
+        return -(-len(self.x) // self.batch)
+
+    def __getitem__(self, index: int) -> tuple[NDArray[Any], ...]:
+        """A batch."""
+        rows = self.order[index * self.batch : (index + 1) * self.batch]
+        return self.x[rows].astype(np.float32), self.y[rows], self.weights[rows]
+
+    def on_epoch_end(self) -> None:
+        """Another order for the next one."""
+        self.epoch += 1
+        self._shuffle()
+
+
+class Reporting(keras.callbacks.Callback):  # type: ignore[misc]
+    """Reports every few epochs, and after the last."""
+
+    def __init__(self, report: Report, every: int) -> None:
+        """report: told; every: epochs."""
+        super().__init__()
+        self.report, self.every = report, every
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Report, if it is time."""
+        done = epoch + 1
+        if done % self.every == 0 or done == self.params["epochs"]:
+            self.report(done, {k: float(v) for k, v in (logs or {}).items()}, self.model)
+
+
+def fit(
+    model: keras.Model,
+    data: Batches,
+    *,
+    rate: float,
+    epochs: int,
+    done: int = 0,
+    warmup: float,
+    options: Any,
+    report: Report,
+    every: int,
+) -> keras.Model:
+    """Train a model; one from a checkpoint brings its optimizer along.
+
+    Args:
+        model: compiled already, if it is from a checkpoint.
+        data: its first epoch is `done`.
+        rate: highest learning rate.
+        epochs: in all.
+        done: epochs that the checkpoint has behind it.
+        warmup: share of the epochs in which the rate rises.
+        options: `TrainConfig`.
+        report: told every few epochs.
+        every: how many.
+    """
+    if not done:
+        steps = epochs * len(data)
+        model.compile(
+            optimizer=training.optimizer(
+                options.optimizer,
+                training.schedule(rate, steps, min(int(warmup * steps), steps - 1)),
+                options.weight_decay,
+            ),
+            loss=training.loss(options.smoothing),
+            weighted_metrics=["accuracy"],
+        )
+    model.fit(
+        data, epochs=epochs, initial_epoch=done, verbose=0, callbacks=[Reporting(report, every)]
+    )
+    return model
+
+
+def save(model: keras.Model, folder: str) -> None:
+    """A checkpoint: the model with its optimizer."""
+    model.save(Path(folder) / FILE)
+
+
+def load(folder: str) -> keras.Model:
+    """The model of a checkpoint, ready to be trained on."""
+    return keras.models.load_model(Path(folder) / FILE)

@@ -1,0 +1,115 @@
+"""embed: vectors of all examples by the frozen trunk, once for all groups and epochs.
+
+Training images have several: of the photo as it is, and of varied ones. Workers hold the trunk (on
+GPUs where there are any).
+"""
+
+import io
+import os
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+from PIL import Image
+from ray.data import ActorPoolStrategy, Dataset
+
+from landmark_ray import schemas
+from landmark_ray.config import Config
+from landmark_ray.funnel import Funnel
+from landmark_ray.kernels.sampling import rank_key
+from landmark_ray.sources import Source
+from landmark_ray.stages.shards import Row, once, run_over_shards, workers_of
+from landmark_ray.storage import Folder, Tables
+
+if TYPE_CHECKING:
+    from landmark_ray.models.embedding import Embedder
+
+READS = ("trunk", "resize", "group")
+WRITES = ("embeddings",)
+
+BACKGROUND_VALIDATION = 0.3
+"""Share of the background images that validate."""
+
+COLUMNS = ["image_id", "landmark_id", "jpeg"]
+
+
+def inputs(source: Source) -> dict[str, str]:
+    """What the stage reads besides other stages' tables."""
+    return {}
+
+
+def run(config: Config, tables: Tables, source: Source) -> Funnel:
+    """Write `embeddings`."""
+    return run_over_shards(
+        "embed", "embeddings", tables, config, lambda units: plan(units, config, tables)
+    )
+
+
+def plan(units: Dataset, config: Config, tables: Tables) -> Dataset:
+    """Units to reports."""
+    options = config.train
+    workers, gpus, cpus = workers_of(config, "train", options.gpus, options.cpus)
+
+    class Worker:
+        """Holds the trunk; one for each GPU, or for each core."""
+
+        def __init__(self) -> None:
+            if not gpus:  # one worker a core; TensorFlow reads this when it is imported
+                os.environ["TF_NUM_INTRAOP_THREADS"] = os.environ["TF_NUM_INTEROP_THREADS"] = "1"
+            from landmark_ray.bundle import read_trunk
+            from landmark_ray.models.embedding import Embedder
+
+            trunk = read_trunk(Folder(f"{tables.uri}/models"))
+            self.embedder = Embedder(trunk, options.augment)
+            self.work = once("embeddings", tables, self.embed_shard)
+
+        def embed_shard(self, unit: Row) -> Row:
+            place = unit["bucket"], unit["shard"]
+            rows = embed_rows(read_examples(tables, place, config.seed), self.embedder, config)
+            funnel = Funnel(unit["rows"], unit["rows"])
+            funnel.facts["vectors"] = rows.num_rows
+            tables.commit("embeddings", *place, rows, funnel.to_json())
+            return {"rows": unit["rows"], "report": funnel.to_json()}
+
+        def __call__(self, unit: Row) -> Row:
+            return self.work(unit)
+
+    return units.map(Worker, compute=ActorPoolStrategy(size=workers), num_gpus=gpus, num_cpus=cpus)
+
+
+def read_examples(tables: Tables, place: tuple[int, int], seed: int) -> pa.Table:
+    """The examples of a shard, and its background images as group 0."""
+    examples = tables.read_shard("examples", *place, [*COLUMNS, "group", "split"])
+    background = tables.read_shard("background", *place, COLUMNS)
+    rank = rank_key(background["image_id"].to_pylist(), seed)
+    split = np.where(rank < BACKGROUND_VALIDATION * 2**64, "validation", "train")
+    columns = {
+        "group": pa.array(np.zeros(len(split), np.int32)),
+        "split": pa.array(split, pa.string()),
+    }
+    for name, values in columns.items():
+        background = background.append_column(name, values)
+    return pa.concat_tables([examples, background.cast(examples.schema)])
+
+
+def embed_rows(examples: pa.Table, embedder: "Embedder", config: Config) -> pa.Table:
+    """Rows of `embeddings`: a vector of each image, and of those for training all views."""
+    if not examples.num_rows:
+        return schemas.EMBEDDINGS.empty_table()
+    photos = np.stack([pixels(jpeg) for jpeg in examples["jpeg"].to_pylist()])
+    train = np.flatnonzero(examples["split"].to_numpy() == "train")
+    views = [(np.arange(len(photos)), embedder.plain(photos))]
+    for view in range(1, config.train.views):
+        key = f"{view} {examples['image_id'][0]}"
+        seed = int(rank_key([key], config.seed)[0] % 2**31)
+        views.append((train, embedder.varied(photos[train], seed)))
+    rows = examples.drop_columns(["jpeg"]).take(np.concatenate([index for index, _ in views]))
+    number = np.repeat(np.arange(len(views)), [len(index) for index, _ in views])
+    vectors = [v.tobytes() for _, found in views for v in found.astype(np.float16)]
+    rows = rows.append_column("view", pa.array(number, pa.int32()))
+    return rows.append_column("vector", pa.array(vectors, pa.binary())).cast(schemas.EMBEDDINGS)
+
+
+def pixels(jpeg: bytes) -> np.ndarray:
+    """An example as [H, W, 3] RGB."""
+    return np.asarray(Image.open(io.BytesIO(jpeg)).convert("RGB"))
