@@ -1,7 +1,12 @@
 """Networks in a folder: trunks, and a head for each group. A root's `models` and bundles are such.
 
-    trunk/network.weights.h5, network.json      the shared trunk; a fine-tuned group has its own
+    trunk/network.weights.h5, network.json      the trunk that the groups share
     groups/group=3/head.weights.h5, head.json   a group's head, its landmarks, its temperature
+
+Only a root's `models` has, in the same manner:
+
+    closed/group=3/…        heads by the reference's rule: no class other, no temperature
+    finetuned/group=3/…     heads, and beside each a trunk (network.*) of its own
 
 A JSON file is written last: what has none is not finished.
 """
@@ -21,6 +26,7 @@ from landmark_ray.models.options import HeadKind
 from landmark_ray.storage import Folder
 
 TRUNK = "trunk"
+GROUPS, CLOSED, FINETUNED = "groups", "closed", "finetuned"
 
 
 @dataclass(frozen=True)
@@ -86,40 +92,43 @@ def read_trunk(folder: Folder, name: str = TRUNK) -> keras.Model:
         )
 
 
-def write_head(folder: Folder, head: keras.Model, info: HeadInfo) -> None:
+def write_head(folder: Folder, place: str, head: keras.Model, info: HeadInfo) -> None:
     """Store a group's head; with its JSON file the group is finished."""
-    place = f"groups/group={info.group}"
-    folder.write(f"{place}/head.weights.h5", _weights(head.save_weights))
-    folder.write_json(f"{place}/head.json", dataclasses.asdict(info))
+    folder.write(f"{_name(place, info.group)}.weights.h5", _weights(head.save_weights))
+    folder.write_json(f"{_name(place, info.group)}.json", dataclasses.asdict(info))
 
 
-def head_info(folder: Folder, group: int) -> HeadInfo | None:
+def head_info(folder: Folder, place: str, group: int) -> HeadInfo | None:
     """What a group's stored head is; None where there is none."""
-    value = folder.read_json(f"groups/group={group}/head.json")
+    value = folder.read_json(f"{_name(place, group)}.json")
     return value and HeadInfo(**{**value, "landmarks": tuple(value["landmarks"])})
 
 
-def head_infos(folder: Folder) -> list[HeadInfo]:
+def head_infos(folder: Folder, place: str) -> list[HeadInfo]:
     """Of all groups that are finished, by their numbers."""
-    names = [name for name in folder.files("groups") if name.endswith("/head.json")]
+    names = [name for name in folder.files(place) if name.endswith("/head.json")]
     groups = sorted(int(name.split("/")[1].removeprefix("group=")) for name in names)
-    return [info for group in groups if (info := head_info(folder, group))]
+    return [info for group in groups if (info := head_info(folder, place, group))]
 
 
-def read_head(folder: Folder, info: HeadInfo) -> keras.Model:
+def read_head(folder: Folder, place: str, info: HeadInfo) -> keras.Model:
     """A stored head: features [B, D] to logits.
 
     Raises:
         UserError: its weights are missing or damaged.
     """
     head = build_head(info.features, info.logits, dropout=0.0, kind=info.kind, scale=info.scale)
-    name = f"groups/group={info.group}/head.weights.h5"
+    name = f"{_name(place, info.group)}.weights.h5"
     with _local(folder, name) as path:
         try:
             head.load_weights(path)
         except (OSError, ValueError, KeyError) as error:
             raise UserError(f"{folder.uri}/{name} is damaged: {error}") from None
     return head
+
+
+def _name(place: str, group: int) -> str:
+    return f"{place}/group={group}/head"
 
 
 def _weights(save: Any) -> bytes:

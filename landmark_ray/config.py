@@ -9,9 +9,10 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import AfterValidator, Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from landmark_ray.kernels.image import Limits
 from landmark_ray.kernels.matching import Rule
 from landmark_ray.options import SPEED, Count, Cpus, Share, StageConfig
-from landmark_ray.train_options import TrainConfig
+from landmark_ray.train_options import EvaluateConfig, ExportConfig, TrainConfig
 
 StageName = Literal[
     "sample",
@@ -24,6 +25,9 @@ StageName = Literal[
     "trunk",
     "embed",
     "train",
+    "finetune",
+    "evaluate",
+    "export",
 ]
 STAGES: tuple[StageName, ...] = get_args(StageName)
 
@@ -80,6 +84,11 @@ class IngestConfig(StageConfig):
         0.5, description="the stage fails when a larger share is rejected", json_schema_extra=SPEED
     )
     cpus: Cpus = Field(1.0, description="cores a task", json_schema_extra=SPEED)
+
+    @property
+    def limits(self) -> Limits:
+        """What the kernels accept and make."""
+        return Limits(self.max_side, self.min_side, self.max_megapixels * 1e6, self.quality)
 
 
 class ExtractConfig(StageConfig):
@@ -252,6 +261,8 @@ class Config(BaseSettings):
     resize: ResizeConfig = ResizeConfig()
     group: GroupConfig = GroupConfig()
     train: TrainConfig = TrainConfig()
+    evaluate: EvaluateConfig = EvaluateConfig()
+    export: ExportConfig = ExportConfig()
 
     @classmethod
     def settings_customise_sources(
@@ -280,7 +291,7 @@ class Config(BaseSettings):
 
     def identity(self, stage: str) -> dict[str, Any]:
         """The options that decide a stage's rows, by their full names, as JSON values."""
-        if stage in ("trunk", "embed", "train"):
+        if stage in ("trunk", "embed", "train", "finetune"):
             return {"seed": self.seed} | self.train.identity(stage)
         model = getattr(self, stage)
         options = {

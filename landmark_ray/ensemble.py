@@ -1,13 +1,20 @@
 """All group models as one: photos in, the surest landmarks out."""
 
+import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from landmark_ray.bundle import HeadInfo, head_infos, read_head, read_trunk
+from landmark_ray.bundle import GROUPS, HeadInfo, head_infos, read_head, read_trunk
 from landmark_ray.errors import UserError
 from landmark_ray.kernels.ensemble import GroupAnswer, top_k
 from landmark_ray.models.embedding import vectors_of
 from landmark_ray.storage import Folder
+
+Vectors = dict[str, NDArray[np.float32]]
+"""Vectors [N, D] of the same N photos by each trunk, by its name."""
+
+Answer = tuple[NDArray[np.int64], NDArray[np.float64]]
+"""Landmark ids and confidences [N, k], the surest first."""
 
 
 class Ensemble:
@@ -17,34 +24,50 @@ class Ensemble:
         UserError: a network is missing or damaged.
     """
 
-    def __init__(self, folder: Folder) -> None:
-        """Load everything."""
-        self.infos: list[HeadInfo] = head_infos(folder)
+    def __init__(self, folder: Folder, place: str = GROUPS) -> None:
+        """Load the heads of a place; trunks when they are needed."""
+        self.infos: list[HeadInfo] = head_infos(folder, place)
         if not self.infos:
-            raise UserError(f"{folder.uri} holds no group's model: run jobs/train.py first")
-        self._heads = [read_head(folder, info) for info in self.infos]
-        names = sorted({info.trunk for info in self.infos})
-        self._trunks = {name: read_trunk(folder, name) for name in names}
+            raise UserError(f"{folder.uri}/{place} holds no group's model: run jobs/train.py first")
+        self._folder = folder
+        self._heads = [read_head(folder, place, info) for info in self.infos]
+        self._trunks: dict[str, keras.Model] = {}
+
+    @property
+    def trunks(self) -> list[str]:
+        """Their names."""
+        return sorted({info.trunk for info in self.infos})
 
     @property
     def landmarks(self) -> int:
         """How many it knows."""
         return sum(len(info.landmarks) for info in self.infos)
 
-    def predict(
-        self, photos: NDArray[np.uint8], k: int
-    ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """The k surest landmarks of photos [N, H, W, 3]: ids and confidences [N, k]."""
-        return self.answer({n: vectors_of(t, photos) for n, t in self._trunks.items()}, k)
+    def trunk(self, name: str) -> keras.Model:
+        """A trunk, loaded once."""
+        if name not in self._trunks:
+            self._trunks[name] = read_trunk(self._folder, name)
+        return self._trunks[name]
 
-    def answer(
-        self, vectors: dict[str, NDArray[np.float32]], k: int
-    ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """The same, from vectors [N, D] of each trunk."""
+    @property
+    def size(self) -> int:
+        """Width and height of the photos it takes, in pixels."""
+        return int(self.trunk(self.trunks[0]).input_shape[1])
+
+    def vectors(self, photos: NDArray[np.uint8]) -> Vectors:
+        """The vectors of photos [N, H, W, 3], RGB."""
+        return {name: vectors_of(self.trunk(name), photos) for name in self.trunks}
+
+    def predict(self, photos: NDArray[np.uint8], k: int) -> Answer:
+        """The k surest landmarks of photos [N, H, W, 3]."""
+        return self.answer(self.vectors(photos), k)
+
+    def answer(self, vectors: Vectors, k: int) -> Answer:
+        """The k surest landmarks of photos, from their vectors."""
         answers = [
             GroupAnswer(
                 np.array(info.landmarks, np.int64),
-                np.asarray(head.predict(vectors[info.trunk], 1024, verbose=0)),
+                keras.ops.convert_to_numpy(head(vectors[info.trunk], training=False)),
                 info.temperature,
             )
             for info, head in zip(self.infos, self._heads, strict=True)

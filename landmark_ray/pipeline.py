@@ -16,7 +16,10 @@ from landmark_ray.reports import funnel as report
 from landmark_ray.sources import Source
 from landmark_ray.stages import (
     embed,
+    evaluate,
+    export,
     extract,
+    finetune,
     group,
     ingest,
     match,
@@ -39,6 +42,9 @@ MODULES: dict[str, ModuleType] = {
     "trunk": trunk,
     "embed": embed,
     "train": train,
+    "finetune": finetune,
+    "evaluate": evaluate,
+    "export": export,
 }
 assert tuple(MODULES) == STAGES
 
@@ -47,7 +53,7 @@ class PipelineConfig(Config):
     """Options of jobs/pipeline.py."""
 
     from_: StageName = Field("sample", alias="from", description="first stage to run")
-    to: StageName = Field("train", description="last stage to run")
+    to: StageName = Field("export", description="last stage to run")
 
     def chosen(self) -> tuple[str, ...]:
         """The stages between `from` and `to`.

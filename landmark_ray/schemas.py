@@ -126,6 +126,35 @@ EMBEDDINGS = pa.schema(
     ]
 )
 
+PREDICTIONS = pa.schema(
+    [
+        _IMAGE,
+        _field(
+            "truth", pa.list_(pa.int64()), "landmark ids that the image shows; none: no landmark"
+        ),
+        _field("label", pa.int64(), "landmark id that the web gave it; -1 in a test set"),
+        _field("group", pa.int32(), "group of its landmark, from 1; 0: none, or not known"),
+        _field("landmarks", pa.list_(pa.int64()), "landmark ids of the answer, the surest first"),
+        _field("confidences", pa.list_(pa.float32()), "theirs, from 0 to 1"),
+        _field(
+            "closed_landmark", pa.int64(), "answer of the reference's rule: closed-set softmaxes"
+        ),
+        _field("closed_confidence", pa.float32(), "its confidence"),
+    ]
+)
+"""Of a validation or test image, what the models say."""
+
+ANSWERS = pa.schema(
+    [
+        _IMAGE,
+        _field("landmarks", pa.list_(pa.int64()), "landmark ids, the surest first"),
+        _field("confidences", pa.list_(pa.float32()), "theirs, from 0 to 1"),
+        _field("is_landmark", pa.bool_(), "whether the first confidence reaches the threshold"),
+        _field("error", pa.string(), "why the image can't be read; empty when it can"),
+    ]
+)
+"""Of jobs/predict.py: no table of a root."""
+
 TABLES = {
     "catalog": CATALOG,
     "landmarks": LANDMARKS,
@@ -138,6 +167,8 @@ TABLES = {
     "background": BACKGROUND,
     "examples": EXAMPLES,
     "embeddings": EMBEDDINGS,
+    "predictions": PREDICTIONS,
+    "test_predictions": PREDICTIONS,
 }
 
 

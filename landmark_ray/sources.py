@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 
 from landmark_ray.errors import UserError
+from landmark_ray.kernels.metrics import parse_solution
 from landmark_ray.storage import Folder
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".tif", ".tiff", ".bmp")
@@ -197,21 +198,44 @@ class Source:
                 Archive(f"files-{i:06d}", self.folder, sum(self.files[n] for n in c), tuple(c))
                 for i, c in enumerate(chunks)
             ]
-        tars = self._web_tars() if self.folder.web else self.folder.files("train")
+        return self._tars("train")
+
+    def test_set(self) -> tuple[list[Archive], dict[str, frozenset[int]]] | None:
+        """The tars of `test/`, and the landmarks of each image; None where there is no solution.
+
+        Raises:
+            UserError: the solution can't be read, or there are no tars.
+        """
+        names = ("recognition_solution.csv", "metadata/recognition_solution.csv")
+        csv = next((name for name in names if self.csv and self.folder.exists(name)), "")
+        if not csv:
+            return None
+        kinds = {"id": pa.string(), "landmarks": pa.string()}
+        rows = self._columns(self.folder.read(csv), csv, kinds)
+        solution = {}
+        for image_id, text in zip(*(rows[name].to_pylist() for name in kinds), strict=True):
+            try:
+                solution[image_id] = parse_solution(text or "")
+            except ValueError as error:
+                raise UserError(f"{self.folder.uri}/{csv}: image {image_id}: {error}") from None
+        return self._tars("test"), solution
+
+    def _tars(self, split: str) -> list[Archive]:
+        tars = self._web_tars(split) if self.folder.web else self.folder.files(split)
         tars = {name: size for name, size in tars.items() if name.endswith(".tar")}
         if not tars:
-            raise UserError(f"{self.folder.uri} has a train.csv but no train/images_NNN.tar")
+            raise UserError(f"{self.folder.uri} has a csv but no {split}/images_NNN.tar")
         return [
-            Archive(name, self.folder, size, md5_file=f"md5sum/train/md5.{_stem(name)}.txt")
+            Archive(name, self.folder, size, md5_file=f"md5sum/{split}/md5.{_stem(name)}.txt")
             for name, size in sorted(tars.items())
         ]
 
-    def _web_tars(self) -> dict[str, int]:
+    def _web_tars(self, split: str) -> dict[str, int]:
         """A web server lists nothing: ask for images_000, images_001 ... until one is missing."""
         found: dict[str, int] = {}
         with ThreadPoolExecutor(16) as pool:
             for start in range(0, 1000, 64):
-                names = [f"train/images_{i:03d}.tar" for i in range(start, start + 64)]
+                names = [f"{split}/images_{i:03d}.tar" for i in range(start, start + 64)]
                 for name, size in zip(names, pool.map(self._web_size, names), strict=True):
                     if size is None:
                         return found
@@ -224,9 +248,10 @@ class Source:
         except FileNotFoundError:
             return None
 
-    def fingerprint(self) -> str:
-        """What `archives` lists, as a hex digest: names and sizes."""
-        lines = [f"{a.name} {a.size}" for a in self.archives()]
+    def fingerprint(self, split: str = "train") -> str:
+        """What the archives of a split are, as a hex digest: names and sizes."""
+        archives = self.archives() if split == "train" else self._tars(split)
+        lines = [f"{a.name} {a.size}" for a in archives]
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
 
 

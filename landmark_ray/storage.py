@@ -232,9 +232,9 @@ class Tables(Folder):
         return key, (schema.metadata or {}).get(REPORT, b"")
 
     def ensure(self, table: str) -> None:
-        """Make an empty table where a stage had no row to write, so that it can be read."""
+        """Make an empty table where a stage had no row to write; a folder of models is none."""
         base = table.partition("/")[0]
-        if not self.exists(table):
+        if base in TABLES and not self.exists(table):
             self.write_table(f"{table}/bucket=0/empty.parquet", TABLES[base].empty_table())
 
     def dataset(self, table: str) -> pads.Dataset:

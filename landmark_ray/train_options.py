@@ -1,4 +1,4 @@
-"""Options of the classifiers: the stages trunk, embed and train read one section."""
+"""Options of the classifiers: the stages trunk, embed, train and finetune read one section."""
 
 from typing import Any, Literal
 
@@ -16,9 +16,12 @@ from landmark_ray.options import SPEED, Count, Cpus, Share, StageConfig
 
 Phase = Literal["head", "finetune"]
 
-TRUNK = ("network", "weights", "pooling")
-SCRATCH = ("trunk_epochs", "trunk_rate", "batch", "smoothing", "weight_decay", "augment")
-EMBED = ("views", "augment")
+TRUNK = {"network", "weights", "pooling"}
+SCRATCH = {"trunk_epochs", "trunk_rate", "batch", "optimizer", "smoothing", "weight_decay"}
+SCRATCH |= {"warmup", "dropout", "augment"}
+EMBED = {"views", "augment"}
+FINETUNE = {"phases", "epochs", "rate", "patience", "batch", "precision", "augment"}
+"""What only the stage finetune reads besides the options of train."""
 
 
 class TrainConfig(StageConfig):
@@ -97,21 +100,40 @@ class TrainConfig(StageConfig):
         except UserError as error:
             raise ValueError(str(error)) from None
 
+    @field_validator("phases")
+    @classmethod
+    def _head_first(cls, phases: tuple[Phase, ...]) -> tuple[Phase, ...]:
+        if phases not in (("head",), ("head", "finetune")):
+            raise ValueError(
+                "must be head, or head,finetune: a head that knows nothing would spoil the trunk"
+            )
+        return phases
+
     @property
     def from_scratch(self) -> bool:
         """Whether the trunk has no weights to begin with."""
         return self.weights == "none"
 
     def identity(self, stage: str) -> dict[str, Any]:
-        """The options that decide what `trunk`, `embed` or `train` makes."""
+        """The options that decide what a stage makes."""
+        learns = {n for n, f in type(self).model_fields.items() if f.json_schema_extra != SPEED}
+        learns -= TRUNK | {"trunk_epochs", "trunk_rate", "views"}
         own = {
-            "trunk": {*TRUNK, *(SCRATCH if self.from_scratch else ())},
-            "embed": {*EMBED},
-            "train": {
-                name
-                for name, field in type(self).model_fields.items()
-                if field.json_schema_extra != SPEED
-                and name not in {*TRUNK, "trunk_epochs", "trunk_rate", "views"}
-            },
+            "trunk": TRUNK | (SCRATCH if self.from_scratch else set()),
+            "embed": EMBED,
+            "train": learns - FINETUNE,
+            "finetune": learns if "finetune" in self.phases else {"phases"},
         }[stage]
         return {f"train.{k}": v for k, v in self.model_dump(mode="json", include=own).items()}
+
+
+class EvaluateConfig(StageConfig):
+    """How good the models are."""
+
+    top_k: int = Field(5, ge=5, le=100, description="landmarks to keep for each image")
+
+
+class ExportConfig(StageConfig):
+    """The bundle that serves."""
+
+    to: str = Field("", description="folder or URI of the bundle; ROOT/bundle when not given")

@@ -1,8 +1,12 @@
 """What an ensemble's answers are worth, in one set of figures."""
 
+from collections import Counter
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from landmark_ray.kernels.calibration import choose_threshold
@@ -12,6 +16,89 @@ from landmark_ray.kernels.metrics import (
     global_average_precision,
     top_k_accuracy,
 )
+
+MOST = 50
+"""Confused pairs and worst landmarks that are listed."""
+
+
+def figures(predictions: pa.Table) -> dict[str, Any]:
+    """The figures of a set of images.
+
+    A background image whose answer is the landmark that the web gave it is left out: nothing
+    verified it, but it may well show that landmark.
+
+    Args:
+        predictions: rows of `schemas.PREDICTIONS`.
+
+    Returns:
+        ensemble and closed: `summary` of all images, the latter of the reference's rule; groups:
+        `summary` of each group's own images, by its number; confused: the pairs of landmarks that
+        are confused most often; worst: the landmarks that are recognised least.
+    """
+    first = pc.list_element(_padded(predictions["landmarks"]), 0)
+    unsure = pc.and_(pc.equal(predictions["group"], 0), pc.equal(predictions["label"], first))
+    rows = predictions.filter(pc.invert(unsure))
+    truth = [frozenset(ids) for ids in rows["truth"].to_pylist()]
+    ids = rows["image_id"].to_pylist()
+    ranked, confidences = ranking(rows)
+    closed = (
+        rows["closed_landmark"].to_numpy()[:, None],
+        rows["closed_confidence"].to_numpy().astype(np.float64)[:, None],
+    )
+    group = rows["group"].to_numpy()
+    own = {int(g): np.flatnonzero(group == g) for g in np.unique(group[group > 0])}
+    return {
+        "ensemble": summary(ids, truth, ranked, confidences),
+        "closed": summary(ids, truth, *closed),
+        "groups": {
+            g: summary([ids[i] for i in at], [truth[i] for i in at], ranked[at], confidences[at])
+            for g, at in own.items()
+        },
+        "confused": confused(truth, ranked[:, 0]),
+        "worst": worst(truth, ranked[:, 0]),
+    }
+
+
+def ranking(predictions: pa.Table) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Landmarks and confidences [N, K] of rows of `schemas.PREDICTIONS`, filled up."""
+    lists = [predictions[name].to_pylist() for name in ("landmarks", "confidences")]
+    widest = max(map(len, lists[0]), default=0) or 1
+    ranked = np.full((predictions.num_rows, widest), NO_LANDMARK, np.int64)
+    confidences = np.zeros(ranked.shape)
+    for i, (names, sure) in enumerate(zip(*lists, strict=True)):
+        ranked[i, : len(names)], confidences[i, : len(sure)] = names, sure
+    return ranked, confidences
+
+
+def confused(truth: Sequence[frozenset[int]], first: NDArray[np.int64]) -> list[dict[str, int]]:
+    """Pairs of a landmark and of what its images are taken for, the most frequent first."""
+    wrong = Counter(
+        (min(names), int(named))
+        for names, named in zip(truth, first, strict=True)
+        if names and named not in names and named != NO_LANDMARK
+    )
+    ordered = sorted(wrong.items(), key=lambda item: (-item[1], item[0]))
+    return [{"landmark": a, "named": b, "images": n} for (a, b), n in ordered[:MOST]]
+
+
+def worst(truth: Sequence[frozenset[int]], first: NDArray[np.int64]) -> list[dict[str, float]]:
+    """Landmarks with a wrong answer, those with the smallest share of right ones first."""
+    images = Counter(min(names) for names in truth if names)
+    right = Counter(
+        min(names) for names, named in zip(truth, first, strict=True) if int(named) in names
+    )
+    shares = {landmark: right[landmark] / n for landmark, n in images.items()}
+    ordered = sorted(shares, key=lambda i: (shares[i], -images[i], i))
+    return [
+        {"landmark": i, "images": images[i], "top1": shares[i]}
+        for i in ordered[:MOST]
+        if shares[i] < 1
+    ]
+
+
+def _padded(lists: pa.ChunkedArray) -> pa.Array:
+    """Lists with one value at least."""
+    return pa.array([row or [NO_LANDMARK] for row in lists.to_pylist()], pa.list_(pa.int64()))
 
 
 def summary(
@@ -37,7 +124,7 @@ def summary(
     found: dict[str, float | int] = {"images": len(image_ids), "landmark_images": landmarks}
     if not landmarks:
         return found
-    first, sure = ranked[:, 0], confidences[:, 0]
+    first, sure = ranked[:, 0], confidences[:, 0].clip(0, 1)
     right = np.array([label in names for label, names in zip(first.tolist(), truth, strict=True)])
     solution = dict(zip(image_ids, truth, strict=True))
     # of an image with several landmarks the one that ranks best counts

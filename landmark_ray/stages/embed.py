@@ -4,13 +4,10 @@ Training images have several: of the photo as it is, and of varied ones. Workers
 GPUs where there are any).
 """
 
-import io
-import os
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
-from PIL import Image
 from ray.data import ActorPoolStrategy, Dataset
 
 from landmark_ray import schemas
@@ -18,6 +15,7 @@ from landmark_ray.config import Config
 from landmark_ray.funnel import Funnel
 from landmark_ray.kernels.sampling import rank_key
 from landmark_ray.sources import Source
+from landmark_ray.stages.answers import one_thread, pixels
 from landmark_ray.stages.shards import Row, once, run_over_shards, workers_of
 from landmark_ray.storage import Folder, Tables
 
@@ -54,8 +52,8 @@ def plan(units: Dataset, config: Config, tables: Tables) -> Dataset:
         """Holds the trunk; one for each GPU, or for each core."""
 
         def __init__(self) -> None:
-            if not gpus:  # one worker a core; TensorFlow reads this when it is imported
-                os.environ["TF_NUM_INTRAOP_THREADS"] = os.environ["TF_NUM_INTEROP_THREADS"] = "1"
+            if not gpus:
+                one_thread()
             from landmark_ray.bundle import read_trunk
             from landmark_ray.models.embedding import Embedder
 
@@ -108,8 +106,3 @@ def embed_rows(examples: pa.Table, embedder: "Embedder", config: Config) -> pa.T
     vectors = [v.tobytes() for _, found in views for v in found.astype(np.float16)]
     rows = rows.append_column("view", pa.array(number, pa.int32()))
     return rows.append_column("vector", pa.array(vectors, pa.binary())).cast(schemas.EMBEDDINGS)
-
-
-def pixels(jpeg: bytes) -> np.ndarray:
-    """An example as [H, W, 3] RGB."""
-    return np.asarray(Image.open(io.BytesIO(jpeg)).convert("RGB"))

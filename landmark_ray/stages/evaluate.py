@@ -1,70 +1,139 @@
-"""evaluate: what the models say of the validation images, and how good that is.
+"""evaluate: what the models say of photos that they have not learned from, and how good that is.
 
 All groups answer for every validation image, of all groups and of the background, with the code that
-serves. The figures, and the threshold of "not a landmark", are in `reports/evaluation.json`.
+serves; so they do for the source's test set, where there is one. The figures, and the threshold of
+"not a landmark", are in `reports/evaluation.json`.
 """
 
-import io
-import os
+import json
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from PIL import Image
+from numpy.typing import NDArray
 from ray.data import ActorPoolStrategy, Dataset
 
 from landmark_ray import schemas
 from landmark_ray.config import Config
-from landmark_ray.funnel import Funnel
-from landmark_ray.kernels.evaluation import evaluate
-from landmark_ray.sources import Source
-from landmark_ray.stages.shards import Row, once, run_over_shards, workers_of
+from landmark_ray.funnel import Funnel, reason_kind
+from landmark_ray.kernels.evaluation import figures
+from landmark_ray.progress import Meter
+from landmark_ray.reports import evaluation as report
+from landmark_ray.sources import Archive, Source
+from landmark_ray.stages.answers import one_thread, photos, pixels
+from landmark_ray.stages.embed import read_examples
+from landmark_ray.stages.shards import (
+    Row,
+    drive,
+    once,
+    run_over_shards,
+    unit_of_work,
+    workers_of,
+)
 from landmark_ray.storage import Folder, Tables
 
 if TYPE_CHECKING:
-    from landmark_ray.ensemble import Ensemble
+    from landmark_ray.ensemble import Answer
 
-READS = ("train", "embed")
-WRITES = ("predictions",)
+READS = ("train", "finetune", "embed", "group")
+WRITES = ("predictions", "test_predictions")
 
-REPORT = "reports/evaluation.json"
+TEST = "test_predictions"
 
 
 def inputs(source: Source) -> dict[str, str]:
     """What the stage reads besides other stages' tables."""
-    return {}
+    test = source.test_set()
+    return {"source's test set": source.fingerprint("test") if test else "none"}
 
 
 def run(config: Config, tables: Tables, source: Source) -> Funnel:
-    """Write `predictions` and the report."""
+    """Write `predictions`, `test_predictions` and the report."""
     funnel = run_over_shards(
         "evaluate", "predictions", tables, config, lambda units: plan(units, config, tables)
     )
-    predictions = tables.dataset("predictions").to_table()
-    tables.write_json(REPORT, figures(predictions))
+    test = source.test_set()
+    if test:
+        over_test_set(*test, config, tables)
+    report.store(figures_of(config, tables, test is not None), tables)
     return funnel
+
+
+class Judges:
+    """All group models, and those by the reference's rule, for comparison."""
+
+    def __init__(self, config: Config, tables: Tables) -> None:
+        """Load the heads."""
+        from landmark_ray.bundle import CLOSED, FINETUNED, GROUPS
+        from landmark_ray.ensemble import Ensemble
+
+        folder = Folder(f"{tables.uri}/models")
+        place = FINETUNED if "finetune" in config.train.phases else GROUPS
+        self.models: Ensemble = Ensemble(folder, place)
+        self.closed: Ensemble = Ensemble(folder, CLOSED)
+        self.k = config.evaluate.top_k
+
+    def rows(
+        self,
+        image_ids: list[str],
+        squares: NDArray[np.uint8],
+        truth: Mapping[str, Iterable[int]],
+        labels: Iterable[int],
+        groups: Iterable[int],
+    ) -> pa.Table:
+        """Rows of `predictions` for photos."""
+        vectors = self.models.vectors(squares)
+        for name in set(self.closed.trunks) - set(vectors):
+            vectors |= self.closed.vectors(squares)
+        landmarks, confidences = _lists(self.models.answer(vectors, self.k))
+        closed, sure = self.closed.answer(vectors, 1)
+        columns = {
+            "image_id": image_ids,
+            "truth": [sorted(truth[i]) for i in image_ids],
+            "label": labels,
+            "group": groups,
+            "landmarks": landmarks,
+            "confidences": confidences,
+            "closed_landmark": closed[:, 0],
+            "closed_confidence": sure[:, 0].astype(np.float32),
+        }
+        return pa.table(
+            {n: pa.array(v, schemas.PREDICTIONS.field(n).type) for n, v in columns.items()},
+            schema=schemas.PREDICTIONS,
+        )
+
+
+def _lists(answer: "Answer") -> tuple[list[list[int]], list[list[float]]]:
+    """Without the places that stay empty where there are few landmarks."""
+    landmarks, confidences = answer
+    known = [row >= 0 for row in landmarks]
+    return (
+        [row[k].tolist() for row, k in zip(landmarks, known, strict=True)],
+        [row[k].tolist() for row, k in zip(confidences, known, strict=True)],
+    )
 
 
 def plan(units: Dataset, config: Config, tables: Tables) -> Dataset:
     """Units to reports."""
-    options = config.train
-    workers, gpus, cpus = workers_of(config, "train", options.gpus, options.cpus)
+    workers, gpus, cpus = workers_of(config, "train", config.train.gpus, config.train.cpus)
 
     class Worker:
         """Holds all networks; one for each GPU, or for each core."""
 
         def __init__(self) -> None:
-            if not gpus:  # one worker a core; TensorFlow reads this when it is imported
-                os.environ["TF_NUM_INTRAOP_THREADS"] = os.environ["TF_NUM_INTEROP_THREADS"] = "1"
-            from landmark_ray.ensemble import Ensemble
+            if not gpus:
+                one_thread()
+            self.judges = Judges(config, tables)
+            self.work = once("predictions", tables, self.judge_shard)
 
-            self.ensemble = Ensemble(Folder(f"{tables.uri}/models"))
-            self.work = once("predictions", tables, self.predict_shard)
-
-        def predict_shard(self, unit: Row) -> Row:
+        def judge_shard(self, unit: Row) -> Row:
             place = unit["bucket"], unit["shard"]
-            rows = predict_rows(read_validation(tables, place), self.ensemble, config.evaluate.k)
+            examples = read_examples(tables, place, config.seed)
+            rows = judge_examples(
+                examples.filter(pc.equal(examples["split"], "validation")), self.judges
+            )
             funnel = Funnel(unit["rows"], unit["rows"])
             funnel.facts["validation images"] = rows.num_rows
             tables.commit("predictions", *place, rows, funnel.to_json())
@@ -74,3 +143,119 @@ def plan(units: Dataset, config: Config, tables: Tables) -> Dataset:
             return self.work(unit)
 
     return units.map(Worker, compute=ActorPoolStrategy(size=workers), num_gpus=gpus, num_cpus=cpus)
+
+
+def judge_examples(examples: pa.Table, judges: Judges) -> pa.Table:
+    """Rows of `predictions` for rows of `examples`; those of group 0 show no landmark."""
+    if not examples.num_rows:
+        return schemas.PREDICTIONS.empty_table()
+    ids, labels, groups = (
+        examples[name].to_pylist() for name in ("image_id", "landmark_id", "group")
+    )
+    truth = {i: {label} if g else () for i, label, g in zip(ids, labels, groups, strict=True)}
+    squares = np.stack([pixels(jpeg) for jpeg in examples["jpeg"].to_pylist()])
+    return judges.rows(ids, squares, truth, labels, groups)
+
+
+def over_test_set(
+    archives: list[Archive], solution: dict[str, frozenset[int]], config: Config, tables: Tables
+) -> None:
+    """Write `test_predictions`, a file for each tar."""
+    done = tables.committed(TEST)
+    sizes = [archive.size for archive in archives]
+    todo = [
+        {"bucket": 0, "shard": n, "rows": size}
+        for n, size in enumerate(sizes)
+        if (0, n) not in done
+    ]
+    groups = groups_of(tables)
+    workers, gpus, cpus = workers_of(config, "train", config.train.gpus, config.train.cpus)
+
+    class Worker:
+        """Holds all networks; one for each GPU, or for each core."""
+
+        def __init__(self) -> None:
+            if not gpus:
+                one_thread()
+            self.judges = Judges(config, tables)
+
+        def judge_tar(self, unit: Row) -> Row:
+            parts, funnel = [schemas.PREDICTIONS.empty_table()], Funnel()
+            archive = archives[unit["shard"]]
+            members = (
+                member
+                for member in archive.members(config.ingest.max_megabytes * 1e6)
+                if member.image_id in solution
+            )
+            size = self.judges.models.size
+            for ids, squares, bad in photos(members, size, config.ingest.limits):
+                funnel.images_in += len(ids) + len(bad)
+                funnel.images_out += len(ids)
+                funnel.why.update(reason_kind(reason) for reason in bad.values())
+                if bad:
+                    parts.append(unanswered(list(bad), solution, groups))
+                if ids:
+                    own = [groups.get(min(solution[i], default=-1), 0) for i in ids]
+                    parts.append(self.judges.rows(ids, squares, solution, [-1] * len(ids), own))
+            funnel.notes += archive.notes
+            tables.commit(TEST, 0, unit["shard"], pa.concat_tables(parts), funnel.to_json())
+            return {"rows": unit["rows"], "report": funnel.to_json()}
+
+        def __call__(self, unit: Row) -> Row:
+            return unit_of_work(self.judge_tar)(unit)
+
+    with Meter("test set", sum(sizes), done=sum(sizes) - sum(u["rows"] for u in todo)) as meter:
+        drive(
+            todo,
+            lambda units: units.map(
+                Worker, compute=ActorPoolStrategy(size=workers), num_gpus=gpus, num_cpus=cpus
+            ),
+            config,
+            meter,
+        )
+
+
+def unanswered(
+    ids: list[str], solution: dict[str, frozenset[int]], groups: dict[int, int]
+) -> pa.Table:
+    """Rows of `predictions` for photos that can't be read."""
+    own = [groups.get(min(solution[i], default=-1), 0) for i in ids]
+    rows = [
+        {"image_id": i, "truth": sorted(solution[i]), "label": -1, "group": g}
+        | {"landmarks": [], "confidences": [], "closed_landmark": -1, "closed_confidence": 0.0}
+        for i, g in zip(ids, own, strict=True)
+    ]
+    return pa.Table.from_pylist(rows, schemas.PREDICTIONS)
+
+
+def groups_of(tables: Tables) -> dict[int, int]:
+    """Landmark -> group."""
+    rows = tables.dataset("examples").to_table(["landmark_id", "group"])
+    pairs = rows.group_by(["landmark_id", "group"]).aggregate([])
+    return dict(zip(pairs["landmark_id"].to_pylist(), pairs["group"].to_pylist(), strict=True))
+
+
+def figures_of(config: Config, tables: Tables, test: bool) -> dict[str, Any]:
+    """All that `reports/evaluation.json` holds."""
+    from landmark_ray.bundle import FINETUNED, GROUPS, head_infos
+
+    folder = Folder(f"{tables.uri}/models")
+    place = FINETUNED if "finetune" in config.train.phases else GROUPS
+    found: dict[str, Any] = {
+        "validation": figures(tables.dataset("predictions").to_table()),
+        "models": [
+            {
+                "group": info.group,
+                "landmarks": len(info.landmarks),
+                "temperature": info.temperature,
+                **info.report,
+            }
+            for info in head_infos(folder, place)
+        ],
+    }
+    if test:
+        table = tables.dataset(TEST).to_table()
+        found["test"] = figures(table)
+        notes = [json.loads(value)["notes"] for value in tables.committed(TEST).values()]
+        found["test"]["notes"] = sum(notes, [])
+    return found

@@ -18,7 +18,7 @@ import ray
 from landmark_ray import schemas
 from landmark_ray.config import Config, IngestConfig
 from landmark_ray.funnel import Funnel, reason_kind
-from landmark_ray.kernels.image import ImageError, Limits, normalise
+from landmark_ray.kernels.image import ImageError, normalise
 from landmark_ray.progress import Meter
 from landmark_ray.sources import Archive, Member, Source
 from landmark_ray.stages.shards import Row, drive, start_ray, unit_of_work
@@ -100,7 +100,7 @@ def scatter_all(config: Config, tables: Tables, todo: list[Archive], count: int)
 
 def scatter(archive: Archive, index: CatalogIndex, tables: Tables, config: IngestConfig) -> None:
     """Stream an archive; write its images of the catalog as fragments, then its note."""
-    limits = Limits(config.max_side, config.min_side, config.max_megapixels * 1e6, config.quality)
+    limits = config.limits
     buffer: dict[int, list[Row]] = defaultdict(list)
     fragments: list[str] = []
     buffered, spills, read = 0, 0, 0

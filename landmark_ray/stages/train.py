@@ -1,37 +1,35 @@
-"""train: a classifier for each group, by Ray Train, as many side by side as there is room for.
+"""train: a head for each group, by Ray Train, as many side by side as there is room for.
 
 A group whose head is stored is finished. A worker that is lost is replaced, and its group goes on
-from the last checkpoint.
+from the last checkpoint. Beside it a head by the reference's rule, for comparison.
 """
 
-import json
-import tempfile
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow.compute as pc
-import ray.train
-from ray.train import Checkpoint, CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
 
 from landmark_ray.config import Config
 from landmark_ray.funnel import Funnel
 from landmark_ray.kernels.calibration import fit_temperature
 from landmark_ray.progress import Meter
 from landmark_ray.sources import Source
-from landmark_ray.stages.shards import unwrapped, workers_of
-from landmark_ray.stages.vectors import GroupVectors, read_group
+from landmark_ray.stages import trainer
+from landmark_ray.stages.vectors import GroupVectors, closed, read_group
 from landmark_ray.storage import Folder, Tables
 
 READS = ("embed", "trunk", "group")
-WRITES = ("models/groups",)
-STAGING = "_staging/train"
-SCRATCH = (STAGING,)
+WRITES = ("models/groups", "models/closed")
+SCRATCH = (trainer.STAGING,)
 
 CHECKPOINTS = 6
 """Of a head's training, which lasts seconds."""
+
+SMOOTHING = 0.02
+"""Of the labels that a temperature is fitted to: few validation images, all right, prove little."""
 
 
 def inputs(source: Source) -> dict[str, str]:
@@ -41,124 +39,110 @@ def inputs(source: Source) -> dict[str, str]:
 
 def run(config: Config, tables: Tables, source: Source) -> Funnel:
     """Write `models/groups`."""
-    from landmark_ray.bundle import head_info
+    from landmark_ray.bundle import GROUPS, head_info
 
+    folder = Folder(f"{tables.uri}/models")
+    return over_groups(
+        "train",
+        config,
+        tables,
+        lambda group: head_info(folder, GROUPS, group) is not None,
+        lambda group: trainer.train(
+            f"group-{group}", fit_group, {"group": group, "config": config, "tables": tables}
+        ),
+    )
+
+
+def over_groups(title: str, config: Config, tables: Tables, finished: Any, work: Any) -> Funnel:
+    """Do some work for all groups that have landmarks, side by side, but for the finished ones."""
     examples = tables.dataset("examples").to_table(["landmark_id", "group"])
     sizes = {row["values"]: row["counts"] for row in pc.value_counts(examples["group"]).to_pylist()}
-    folder = Folder(f"{tables.uri}/models")
-    finished = {group for group in sizes if head_info(folder, group)}
-    todo = sorted(set(sizes) - finished, key=lambda group: -sizes[group])
-    funnel = Funnel(examples.num_rows, examples.num_rows)
-    classes = examples.group_by("landmark_id").aggregate([]).num_rows
-    funnel.classes_in = funnel.classes_out = classes
+    classes = examples.group_by(["landmark_id", "group"]).aggregate([])["group"]
+    funnel = Funnel(examples.num_rows, examples.num_rows, len(classes), len(classes))
     for group in range(1, len(config.group.edges) + 1):
         if group not in sizes:
             funnel.notes.append(f"group {group} has no landmark: no model")
-    done = sum(sizes[group] for group in finished)
-    with Meter("train", examples.num_rows, done=done) as meter:
-        for group in side_by_side(todo, config, tables):
+        elif pc.sum(pc.equal(classes, group)).as_py() == 1:
+            says = "a fine detector, with the class other"
+            if not config.train.other_share:
+                says = "without a class other it is always sure"
+            funnel.notes.append(f"group {group} has one landmark: {says}")
+    done = {group for group in sizes if finished(group)}
+    todo = sorted(set(sizes) - done, key=lambda group: -sizes[group])
+    with Meter(title, examples.num_rows, done=sum(sizes[group] for group in done)) as meter:
+        for group in side_by_side(todo, config, work):
             meter.add(sizes[group])
-    tables.delete(STAGING)
+    tables.delete(trainer.STAGING)
     return funnel
 
 
-def side_by_side(groups: list[int], config: Config, tables: Tables) -> Any:
-    """Train groups, and yield each as it is finished."""
+def side_by_side(groups: list[int], config: Config, work: Any) -> Iterator[int]:
+    """Do some work for each group, and yield it as it is finished."""
     if not groups:
         return
-    workers, gpus, cpus = workers_of(config, "train", config.train.gpus, config.train.cpus)
-    room = ScalingConfig(
-        num_workers=1, use_gpu=bool(gpus), resources_per_worker={"CPU": cpus, "GPU": gpus}
-    )
-    pool = ThreadPoolExecutor(config.train.parallel_groups or workers)
+    pool = ThreadPoolExecutor(trainer.side_by_side(config))
     try:
-        work = {pool.submit(train_group, g, room, config, tables): g for g in groups}
-        for done in as_completed(work):
-            try:
-                done.result()
-            except Exception as error:
-                raise unwrapped(error) from None
-            yield work[done]
+        running = {pool.submit(work, group): group for group in groups}
+        for done in as_completed(running):
+            done.result()
+            yield running[done]
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
-
-
-def train_group(group: int, room: ScalingConfig, config: Config, tables: Tables) -> None:
-    """Train the model of a group."""
-    from ray.train.tensorflow import TensorflowTrainer
-
-    TensorflowTrainer(
-        fit_group,
-        train_loop_config={"group": group, "config": config, "tables": tables},
-        scaling_config=room,
-        run_config=RunConfig(
-            name=f"group-{group}",
-            storage_path=tables.at(STAGING),
-            checkpoint_config=CheckpointConfig(num_to_keep=1),
-            failure_config=FailureConfig(max_failures=config.train.retries),
-        ),
-    ).fit()
 
 
 def fit_group(work: dict[str, Any]) -> None:
     """In the worker: train the head of a group, fit its temperature, store both."""
     import keras
 
-    from landmark_ray.bundle import TRUNK, HeadInfo, write_head
+    from landmark_ray.bundle import CLOSED, GROUPS, TRUNK, HeadInfo, write_head
     from landmark_ray.models import fitting
     from landmark_ray.models.heads import build_head
 
     group, config, tables = work["group"], work["config"], work["tables"]
     options = config.train
+    folder = Folder(f"{tables.uri}/models")
     begun = time.monotonic()
-    keras.utils.set_random_seed((config.seed + group) % 2**31)
     data = read_group(tables, group, config)
-    history: list[dict[str, float]] = []
-    checkpoint = ray.train.get_checkpoint()
-    if checkpoint:
-        with checkpoint.as_directory() as place:
-            history = json.loads((Path(place) / "history.json").read_text())
-            head = fitting.load(place)
-    else:
-        head = build_head(
+    checkpoints = trainer.Checkpoints()
+
+    def new_head(data: GroupVectors) -> keras.Model:
+        keras.utils.set_random_seed((config.seed + group) % 2**31)
+        return build_head(
             data.train.x.shape[1],
             len(data.landmarks) + data.other,
             dropout=options.dropout,
             kind=options.head,
             scale=options.scale,
         )
-    done = int(history[-1]["epoch"]) if history else 0
 
-    def report(epoch: int, logs: dict[str, float], model: keras.Model) -> None:
-        history.append({"epoch": epoch, **logs, **figures(model, data)})
-        with tempfile.TemporaryDirectory() as place:
-            fitting.save(model, place)
-            (Path(place) / "history.json").write_text(json.dumps(history))
-            ray.train.report(history[-1], checkpoint=Checkpoint.from_directory(place))
-
-    if done < options.head_epochs:
-        fitting.fit(
-            head,
-            fitting.Batches(
+    def train(head: keras.Model, data: GroupVectors, report: Any, done: int = 0) -> None:
+        if done < options.head_epochs:
+            batches = fitting.Batches(
                 data.train.x,
                 data.train.y,
                 data.train.weights,
                 batch=options.head_batch,
                 seed=config.seed,
                 epoch=done,
-            ),
-            rate=options.head_rate,
-            epochs=options.head_epochs,
-            done=done,
-            warmup=options.warmup,
-            options=options,
-            report=report,
-            every=max(options.head_epochs // CHECKPOINTS, 1),
-        )
-    write_head(
-        Folder(f"{tables.uri}/models"),
-        head,
-        HeadInfo(
+            )
+            fitting.fit(
+                head,
+                batches,
+                rate=options.head_rate,
+                epochs=options.head_epochs,
+                done=done,
+                warmup=options.warmup,
+                options=options,
+                report=report,
+                every=max(options.head_epochs // CHECKPOINTS, 1),
+            )
+
+    def report(epoch: int, logs: dict[str, float], model: keras.Model) -> None:
+        figures = {"epoch": epoch, **logs, **validated(model, data)}
+        checkpoints.leave(figures, lambda place: fitting.save(model, place))
+
+    def store(place: str, head: keras.Model, data: GroupVectors, temperature: float) -> None:
+        info = HeadInfo(
             group=group,
             landmarks=tuple(data.landmarks.tolist()),
             other=data.other,
@@ -166,17 +150,25 @@ def fit_group(work: dict[str, Any]) -> None:
             features=data.train.x.shape[1],
             kind=options.head,
             scale=options.scale,
-            temperature=temperature(head, data) if options.calibrate else 1.0,
-            report={"history": history, "seconds": time.monotonic() - begun, **counts(data)},
-        ),
-    )
+            temperature=temperature,
+            report={
+                "history": checkpoints.history,
+                "seconds": time.monotonic() - begun,
+                **counts(data),
+            },
+        )
+        write_head(folder, place, head, info)
+
+    head = checkpoints.load(fitting.load) or new_head(data)
+    train(head, data, report, checkpoints.done)
+    own = closed(data)
+    plain = new_head(own)
+    train(plain, own, lambda *_: None)
+    store(CLOSED, plain, own, 1.0)
+    store(GROUPS, head, data, temperature(head, data) if options.calibrate else 1.0)
 
 
-SMOOTHING = 0.02
-"""Of the labels that a temperature is fitted to: few validation images, all right, prove little."""
-
-
-def figures(head: Any, data: GroupVectors) -> dict[str, float]:
+def validated(head: Any, data: GroupVectors) -> dict[str, float]:
     """What a head is worth on the validation images, of the group and of others."""
     y = data.validation.y
     if not len(y):

@@ -66,6 +66,17 @@ def read_group(tables: Tables, group: int, config: Config) -> GroupVectors:
     return GroupVectors(landmarks, bool(config.train.other_share), *sides)
 
 
+def closed(data: GroupVectors) -> GroupVectors:
+    """What is left without the class other: what the reference learned from."""
+    sides = []
+    for side in (data.train, data.validation):
+        own = side.y < len(data.landmarks)
+        weights = side.weights[own]
+        mean = weights.mean() if len(weights) else 1.0
+        sides.append(Vectors(side.x[own], side.y[own], weights / mean))
+    return GroupVectors(data.landmarks, False, *sides)
+
+
 def others(
     index: pd.DataFrame, group: int, landmarks: NDArray[np.int64], config: Config
 ) -> NDArray[np.bool_]:

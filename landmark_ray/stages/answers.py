@@ -1,0 +1,51 @@
+"""What stages and jobs share that ask the models: photos in, answers out."""
+
+import io
+import os
+from collections.abc import Iterable, Iterator
+from itertools import islice
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from landmark_ray.kernels.image import ImageError, Limits, model_input
+from landmark_ray.sources import Member
+
+CHUNK = 256
+"""Photos in memory at once."""
+
+
+def one_thread() -> None:
+    """Before TensorFlow is imported: workers on cores, one each, keep to their core."""
+    os.environ["TF_NUM_INTRAOP_THREADS"] = os.environ["TF_NUM_INTEROP_THREADS"] = "1"
+
+
+def pixels(jpeg: bytes) -> NDArray[np.uint8]:
+    """An example as [H, W, 3] RGB."""
+    return np.asarray(Image.open(io.BytesIO(jpeg)).convert("RGB"))
+
+
+def photos(
+    members: Iterable[Member], size: int, limits: Limits
+) -> Iterator[tuple[list[str], NDArray[np.uint8], dict[str, str]]]:
+    """The usable photos of members, chunk by chunk.
+
+    Yields:
+        Ids, photos [N, size, size, 3], and id -> reason of those that can't be used.
+    """
+    rest = iter(members)
+    while chunk := list(islice(rest, CHUNK)):
+        ids: list[str] = []
+        found: list[NDArray[np.uint8]] = []
+        bad: dict[str, str] = {}
+        for member in chunk:
+            try:
+                if member.size and not member.data:
+                    raise ImageError(f"too large: {member.size} bytes")
+                found.append(model_input(member.data, size, limits))
+                ids.append(member.image_id)
+            except ImageError as error:
+                bad[member.image_id] = str(error)
+        empty = np.zeros((0, size, size, 3), np.uint8)
+        yield ids, np.stack(found) if found else empty, bad

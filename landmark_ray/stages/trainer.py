@@ -1,0 +1,93 @@
+"""One worker of Ray Train: a training that goes on from its last checkpoint when it is lost."""
+
+import json
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import ray.train
+from ray.train import Checkpoint, CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
+
+from landmark_ray.config import Config
+from landmark_ray.stages.shards import unwrapped, workers_of
+from landmark_ray.storage import Tables
+
+STAGING = "_staging/train"
+
+History = list[dict[str, float]]
+"""What was measured, an entry for each report; `epoch` is the number of finished epochs."""
+
+
+def train(name: str, loop: Callable[[dict[str, Any]], None], work: dict[str, Any]) -> None:
+    """Run a training loop in a worker of its own, on the cores and GPUs that it may have.
+
+    Args:
+        name: of the training; its checkpoints lie under it in the root until the stage is finished.
+        loop: run in the worker.
+        work: its argument; holds `config` and `tables`.
+
+    Raises:
+        UserError: anything that a person can mend.
+    """
+    from ray.train.tensorflow import TensorflowTrainer
+
+    config, tables = work["config"], work["tables"]
+    _, gpus, cpus = workers_of(config, "train", config.train.gpus, config.train.cpus)
+    try:
+        TensorflowTrainer(
+            loop,
+            train_loop_config=work,
+            scaling_config=ScalingConfig(
+                num_workers=1, use_gpu=bool(gpus), resources_per_worker={"CPU": cpus, "GPU": gpus}
+            ),
+            run_config=RunConfig(
+                name=name,
+                storage_path=storage_of(tables),
+                checkpoint_config=CheckpointConfig(num_to_keep=1),
+                failure_config=FailureConfig(max_failures=config.train.retries),
+            ),
+        ).fit()
+    except Exception as error:
+        raise unwrapped(error) from None
+
+
+def side_by_side(config: Config) -> int:
+    """How many trainings there is room for."""
+    workers, _, _ = workers_of(config, "train", config.train.gpus, config.train.cpus)
+    return config.train.parallel_groups or workers
+
+
+def storage_of(tables: Tables) -> str:
+    """Where Ray Train keeps checkpoints."""
+    return tables.at(STAGING) if tables.local else f"{tables.uri}/{STAGING}"
+
+
+class Checkpoints:
+    """In a worker: the last checkpoint, and the way to leave another."""
+
+    def __init__(self) -> None:
+        """Nothing is read yet."""
+        self.history: History = []
+
+    @property
+    def done(self) -> int:
+        """Finished epochs."""
+        return int(self.history[-1]["epoch"]) if self.history else 0
+
+    def load(self, read: Callable[[str], Any]) -> Any:
+        """What `read` makes of the last checkpoint's folder; None where there is no checkpoint."""
+        checkpoint = ray.train.get_checkpoint()
+        if checkpoint is None:
+            return None
+        with checkpoint.as_directory() as place:
+            self.history = json.loads((Path(place) / "history.json").read_text())
+            return read(place)
+
+    def leave(self, figures: dict[str, float], write: Callable[[str], None]) -> None:
+        """Report figures, with a checkpoint whose folder `write` fills."""
+        self.history.append(figures)
+        with tempfile.TemporaryDirectory() as place:
+            write(place)
+            (Path(place) / "history.json").write_text(json.dumps(self.history))
+            ray.train.report(figures, checkpoint=Checkpoint.from_directory(place))
