@@ -129,16 +129,12 @@ EMBEDDINGS = pa.schema(
 PREDICTIONS = pa.schema(
     [
         _IMAGE,
-        _field(
-            "truth", pa.list_(pa.int64()), "landmark ids that the image shows; none: no landmark"
-        ),
+        _field("truth", pa.list_(pa.int64()), "landmark ids it shows, none or several"),
         _field("label", pa.int64(), "landmark id that the web gave it; -1 in a test set"),
         _field("group", pa.int32(), "group of its landmark, from 1; 0: none, or not known"),
         _field("landmarks", pa.list_(pa.int64()), "landmark ids of the answer, the surest first"),
         _field("confidences", pa.list_(pa.float32()), "theirs, from 0 to 1"),
-        _field(
-            "closed_landmark", pa.int64(), "answer of the reference's rule: closed-set softmaxes"
-        ),
+        _field("closed_landmark", pa.int64(), "answer of the reference's rule"),
         _field("closed_confidence", pa.float32(), "its confidence"),
     ]
 )

@@ -104,9 +104,7 @@ class TrainConfig(StageConfig):
     @classmethod
     def _head_first(cls, phases: tuple[Phase, ...]) -> tuple[Phase, ...]:
         if phases not in (("head",), ("head", "finetune")):
-            raise ValueError(
-                "must be head, or head,finetune: a head that knows nothing would spoil the trunk"
-            )
+            raise ValueError("must be head, or head,finetune: an untrained head spoils the trunk")
         return phases
 
     @property

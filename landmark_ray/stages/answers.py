@@ -1,13 +1,11 @@
 """What stages and jobs share that ask the models: photos in, answers out."""
 
-import io
 import os
 from collections.abc import Iterable, Iterator
 from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from landmark_ray.kernels.image import ImageError, Limits, model_input
 from landmark_ray.sources import Member
@@ -19,11 +17,6 @@ CHUNK = 256
 def one_thread() -> None:
     """Before TensorFlow is imported: workers on cores, one each, keep to their core."""
     os.environ["TF_NUM_INTRAOP_THREADS"] = os.environ["TF_NUM_INTEROP_THREADS"] = "1"
-
-
-def pixels(jpeg: bytes) -> NDArray[np.uint8]:
-    """An example as [H, W, 3] RGB."""
-    return np.asarray(Image.open(io.BytesIO(jpeg)).convert("RGB"))
 
 
 def photos(

@@ -15,7 +15,8 @@ from landmark_ray.config import Config
 from landmark_ray.funnel import Funnel
 from landmark_ray.kernels.sampling import rank_key
 from landmark_ray.sources import Source
-from landmark_ray.stages.answers import one_thread, pixels
+from landmark_ray.stages.answers import one_thread
+from landmark_ray.stages.examples import pixels, read_examples
 from landmark_ray.stages.shards import Row, once, run_over_shards, workers_of
 from landmark_ray.storage import Folder, Tables
 
@@ -24,11 +25,6 @@ if TYPE_CHECKING:
 
 READS = ("trunk", "resize", "group")
 WRITES = ("embeddings",)
-
-BACKGROUND_VALIDATION = 0.3
-"""Share of the background images that validate."""
-
-COLUMNS = ["image_id", "landmark_id", "jpeg"]
 
 
 def inputs(source: Source) -> dict[str, str]:
@@ -73,21 +69,6 @@ def plan(units: Dataset, config: Config, tables: Tables) -> Dataset:
             return self.work(unit)
 
     return units.map(Worker, compute=ActorPoolStrategy(size=workers), num_gpus=gpus, num_cpus=cpus)
-
-
-def read_examples(tables: Tables, place: tuple[int, int], seed: int) -> pa.Table:
-    """The examples of a shard, and its background images as group 0."""
-    examples = tables.read_shard("examples", *place, [*COLUMNS, "group", "split"])
-    background = tables.read_shard("background", *place, COLUMNS)
-    rank = rank_key(background["image_id"].to_pylist(), seed)
-    split = np.where(rank < BACKGROUND_VALIDATION * 2**64, "validation", "train")
-    columns = {
-        "group": pa.array(np.zeros(len(split), np.int32)),
-        "split": pa.array(split, pa.string()),
-    }
-    for name, values in columns.items():
-        background = background.append_column(name, values)
-    return pa.concat_tables([examples, background.cast(examples.schema)])
 
 
 def embed_rows(examples: pa.Table, embedder: "Embedder", config: Config) -> pa.Table:

@@ -1,8 +1,8 @@
 """evaluate: what the models say of photos that they have not learned from, and how good that is.
 
-All groups answer for every validation image, of all groups and of the background, with the code that
-serves; so they do for the source's test set, where there is one. The figures, and the threshold of
-"not a landmark", are in `reports/evaluation.json`.
+All groups answer for every validation image, of all groups and of the background, with the code
+that serves; so they do for the source's test set, where there is one. The figures, and the threshold
+of "not a landmark", are in `reports/evaluation.json`.
 """
 
 import json
@@ -22,8 +22,8 @@ from landmark_ray.kernels.evaluation import figures
 from landmark_ray.progress import Meter
 from landmark_ray.reports import evaluation as report
 from landmark_ray.sources import Archive, Source
-from landmark_ray.stages.answers import one_thread, photos, pixels
-from landmark_ray.stages.embed import read_examples
+from landmark_ray.stages.answers import one_thread, photos
+from landmark_ray.stages.examples import pixels, read_examples
 from landmark_ray.stages.shards import (
     Row,
     drive,
@@ -85,7 +85,7 @@ class Judges:
     ) -> pa.Table:
         """Rows of `predictions` for photos."""
         vectors = self.models.vectors(squares)
-        for name in set(self.closed.trunks) - set(vectors):
+        if not set(self.closed.trunks) <= set(vectors):
             vectors |= self.closed.vectors(squares)
         landmarks, confidences = _lists(self.models.answer(vectors, self.k))
         closed, sure = self.closed.answer(vectors, 1)

@@ -18,7 +18,7 @@ import ray
 from landmark_ray import schemas
 from landmark_ray.config import Config, IngestConfig
 from landmark_ray.funnel import Funnel, reason_kind
-from landmark_ray.kernels.image import ImageError, normalise
+from landmark_ray.kernels.image import ImageError, Limits, normalise
 from landmark_ray.progress import Meter
 from landmark_ray.sources import Archive, Member, Source
 from landmark_ray.stages.shards import Row, drive, start_ray, unit_of_work

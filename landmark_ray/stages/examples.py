@@ -1,0 +1,36 @@
+"""Examples and background images as the models' stages read them."""
+
+import io
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from PIL import Image
+
+from landmark_ray.kernels.sampling import rank_key
+from landmark_ray.storage import Tables
+
+BACKGROUND_VALIDATION = 0.3
+"""Share of the background images that validate."""
+
+COLUMNS = ["image_id", "landmark_id", "jpeg"]
+
+
+def read_examples(tables: Tables, place: tuple[int, int], seed: int) -> pa.Table:
+    """The examples of a shard, and its background images as group 0."""
+    examples = tables.read_shard("examples", *place, [*COLUMNS, "group", "split"])
+    background = tables.read_shard("background", *place, COLUMNS)
+    rank = rank_key(background["image_id"].to_pylist(), seed)
+    split = np.where(rank < BACKGROUND_VALIDATION * 2**64, "validation", "train")
+    columns = {
+        "group": pa.array(np.zeros(len(split), np.int32)),
+        "split": pa.array(split, pa.string()),
+    }
+    for name, values in columns.items():
+        background = background.append_column(name, values)
+    return pa.concat_tables([examples, background.cast(examples.schema)])
+
+
+def pixels(jpeg: bytes) -> NDArray[np.uint8]:
+    """An example as [H, W, 3] RGB."""
+    return np.asarray(Image.open(io.BytesIO(jpeg)).convert("RGB"))
