@@ -15,8 +15,10 @@ from pydantic_settings import CliSettingsSource, SettingsError
 from landmark_ray import ledger, pipeline
 from landmark_ray.config import STAGES, Config
 from landmark_ray.errors import UserError
+from landmark_ray.options import Options
 from landmark_ray.storage import Tables
 
+Any_ = TypeVar("Any_", bound=Options)
 C = TypeVar("C", bound=Config)
 
 
@@ -36,7 +38,7 @@ class _Parser(argparse.ArgumentParser):
         raise UserError(message)
 
 
-def _explain(error: ValidationError, model: type[Config], file: str | None) -> str:
+def _explain(error: ValidationError, model: type[Options], file: str | None) -> str:
     """The first problem of a configuration, as one line."""
     problem = error.errors()[0]
     name = ".".join(str(part) for part in problem["loc"])
@@ -49,6 +51,8 @@ def _explain(error: ValidationError, model: type[Config], file: str | None) -> s
             f"did you mean {close[0]}?" if close else f"there are {', '.join(section.model_fields)}"
         )
         return f"unknown option {name} in {file}; {hint}"
+    if problem["type"] == "missing":
+        return f"--{name} is missing: {model.model_fields[name].description}"
     message = problem["msg"].removeprefix("Value error, ")
     value = "" if isinstance(problem["input"], dict) else f", got {problem['input']!r}"
     return f"option --{name}: {message}{value}" if name else message
@@ -64,7 +68,7 @@ def _read_toml(path: str) -> dict[str, Any]:
         raise UserError(f"--config: {path} cannot be read as toml: {error}") from None
 
 
-def parse(model: type[C], args: Sequence[str], description: str) -> C:
+def parse(model: type[Any_], args: Sequence[str], description: str) -> Any_:
     """The configuration that a command line asks for.
 
     Raises:
@@ -107,6 +111,16 @@ def _run(stages: Sequence[str], description: str, args: Sequence[str]) -> None:
     config = parse(pipeline.PipelineConfig if several else Config, args, description)
     chosen = config.chosen() if isinstance(config, pipeline.PipelineConfig) else stages
     pipeline.run(config, chosen)
+
+
+def simple(
+    model: type[Any_],
+    action: Callable[[Any_], None],
+    description: str,
+    args: Sequence[str] | None = None,
+) -> None:
+    """Do what its options say; the whole of a job's `__main__` that has no root."""
+    guard(lambda: action(parse(model, sys.argv[1:] if args is None else args, description)))
 
 
 def report(
@@ -172,6 +186,7 @@ def guard(
     action: Callable[[], None], stopped: str = "stopped: the same command goes on from here"
 ) -> None:
     """Run an action; errors for people become one line and status 2, Ctrl-C status 130."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's greetings
     try:
         action()
     except UserError as error:

@@ -7,11 +7,10 @@ on the command line, the later winning. An unknown option is an error.
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from landmark_ray.kernels.image import Limits
 from landmark_ray.kernels.matching import Rule
-from landmark_ray.options import SPEED, Count, Cpus, Share, StageConfig
+from landmark_ray.options import SPEED, Count, Cpus, Options, Share, StageConfig
 from landmark_ray.train_options import EvaluateConfig, ExportConfig, TrainConfig
 
 StageName = Literal[
@@ -40,15 +39,6 @@ def _rising(edges: tuple[int, ...]) -> tuple[int, ...]:
     if any(low >= high for low, high in zip(edges, edges[1:], strict=False)):
         raise ValueError(f"must rise from one edge to the next, got {list(edges)}")
     return edges
-
-
-class ClusterConfig(StageConfig):
-    """The Ray that a script starts when it isn't given one by RAY_ADDRESS or `ray job submit`."""
-
-    cpus: Count | None = Field(None, description="cores to use; all of the machine when not given")
-    object_store_gb: float = Field(
-        1.0, gt=0.07, description="memory for rows between Ray tasks, in GB"
-    )
 
 
 class SampleConfig(StageConfig):
@@ -230,19 +220,9 @@ class GroupConfig(StageConfig):
     cpus: Cpus = Field(1.0, description="cores a task", json_schema_extra=SPEED)
 
 
-class Config(BaseSettings):
+class Config(Options):
     """Options of the whole pipeline. Stages read their own section."""
 
-    model_config = SettingsConfigDict(
-        frozen=True,
-        extra="forbid",
-        cli_avoid_json=True,
-        cli_hide_none_type=True,
-        cli_use_class_docs_for_groups=True,
-        populate_by_name=True,
-    )
-
-    config: str | None = Field(None, description="toml file with the options below")
     source: str | None = Field(
         None,
         description="raw dataset: folder or URI in GLDv2's layout, or of class folders",
@@ -252,7 +232,6 @@ class Config(BaseSettings):
     redo: StageName | None = Field(
         None, description="delete the tables of this stage and all later ones first"
     )
-    cluster: ClusterConfig = ClusterConfig()
     sample: SampleConfig = SampleConfig()
     ingest: IngestConfig = IngestConfig()
     extract: ExtractConfig = ExtractConfig()
@@ -263,18 +242,6 @@ class Config(BaseSettings):
     train: TrainConfig = TrainConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
     export: ExportConfig = ExportConfig()
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Options come from where they can be seen: never from the environment."""
-        return (init_settings,)
 
     @field_validator("source", "root")
     @classmethod

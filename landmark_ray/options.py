@@ -1,8 +1,9 @@
-"""What the models of all stages' options share."""
+"""What the models of all options share."""
 
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 SPEED: dict[str, Any] = {"speed": True}
 """Marks an option that changes how fast a stage is, or when it gives up, but never its rows."""
@@ -16,3 +17,40 @@ class StageConfig(BaseModel):
     """What all stages' models share: frozen, no unknown keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ClusterConfig(StageConfig):
+    """The Ray that a script starts when it isn't given one by RAY_ADDRESS or `ray job submit`."""
+
+    cpus: Count | None = Field(None, description="cores to use; all of the machine when not given")
+    object_store_gb: float = Field(
+        1.0, gt=0.07, description="memory for rows between Ray tasks, in GB"
+    )
+
+
+class Options(BaseSettings):
+    """What the options of all jobs share."""
+
+    model_config = SettingsConfigDict(
+        frozen=True,
+        extra="forbid",
+        cli_avoid_json=True,
+        cli_hide_none_type=True,
+        cli_use_class_docs_for_groups=True,
+        populate_by_name=True,
+    )
+
+    config: str | None = Field(None, description="toml file with the options below")
+    cluster: ClusterConfig = ClusterConfig()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Options come from where they can be seen: never from the environment."""
+        return (init_settings,)

@@ -151,6 +151,16 @@ ANSWERS = pa.schema(
 )
 """Of jobs/predict.py: no table of a root."""
 
+BUNDLED = pa.schema(
+    [
+        _LANDMARK,
+        _field("name", pa.string(), "category link or folder name; empty when unknown"),
+        _field("group", pa.int32(), "group whose model knows it, from 1"),
+        _field("images", pa.int64(), "examples that it was learned from, validation included"),
+    ]
+)
+"""Landmarks of a bundle."""
+
 TABLES = {
     "catalog": CATALOG,
     "landmarks": LANDMARKS,

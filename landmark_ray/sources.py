@@ -72,6 +72,8 @@ class Archive:
         self._check(stream.md5.hexdigest())
 
     def _check(self, md5: str) -> None:
+        if not self.md5_file:
+            return
         try:
             wanted = self.folder.read(self.md5_file).split()[0].decode()
         except (FileNotFoundError, IndexError):

@@ -42,7 +42,7 @@ def run(config: Config, tables: Tables, source: Source) -> Funnel:
 def plan(units: Dataset, config: Config, tables: Tables) -> Dataset:
     """Units to reports."""
     options = config.train
-    workers, gpus, cpus = workers_of(config, "train", options.gpus, options.cpus)
+    workers, gpus, cpus = workers_of(config, "train.", options.gpus, options.cpus)
 
     class Worker:
         """Holds the trunk; one for each GPU, or for each core."""

@@ -1,8 +1,8 @@
 """evaluate: what the models say of photos that they have not learned from, and how good that is.
 
 All groups answer for every validation image, of all groups and of the background, with the code
-that serves; so they do for the source's test set, where there is one. The figures, and the threshold
-of "not a landmark", are in `reports/evaluation.json`.
+that serves; so they do for the source's test set, where there is one. `reports/evaluation.json` has
+the figures, with the threshold of "not a landmark".
 """
 
 import json
@@ -117,7 +117,7 @@ def _lists(answer: "Answer") -> tuple[list[list[int]], list[list[float]]]:
 
 def plan(units: Dataset, config: Config, tables: Tables) -> Dataset:
     """Units to reports."""
-    workers, gpus, cpus = workers_of(config, "train", config.train.gpus, config.train.cpus)
+    workers, gpus, cpus = workers_of(config, "train.", config.train.gpus, config.train.cpus)
 
     class Worker:
         """Holds all networks; one for each GPU, or for each core."""
@@ -169,7 +169,7 @@ def over_test_set(
         if (0, n) not in done
     ]
     groups = groups_of(tables)
-    workers, gpus, cpus = workers_of(config, "train", config.train.gpus, config.train.cpus)
+    workers, gpus, cpus = workers_of(config, "train.", config.train.gpus, config.train.cpus)
 
     class Worker:
         """Holds all networks; one for each GPU, or for each core."""
@@ -204,7 +204,8 @@ def over_test_set(
         def __call__(self, unit: Row) -> Row:
             return unit_of_work(self.judge_tar)(unit)
 
-    with Meter("test set", sum(sizes), done=sum(sizes) - sum(u["rows"] for u in todo)) as meter:
+    done_bytes = sum(sizes) - sum(unit["rows"] for unit in todo)
+    with Meter("test set", sum(sizes), done=done_bytes, unit="bytes") as meter:
         drive(
             todo,
             lambda units: units.map(

@@ -1,12 +1,28 @@
 """export: all that predicts, in one folder: networks, landmarks, thresholds, checksums."""
 
-from landmark_ray.config import Config
-from landmark_ray.funnel import Funnel
-from landmark_ray.sources import Source
-from landmark_ray.storage import Tables
+import datetime
+import json
+import platform
+from importlib.metadata import version as installed
+from typing import TYPE_CHECKING, Any
 
-READS = ("evaluate", "train", "finetune", "trunk")
+import pyarrow as pa
+
+from landmark_ray import ledger, schemas
+from landmark_ray.config import STAGES, Config
+from landmark_ray.funnel import Funnel
+from landmark_ray.manifest import EVALUATION, FILE, LANDMARKS, Manifest, checksum, version
+from landmark_ray.sources import Source
+from landmark_ray.storage import Folder, Tables
+
+if TYPE_CHECKING:
+    from landmark_ray.bundle import HeadInfo
+
+READS = ("evaluate", "train", "finetune", "trunk", "group", "sample")
 WRITES = ("bundle",)
+
+SOFTWARE = ("landmark_ray", "ray", "keras", "tensorflow", "numpy", "pillow")
+REPORT = "reports/evaluation.json"
 
 
 def inputs(source: Source) -> dict[str, str]:
@@ -15,5 +31,75 @@ def inputs(source: Source) -> dict[str, str]:
 
 
 def run(config: Config, tables: Tables, source: Source) -> Funnel:
-    """Write `bundle`."""
-    raise NotImplementedError
+    """Write the bundle; its manifest last."""
+    from landmark_ray.bundle import FINETUNED, GROUPS, head_infos
+
+    models = Folder(f"{tables.uri}/models")
+    place = FINETUNED if "finetune" in config.train.phases else GROUPS
+    infos = head_infos(models, place)
+    bundle = Folder(config.export.to or f"{tables.uri}/bundle")
+    bundle.delete(FILE)
+    for name in bundle.files():
+        bundle.delete(name)
+    names = landmarks(tables)
+    evaluation = tables.read_json(REPORT)
+    bundle.write_table(LANDMARKS, names)
+    bundle.write_json(EVALUATION, evaluation)
+    for name in sorted({info.trunk for info in infos}):
+        copy_trunk(models, name, bundle, bundled(name))
+    for info in infos:
+        copy_head(models, place, bundle, info)
+    files = {name: checksum(bundle.read(name)) for name in bundle.files()}
+    threshold = evaluation["validation"]["ensemble"].get("threshold", 0.0)
+    records = {stage: ledger.read(tables, stage) or {} for stage in STAGES[:-1]}
+    manifest = Manifest(
+        version=version(files, threshold),
+        created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        size=config.resize.size,
+        min_side=config.ingest.min_side,
+        max_megapixels=config.ingest.max_megapixels,
+        max_megabytes=config.ingest.max_megabytes,
+        threshold=threshold,
+        landmarks=sum(len(info.landmarks) for info in infos),
+        groups=[info.group for info in infos],
+        metrics={k: evaluation[k]["ensemble"] for k in ("validation", "test") if k in evaluation},
+        configuration={stage: record["identity"] for stage, record in records.items()},
+        fingerprints={stage: record["fingerprint"] for stage, record in records.items()},
+        software={"python": platform.python_version()} | {n: installed(n) for n in SOFTWARE},
+        files=files,
+    )
+    bundle.write(FILE, manifest.model_dump_json(indent=1).encode())
+    funnel = Funnel(0, 0, len(names), manifest.landmarks)
+    funnel.facts["files"] = len(files)
+    funnel.notes.append(f"bundle {manifest.version} in {bundle.uri}")
+    return funnel
+
+
+def bundled(trunk: str) -> str:
+    """Where a trunk of a root's models lies in a bundle."""
+    return trunk.replace("finetuned/", "groups/")
+
+
+def copy_trunk(models: Folder, name: str, bundle: Folder, to: str) -> None:
+    """A trunk's two files."""
+    for file in ("network.weights.h5", "network.json"):
+        bundle.write(f"{to}/{file}", models.read(f"{name}/{file}"))
+
+
+def copy_head(models: Folder, place: str, bundle: Folder, info: "HeadInfo") -> None:
+    """A head's two files; it names its trunk by its new place."""
+    at, to = f"{place}/group={info.group}", f"groups/group={info.group}"
+    bundle.write(f"{to}/head.weights.h5", models.read(f"{at}/head.weights.h5"))
+    value: dict[str, Any] = json.loads(models.read(f"{at}/head.json"))
+    bundle.write_json(f"{to}/head.json", value | {"trunk": bundled(info.trunk)})
+
+
+def landmarks(tables: Tables) -> pa.Table:
+    """What the bundle knows of its landmarks."""
+    examples = tables.dataset("examples").to_table(["landmark_id", "group"])
+    counts = examples.group_by(["landmark_id", "group"]).aggregate([([], "count_all")])
+    names = tables.dataset("landmarks").to_table(["landmark_id", "name"])
+    rows = counts.join(names, "landmark_id").rename_columns({"count_all": "images"})
+    rows = rows.select(schemas.BUNDLED.names).sort_by("landmark_id")
+    filled = rows["name"].fill_null("")
+    return rows.set_column(1, "name", filled).cast(schemas.BUNDLED)

@@ -76,7 +76,7 @@ def sift_features(jpeg: bytes, options: ExtractConfig) -> tuple[np.ndarray, np.n
 def delf_plan(units: Dataset, config: Config, tables: Tables) -> Dataset:
     """Units to reports, by DELF."""
     options = config.extract
-    workers, gpus, cpus = workers_of(config, "extract", options.gpus, options.cpus)
+    workers, gpus, cpus = workers_of(config, "extract.", options.gpus, options.cpus)
 
     @unit_of_work
     def decode_shard(unit: Row) -> Row:

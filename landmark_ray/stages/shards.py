@@ -14,9 +14,9 @@ from typing import Any
 import ray
 from ray.data import DataContext, Dataset
 
-from landmark_ray.config import Config
 from landmark_ray.errors import UserError
 from landmark_ray.funnel import Funnel
+from landmark_ray.options import Options
 from landmark_ray.progress import Meter
 from landmark_ray.storage import Tables
 
@@ -29,7 +29,7 @@ LIGHT_TASKS = 4
 Row = dict[str, Any]
 
 
-def start_ray(config: Config) -> None:
+def start_ray(config: Options) -> None:
     """Join the cluster of RAY_ADDRESS or of the submitted job, else start Ray on this machine."""
     if not ray.is_initialized():
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -51,7 +51,7 @@ def start_ray(config: Config) -> None:
 
 
 def workers_of(
-    config: Config, section: str, gpus: float | None, cpus: float
+    config: Options, section: str, gpus: float | None, cpus: float
 ) -> tuple[int, float, float]:
     """(workers, GPUs each, cores each) that hold a model, for what the cluster has.
 
@@ -59,7 +59,7 @@ def workers_of(
 
     Args:
         config: for Ray.
-        section: of the options, for the error.
+        section: of the options, such as "train.", for the error.
         gpus: a worker needs; when None, 1 where there are any.
         cpus: cores a worker, where it has no GPU.
 
@@ -71,7 +71,7 @@ def workers_of(
     gpus = float(have.get("GPU", 0) >= 1) if gpus is None else gpus
     if gpus > have.get("GPU", 0):
         raise UserError(
-            f"--{section}.gpus {gpus:g}: the cluster has {have.get('GPU', 0):g} GPUs; "
+            f"--{section}gpus {gpus:g}: the cluster has {have.get('GPU', 0):g} GPUs; "
             "leave it out to use what there is"
         )
     if gpus:
@@ -126,7 +126,7 @@ def once(table: str, tables: Tables, work: Callable[[Row], Row]) -> Callable[[Ro
 def drive(
     units: list[Row],
     plan: Callable[[Dataset], Dataset],
-    config: Config,
+    config: Options,
     meter: Meter,
     *,
     light: bool = False,
@@ -163,7 +163,7 @@ def run_over_shards(
     title: str,
     table: str,
     tables: Tables,
-    config: Config,
+    config: Options,
     plan: Callable[[Dataset], Dataset],
     *,
     light: bool = False,

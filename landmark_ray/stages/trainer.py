@@ -33,7 +33,7 @@ def train(name: str, loop: Callable[[dict[str, Any]], None], work: dict[str, Any
     from ray.train.tensorflow import TensorflowTrainer
 
     config, tables = work["config"], work["tables"]
-    _, gpus, cpus = workers_of(config, "train", config.train.gpus, config.train.cpus)
+    _, gpus, cpus = workers_of(config, "train.", config.train.gpus, config.train.cpus)
     try:
         TensorflowTrainer(
             loop,
@@ -54,7 +54,7 @@ def train(name: str, loop: Callable[[dict[str, Any]], None], work: dict[str, Any
 
 def side_by_side(config: Config) -> int:
     """How many trainings there is room for."""
-    workers, _, _ = workers_of(config, "train", config.train.gpus, config.train.cpus)
+    workers, _, _ = workers_of(config, "train.", config.train.gpus, config.train.cpus)
     return config.train.parallel_groups or workers
 
 

@@ -52,7 +52,7 @@ def read_group(tables: Tables, group: int, config: Config) -> GroupVectors:
     chosen = (index.group == group).to_numpy()
     landmarks = np.unique(index.landmark_id[chosen])
     if config.train.other_share:
-        chosen |= others(index, group, landmarks, config)
+        chosen = chosen | others(index, group, landmarks, config)
     x = _read(dataset, chosen)
     rows = index[chosen]
     own = (rows.group == group).to_numpy()

@@ -1,0 +1,125 @@
+"""A bundle's manifest: which version it is, how it was made, and the checksums of its files.
+
+bundle.json                 the manifest, written last: a folder without one is no bundle
+landmarks.parquet           landmark_id, name, group, images
+trunk/, groups/group=3/     the networks, see `bundle`
+evaluation.json             the figures of the stage evaluate
+"""
+
+import hashlib
+import json
+from typing import Any
+
+import pyarrow as pa
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from landmark_ray.errors import UserError
+from landmark_ray.kernels.image import Limits
+from landmark_ray.storage import Folder
+
+FORMAT = 1
+FILE = "bundle.json"
+LANDMARKS = "landmarks.parquet"
+EVALUATION = "evaluation.json"
+
+
+class Manifest(BaseModel):
+    """What `bundle.json` holds.
+
+    Attributes:
+        format: of the bundle; this code reads `FORMAT`.
+        version: 12 hex digits of a hash of all that answers depend on.
+        created: when, in UTC.
+        size: width and height of the photos that the models take, in pixels.
+        min_side, max_megapixels, max_megabytes: photos outside are refused.
+        threshold: an answer with a lower confidence is "not a landmark".
+        landmarks: how many it knows.
+        groups: numbers of the groups that have a model.
+        metrics: of validation images and of the test set: top1, top5, gap …
+        configuration: options by stage.
+        fingerprints: of each stage's options and inputs, back to the source.
+        software: versions that made it.
+        files: name -> sha256.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: int = FORMAT
+    version: str
+    created: str
+    size: int
+    min_side: int
+    max_megapixels: float
+    max_megabytes: float
+    threshold: float
+    landmarks: int
+    groups: list[int]
+    metrics: dict[str, dict[str, float]]
+    configuration: dict[str, dict[str, Any]]
+    fingerprints: dict[str, str]
+    software: dict[str, str]
+    files: dict[str, str]
+
+    @property
+    def limits(self) -> Limits:
+        """What photos may be."""
+        return Limits(min_side=self.min_side, max_pixels=self.max_megapixels * 1e6)
+
+
+class Bundle(Folder):
+    """An exported bundle whose files are what they were when it was made.
+
+    Raises:
+        UserError: there is none, it is of another format, or a file is missing, damaged or strange.
+    """
+
+    def __init__(self, uri: str) -> None:
+        """Read every file once, and compare its checksum."""
+        super().__init__(uri)
+        self.manifest = self._manifest()
+        found = set(self.files()) - {FILE}
+        for name in sorted(found ^ set(self.manifest.files)):
+            problem = "is missing" if name in self.manifest.files else "doesn't belong there"
+            raise UserError(f"{self.uri}/{name} {problem}: copy the bundle again, or export it")
+        for name, wanted in self.manifest.files.items():
+            if checksum(self.read(name)) != wanted:
+                raise UserError(
+                    f"{self.uri}/{name} is damaged (its checksum is not the one in {FILE}): copy "
+                    "the bundle again, or export it"
+                )
+
+    def _manifest(self) -> Manifest:
+        try:
+            value = self.read_json(FILE)
+        except (ValueError, OSError) as error:
+            raise UserError(f"{self.uri}/{FILE} cannot be read: {error}") from None
+        if value is None:
+            raise UserError(
+                f"{self.uri} is no bundle, it has no {FILE}: give the folder that jobs/export.py "
+                "wrote"
+            )
+        if not isinstance(value, dict) or value.get("format") != FORMAT:
+            have = value.get("format") if isinstance(value, dict) else value
+            raise UserError(f"{self.uri} is a bundle of format {have}, this code reads {FORMAT}")
+        try:
+            return Manifest.model_validate(value)
+        except ValidationError as error:
+            problem = error.errors()[0]
+            place = ".".join(map(str, problem["loc"]))
+            raise UserError(f"{self.uri}/{FILE}: {place}: {problem['msg']}") from None
+
+    def names(self) -> pa.Table:
+        """landmark_id, name, group and images of all landmarks."""
+        return self.read_table(LANDMARKS)
+
+
+def checksum(data: bytes) -> str:
+    """sha256, as hex digits."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def version(files: dict[str, str], threshold: float) -> str:
+    """A name for bundles that answer alike."""
+    networks = {n: s for n, s in files.items() if n != EVALUATION}
+    text = json.dumps([networks, threshold], sort_keys=True)
+    return checksum(text.encode())[:12]
