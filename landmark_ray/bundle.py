@@ -15,15 +15,14 @@ import dataclasses
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import keras
+from typing import TYPE_CHECKING, Any
 
 from landmark_ray.errors import UserError
-from landmark_ray.models.heads import build_head
-from landmark_ray.models.networks import TrunkInfo, build_trunk, describe, save_trunk
-from landmark_ray.models.options import HeadKind
+from landmark_ray.models.options import HeadKind, TrunkInfo
 from landmark_ray.storage import Folder
+
+if TYPE_CHECKING:  # drivers read what JSON files say, and no more: Keras takes seconds to import
+    import keras
 
 TRUNK = "trunk"
 GROUPS, CLOSED, FINETUNED = "groups", "closed", "finetuned"
@@ -61,8 +60,10 @@ class HeadInfo:
         return len(self.landmarks) + self.other
 
 
-def write_trunk(folder: Folder, name: str, trunk: keras.Model) -> None:
+def write_trunk(folder: Folder, name: str, trunk: "keras.Model") -> None:
     """Store a trunk's weights and what it is."""
+    from landmark_ray.models.networks import describe, save_trunk
+
     folder.write(f"{name}/network.weights.h5", _weights(lambda path: save_trunk(trunk, path)))
     folder.write_json(f"{name}/network.json", dataclasses.asdict(describe(trunk)))
 
@@ -73,12 +74,14 @@ def trunk_info(folder: Folder, name: str = TRUNK) -> TrunkInfo | None:
     return value and TrunkInfo(**value)
 
 
-def read_trunk(folder: Folder, name: str = TRUNK) -> keras.Model:
+def read_trunk(folder: Folder, name: str = TRUNK) -> "keras.Model":
     """A stored trunk.
 
     Raises:
         UserError: it is missing or damaged.
     """
+    from landmark_ray.models.networks import build_trunk
+
     info = trunk_info(folder, name)
     if info is None:
         raise UserError(f"{folder.uri}/{name}/network.json is missing: run jobs/trunk.py first")
@@ -92,7 +95,7 @@ def read_trunk(folder: Folder, name: str = TRUNK) -> keras.Model:
         )
 
 
-def write_head(folder: Folder, place: str, head: keras.Model, info: HeadInfo) -> None:
+def write_head(folder: Folder, place: str, head: "keras.Model", info: HeadInfo) -> None:
     """Store a group's head; with its JSON file the group is finished."""
     folder.write(f"{_name(place, info.group)}.weights.h5", _weights(head.save_weights))
     folder.write_json(f"{_name(place, info.group)}.json", dataclasses.asdict(info))
@@ -111,12 +114,14 @@ def head_infos(folder: Folder, place: str) -> list[HeadInfo]:
     return [info for group in groups if (info := head_info(folder, place, group))]
 
 
-def read_head(folder: Folder, place: str, info: HeadInfo) -> keras.Model:
+def read_head(folder: Folder, place: str, info: HeadInfo) -> "keras.Model":
     """A stored head: features [B, D] to logits.
 
     Raises:
         UserError: its weights are missing or damaged.
     """
+    from landmark_ray.models.heads import build_head
+
     head = build_head(info.features, info.logits, dropout=0.0, kind=info.kind, scale=info.scale)
     name = f"{_name(place, info.group)}.weights.h5"
     with _local(folder, name) as path:

@@ -33,6 +33,7 @@ class Manifest(BaseModel):
         size: width and height of the photos that the models take, in pixels.
         min_side, max_megapixels, max_megabytes: photos outside are refused.
         threshold: an answer with a lower confidence is "not a landmark".
+        floor: an answer with a lower confidence is hardly ever right; below the threshold.
         landmarks: how many it knows.
         groups: numbers of the groups that have a model.
         metrics: of validation images and of the test set: top1, top5, gap …
@@ -52,6 +53,7 @@ class Manifest(BaseModel):
     max_megapixels: float
     max_megabytes: float
     threshold: float
+    floor: float
     landmarks: int
     groups: list[int]
     metrics: dict[str, dict[str, float]]

@@ -43,10 +43,10 @@ class PredictOptions(Options):
     )
     output: str = Field(description="csv file to write, id,landmarks; .parquet beside it: top k")
     top_k: int = Field(5, ge=1, le=100, description="landmarks in the Parquet files")
-    threshold: Share | None = Field(
+    floor: Share | None = Field(
         None,
-        description="confidence from which an answer is given, else the csv's column is empty; the "
-        "bundle's own when not given; 0: always, best for a competition's GAP",
+        description="a lower confidence is no answer: the csv's column is empty; when not given, "
+        "the bundle's own, below which hardly an answer is right: best for a competition's GAP",
     )
     gpus: float | None = Field(
         None,
@@ -81,7 +81,8 @@ def run(options: PredictOptions) -> None:
         work = (bundle, source, tables, answers, options)
         funnel.add(drive(units, lambda dataset: plan(dataset, *work), options, meter))
     tables.sweep(answers)
-    text, given = submission(tables, answers, len(source.parts))
+    floor = bundle.manifest.floor if options.floor is None else options.floor
+    text, given = submission(tables, answers, len(source.parts), floor)
     tables.write(name, text.encode())
     show(funnel, given, bundle, f"{tables.uri}/{name}")
 
@@ -125,7 +126,6 @@ def answer_part(
 ) -> tuple[pa.Table, Funnel]:
     """Rows of `schemas.ANSWERS` for the photos of a part, and what became of them."""
     manifest = bundle.manifest
-    threshold = manifest.threshold if options.threshold is None else options.threshold
     members = (
         Member(source.image_id(m, part), m.size, m.data)
         for m in part.members(manifest.max_megabytes * 1e6)
@@ -142,7 +142,7 @@ def answer_part(
             landmarks, confidences = ensemble.predict(squares, options.top_k)
             for image_id, names, sure in zip(ids, landmarks, confidences, strict=True):
                 known = names >= 0
-                found = bool(known[0]) and bool(sure[0] >= threshold)
+                found = bool(known[0]) and bool(sure[0] >= manifest.threshold)
                 rows.append(_row(image_id, names[known], sure[known], found, ""))
     funnel.notes += part.notes
     return pa.Table.from_pylist(rows, schemas.ANSWERS), funnel
@@ -170,7 +170,6 @@ def _same_work(
         "bundle": bundle.manifest.version,
         "source": source.fingerprint(),
         "top_k": options.top_k,
-        "threshold": options.threshold,
     }
     was = tables.read_json(f"{answers}/{IDENTITY}")
     if was is None:
@@ -183,8 +182,8 @@ def _same_work(
         )
 
 
-def submission(tables: Tables, answers: str, parts: int) -> tuple[str, int]:
-    """The csv `id,landmarks`, and how many photos have a landmark in it.
+def submission(tables: Tables, answers: str, parts: int, floor: float) -> tuple[str, int]:
+    """The csv `id,landmarks`, and how many photos show a landmark, by the bundle's threshold.
 
     A photo that is there twice has its first answer.
     """
@@ -200,7 +199,7 @@ def submission(tables: Tables, answers: str, parts: int) -> tuple[str, int]:
             seen.add(row["image_id"])
             given += row["is_landmark"]
             best = ""
-            if row["is_landmark"]:
+            if row["confidences"] and row["confidences"][0] >= floor:
                 sure = np.float32(row["confidences"][0])
                 best = format_prediction(row["landmarks"][0], sure)
             lines.writerow([row["image_id"], best])
@@ -209,7 +208,9 @@ def submission(tables: Tables, answers: str, parts: int) -> tuple[str, int]:
 
 def show(funnel: Funnel, given: int, bundle: Bundle, output: str) -> None:
     """Print what went in, what came out, and why."""
-    table = Table("photos", "read", "named", "not a landmark", "unreadable, why", title="Answers")
+    table = Table(
+        "photos", "read", "landmarks", "not a landmark", "unreadable, why", title="Answers"
+    )
     why = ", ".join(f"{n:,} {reason}" for reason, n in funnel.why.most_common())
     counts = (funnel.images_in, funnel.images_out, given, funnel.images_out - given)
     table.add_row(*(f"{n:,}" for n in counts), why)

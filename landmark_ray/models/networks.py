@@ -6,7 +6,6 @@ A trunk holds its network's preprocessing and resizing, so that training and ser
 import inspect
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
@@ -16,7 +15,7 @@ from keras import layers
 
 from landmark_ray.errors import UserError
 from landmark_ray.models.layers import GeneralisedMean, Preprocess, Resize
-from landmark_ray.models.options import SIZES, SMALL, Pooling, network_name, squeezed
+from landmark_ray.models.options import SIZES, SMALL, Pooling, TrunkInfo, network_name, squeezed
 from landmark_ray.models.small import small_network
 
 LEAST_SIZE = 16
@@ -24,27 +23,6 @@ LEAST_SIZE = 16
 
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """ImageNet's, of RGB in 0..1."""
-
-
-@dataclass(frozen=True)
-class TrunkInfo:
-    """What a bundle records of a trunk.
-
-    Attributes:
-        network: its name in `options.SIZES`.
-        input_size: width and height of the photos it takes, in pixels.
-        size: width and height at which the network sees them.
-        preprocessing: Keras's name of it: caffe, tf, torch, or none where the network does it.
-        pooling: how its map becomes a vector.
-        features: D, dimension of that vector.
-    """
-
-    network: str
-    input_size: int
-    size: int
-    preprocessing: str
-    pooling: str
-    features: int
 
 
 def build_trunk(

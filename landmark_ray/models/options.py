@@ -2,6 +2,7 @@
 
 import difflib
 import re
+from dataclasses import dataclass
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -90,3 +91,24 @@ class AugmentationOptions(BaseModel):
     def off(cls) -> "AugmentationOptions":
         """Photos as they are."""
         return cls(flip=False, crop=0, rotation=0, colour=0, erase=0)
+
+
+@dataclass(frozen=True)
+class TrunkInfo:
+    """What a bundle records of a trunk.
+
+    Attributes:
+        network: its name in `SIZES`.
+        input_size: width and height of the photos it takes, in pixels.
+        size: width and height at which the network sees them.
+        preprocessing: Keras's name of it: caffe, tf, torch, or none where the network does it.
+        pooling: how its map becomes a vector.
+        features: D, dimension of that vector.
+    """
+
+    network: str
+    input_size: int
+    size: int
+    preprocessing: str
+    pooling: str
+    features: int

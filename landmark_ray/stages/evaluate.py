@@ -16,9 +16,11 @@ from numpy.typing import NDArray
 from ray.data import ActorPoolStrategy, Dataset
 
 from landmark_ray import schemas
+from landmark_ray.bundle import CLOSED, FINETUNED, GROUPS, head_infos
 from landmark_ray.config import Config
 from landmark_ray.funnel import Funnel, reason_kind
-from landmark_ray.kernels.evaluation import figures
+from landmark_ray.kernels.calibration import choose_floor
+from landmark_ray.kernels.evaluation import figures, ranking
 from landmark_ray.progress import Meter
 from landmark_ray.reports import evaluation as report
 from landmark_ray.sources import Archive, Source
@@ -66,7 +68,6 @@ class Judges:
 
     def __init__(self, config: Config, tables: Tables) -> None:
         """Load the heads."""
-        from landmark_ray.bundle import CLOSED, FINETUNED, GROUPS
         from landmark_ray.ensemble import Ensemble
 
         folder = Folder(f"{tables.uri}/models")
@@ -216,6 +217,13 @@ def over_test_set(
         )
 
 
+def floor_of(predictions: pa.Table) -> float:
+    """`choose_floor` of validation images."""
+    ranked, confidences = ranking(predictions)
+    named = zip(ranked[:, 0].tolist(), predictions["truth"].to_pylist(), strict=True)
+    return choose_floor(confidences[:, 0], [landmark in truth for landmark, truth in named])
+
+
 def unanswered(
     ids: list[str], solution: dict[str, frozenset[int]], groups: dict[int, int]
 ) -> pa.Table:
@@ -238,12 +246,12 @@ def groups_of(tables: Tables) -> dict[int, int]:
 
 def figures_of(config: Config, tables: Tables, test: bool) -> dict[str, Any]:
     """All that `reports/evaluation.json` holds."""
-    from landmark_ray.bundle import FINETUNED, GROUPS, head_infos
-
     folder = Folder(f"{tables.uri}/models")
     place = FINETUNED if "finetune" in config.train.phases else GROUPS
+    predictions = tables.dataset("predictions").to_table()
     found: dict[str, Any] = {
-        "validation": figures(tables.dataset("predictions").to_table()),
+        "validation": figures(predictions),
+        "floor": floor_of(predictions),
         "models": [
             {
                 "group": info.group,

@@ -4,19 +4,17 @@ import datetime
 import json
 import platform
 from importlib.metadata import version as installed
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pyarrow as pa
 
 from landmark_ray import ledger, schemas
+from landmark_ray.bundle import FINETUNED, GROUPS, HeadInfo, head_infos
 from landmark_ray.config import STAGES, Config
 from landmark_ray.funnel import Funnel
 from landmark_ray.manifest import EVALUATION, FILE, LANDMARKS, Manifest, checksum, version
 from landmark_ray.sources import Source
 from landmark_ray.storage import Folder, Tables
-
-if TYPE_CHECKING:
-    from landmark_ray.bundle import HeadInfo
 
 READS = ("evaluate", "train", "finetune", "trunk", "group", "sample")
 WRITES = ("bundle",)
@@ -32,8 +30,6 @@ def inputs(source: Source) -> dict[str, str]:
 
 def run(config: Config, tables: Tables, source: Source) -> Funnel:
     """Write the bundle; its manifest last."""
-    from landmark_ray.bundle import FINETUNED, GROUPS, head_infos
-
     models = Folder(f"{tables.uri}/models")
     place = FINETUNED if "finetune" in config.train.phases else GROUPS
     infos = head_infos(models, place)
@@ -60,6 +56,7 @@ def run(config: Config, tables: Tables, source: Source) -> Funnel:
         max_megapixels=config.ingest.max_megapixels,
         max_megabytes=config.ingest.max_megabytes,
         threshold=threshold,
+        floor=evaluation["floor"],
         landmarks=sum(len(info.landmarks) for info in infos),
         groups=[info.group for info in infos],
         metrics={k: evaluation[k]["ensemble"] for k in ("validation", "test") if k in evaluation},
@@ -77,7 +74,7 @@ def run(config: Config, tables: Tables, source: Source) -> Funnel:
 
 def bundled(trunk: str) -> str:
     """Where a trunk of a root's models lies in a bundle."""
-    return trunk.replace("finetuned/", "groups/")
+    return trunk.replace(FINETUNED, GROUPS)
 
 
 def copy_trunk(models: Folder, name: str, bundle: Folder, to: str) -> None:
@@ -86,9 +83,9 @@ def copy_trunk(models: Folder, name: str, bundle: Folder, to: str) -> None:
         bundle.write(f"{to}/{file}", models.read(f"{name}/{file}"))
 
 
-def copy_head(models: Folder, place: str, bundle: Folder, info: "HeadInfo") -> None:
+def copy_head(models: Folder, place: str, bundle: Folder, info: HeadInfo) -> None:
     """A head's two files; it names its trunk by its new place."""
-    at, to = f"{place}/group={info.group}", f"groups/group={info.group}"
+    at, to = f"{place}/group={info.group}", f"{GROUPS}/group={info.group}"
     bundle.write(f"{to}/head.weights.h5", models.read(f"{at}/head.weights.h5"))
     value: dict[str, Any] = json.loads(models.read(f"{at}/head.json"))
     bundle.write_json(f"{to}/head.json", value | {"trunk": bundled(info.trunk)})

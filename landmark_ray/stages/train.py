@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pyarrow.compute as pc
 
+from landmark_ray.bundle import CLOSED, GROUPS, TRUNK, HeadInfo, head_info, write_head
 from landmark_ray.config import Config
 from landmark_ray.funnel import Funnel
 from landmark_ray.kernels.calibration import fit_temperature
@@ -38,9 +39,7 @@ def inputs(source: Source) -> dict[str, str]:
 
 
 def run(config: Config, tables: Tables, source: Source) -> Funnel:
-    """Write `models/groups`."""
-    from landmark_ray.bundle import GROUPS, head_info
-
+    """Write `models/groups` and `models/closed`."""
     folder = Folder(f"{tables.uri}/models")
     return over_groups(
         "train",
@@ -94,7 +93,6 @@ def fit_group(work: dict[str, Any]) -> None:
     """In the worker: train the head of a group, fit its temperature, store both."""
     import keras
 
-    from landmark_ray.bundle import CLOSED, GROUPS, TRUNK, HeadInfo, write_head
     from landmark_ray.models import fitting
     from landmark_ray.models.heads import build_head
 

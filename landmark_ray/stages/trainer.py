@@ -1,8 +1,11 @@
 """One worker of Ray Train: a training that goes on from its last checkpoint when it is lost."""
 
+import contextlib
 import json
+import os
+import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +33,8 @@ def train(name: str, loop: Callable[[dict[str, Any]], None], work: dict[str, Any
     Raises:
         UserError: anything that a person can mend.
     """
-    from ray.train.tensorflow import TensorflowTrainer
+    with muted():
+        from ray.train.tensorflow import TensorflowTrainer
 
     config, tables = work["config"], work["tables"]
     _, gpus, cpus = workers_of(config, "train.", config.train.gpus, config.train.cpus)
@@ -50,6 +54,20 @@ def train(name: str, loop: Callable[[dict[str, Any]], None], work: dict[str, Any
         ).fit()
     except Exception as error:
         raise unwrapped(error) from None
+
+
+@contextlib.contextmanager
+def muted() -> Iterator[None]:
+    """Keep what C++ prints off the screen: TensorFlow's greetings heed no setting."""
+    sys.stderr.flush()
+    screen = os.dup(2)
+    with open(os.devnull, "wb") as nothing:
+        os.dup2(nothing.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(screen, 2)
+            os.close(screen)
 
 
 def side_by_side(config: Config) -> int:

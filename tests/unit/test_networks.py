@@ -12,7 +12,13 @@ keras = pytest.importorskip("keras")
 from landmark_ray.errors import UserError  # noqa: E402
 from landmark_ray.models import networks  # noqa: E402
 from landmark_ray.models.layers import Preprocess  # noqa: E402
-from landmark_ray.models.options import REFERENCE, SIZES, network_name, squeezed  # noqa: E402
+from landmark_ray.models.options import (  # noqa: E402
+    REFERENCE,
+    SIZES,
+    TrunkInfo,
+    network_name,
+    squeezed,
+)
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (2, 5, 7, 3)).astype("float32")
 
@@ -91,7 +97,7 @@ def test_preprocessing_that_mixes_channels_is_refused():
 )
 def test_trunk_is_preprocessing_then_network_then_pooling(name, kind, features):
     trunk = networks.build_trunk(name, weights=None, size=64, pooling="max")
-    assert networks.describe(trunk) == networks.TrunkInfo(name, 64, 64, kind, "max", features)
+    assert networks.describe(trunk) == TrunkInfo(name, 64, 64, kind, "max", features)
     assert SIZES[name] == 224
     constructor = networks.constructors()[squeezed(name)]
     plain = constructor(weights=None, include_top=False, input_shape=(64, 64, 3), pooling="max")
@@ -102,7 +108,7 @@ def test_trunk_is_preprocessing_then_network_then_pooling(name, kind, features):
 
 def test_reference_default_has_2048_features_of_224_pixels():
     info = networks.describe(networks.build_trunk("resnet50", weights=None))
-    assert info == networks.TrunkInfo("resnet50", 224, 224, "caffe", "avg", 2048)
+    assert info == TrunkInfo("resnet50", 224, 224, "caffe", "avg", 2048)
 
 
 def test_bytes_give_the_same_features_as_floats():
