@@ -38,9 +38,7 @@ class TrainConfig(StageConfig):
         "is trained from scratch on all landmarks together first",
     )
     pooling: Pooling = Field("avg", description="how the trunk's map becomes a vector")
-    augment: AugmentationOptions = Field(
-        AugmentationOptions(), description="how training photos are varied"
-    )
+    augment: AugmentationOptions = AugmentationOptions()
     trunk_epochs: Count = Field(20, description="weights none: epochs of the trunk")
     trunk_rate: float = Field(2e-3, gt=0, description="weights none: highest learning rate")
     phases: tuple[Phase, ...] = Field(

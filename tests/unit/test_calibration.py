@@ -7,7 +7,13 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from landmark_ray.kernels import calibration
-from landmark_ray.kernels.calibration import MOST, choose_threshold, fit_temperature, softmax
+from landmark_ray.kernels.calibration import (
+    MOST,
+    choose_floor,
+    choose_threshold,
+    fit_temperature,
+    softmax,
+)
 from landmark_ray.kernels.calibration import negative_log_likelihood as likelihood
 
 
@@ -252,3 +258,10 @@ def test_smoothing_keeps_images_that_are_all_correct_from_full_confidence():
     logits = np.float32([[4, 0], [0, 4]])
     found = fit_temperature(logits, np.array([0, 1]), smoothing=0.1)
     assert softmax(logits, found)[0, 0] == pytest.approx(0.95, abs=1e-4)
+
+
+def test_floor_is_half_of_what_nearly_all_right_answers_reach():
+    assert choose_floor([0.8, 0.4, 0.1], [True, True, False]) == pytest.approx(0.2)
+    assert choose_floor([0.3], [False]) == 0.0
+    many = np.linspace(0.0, 1.0, 10_001)
+    assert choose_floor(many, np.ones(10_001, bool)) == pytest.approx(0.0005)

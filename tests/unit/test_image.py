@@ -179,3 +179,26 @@ except ImageError as error:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=REPO)
     size, kib = map(int, done.stdout.split())
     assert size > 500_000 and kib < 20_000, "900 million pixels were touched"
+
+
+def test_model_input_is_the_training_square_of_an_upright_photo():
+    rng = np.random.default_rng(0)
+    pixels = Image.fromarray(rng.integers(0, 255, (6, 9, 3), dtype=np.uint8)).resize((900, 600))
+    out = io.BytesIO()
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    pixels.save(out, "JPEG", quality=95, exif=exif)
+    upright = kernel.normalise(out.getvalue(), kernel.Limits())
+    wanted = np.asarray(kernel.square(upright.jpeg, 224))
+    got = kernel.model_input(out.getvalue(), 224, kernel.Limits())
+    assert got.shape == (224, 224, 3)
+    assert np.abs(got.astype(int) - wanted).mean() < 2
+
+
+def test_model_input_refuses_what_ingest_refuses():
+    out = io.BytesIO()
+    Image.new("RGB", (20, 500)).save(out, "PNG")
+    with pytest.raises(kernel.ImageError, match="too small: 20 x 500 pixels"):
+        kernel.model_input(out.getvalue(), 224, kernel.Limits())
+    with pytest.raises(kernel.ImageError, match="too large"):
+        kernel.model_input(out.getvalue(), 224, kernel.Limits(min_side=1, max_pixels=9_999))

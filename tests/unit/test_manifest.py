@@ -1,0 +1,84 @@
+import json
+
+import pytest
+
+from landmark_ray.errors import UserError
+from landmark_ray.manifest import FILE, Bundle, Manifest, checksum, version
+
+
+@pytest.fixture
+def bundle(tmp_path):
+    (tmp_path / "groups/group=3").mkdir(parents=True)
+    (tmp_path / "groups/group=3/head.json").write_text("{}")
+    (tmp_path / "landmarks.parquet").write_bytes(b"PAR1")
+    names = ["groups/group=3/head.json", "landmarks.parquet"]
+    files = {name: checksum((tmp_path / name).read_bytes()) for name in names}
+    manifest = Manifest(
+        version=version(files, 0.5),
+        created="2026-11-24T00:00:00+00:00",
+        size=224,
+        min_side=32,
+        max_megapixels=100,
+        max_megabytes=64,
+        threshold=0.5,
+        floor=0.1,
+        landmarks=2,
+        groups=[3],
+        metrics={"validation": {"top1": 0.9}},
+        configuration={"sample": {"seed": 0}},
+        fingerprints={"sample": "ab"},
+        software={"python": "3.11"},
+        files=files,
+    )
+    (tmp_path / FILE).write_text(manifest.model_dump_json())
+    return tmp_path
+
+
+def test_untouched_bundle_opens(bundle):
+    manifest = Bundle(str(bundle)).manifest
+    assert (manifest.size, manifest.groups, len(manifest.version)) == (224, [3], 12)
+    assert manifest.limits.max_pixels == 100e6
+
+
+def refused(bundle) -> str:
+    with pytest.raises(UserError) as error:
+        Bundle(str(bundle))
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+def test_a_changed_missing_or_strange_file_is_named(bundle):
+    (bundle / "landmarks.parquet").write_bytes(b"PAR2")
+    assert "landmarks.parquet is damaged" in refused(bundle)
+    (bundle / "landmarks.parquet").unlink()
+    assert "landmarks.parquet is missing" in refused(bundle)
+    (bundle / "landmarks.parquet").write_bytes(b"PAR1")
+    (bundle / "groups/group=4").mkdir()
+    (bundle / "groups/group=4/head.json").write_text("{}")
+    assert "groups/group=4/head.json doesn't belong there" in refused(bundle)
+
+
+def test_no_bundle_and_other_formats_are_told_apart(bundle):
+    value = json.loads((bundle / FILE).read_text())
+    (bundle / FILE).write_text(json.dumps(value | {"format": 2}))
+    assert "is a bundle of format 2, this code reads 1" in refused(bundle)
+    (bundle / FILE).write_text(json.dumps(value | {"size": "big"}))
+    assert "bundle.json: size: " in refused(bundle)
+    (bundle / FILE).write_text("{")
+    assert "cannot be read" in refused(bundle)
+    (bundle / FILE).unlink()
+    assert "is no bundle, it has no bundle.json" in refused(bundle)
+
+
+def test_names_that_lead_outside_are_refused(bundle, tmp_path):
+    value = json.loads((bundle / FILE).read_text())
+    value["files"]["../secret"] = checksum(b"x")
+    (bundle / FILE).write_text(json.dumps(value))
+    assert "../secret is missing" in refused(bundle)
+
+
+def test_version_depends_on_networks_and_threshold_alone():
+    files = {"trunk/network.weights.h5": "a", "evaluation.json": "b"}
+    assert version(files, 0.5) == version(files | {"evaluation.json": "c"}, 0.5)
+    assert version(files, 0.5) != version(files, 0.6)
+    assert version(files, 0.5) != version(files | {"trunk/network.weights.h5": "x"}, 0.5)

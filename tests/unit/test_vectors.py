@@ -1,0 +1,83 @@
+"""What a group's head learns from, on a table of embeddings that can be counted by hand."""
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from landmark_ray import schemas
+from landmark_ray.config import Config
+from landmark_ray.stages.vectors import closed, read_group
+from landmark_ray.storage import Tables
+
+ROWS = [
+    # image, landmark, group, split, view
+    ("a1", 7, 1, "train", 0),
+    ("a1", 7, 1, "train", 1),
+    ("a2", 7, 1, "validation", 0),
+    ("b1", 3, 1, "train", 0),
+    ("b1", 3, 1, "train", 1),
+    ("c1", 5, 2, "train", 0),
+    ("c1", 5, 2, "train", 1),
+    ("c2", 5, 2, "validation", 0),
+    ("d1", 7, 0, "train", 0),  # a discarded photo of one of group 1's landmarks
+    ("e1", 9, 0, "train", 0),
+    ("e1", 9, 0, "train", 1),
+]
+
+
+@pytest.fixture
+def tables(tmp_path):
+    tables = Tables(str(tmp_path))
+    names = ["image_id", "landmark_id", "group", "split", "view"]
+    rows = [
+        dict(zip(names, row, strict=True)) | {"vector": np.full(2, i, np.float16).tobytes()}
+        for i, row in enumerate(ROWS)
+    ]
+    for shard, part in enumerate((rows[:6], rows[6:])):
+        tables.commit("embeddings", 0, shard, pa.Table.from_pylist(part, schemas.EMBEDDINGS), "")
+    return tables
+
+
+def config(**train):
+    return Config.model_validate({"train": train})
+
+
+def test_other_is_every_photo_of_other_groups_and_of_no_landmark_of_ours(tables):
+    data = read_group(tables, 1, config())
+    assert data.landmarks.tolist() == [3, 7] and data.other
+    assert data.train.x[:, 0].tolist() == [0, 1, 3, 4, 5, 6, 9, 10]
+    assert data.train.y.tolist() == [1, 1, 0, 0, 2, 2, 2, 2]
+    assert data.validation.x[:, 0].tolist() == [2, 7]
+    assert data.validation.y.tolist() == [1, 2]
+
+
+def test_other_has_its_share_of_the_weight_and_landmarks_weigh_alike(tables):
+    data = read_group(tables, 1, config(other_share=0.25))
+    weights = data.train.weights
+    assert weights.sum() == pytest.approx(len(weights))
+    shares = [weights[data.train.y == label].sum() / len(weights) for label in range(3)]
+    assert shares == pytest.approx([0.375, 0.375, 0.25])
+
+
+def test_no_share_no_class_other(tables):
+    data = read_group(tables, 1, config(other_share=0))
+    assert not data.other
+    assert data.train.y.tolist() == [1, 1, 0, 0]
+    assert data.train.weights.tolist() == [1, 1, 1, 1]
+
+
+def test_closed_is_what_no_share_gives(tables):
+    left, wanted = (
+        closed(read_group(tables, 1, config())),
+        read_group(tables, 1, config(other_share=0)),
+    )
+    for side in ("train", "validation"):
+        for name in ("x", "y", "weights"):
+            got = getattr(getattr(left, side), name)
+            np.testing.assert_allclose(got, getattr(getattr(wanted, side), name), rtol=1e-6)
+
+
+def test_no_more_others_than_asked_for(tables):
+    data = read_group(tables, 1, config(others=1))
+    assert len(set((data.train.y == 2).nonzero()[0])) in (0, 2)
+    assert (data.train.y == 2).sum() + (data.validation.y == 2).sum() <= 2
