@@ -1,7 +1,9 @@
 """What an ensemble's answers are worth, in one set of figures."""
 
+import itertools
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,6 +14,7 @@ from numpy.typing import NDArray
 from landmark_ray.kernels.calibration import choose_threshold
 from landmark_ray.kernels.metrics import (
     NO_LANDMARK,
+    PrecisionRecall,
     expected_calibration_error,
     global_average_precision,
     top_k_accuracy,
@@ -22,10 +25,7 @@ MOST = 50
 
 
 def figures(predictions: pa.Table) -> dict[str, Any]:
-    """The figures of a set of images.
-
-    A background image whose answer is the landmark that the web gave it is left out: nothing
-    verified it, but it may well show that landmark.
+    """The figures of a set of images, less those that `judged` leaves out.
 
     Args:
         predictions: rows of `schemas.PREDICTIONS`.
@@ -35,9 +35,7 @@ def figures(predictions: pa.Table) -> dict[str, Any]:
         `summary` of each group's own images, by its number; confused: the pairs of landmarks that
         are confused most often; worst: the landmarks that are recognised least.
     """
-    first = pc.list_element(_padded(predictions["landmarks"]), 0)
-    unsure = pc.and_(pc.equal(predictions["group"], 0), pc.equal(predictions["label"], first))
-    rows = predictions.filter(pc.invert(unsure))
+    rows = judged(predictions)
     truth = [frozenset(ids) for ids in rows["truth"].to_pylist()]
     ids = rows["image_id"].to_pylist()
     ranked, confidences = ranking(rows)
@@ -57,6 +55,87 @@ def figures(predictions: pa.Table) -> dict[str, Any]:
         "confused": confused(truth, ranked[:, 0]),
         "worst": worst(truth, ranked[:, 0]),
     }
+
+
+def judged(predictions: pa.Table) -> pa.Table:
+    """The rows whose answers can be right or wrong.
+
+    A background image whose answer is the landmark that the web gave it is left out: nothing
+    verified it, but it may well show that landmark.
+    """
+    first = pc.list_element(_padded(predictions["landmarks"]), 0)
+    unsure = pc.and_(pc.equal(predictions["group"], 0), pc.equal(predictions["label"], first))
+    return predictions.filter(pc.invert(unsure))
+
+
+@dataclass(frozen=True)
+class FirstAnswers:
+    """The first answer for each image, and whether it is right.
+
+    Attributes:
+        image_ids: [N].
+        truth: [N] landmarks of each image, none for a photo of no landmark.
+        named: [N] landmark ids, `NO_LANDMARK` where there is no answer.
+        confidences: [N] from 0 to 1.
+    """
+
+    image_ids: list[str]
+    truth: list[frozenset[int]]
+    named: NDArray[np.int64]
+    confidences: NDArray[np.float64]
+
+    @property
+    def right(self) -> NDArray[np.bool_]:
+        """[N] whether an answer names a landmark of its image."""
+        pairs = zip(self.named.tolist(), self.truth, strict=True)
+        return np.array([named in truth for named, truth in pairs], bool)
+
+    @property
+    def landmarks(self) -> int:
+        """Images with a landmark."""
+        return sum(map(bool, self.truth))
+
+    def mistakes(self, pairs: Iterable[tuple[int, int]]) -> dict[tuple[int, int], str]:
+        """Of pairs of a landmark and of what it is taken for: the image of the surest mistake."""
+        wanted, found = set(pairs), {}
+        for i in np.argsort(self.confidences, kind="stable").tolist():
+            truth, named = self.truth[i], int(self.named[i])
+            pair = min(truth, default=NO_LANDMARK), named
+            if named not in truth and pair in wanted:
+                found[pair] = self.image_ids[i]
+        return found
+
+    def accepted_others(self, threshold: float, most: int) -> list[int]:
+        """Places of photos of no landmark whose answers reach a threshold, the surest first."""
+        order = np.argsort(-self.confidences, kind="stable").tolist()
+        named = (i for i in order if not self.truth[i] and self.named[i] != NO_LANDMARK)
+        return [i for i in itertools.islice(named, most) if self.confidences[i] >= threshold]
+
+
+def first_answers(rows: pa.Table) -> FirstAnswers:
+    """Of rows of `schemas.PREDICTIONS`."""
+    ranked, confidences = ranking(rows)
+    truth = [frozenset(ids) for ids in rows["truth"].to_pylist()]
+    sure = confidences[:, 0].clip(0, 1)
+    return FirstAnswers(rows["image_id"].to_pylist(), truth, ranked[:, 0], sure)
+
+
+def accepted_from(curve: PrecisionRecall, threshold: float) -> int | None:
+    """Place on a curve of what a threshold accepts; None where it accepts nothing."""
+    accepted = int((curve.thresholds >= threshold).sum())
+    return accepted - 1 if accepted else None
+
+
+def thinned(curve: PrecisionRecall, most: int) -> NDArray[np.int64]:
+    """About `most` places that a curve of many thresholds is drawn with, even in its recall.
+
+    Where precision falls while recall stays, both ends are among them.
+    """
+    recall = curve.recall
+    wanted = np.linspace(0, recall[-1], min(most, len(recall)))
+    first = np.searchsorted(recall, wanted, "left")
+    last = np.searchsorted(recall, recall[first], "right") - 1
+    return np.union1d(first, last).astype(np.int64)
 
 
 def ranking(predictions: pa.Table) -> tuple[NDArray[np.int64], NDArray[np.float64]]:

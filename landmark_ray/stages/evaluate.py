@@ -59,7 +59,7 @@ def run(config: Config, tables: Tables, source: Source) -> Funnel:
     test = source.test_set()
     if test:
         over_test_set(*test, config, tables)
-    report.store(figures_of(config, tables, test is not None), tables)
+    report.store(figures_of(config, tables, test is not None), tables, config)
     return funnel
 
 
