@@ -64,7 +64,9 @@ def judged(predictions: pa.Table) -> pa.Table:
     verified it, but it may well show that landmark.
     """
     first = pc.list_element(_padded(predictions["landmarks"]), 0)
-    unsure = pc.and_(pc.equal(predictions["group"], 0), pc.equal(predictions["label"], first))
+    known = pc.greater_equal(predictions["label"], 0)
+    named = pc.and_(known, pc.equal(predictions["label"], first))
+    unsure = pc.and_(pc.equal(predictions["group"], 0), named)
     return predictions.filter(pc.invert(unsure))
 
 
