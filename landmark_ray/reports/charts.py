@@ -100,9 +100,8 @@ def percent(share: float) -> str:
 def compact(count: int) -> str:
     """A count in four letters at most."""
     for size, letter in ((10**6, "M"), (10**3, "k")):
-        if count >= size:
-            rounded = count * 10 // size / 10 if count < 10 * size else count // size
-            return f"{rounded}{letter}"
+        if count >= 0.9995 * size:
+            return f"{count / size:.0f}{letter}"
     return str(count)
 
 

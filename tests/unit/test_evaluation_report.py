@@ -246,8 +246,8 @@ def test_numbers_in_words():
     assert [images_of(g, edges) for g in (1, 2, 3)] == ["6", "7 to 99", "100 or more"]
     assert [duration(s) for s in (None, 4.4, 59.6, 3660)] == ["–", "4 s", "1 min 0 s", "1 h 1 min"]
     assert [percent(x) for x in (0.1234, 1, None, float("nan"))] == ["12.3%", "100.0%", "–", "–"]
-    counts = [0, 999, 1000, 9999, 10_000, 999_999, 1_234_567]
-    short = ["0", "999", "1.0k", "9.9k", "10k", "999k", "1.2M"]
+    counts = [0, 999, 1000, 1600, 999_499, 999_500, 1_234_567]
+    short = ["0", "999", "1k", "2k", "999k", "1M", "1M"]
     assert [charts.compact(n) for n in counts] == short
 
 
