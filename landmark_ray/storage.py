@@ -164,6 +164,19 @@ class Folder:
         except (pa.ArrowException, OSError) as error:
             raise self._damaged(name, error) from None
 
+    def read_row_group(
+        self, file: pq.ParquetFile, name: str, group: int, columns: list[str]
+    ) -> pa.Table:
+        """A row group of a file that `open_table` opened.
+
+        Raises:
+            UserError: it is damaged, and which.
+        """
+        try:
+            return file.read_row_group(group, columns)
+        except (pa.ArrowException, OSError) as error:
+            raise self._damaged(name, error) from None
+
     def _damaged(self, name: str, error: Exception) -> UserError:
         return UserError(f"{self.uri}/{name} is damaged ({error}): run its stage with --redo STAGE")
 

@@ -20,8 +20,7 @@ def read_examples(tables: Tables, place: tuple[int, int], seed: int) -> pa.Table
     """The examples of a shard, and its background images as group 0."""
     examples = tables.read_shard("examples", *place, [*COLUMNS, "group", "split"])
     background = tables.read_shard("background", *place, COLUMNS)
-    rank = rank_key(background["image_id"].to_pylist(), seed)
-    split = np.where(rank < BACKGROUND_VALIDATION * 2**64, "validation", "train")
+    split = background_split(background["image_id"].to_numpy(), seed)
     columns = {
         "group": pa.array(np.zeros(len(split), np.int32)),
         "split": pa.array(split, pa.string()),
@@ -29,6 +28,12 @@ def read_examples(tables: Tables, place: tuple[int, int], seed: int) -> pa.Table
     for name, values in columns.items():
         background = background.append_column(name, values)
     return pa.concat_tables([examples, background.cast(examples.schema)])
+
+
+def background_split(image_ids: NDArray[np.object_], seed: int) -> NDArray[np.str_]:
+    """The side of the split that background images are on."""
+    rank = rank_key(image_ids, seed)
+    return np.where(rank < BACKGROUND_VALIDATION * 2**64, "validation", "train")
 
 
 def pixels(jpeg: bytes) -> NDArray[np.uint8]:
