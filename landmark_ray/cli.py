@@ -52,7 +52,7 @@ def _explain(error: ValidationError, model: type[Options], file: str | None) -> 
         )
         return f"unknown option {name} in {file}; {hint}"
     if problem["type"] == "missing":
-        return f"--{name} is missing: {model.model_fields[name].description}"
+        return f"--{name} is missing: {model.model_fields[name].description or 'see --help'}"
     message = problem["msg"].removeprefix("Value error, ")
     value = "" if isinstance(problem["input"], dict) else f", got {problem['input']!r}"
     return f"option --{name}: {message}{value}" if name else message

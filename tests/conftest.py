@@ -60,8 +60,9 @@ def small_source(tmp_path_factory) -> SmallSource:
 
 @pytest.fixture(scope="session")
 def small_root(small_source, run_job, tmp_path_factory) -> Path:
-    """The tables of an undisturbed run over `small_source`."""
+    """The tables of an undisturbed run over `small_source`, up to the examples."""
     root = tmp_path_factory.mktemp("small-root")
-    done = run_job("pipeline", "--source", small_source.path, "--root", root, *small_source.options)
+    args = ("--source", small_source.path, "--root", root, *small_source.options)
+    done = run_job("pipeline", *args, "--to", "group")
     assert done.returncode == 0, done.stderr
     return root

@@ -100,8 +100,7 @@ class Pool:
 
 
 def read_index(tables: Tables, seed: int) -> pd.DataFrame:
-    """All examples, and background images as group 0: image_id, landmark_id, group, split, file and
-    row."""
+    """Where all examples lie (file, row), and the background images, as group 0."""
     parts = []
     for table, names in (("examples", ["group", "split"]), ("background", [])):
         columns = ["image_id", "landmark_id", *names, "__filename"]
@@ -174,9 +173,7 @@ def read_jpegs(tables: Tables, pool: Pool, rows: NDArray[np.int64]) -> list[byte
     return found
 
 
-def stream(
-    tables: Tables, pool: Pool, epochs: range, readers: int, cpus: float
-) -> Iterator[Batch]:
+def stream(tables: Tables, pool: Pool, epochs: range, readers: int, cpus: float) -> Iterator[Batch]:
     """The batches of some epochs, `pool.steps` each.
 
     Args:

@@ -2,7 +2,9 @@
 
 import pytest
 
-JOBS = ("sample", "ingest", "extract", "match", "prune", "resize", "group", "pipeline")
+from landmark_ray.config import STAGES
+
+JOBS = (*STAGES, "pipeline")
 
 
 @pytest.mark.parametrize("job", JOBS)

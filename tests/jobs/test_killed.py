@@ -25,7 +25,9 @@ MOMENTS = [*2 * ["ingest"], *2 * ["extract"], *2 * ["match"], "prune", *2 * ["re
 def start(source, root) -> subprocess.Popen[bytes]:
     command = [sys.executable, REPO / "jobs/pipeline.py", "--source", source.path, "--root", root]
     return subprocess.Popen(
-        [*command, *source.options], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+        [*command, *source.options, "--to", "group"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
     )
 
 

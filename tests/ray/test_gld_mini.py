@@ -1,6 +1,7 @@
 """The pipeline on real photographs in GLDv2's format, against what each photograph really is."""
 
 import io
+import json
 import shutil
 import tarfile
 
@@ -9,12 +10,15 @@ import pandas as pd
 import pytest
 from PIL import Image, ImageOps
 
+from landmark_ray.config import STAGES
+from landmark_ray.kernels import metrics
 from tests.conftest import REPO
 from tests.tables import rows
 
 pytestmark = [pytest.mark.shared, pytest.mark.ray]
 
 MIN_INLIERS = 11
+WEIGHTS = "mobilenet_v2_imagenet_notop.weights.h5"
 
 
 @pytest.fixture(scope="module")
@@ -25,11 +29,17 @@ def truth(gld_mini):
 @pytest.fixture(scope="module")
 def root(gld_mini, run_job, tmp_path_factory):
     out = tmp_path_factory.mktemp("gld-mini")
-    conf = REPO / "jobs/conf/gldv2.toml"
-    done = run_job("pipeline", "--config", conf, "--source", gld_mini, "--root", out)
+    done = run_job("pipeline", *everything(gld_mini, out))
     assert done.returncode == 0, done.stderr
     print(done.stdout)
     return out
+
+
+def everything(gld_mini, root):
+    """Options of the whole pipeline, with a network whose weights are there."""
+    weights = gld_mini.parents[1] / "models" / WEIGHTS
+    options = ("--config", REPO / "jobs/conf/gldv2.toml", "--source", gld_mini, "--root", root)
+    return (*options, "--train.network", "mobilenet_v2", "--train.weights", weights)
 
 
 def of_kind(truth, kind):
@@ -125,9 +135,8 @@ def test_examples_are_grouped_and_split_with_duplicates_on_one_side(root, truth,
 
 def test_finished_stages_are_skipped(root, gld_mini, run_job):
     before = {p: p.stat().st_mtime_ns for p in root.rglob("*.parquet")}
-    conf = REPO / "jobs/conf/gldv2.toml"
-    done = run_job("pipeline", "--config", conf, "--source", gld_mini, "--root", root)
-    assert done.returncode == 0 and done.stderr.count("finished already") == 7
+    done = run_job("pipeline", *everything(gld_mini, root))
+    assert done.returncode == 0 and done.stderr.count("finished already") == len(STAGES)
     assert {p: p.stat().st_mtime_ns for p in root.rglob("*.parquet")} == before
 
 
@@ -139,3 +148,31 @@ def test_other_options_on_the_same_root_are_refused(root, gld_mini, run_job):
     assert "match.min_inliers = 11, now 15" in line and "--redo match" in line
     done = run_job("match", *options, "--extract.max_side", "512")
     assert done.returncode == 2 and "extract.max_side = 640, now 512" in done.stderr
+
+
+def test_test_set_is_recognised_and_the_reference_rule_is_beside_it(root):
+    figures = json.loads((root / "reports/evaluation.json").read_text())
+    ensemble, reference = figures["test"]["ensemble"], figures["test"]["closed"]
+    print(f"test set: {ensemble}\nthe reference's rule: {reference}")
+    assert ensemble["top1"] >= 0.98 and ensemble["gap"] >= 0.985
+    assert reference["gap"] < ensemble["gap"]
+    assert figures["validation"]["ensemble"]["top1"] >= 0.98
+    assert (root / "reports/evaluation.html").stat().st_size > 10_000
+
+
+def test_submission_scores_as_the_evaluation_says(root, gld_mini, run_job, tmp_path):
+    out = tmp_path / "submission.csv"
+    done = run_job("predict", "--bundle", root / "bundle", "--source", gld_mini, "--output", out)
+    assert done.returncode == 0, done.stderr
+    submission = pd.read_csv(out, dtype=str, keep_default_na=False)
+    table = pd.read_csv(gld_mini / "recognition_solution.csv", dtype=str, keep_default_na=False)
+    solution = {
+        i: metrics.parse_solution(text) for i, text in zip(table.id, table.landmarks, strict=True)
+    }
+    assert set(submission.id) == set(solution)
+    named = [text.split() or ("-1", "0") for text in submission.landmarks]
+    landmarks = [int(landmark) if landmark != "-1" else None for landmark, _ in named]
+    scores = [float(score) for _, score in named]
+    gap = metrics.global_average_precision(submission.id, landmarks, scores, solution)
+    wanted = json.loads((root / "reports/evaluation.json").read_text())["test"]["ensemble"]["gap"]
+    assert gap == pytest.approx(wanted, abs=2e-3) and gap >= 0.985

@@ -24,6 +24,7 @@ def run(run_job, source, root, *options, env=None):
 
 def test_other_cores_and_buckets_give_the_same_tables(small_source, small_root, run_job, tmp_path):
     layout = ("--sample.buckets", "7", "--sample.shard_images", "9", "--ingest.buffer_mb", "0.1")
+    layout += ("--to", "group")
     run(run_job, small_source.path, tmp_path, "--cluster.cpus", "1", *small_source.options, *layout)
     assert_same_tables(tmp_path, small_root)
 
@@ -102,7 +103,8 @@ def test_whole_run_on_s3_gives_the_same_tables(bucket, small_source, small_root,
         if file.is_file():
             key = f"source/{file.relative_to(small_source.path)}"
             bucket.upload_file(str(file), "landmarks", key)
-    done = run(run_job, "s3://landmarks/source", "s3://landmarks/root", *small_source.options)
+    run_all = ("s3://landmarks/source", "s3://landmarks/root", "--to", "group")
+    done = run(run_job, *run_all, *small_source.options)
     assert "What went in" in done.stdout
     pages = bucket.get_paginator("list_objects_v2").paginate(Bucket="landmarks", Prefix="root/")
     for item in (item for page in pages for item in page["Contents"]):
@@ -110,7 +112,7 @@ def test_whole_run_on_s3_gives_the_same_tables(bucket, small_source, small_root,
         target.parent.mkdir(parents=True, exist_ok=True)
         bucket.download_file("landmarks", item["Key"], str(target))
     assert_same_tables(tmp_path, small_root)
-    again = run(run_job, "s3://landmarks/source", "s3://landmarks/root", *small_source.options)
+    again = run(run_job, *run_all, *small_source.options)
     assert again.stderr.count("finished already") == 7
 
 
