@@ -5,20 +5,17 @@ from the last checkpoint. Beside it a head by the reference's rule, for comparis
 """
 
 import time
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import Any
 
 import numpy as np
-import pyarrow.compute as pc
 
-from landmark_ray.bundle import CLOSED, GROUPS, TRUNK, HeadInfo, head_info, write_head
+from landmark_ray.bundle import CLOSED, GROUPS, TRUNK, HeadInfo, write_head
 from landmark_ray.config import Config
 from landmark_ray.funnel import Funnel
 from landmark_ray.kernels.calibration import fit_temperature
-from landmark_ray.progress import Meter
 from landmark_ray.sources import Source
 from landmark_ray.stages import trainer
+from landmark_ray.stages.groups import over_groups
 from landmark_ray.stages.vectors import GroupVectors, closed, read_group
 from landmark_ray.storage import Folder, Tables
 
@@ -29,9 +26,6 @@ SCRATCH = (trainer.STAGING,)
 CHECKPOINTS = 6
 """Of a head's training, which lasts seconds."""
 
-SMOOTHING = 0.02
-"""Of the labels that a temperature is fitted to: few validation images, all right, prove little."""
-
 
 def inputs(source: Source) -> dict[str, str]:
     """What the stage reads besides other stages' tables."""
@@ -40,53 +34,7 @@ def inputs(source: Source) -> dict[str, str]:
 
 def run(config: Config, tables: Tables, source: Source) -> Funnel:
     """Write `models/groups` and `models/closed`."""
-    folder = Folder(f"{tables.uri}/models")
-    return over_groups(
-        "train",
-        config,
-        tables,
-        lambda group: head_info(folder, GROUPS, group) is not None,
-        lambda group: trainer.train(
-            f"group-{group}", fit_group, {"group": group, "config": config, "tables": tables}
-        ),
-    )
-
-
-def over_groups(title: str, config: Config, tables: Tables, finished: Any, work: Any) -> Funnel:
-    """Do some work for all groups that have landmarks, side by side, but for the finished ones."""
-    examples = tables.dataset("examples").to_table(["landmark_id", "group"])
-    sizes = {row["values"]: row["counts"] for row in pc.value_counts(examples["group"]).to_pylist()}
-    classes = examples.group_by(["landmark_id", "group"]).aggregate([])["group"]
-    funnel = Funnel(examples.num_rows, examples.num_rows, len(classes), len(classes))
-    for group in range(1, len(config.group.edges) + 1):
-        if group not in sizes:
-            funnel.notes.append(f"group {group} has no landmark: no model")
-        elif pc.sum(pc.equal(classes, group)).as_py() == 1:
-            says = "a fine detector, with the class other"
-            if not config.train.other_share:
-                says = "without a class other it is always sure"
-            funnel.notes.append(f"group {group} has one landmark: {says}")
-    done = {group for group in sizes if finished(group)}
-    todo = sorted(set(sizes) - done, key=lambda group: -sizes[group])
-    with Meter(title, examples.num_rows, done=sum(sizes[group] for group in done)) as meter:
-        for group in side_by_side(todo, config, work):
-            meter.add(sizes[group])
-    tables.delete(trainer.STAGING)
-    return funnel
-
-
-def side_by_side(groups: list[int], config: Config, work: Any) -> Iterator[int]:
-    """Do some work for each group, and yield it as it is finished."""
-    if not groups:
-        return
-    pool = ThreadPoolExecutor(trainer.side_by_side(config))
-    try:
-        running = {pool.submit(work, group): group for group in groups}
-        for done in as_completed(running):
-            done.result()
-            yield running[done]
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
+    return over_groups("train", GROUPS, fit_group, config, tables)
 
 
 def fit_group(work: dict[str, Any]) -> None:

@@ -1,19 +1,24 @@
 """One worker of Ray Train: a training that goes on from its last checkpoint when it is lost."""
 
 import contextlib
+import functools
 import json
 import os
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import ray
 import ray.train
 from ray.train import Checkpoint, CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
 
 from landmark_ray.config import Config
-from landmark_ray.stages.shards import unwrapped, workers_of
+from landmark_ray.errors import UserError
+from landmark_ray.progress import Meter
+from landmark_ray.stages.shards import start_ray, unwrapped, workers_of
 from landmark_ray.storage import Tables
 
 STAGING = "_staging/train"
@@ -21,8 +26,11 @@ STAGING = "_staging/train"
 History = list[dict[str, float]]
 """What was measured, an entry for each report; `epoch` is the number of finished epochs."""
 
+Loop = Callable[[dict[str, Any]], None]
+"""A training, run in a worker; its argument holds `config`, `tables` and `name`."""
 
-def train(name: str, loop: Callable[[dict[str, Any]], None], work: dict[str, Any]) -> None:
+
+def train(name: str, loop: Loop, work: dict[str, Any]) -> None:
     """Run a training loop in a worker of its own, on the cores and GPUs that it may have.
 
     Args:
@@ -39,9 +47,9 @@ def train(name: str, loop: Callable[[dict[str, Any]], None], work: dict[str, Any
     config, tables = work["config"], work["tables"]
     _, gpus, cpus = workers_of(config, "train.", config.train.gpus, config.train.cpus)
     try:
-        TensorflowTrainer(
-            loop,
-            train_loop_config=work,
+        result = TensorflowTrainer(
+            in_words(loop),
+            train_loop_config={**work, "name": name},
             scaling_config=ScalingConfig(
                 num_workers=1, use_gpu=bool(gpus), resources_per_worker={"CPU": cpus, "GPU": gpus}
             ),
@@ -54,6 +62,25 @@ def train(name: str, loop: Callable[[dict[str, Any]], None], work: dict[str, Any
         ).fit()
     except Exception as error:
         raise unwrapped(error) from None
+    if result.return_value:
+        raise UserError(result.return_value)
+
+
+def in_words(loop: Loop) -> Callable[[dict[str, Any]], str]:
+    """A loop that returns the UserError which ended it, in words: no new worker would do better."""
+
+    @functools.wraps(loop)
+    def run(work: dict[str, Any]) -> str:
+        try:
+            loop(work)
+        except Exception as error:
+            mended = unwrapped(error)
+            if not isinstance(mended, UserError):
+                raise
+            return str(mended)
+        return ""
+
+    return run
 
 
 @contextlib.contextmanager
@@ -109,3 +136,49 @@ class Checkpoints:
             write(place)
             (Path(place) / "history.json").write_text(json.dumps(self.history))
             ray.train.report(figures, checkpoint=Checkpoint.from_directory(place))
+
+
+class Done:
+    """How much of each training is done, told by the workers, asked by the driver."""
+
+    def __init__(self) -> None:
+        """Nothing is done."""
+        self.shares: dict[str, float] = {}
+
+    def tell(self, name: str, share: float) -> None:
+        """A training is so far, from 0 to 1; a worker that is replaced goes back a little."""
+        self.shares[name] = share
+
+    def ask(self) -> dict[str, float]:
+        """All that was told."""
+        return self.shares
+
+
+@contextlib.contextmanager
+def watched(meter: Meter, sizes: dict[str, int], config: Config) -> Iterator[Any]:
+    """An actor that workers tell how far they are; a meter follows it.
+
+    Args:
+        meter: counts images.
+        sizes: images of each training, by its name.
+        config: for Ray.
+    """
+    start_ray(config)
+    actor = ray.remote(Done).options(num_cpus=0).remote()
+    stop = threading.Event()
+    before = meter.done
+
+    def follow() -> None:
+        while not stop.wait(0.5):
+            shares: dict[str, float] = ray.get(actor.ask.remote())
+            now = before + int(sum(sizes[name] * share for name, share in shares.items()))
+            meter.add(max(now - meter.done, 0))
+
+    thread = threading.Thread(target=follow, daemon=True)
+    thread.start()
+    try:
+        yield actor
+    finally:
+        stop.set()
+        thread.join()
+    meter.add(before + sum(sizes.values()) - meter.done)

@@ -1,0 +1,69 @@
+"""A training for each group, as many side by side as there is room for."""
+
+from concurrent.futures import ThreadPoolExecutor, as_completed
+
+import pyarrow.compute as pc
+
+from landmark_ray.bundle import head_info
+from landmark_ray.config import Config
+from landmark_ray.funnel import Funnel
+from landmark_ray.progress import Meter
+from landmark_ray.stages import trainer
+from landmark_ray.storage import Folder, Tables
+
+
+def over_groups(
+    title: str, place: str, loop: trainer.Loop, config: Config, tables: Tables
+) -> Funnel:
+    """Train all groups that have landmarks, but for the finished ones: whose head is stored.
+
+    Args:
+        title: of the meter.
+        place: of the heads that the loop stores.
+        loop: trains a group; its argument has `group` and `told`, a `trainer.Done`.
+        config: all options.
+        tables: the root.
+    """
+    folder = Folder(f"{tables.uri}/models")
+    examples = tables.dataset("examples").to_table(["landmark_id", "group"])
+    sizes = {row["values"]: row["counts"] for row in pc.value_counts(examples["group"]).to_pylist()}
+    classes = examples.group_by(["landmark_id", "group"]).aggregate([])["group"]
+    funnel = Funnel(examples.num_rows, examples.num_rows, len(classes), len(classes))
+    for group in range(1, len(config.group.edges) + 1):
+        if group not in sizes:
+            funnel.notes.append(f"group {group} has no landmark: no model")
+        elif pc.sum(pc.equal(classes, group)).as_py() == 1:
+            says = "a fine detector, with the class other"
+            if not config.train.other_share:
+                says = "without a class other it is always sure"
+            funnel.notes.append(f"group {group} has one landmark: {says}")
+    done = {group for group in sizes if head_info(folder, place, group) is not None}
+    todo = sorted(set(sizes) - done, key=lambda group: -sizes[group])
+    with Meter(title, examples.num_rows, done=sum(sizes[group] for group in done)) as meter:
+        if todo:
+            _side_by_side(todo, sizes, loop, config, tables, meter)
+    tables.delete(trainer.STAGING)
+    return funnel
+
+
+def _side_by_side(
+    groups: list[int],
+    sizes: dict[int, int],
+    loop: trainer.Loop,
+    config: Config,
+    tables: Tables,
+    meter: Meter,
+) -> None:
+    names = {group: f"group-{group}" for group in groups}
+    with trainer.watched(meter, {names[g]: sizes[g] for g in groups}, config) as told:
+        work = {"config": config, "tables": tables, "told": told}
+        pool = ThreadPoolExecutor(trainer.side_by_side(config))
+        try:
+            running = [
+                pool.submit(trainer.train, names[group], loop, {**work, "group": group})
+                for group in groups
+            ]
+            for one in as_completed(running):
+                one.result()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
