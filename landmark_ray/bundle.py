@@ -114,15 +114,15 @@ def head_infos(folder: Folder, place: str) -> list[HeadInfo]:
     return [info for group in groups if (info := head_info(folder, place, group))]
 
 
-def read_head(folder: Folder, place: str, info: HeadInfo) -> "keras.Model":
-    """A stored head: features [B, D] to logits.
+def read_head(folder: Folder, place: str, info: HeadInfo, *, dropout: float = 0.0) -> "keras.Model":
+    """A stored head: features [B, D] to logits. Dropout is for training it on.
 
     Raises:
         UserError: its weights are missing or damaged.
     """
     from landmark_ray.models.heads import build_head
 
-    head = build_head(info.features, info.logits, dropout=0.0, kind=info.kind, scale=info.scale)
+    head = build_head(info.features, info.logits, dropout=dropout, kind=info.kind, scale=info.scale)
     name = f"{_name(place, info.group)}.weights.h5"
     with _local(folder, name) as path:
         try:

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from landmark_ray.bundle import GROUPS, HeadInfo, head_infos, read_head, read_trunk
 from landmark_ray.errors import UserError
 from landmark_ray.kernels.ensemble import GroupAnswer, top_k
-from landmark_ray.models.embedding import vectors_of
+from landmark_ray.models.embedding import outputs_of
 from landmark_ray.storage import Folder
 
 Vectors = dict[str, NDArray[np.float32]]
@@ -56,7 +56,7 @@ class Ensemble:
 
     def vectors(self, photos: NDArray[np.uint8]) -> Vectors:
         """The vectors of photos [N, H, W, 3], RGB."""
-        return {name: vectors_of(self.trunk(name), photos) for name in self.trunks}
+        return {name: outputs_of(self.trunk(name), photos) for name in self.trunks}
 
     def predict(self, photos: NDArray[np.uint8], k: int) -> Answer:
         """The k surest landmarks of photos [N, H, W, 3]."""

@@ -12,6 +12,9 @@ from landmark_ray.kernels.metrics import precision_recall
 MOST = 20.0
 """Fitted temperatures are from 1 / MOST to MOST."""
 
+VALIDATION_SMOOTHING = 0.02
+"""Of the labels of a group's validation images: few images, all right, prove little."""
+
 _HALVINGS = 20  # of log MOST: the temperature is exact to 3 millionths
 _CELLS = 1 << 22  # of the logits that are worked on at once: 32 MiB in float64
 

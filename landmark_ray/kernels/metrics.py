@@ -88,6 +88,20 @@ def top_k_accuracy(ranked: NDArray[np.int64], truth: NDArray[np.int64], k: int) 
     return float((ranked[known, :k] == truth[known, None]).any(axis=1).mean())
 
 
+def top1_of_sides(right: NDArray[np.bool_], own: NDArray[np.bool_]) -> dict[str, float]:
+    """Shares of right answers of a group's model; a kind without images is left out.
+
+    Args:
+        right: [N] whether an image's best class is right.
+        own: [N] whether it shows one of the group's landmarks; for others, "other" is right.
+
+    Returns:
+        `top1` of its landmarks' images, `other_top1` of the others.
+    """
+    sides = {"top1": right[own], "other_top1": right[~own]}
+    return {name: float(hits.mean()) for name, hits in sides.items() if len(hits)}
+
+
 @dataclass(frozen=True)
 class Reliability:
     """A reliability diagram: confidence against accuracy in bins of equal width.

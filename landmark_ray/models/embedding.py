@@ -1,4 +1,4 @@
-"""Vectors of photos by a frozen trunk."""
+"""Vectors of photos by a trunk that stays as it is."""
 
 from typing import Any
 
@@ -14,15 +14,15 @@ BATCH = 32
 """Photos at once; the last batch is filled up, so that one compiled function does for all."""
 
 
-def vectors_of(trunk: keras.Model, photos: NDArray[Any]) -> NDArray[np.float32]:
-    """[N, D] vectors of photos [N, H, W, 3], RGB in 0..255."""
-    vectors = np.zeros((len(photos), trunk.output_shape[-1]), np.float32)
+def outputs_of(model: keras.Model, photos: NDArray[Any]) -> NDArray[np.float32]:
+    """What a trunk or a classifier says of photos [N, H, W, 3], RGB in 0..255: [N, D]."""
+    found = np.zeros((len(photos), model.output_shape[-1]), np.float32)
     for start in range(0, len(photos), BATCH):
         rows = photos[start : start + BATCH]
         batch = np.zeros((BATCH, *photos.shape[1:]), np.float32)
         batch[: len(rows)] = rows
-        vectors[start : start + BATCH] = trunk.predict_on_batch(batch)[: len(rows)]
-    return vectors
+        found[start : start + BATCH] = model.predict_on_batch(batch)[: len(rows)]
+    return found
 
 
 class Embedder:
@@ -34,7 +34,7 @@ class Embedder:
 
     def plain(self, photos: NDArray[np.uint8]) -> NDArray[np.float32]:
         """[N, D] vectors of photos [N, H, W, 3], RGB."""
-        return vectors_of(self._trunk, photos)
+        return outputs_of(self._trunk, photos)
 
     def varied(self, photos: NDArray[np.uint8], seed: int) -> NDArray[np.float32]:
         """[N, D] vectors of varied photos; equal photos, order and seed give equal vectors."""

@@ -1,6 +1,7 @@
 """Training loops that go on from a checkpoint: batches in a seeded order, a report each epoch."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,8 @@ from numpy.typing import NDArray
 
 from landmark_ray.models import augmentation, layers, training  # noqa: F401 - registers the layers
 
-Report = Callable[[int, dict[str, float], keras.Model], None]
-"""Told the number of finished epochs, what was measured, and the model."""
+Report = Callable[[int, dict[str, float], keras.Model], bool | None]
+"""Told the number of finished epochs, what was measured, and the model; True ends the training."""
 
 FILE = "model.keras"
 
@@ -53,6 +54,23 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
         self._shuffle()
 
 
+@dataclass(frozen=True)
+class Stream:
+    """Batches of all epochs that are left, one after the other.
+
+    Attributes:
+        batches: (x, y, weights), as arrays.
+        steps: batches an epoch.
+    """
+
+    batches: Iterator[tuple[NDArray[Any], ...]]
+    steps: int
+
+    def __len__(self) -> int:
+        """Batches an epoch."""
+        return self.steps
+
+
 class Reporting(keras.callbacks.Callback):  # type: ignore[misc]
     """Reports every few epochs, and after the last."""
 
@@ -65,12 +83,13 @@ class Reporting(keras.callbacks.Callback):  # type: ignore[misc]
         """Report, if it is time."""
         done = epoch + 1
         if done % self.every == 0 or done == self.params["epochs"]:
-            self.report(done, {k: float(v) for k, v in (logs or {}).items()}, self.model)
+            figures = {k: float(v) for k, v in (logs or {}).items()}
+            self.model.stop_training = bool(self.report(done, figures, self.model))
 
 
 def fit(
     model: keras.Model,
-    data: Batches,
+    data: Batches | Stream,
     *,
     rate: float,
     epochs: int,
@@ -78,7 +97,7 @@ def fit(
     warmup: float,
     options: Any,
     report: Report,
-    every: int,
+    every: int = 1,
 ) -> keras.Model:
     """Train a model; one from a checkpoint brings its optimizer along.
 
@@ -90,8 +109,8 @@ def fit(
         done: epochs that the checkpoint has behind it.
         warmup: share of the epochs in which the rate rises.
         options: `TrainConfig`.
-        report: told every few epochs.
-        every: how many.
+        report: told after every so many epochs.
+        every: so many.
     """
     if not done:
         steps = epochs * len(data)
@@ -104,8 +123,14 @@ def fit(
             loss=training.loss(options.smoothing),
             weighted_metrics=["accuracy"],
         )
+    streamed = isinstance(data, Stream)
     model.fit(
-        data, epochs=epochs, initial_epoch=done, verbose=0, callbacks=[Reporting(report, every)]
+        data.batches if streamed else data,
+        steps_per_epoch=len(data) if streamed else None,
+        epochs=epochs,
+        initial_epoch=done,
+        verbose=0,
+        callbacks=[Reporting(report, every)],
     )
     return model
 

@@ -41,6 +41,12 @@ def classifier(
     return keras.Model(inputs, head(features), name="classifier")
 
 
+def parts(classifier: keras.Model) -> tuple[keras.Model, keras.Model]:
+    """The trunk and the head of a classifier; of one from a checkpoint, too."""
+    trunk, head = classifier.layers[-2:]
+    return (trunk.layer if isinstance(trunk, Still) else trunk), head
+
+
 def freeze(trunk: keras.Model, frozen: bool = True) -> None:
     """Keep a trunk's variables as they are in training, or let them learn again.
 

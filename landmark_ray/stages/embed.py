@@ -75,7 +75,7 @@ def embed_rows(examples: pa.Table, embedder: "Embedder", config: Config) -> pa.T
     """Rows of `embeddings`: a vector of each image, and of those for training all views."""
     if not examples.num_rows:
         return schemas.EMBEDDINGS.empty_table()
-    photos = np.stack([pixels(jpeg) for jpeg in examples["jpeg"].to_pylist()])
+    photos = np.stack([pixels(jpeg, config.resize.size) for jpeg in examples["jpeg"].to_pylist()])
     train = np.flatnonzero(examples["split"].to_numpy() == "train")
     views = [(np.arange(len(photos)), embedder.plain(photos))]
     for view in range(1, config.train.views):

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from ray.data import ActorPoolStrategy, Dataset
 
 from landmark_ray import schemas
-from landmark_ray.bundle import CLOSED, FINETUNED, GROUPS, head_infos
+from landmark_ray.bundle import CLOSED, FINETUNED, GROUPS, TRUNK, head_infos
 from landmark_ray.config import Config
 from landmark_ray.funnel import Funnel, reason_kind
 from landmark_ray.kernels.calibration import choose_floor
@@ -154,7 +154,7 @@ def judge_examples(examples: pa.Table, judges: Judges) -> pa.Table:
         examples[name].to_pylist() for name in ("image_id", "landmark_id", "group")
     )
     truth = {i: {label} if g else () for i, label, g in zip(ids, labels, groups, strict=True)}
-    squares = np.stack([pixels(jpeg) for jpeg in examples["jpeg"].to_pylist()])
+    squares = np.stack([pixels(jpeg, judges.models.size) for jpeg in examples["jpeg"].to_pylist()])
     return judges.rows(ids, squares, truth, labels, groups)
 
 
@@ -262,6 +262,8 @@ def figures_of(config: Config, tables: Tables, test: bool) -> dict[str, Any]:
             for info in head_infos(folder, place)
         ],
     }
+    if history := folder.read_json(f"{TRUNK}/history.json"):
+        found["trunk"] = {"history": history}
     if test:
         table = tables.dataset(TEST).to_table()
         found["test"] = figures(table)

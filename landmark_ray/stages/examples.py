@@ -7,6 +7,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from PIL import Image
 
+from landmark_ray.errors import UserError
 from landmark_ray.kernels.sampling import rank_key
 from landmark_ray.storage import Tables
 
@@ -36,6 +37,16 @@ def background_split(image_ids: NDArray[np.object_], seed: int) -> NDArray[np.st
     return np.where(rank < BACKGROUND_VALIDATION * 2**64, "validation", "train")
 
 
-def pixels(jpeg: bytes) -> NDArray[np.uint8]:
-    """An example as [H, W, 3] RGB."""
-    return np.asarray(Image.open(io.BytesIO(jpeg)).convert("RGB"))
+def pixels(jpeg: bytes, size: int) -> NDArray[np.uint8]:
+    """An example as [size, size, 3] RGB.
+
+    Raises:
+        UserError: it has another size.
+    """
+    image = Image.open(io.BytesIO(jpeg))
+    if image.size != (size, size):
+        raise UserError(
+            f"an example has {image.width} x {image.height} pixels, and --resize.size is {size}: "
+            "run jobs/resize.py --redo resize"
+        )
+    return np.asarray(image.convert("RGB"))

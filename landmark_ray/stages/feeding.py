@@ -5,9 +5,9 @@ reader opens few files, and holds a window's JPEGs but only some decoded photos.
 through all epochs, so that no epoch waits for its beginning.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 import pandas as pd
@@ -144,15 +144,26 @@ def pool_of(
 
 
 def decoded(
-    tables: Tables, pool: Pool, rows: NDArray[np.int64]
+    tables: Tables,
+    pool: Pool,
+    rows: NDArray[np.int64],
+    each: Callable[..., Iterable[NDArray[np.uint8]]] = map,
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.uint8]]]:
-    """Photos of a pool: their rows and pixels, in the order given, window by window."""
+    """Photos of a pool: their rows and pixels, in the order given, window by window.
+
+    Args:
+        tables: the root.
+        pool: the photos.
+        rows: of the pool.
+        each: `map`, or that of a pool of threads.
+    """
+    size = pool.config.resize.size
     for first in range(0, len(rows), WINDOW):
         window = rows[first : first + WINDOW]
         jpegs = read_jpegs(tables, pool, window)
         for start in range(0, len(window), CHUNK):
             here = slice(start, start + CHUNK)
-            yield window[here], np.stack([pixels(jpeg) for jpeg in jpegs[here]])
+            yield window[here], np.stack(list(each(partial(pixels, size=size), jpegs[here])))
 
 
 def read_jpegs(tables: Tables, pool: Pool, rows: NDArray[np.int64]) -> list[bytes]:

@@ -1,13 +1,37 @@
-"""finetune: the whole network of each group learns, where --train.phases asks for it."""
+"""finetune: the whole network of each group learns, where --train.phases asks for it.
 
+It begins with the common trunk and the group's head of the stage train, and ends with the weights
+of its best epoch and a temperature of its own.
+"""
+
+import time
+from typing import Any
+
+import numpy as np
+
+from landmark_ray.bundle import (
+    FINETUNED,
+    GROUPS,
+    HeadInfo,
+    head_info,
+    read_head,
+    read_trunk,
+    write_head,
+    write_trunk,
+)
 from landmark_ray.config import Config
-from landmark_ray.errors import UserError
 from landmark_ray.funnel import Funnel
 from landmark_ray.sources import Source
-from landmark_ray.storage import Tables
+from landmark_ray.stages import trainer
+from landmark_ray.stages.feeding import pool_of, read_index
+from landmark_ray.stages.groups import over_groups
+from landmark_ray.stages.judging import Judge
+from landmark_ray.stages.photo_training import Course, learn, set_up
+from landmark_ray.storage import Folder, Tables
 
 READS = ("train", "trunk", "group")
 WRITES = ("models/finetuned",)
+SCRATCH = (trainer.STAGING,)
 
 
 def inputs(source: Source) -> dict[str, str]:
@@ -17,9 +41,63 @@ def inputs(source: Source) -> dict[str, str]:
 
 def run(config: Config, tables: Tables, source: Source) -> Funnel:
     """Write `models/finetuned`."""
+    if "finetune" in config.train.phases:
+        return over_groups("finetune", FINETUNED, fit_group, config, tables)
     images = tables.dataset("examples").count_rows()
     funnel = Funnel(images, images)
-    if "finetune" not in config.train.phases:
-        funnel.facts["not asked for"] = 1
-        return funnel
-    raise UserError("--train.phases finetune is not there yet")
+    funnel.facts["not asked for"] = 1
+    return funnel
+
+
+def fit_group(work: dict[str, Any]) -> None:
+    """In the worker: train the network of a group, fit its temperature, store it."""
+    group, config, tables = work["group"], work["config"], work["tables"]
+    options = config.train
+    set_up(config, work["trainings"])
+    import keras
+
+    from landmark_ray.models import training
+    from landmark_ray.models.augmentation import build_augmentation
+
+    begun = time.monotonic()
+    folder = Folder(f"{tables.uri}/models")
+    info = head_info(folder, GROUPS, group)
+    assert info is not None, "stage train is finished"
+    index = read_index(tables, config.seed)
+    landmarks = np.array(info.landmarks, np.int64)
+    train, validation = (
+        pool_of(index, landmarks, side, config, other=info.other)
+        for side in ("train", "validation")
+    )
+    judge = Judge(tables, validation)
+
+    def classifier() -> keras.Model:
+        keras.utils.set_random_seed((config.seed + group) % 2**31)
+        head = read_head(folder, GROUPS, info, dropout=options.dropout)
+        vary = build_augmentation(options.augment, config.seed + group)
+        return training.classifier(read_trunk(folder), head, vary, learn_statistics=False)
+
+    course = Course(options.epochs, options.rate, options.patience)
+    model, history = learn(work, train, judge, classifier, course)
+    trunk, head = training.parts(model)
+    name = f"{FINETUNED}/group={group}"
+    report = {"history": history, "seconds": time.monotonic() - begun}
+    for side, pool in (("train", train), ("validation", validation)):
+        report |= {f"{side}_own": pool.size - pool.others, f"{side}_other": pool.others}
+    write_trunk(folder, name, trunk)
+    write_head(
+        folder,
+        FINETUNED,
+        head,
+        HeadInfo(
+            group=group,
+            landmarks=info.landmarks,
+            other=info.other,
+            trunk=name,
+            features=info.features,
+            kind=info.kind,
+            scale=info.scale,
+            temperature=judge.temperature(model) if options.calibrate else 1.0,
+            report=report,
+        ),
+    )

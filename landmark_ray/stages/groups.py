@@ -56,8 +56,9 @@ def _side_by_side(
 ) -> None:
     names = {group: f"group-{group}" for group in groups}
     with trainer.watched(meter, {names[g]: sizes[g] for g in groups}, config) as told:
-        work = {"config": config, "tables": tables, "told": told}
-        pool = ThreadPoolExecutor(trainer.side_by_side(config))
+        room = min(trainer.side_by_side(config), len(groups))
+        work = trainer.work_of(config, tables, told, room)
+        pool = ThreadPoolExecutor(room)
         try:
             running = [
                 pool.submit(trainer.train, names[group], loop, {**work, "group": group})

@@ -8,11 +8,13 @@ import time
 from typing import Any
 
 import numpy as np
+import ray
 
 from landmark_ray.bundle import CLOSED, GROUPS, TRUNK, HeadInfo, write_head
 from landmark_ray.config import Config
 from landmark_ray.funnel import Funnel
-from landmark_ray.kernels.calibration import fit_temperature
+from landmark_ray.kernels.calibration import VALIDATION_SMOOTHING, fit_temperature
+from landmark_ray.kernels.metrics import top1_of_sides
 from landmark_ray.sources import Source
 from landmark_ray.stages import trainer
 from landmark_ray.stages.groups import over_groups
@@ -86,6 +88,7 @@ def fit_group(work: dict[str, Any]) -> None:
     def report(epoch: int, logs: dict[str, float], model: keras.Model) -> None:
         figures = {"epoch": epoch, **logs, **validated(model, data)}
         checkpoints.leave(figures, lambda place: fitting.save(model, place))
+        ray.get(work["told"].tell.remote(work["name"], epoch / options.head_epochs))
 
     def store(place: str, head: keras.Model, data: GroupVectors, temperature: float) -> None:
         info = HeadInfo(
@@ -119,17 +122,14 @@ def validated(head: Any, data: GroupVectors) -> dict[str, float]:
     y = data.validation.y
     if not len(y):
         return {}
-    own = y < len(data.landmarks)
-    right = logits_of(head, data).argmax(axis=1) == y
-    shares = {"top1": right[own], "other_top1": right[~own]}
-    return {name: float(hits.mean()) for name, hits in shares.items() if len(hits)}
+    return top1_of_sides(logits_of(head, data).argmax(axis=1) == y, y < len(data.landmarks))
 
 
 def temperature(head: Any, data: GroupVectors) -> float:
     """The one that makes the head's confidences on validation images the truest."""
     if not len(data.validation.y):
         return 1.0
-    return fit_temperature(logits_of(head, data), data.validation.y, smoothing=SMOOTHING)
+    return fit_temperature(logits_of(head, data), data.validation.y, smoothing=VALIDATION_SMOOTHING)
 
 
 def logits_of(head: Any, data: GroupVectors) -> np.ndarray:

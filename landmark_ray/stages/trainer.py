@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import json
+import math
 import os
 import sys
 import tempfile
@@ -36,7 +37,7 @@ def train(name: str, loop: Loop, work: dict[str, Any]) -> None:
     Args:
         name: of the training; its checkpoints lie under it in the root until the stage is finished.
         loop: run in the worker.
-        work: its argument; holds `config` and `tables`.
+        work: its argument, of `work_of`; `name` is added.
 
     Raises:
         UserError: anything that a person can mend.
@@ -97,10 +98,33 @@ def muted() -> Iterator[None]:
             os.close(screen)
 
 
+def work_of(config: Config, tables: Tables, told: Any, trainings: int) -> dict[str, Any]:
+    """What all trainings are told: with `readers`, the number and the cores of each one's tasks.
+
+    Args:
+        config: all options.
+        tables: the root.
+        told: of `watched`.
+        trainings: that run side by side. They leave some cores, which all readers share.
+    """
+    _, _, cpus = workers_of(config, "train.", config.train.gpus, config.train.cpus)
+    have = ray.cluster_resources()["CPU"]
+    readers = max(int(have) // trainings, 1)
+    left = max(have - trainings * cpus, 0.1 * have)
+    each = math.floor(0.9 * left / (readers * trainings) * 1e4) / 1e4
+    return {
+        "config": config,
+        "tables": tables,
+        "told": told,
+        "trainings": trainings,
+        "readers": (readers, each),
+    }
+
+
 def side_by_side(config: Config) -> int:
     """How many trainings there is room for."""
     workers, _, _ = workers_of(config, "train.", config.train.gpus, config.train.cpus)
-    return config.train.parallel_groups or workers
+    return min(config.train.parallel_groups or workers, workers)
 
 
 def storage_of(tables: Tables) -> str:
