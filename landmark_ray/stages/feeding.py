@@ -200,7 +200,7 @@ def stream(tables: Tables, pool: Pool, epochs: range, readers: int, cpus: float)
 
     def read(unit: Row) -> Iterator[Row]:
         pool: Pool = ray.get(shared)
-        epoch, number = divmod(int(unit["id"][0]), pool.windows)
+        epoch, number = divmod(int(unit["item"][0]), pool.windows)
         rows, weights = pool.window(epochs[epoch], number)
         done = 0
         for here, photos in decoded(tables, pool, rows):
@@ -208,7 +208,8 @@ def stream(tables: Tables, pool: Pool, epochs: range, readers: int, cpus: float)
             done += len(here)
             yield {"photos": photos, "y": pool.y[here], "weights": weight}
 
-    photos = ray.data.range(units, override_num_blocks=units).map_batches(
+    items = ray.data.from_items(list(range(units)), override_num_blocks=units)
+    photos = items.map_batches(  # not ray.data.range, whose tasks each need a core of their own
         read,
         batch_size=1,
         compute=TaskPoolStrategy(size=readers),

@@ -42,7 +42,7 @@ def inputs(source: Source) -> dict[str, str]:
 def run(config: Config, tables: Tables, source: Source) -> Funnel:
     """Write `models/finetuned`."""
     if "finetune" in config.train.phases:
-        return over_groups("finetune", FINETUNED, fit_group, config, tables)
+        return over_groups("finetune", FINETUNED, fit_group, config, tables, config.train.epochs)
     images = tables.dataset("examples").count_rows()
     funnel = Funnel(images, images)
     funnel.facts["not asked for"] = 1

@@ -13,7 +13,7 @@ from landmark_ray.storage import Folder, Tables
 
 
 def over_groups(
-    title: str, place: str, loop: trainer.Loop, config: Config, tables: Tables
+    title: str, place: str, loop: trainer.Loop, config: Config, tables: Tables, passes: int = 1
 ) -> Funnel:
     """Train all groups that have landmarks, but for the finished ones: whose head is stored.
 
@@ -23,10 +23,12 @@ def over_groups(
         loop: trains a group; its argument has `group` and `told`, a `trainer.Done`.
         config: all options.
         tables: the root.
+        passes: times that an image counts as seen, at most.
     """
     folder = Folder(f"{tables.uri}/models")
     examples = tables.dataset("examples").to_table(["landmark_id", "group"])
-    sizes = {row["values"]: row["counts"] for row in pc.value_counts(examples["group"]).to_pylist()}
+    counts = pc.value_counts(examples["group"]).to_pylist()
+    sizes = {row["values"]: row["counts"] * passes for row in counts}
     classes = examples.group_by(["landmark_id", "group"]).aggregate([])["group"]
     funnel = Funnel(examples.num_rows, examples.num_rows, len(classes), len(classes))
     for group in range(1, len(config.group.edges) + 1):
@@ -39,7 +41,8 @@ def over_groups(
             funnel.notes.append(f"group {group} has one landmark: {says}")
     done = {group for group in sizes if head_info(folder, place, group) is not None}
     todo = sorted(set(sizes) - done, key=lambda group: -sizes[group])
-    with Meter(title, examples.num_rows, done=sum(sizes[group] for group in done)) as meter:
+    before = sum(sizes[group] for group in done)
+    with Meter(title, examples.num_rows * passes, done=before) as meter:
         if todo:
             _side_by_side(todo, sizes, loop, config, tables, meter)
     tables.delete(trainer.STAGING)

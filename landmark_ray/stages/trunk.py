@@ -77,10 +77,8 @@ def build(config: Config, weights: str | None) -> Any:
 
 def from_scratch(config: Config, tables: Tables, images: int) -> None:
     """Train a trunk with one head for all landmarks, and store it."""
-    with (
-        Meter("trunk", images) as meter,
-        trainer.watched(meter, {TRUNK: images}, config) as told,
-    ):
+    seen = images * config.train.trunk_epochs
+    with Meter("trunk", seen) as meter, trainer.watched(meter, {TRUNK: seen}, config) as told:
         trainer.train(TRUNK, fit_trunk, trainer.work_of(config, tables, told, 1))
     tables.delete(trainer.STAGING)
 
