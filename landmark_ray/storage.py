@@ -4,6 +4,7 @@ A file appears whole or not at all: objects are put in one piece, local files ar
 their place and renamed. So a file that exists is a finished unit of work.
 """
 
+import errno
 import json
 import os
 import uuid
@@ -81,7 +82,11 @@ class Folder:
         return cast(bytes, self.fs.cat_file(self.at(name)))
 
     def write(self, name: str, data: bytes | pa.Buffer) -> None:
-        """Make or replace a file, whole or not at all."""
+        """Make or replace a file, whole or not at all.
+
+        Raises:
+            UserError: there is no space left.
+        """
         path = self.at(name)
         if not self.local:
             self.fs.pipe_file(path, bytes(data))
@@ -94,9 +99,13 @@ class Folder:
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(part, path)
-        except OSError:
+        except OSError as error:
             if os.path.exists(part):
                 os.unlink(part)
+            if error.errno == errno.ENOSPC:
+                raise UserError(
+                    f"{path}: no space left; free some, and the same command goes on"
+                ) from None
             raise
 
     def files(self, name: str = "") -> dict[str, int]:

@@ -1,3 +1,4 @@
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -50,6 +51,15 @@ class SmallSource:
     )
 
 
+TRAINING = (
+    *("--resize.size", "32", "--group.edges", "6,12"),
+    *("--train.network", "small", "--train.weights", "none", "--train.trunk_epochs", "2"),
+    *("--train.views", "2", "--train.head_epochs", "6", "--train.batch", "8"),
+)
+FINETUNING = ("--train.phases", "head,finetune", "--train.epochs", "4", "--train.rate", "1e-3")
+"""Training of two groups of `small_source` in a minute; they need not learn much."""
+
+
 @pytest.fixture(scope="session")
 def small_source(tmp_path_factory) -> SmallSource:
     """72 drawn photos in 4 tars."""
@@ -64,5 +74,16 @@ def small_root(small_source, run_job, tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("small-root")
     args = ("--source", small_source.path, "--root", root, *small_source.options)
     done = run_job("pipeline", *args, "--to", "group")
+    assert done.returncode == 0, done.stderr
+    return root
+
+
+@pytest.fixture(scope="session")
+def trained_root(small_source, small_root, run_job, tmp_path_factory) -> Path:
+    """`small_root`, gone on with to the bundle: two groups, both phases."""
+    root = tmp_path_factory.mktemp("trained") / "root"
+    shutil.copytree(small_root, root)
+    args = ("--source", small_source.path, "--root", root, *small_source.options, *TRAINING)
+    done = run_job("pipeline", *args, *FINETUNING, "--redo", "resize")
     assert done.returncode == 0, done.stderr
     return root

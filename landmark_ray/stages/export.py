@@ -68,7 +68,7 @@ def run(config: Config, tables: Tables, source: Source) -> Funnel:
     bundle.write(FILE, manifest.model_dump_json(indent=1).encode())
     funnel = Funnel(0, 0, len(names), manifest.landmarks)
     funnel.facts["files"] = len(files)
-    funnel.notes.append(f"bundle {manifest.version} in {bundle.uri}")
+    print(f"Bundle {manifest.version}: {bundle.uri}")
     return funnel
 
 

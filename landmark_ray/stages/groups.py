@@ -31,10 +31,11 @@ def over_groups(
     sizes = {row["values"]: row["counts"] * passes for row in counts}
     classes = examples.group_by(["landmark_id", "group"]).aggregate([])["group"]
     funnel = Funnel(examples.num_rows, examples.num_rows, len(classes), len(classes))
-    for group in range(1, len(config.group.edges) + 1):
-        if group not in sizes:
-            funnel.notes.append(f"group {group} has no landmark: no model")
-        elif pc.sum(pc.equal(classes, group)).as_py() == 1:
+    empty = [str(g) for g in range(1, len(config.group.edges) + 1) if g not in sizes]
+    if empty:
+        funnel.notes.append(f"no landmark in group {', '.join(empty)}: no model")
+    for group in sorted(sizes):
+        if pc.sum(pc.equal(classes, group)).as_py() == 1:
             says = "a fine detector, with the class other"
             if not config.train.other_share:
                 says = "without a class other it is always sure"

@@ -14,7 +14,15 @@ from typing import Any
 
 import ray
 import ray.train
-from ray.train import Checkpoint, CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
+from ray.exceptions import ActorDiedError, ActorUnavailableError
+from ray.train import (
+    Checkpoint,
+    CheckpointConfig,
+    FailureConfig,
+    RunConfig,
+    ScalingConfig,
+    TrainingFailedError,
+)
 
 from landmark_ray.config import Config
 from landmark_ray.errors import UserError
@@ -61,10 +69,22 @@ def train(name: str, loop: Loop, work: dict[str, Any]) -> None:
                 failure_config=FailureConfig(max_failures=config.train.retries),
             ),
         ).fit()
-    except Exception as error:
-        raise unwrapped(error) from None
+    except TrainingFailedError as error:
+        raise in_a_line(name, error, config) from None
     if result.return_value:
         raise UserError(result.return_value)
+
+
+def in_a_line(name: str, error: TrainingFailedError, config: Config) -> Exception:
+    """What a person needs to know of a training that failed; of a mistake of ours, all."""
+    failures = getattr(error, "worker_failures", {}).values()
+    if failures and all(isinstance(f, ActorDiedError | ActorUnavailableError) for f in failures):
+        return UserError(
+            f"{name}: its worker died {config.train.retries + 1} times, as one does that runs out "
+            "of memory: free some, or lower --train.batch or --train.parallel_groups; the same "
+            "command goes on from the last checkpoint"
+        )
+    return error
 
 
 def in_words(loop: Loop) -> Callable[[dict[str, Any]], str]:
@@ -75,6 +95,9 @@ def in_words(loop: Loop) -> Callable[[dict[str, Any]], str]:
         try:
             loop(work)
         except Exception as error:
+            if "No space left on device" in str(error):
+                root = work["tables"].uri
+                return f"{root}: no space left; free some, and the same command goes on"
             mended = unwrapped(error)
             if not isinstance(mended, UserError):
                 raise

@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from landmark_ray.config import STAGES
-from tests.conftest import REPO
-from tests.tables import assert_same_tables
+from landmark_ray.manifest import Bundle
+from tests.conftest import REPO, TRAINING
+from tests.tables import TABLES, assert_same_tables
 
 pytestmark = pytest.mark.ray
 
@@ -87,11 +88,14 @@ def submit(cluster, *command: object, timeout: float = 120) -> subprocess.Comple
 
 
 def test_every_stage_runs_as_a_submitted_job(cluster, small_source, small_root, tmp_path):
-    for stage in STAGES[: STAGES.index("group") + 1]:
-        options = ("--source", small_source.path, "--root", tmp_path, *small_source.options)
-        done = submit(cluster, sys.executable, f"jobs/{stage}.py", *options)
+    source = ("--source", small_source.path, "--root", tmp_path, *small_source.options)
+    for stage in STAGES:
+        options = () if stage in STAGES[: STAGES.index("resize")] else TRAINING
+        done = submit(cluster, sys.executable, f"jobs/{stage}.py", *source, *options)
         assert done.returncode == 0, done.stdout + done.stderr
-    assert_same_tables(tmp_path, small_root)
+    same = [table for table in TABLES if table not in ("examples", "background")]  # other pixels
+    assert_same_tables(tmp_path, small_root, same)
+    assert Bundle(str(tmp_path / "bundle")).manifest.groups == [1, 2]
 
 
 def test_job_of_somebody_without_the_token_is_refused(cluster):

@@ -19,7 +19,7 @@ def test_write_that_fails_leaves_neither_a_file_nor_a_part(tmp_path, monkeypatch
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(UserError, match="x/file: no space left; free some"):
         folder.write("x/file", b"new")
     assert folder.read("x/file") == b"old"
     assert os.listdir(tmp_path / "x") == ["file"]
