@@ -128,8 +128,9 @@ def report(
     action: Callable[[C, Tables], None],
     description: str,
     args: Sequence[str] | None = None,
+    last: str = "match",
 ) -> None:
-    """Read a root whose stage match is finished; the whole of a reporting job's `__main__`."""
+    """Read a root whose stage `last` is finished; the whole of a reporting job's `__main__`."""
 
     def read() -> None:
         config = parse(model, sys.argv[1:] if args is None else args, description)
@@ -138,7 +139,7 @@ def report(
         if config.redo:
             raise UserError(f"--redo: this job only reads; give it to jobs/{config.redo}.py")
         tables = Tables(config.root)
-        action(as_run(config, tables, "match"), tables)
+        action(as_run(config, tables, last), tables)
 
     guard(read, "stopped: the same command begins anew")
 

@@ -65,7 +65,8 @@ class Meter:
         seconds = time.monotonic() - self.begun
         rate = (self.done - self.before) / max(seconds, 1e-9)
         left = (self.total - self.done) / rate if rate else 0.0
-        return f"{rate:,.0f} {self.unit}/s, {_clock(seconds)} gone, {_clock(max(left, 0))} left"
+        speed = f"{rate:,.0f}" if rate >= 10 or not rate else f"{rate:.2g}"
+        return f"{speed} {self.unit}/s, {_clock(seconds)} gone, {_clock(max(left, 0))} left"
 
     def _line(self) -> None:
         self.shown = time.monotonic()

@@ -7,7 +7,6 @@ from the last checkpoint. Beside it a head by the reference's rule, for comparis
 import time
 from typing import Any
 
-import numpy as np
 import ray
 
 from landmark_ray.bundle import CLOSED, GROUPS, TRUNK, HeadInfo, write_head
@@ -18,6 +17,7 @@ from landmark_ray.kernels.metrics import top1_of_sides
 from landmark_ray.sources import Source
 from landmark_ray.stages import trainer
 from landmark_ray.stages.groups import over_groups
+from landmark_ray.stages.head_training import fit_head, logits_of, new_head
 from landmark_ray.stages.vectors import GroupVectors, closed, read_group
 from landmark_ray.storage import Folder, Tables
 
@@ -41,10 +41,7 @@ def run(config: Config, tables: Tables, source: Source) -> Funnel:
 
 def fit_group(work: dict[str, Any]) -> None:
     """In the worker: train the head of a group, fit its temperature, store both."""
-    import keras
-
     from landmark_ray.models import fitting
-    from landmark_ray.models.heads import build_head
 
     group, config, tables = work["group"], work["config"], work["tables"]
     options = config.train
@@ -53,44 +50,12 @@ def fit_group(work: dict[str, Any]) -> None:
     data = read_group(tables, group, config)
     checkpoints = trainer.Checkpoints()
 
-    def new_head(data: GroupVectors) -> keras.Model:
-        keras.utils.set_random_seed((config.seed + group) % 2**31)
-        return build_head(
-            data.train.x.shape[1],
-            len(data.landmarks) + data.other,
-            dropout=options.dropout,
-            kind=options.head,
-            scale=options.scale,
-        )
-
-    def train(head: keras.Model, data: GroupVectors, report: Any, done: int = 0) -> None:
-        if done < options.head_epochs:
-            batches = fitting.Batches(
-                data.train.x,
-                data.train.y,
-                data.train.weights,
-                batch=options.head_batch,
-                seed=config.seed,
-                epoch=done,
-            )
-            fitting.fit(
-                head,
-                batches,
-                rate=options.head_rate,
-                epochs=options.head_epochs,
-                done=done,
-                warmup=options.warmup,
-                options=options,
-                report=report,
-                every=max(options.head_epochs // CHECKPOINTS, 1),
-            )
-
-    def report(epoch: int, logs: dict[str, float], model: keras.Model) -> None:
+    def report(epoch: int, logs: dict[str, float], model: Any) -> None:
         figures = {"epoch": epoch, **logs, **validated(model, data)}
         checkpoints.leave(figures, lambda place: fitting.save(model, place))
         ray.get(work["told"].tell.remote(work["name"], epoch / options.head_epochs))
 
-    def store(place: str, head: keras.Model, data: GroupVectors, temperature: float) -> None:
+    def store(place: str, head: Any, data: GroupVectors, temperature: float) -> None:
         info = HeadInfo(
             group=group,
             landmarks=tuple(data.landmarks.tolist()),
@@ -108,11 +73,11 @@ def fit_group(work: dict[str, Any]) -> None:
         )
         write_head(folder, place, head, info)
 
-    head = checkpoints.load(fitting.load) or new_head(data)
-    train(head, data, report, checkpoints.done)
+    head = checkpoints.load(fitting.load) or new_head(data, group, config)
+    fit_head(head, data, config, report, reports=CHECKPOINTS, done=checkpoints.done)
     own = closed(data)
-    plain = new_head(own)
-    train(plain, own, lambda *_: None)
+    plain = new_head(own, group, config)
+    fit_head(plain, own, config, lambda *_: None, reports=1)
     store(CLOSED, plain, own, 1.0)
     store(GROUPS, head, data, temperature(head, data) if options.calibrate else 1.0)
 
@@ -130,11 +95,6 @@ def temperature(head: Any, data: GroupVectors) -> float:
     if not len(data.validation.y):
         return 1.0
     return fit_temperature(logits_of(head, data), data.validation.y, smoothing=VALIDATION_SMOOTHING)
-
-
-def logits_of(head: Any, data: GroupVectors) -> np.ndarray:
-    """[N, C] logits of the validation vectors."""
-    return np.asarray(head.predict(data.validation.x.astype(np.float32), 1024, verbose=0))
 
 
 def counts(data: GroupVectors) -> dict[str, int]:

@@ -150,9 +150,9 @@ def side_by_side(config: Config) -> int:
     return min(config.train.parallel_groups or workers, workers)
 
 
-def storage_of(tables: Tables) -> str:
-    """Where Ray Train keeps checkpoints."""
-    return tables.at(STAGING) if tables.local else f"{tables.uri}/{STAGING}"
+def storage_of(tables: Tables, place: str = STAGING) -> str:
+    """A folder of the root, as Ray Train and Ray Tune take it."""
+    return tables.at(place) if tables.local else f"{tables.uri}/{place}"
 
 
 class Checkpoints:

@@ -21,11 +21,19 @@ class Vectors:
         x: [N, D] float16.
         y: [N] number of the class; that of "other" follows the last landmark's.
         weights: [N] of the samples, 1 on average.
+        view: [N] 0 for a photo as it is.
     """
 
     x: NDArray[np.float16]
     y: NDArray[np.int32]
     weights: NDArray[np.float32]
+    view: NDArray[np.int32]
+
+    def where(self, rows: NDArray[np.bool_]) -> "Vectors":
+        """Some of them, with weights of 1 on average again."""
+        weights = self.weights[rows]
+        mean = weights.mean() if len(weights) else 1.0
+        return Vectors(self.x[rows], self.y[rows], weights / mean, self.view[rows])
 
 
 @dataclass(frozen=True)
@@ -60,20 +68,15 @@ def read_group(tables: Tables, group: int, config: Config) -> GroupVectors:
     sides = []
     for side in ("train", "validation"):
         here = (rows.split == side).to_numpy()
-        sides.append(
-            Vectors(x[here], y[here].astype(np.int32), weigh(y[here], len(landmarks), config))
-        )
+        weights = weigh(y[here], len(landmarks), config)
+        view = rows.view[here].to_numpy(np.int32)
+        sides.append(Vectors(x[here], y[here].astype(np.int32), weights, view))
     return GroupVectors(landmarks, bool(config.train.other_share), *sides)
 
 
 def closed(data: GroupVectors) -> GroupVectors:
     """What is left without the class other: what the reference learned from."""
-    sides = []
-    for side in (data.train, data.validation):
-        own = side.y < len(data.landmarks)
-        weights = side.weights[own]
-        mean = weights.mean() if len(weights) else 1.0
-        sides.append(Vectors(side.x[own], side.y[own], weights / mean))
+    sides = [side.where(side.y < len(data.landmarks)) for side in (data.train, data.validation)]
     return GroupVectors(data.landmarks, False, *sides)
 
 

@@ -1,0 +1,280 @@
+"""Search the heads' options: Ray Tune tries some, ASHA ends the worse ones early.
+
+The heads learn from the vectors that the stage embed has made, so a trial takes seconds. It is
+scored by the GAP of its answers to the validation images: of one group (`--tune.group`), after each
+part of its epochs; of all, by the mean over the groups so far, one after the other. The best
+options go into a toml file for `--config`. Their score is a little too good: they were chosen by
+these images.
+"""
+
+import csv
+import io
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow.compute as pc
+import ray
+from pydantic import Field
+from ray import tune
+from ray.tune.schedulers import ASHAScheduler
+from ray.tune.search import BasicVariantGenerator
+from rich.console import Console
+from rich.table import Table
+
+from landmark_ray.config import Config
+from landmark_ray.errors import UserError
+from landmark_ray.kernels.calibration import softmax
+from landmark_ray.kernels.metrics import global_average_precision
+from landmark_ray.options import Count, StageConfig
+from landmark_ray.progress import Meter
+from landmark_ray.stages.answers import one_thread
+from landmark_ray.stages.head_training import fit_head, logits_of, new_head
+from landmark_ray.stages.shards import start_ray, unwrapped, workers_of
+from landmark_ray.stages.trainer import storage_of
+from landmark_ray.stages.vectors import GroupVectors, read_group
+from landmark_ray.storage import Folder, Tables
+
+STAGING = "_staging/tune"
+PARTS = 6
+"""Of the epochs of a single group; after each, ASHA may end the trial."""
+
+BEST = 5
+"""Trials in the table on the screen."""
+
+Options = dict[str, Any]
+
+
+class TuneOptions(StageConfig):
+    """How the search goes."""
+
+    group: Count | None = Field(None, description="the group to search for; all when not given")
+    trials: Count = Field(30, description="options to try; the first are those of the run")
+
+
+class TuneConfig(Config):
+    """Options of jobs/tune.py; those of the run come from its ledger."""
+
+    tune: TuneOptions = TuneOptions()
+    output: str = Field("", description="toml to write; ROOT/reports/tune.toml when not given")
+
+
+def run(config: TuneConfig, tables: Tables) -> None:
+    """Search, print the best options, write them and a csv of all trials.
+
+    Raises:
+        UserError: anything that a person can mend.
+    """
+    output = config.output or f"{tables.uri}/reports/tune.toml"
+    if not output.endswith(".toml"):
+        raise UserError(f"--output: {output} must end in .toml")
+    groups = groups_of(config, tables)
+    rows = search(config, tables, groups)
+    folder, _, name = output.rpartition("/")
+    place = Folder(folder or ".")
+    place.write(name, as_toml(rows, config, groups).encode())
+    place.write(f"{name.removesuffix('.toml')}.csv", as_csv(rows).encode())
+    show(rows)
+    again = "embed" if rows[0]["views"] != config.train.views else "train"
+    print(f"\nBest options in {place.uri}/{name}: run with --config {output} --redo {again}")
+
+
+def groups_of(config: TuneConfig, tables: Tables) -> list[int]:
+    """The groups to search for, the one with fewest images first.
+
+    Raises:
+        UserError: there is none with validation images.
+    """
+    examples = tables.dataset("examples").to_table(["group", "split"])
+    own = examples.filter(pc.equal(examples["split"], "validation"))
+    counts = {row["values"]: row["counts"] for row in pc.value_counts(own["group"]).to_pylist()}
+    wanted = config.tune.group
+    if wanted is None and counts:
+        return sorted(counts, key=lambda group: (counts[group], group))
+    if wanted in counts:
+        return [wanted]
+    what = "no group has" if wanted is None else f"--tune.group {wanted}: it has no landmark with"
+    raise UserError(f"{tables.uri}: {what} validation images to judge options by")
+
+
+def space(config: Config) -> Options:
+    """What is searched, and how."""
+    options: Options = {
+        "head_rate": tune.loguniform(3e-4, 3e-2),
+        "dropout": tune.uniform(0, 0.6),
+        "smoothing": tune.uniform(0, 0.2),
+        "weight_decay": tune.loguniform(1e-6, 1e-2),
+        "views": tune.randint(1, config.train.views + 1),
+    }
+    return options | ({"scale": tune.loguniform(4, 64)} if config.train.head == "cosine" else {})
+
+
+class Asha(ASHAScheduler):
+    """ASHA (Li et al. 2020) that never stops a trial of the options that all are compared with."""
+
+    def __init__(self, present: Options, **rest: Any) -> None:
+        """present: these options; the rest is ASHA's."""
+        super().__init__(**rest)
+        self.present = present
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: Options) -> str:
+        """Whether a trial goes on."""
+        says: str = super().on_trial_result(tune_controller, trial, result)
+        return self.CONTINUE if trial.config == self.present else says
+
+
+def search(config: TuneConfig, tables: Tables, groups: list[int]) -> list[Options]:
+    """All trials, the best first: options, score, steps, `present` where they are the run's."""
+    os.environ["RAY_AIR_NEW_OUTPUT"] = "0"  # else Ray Tune prints whatever its verbosity is
+    start_ray(config)
+    workers, gpus, cpus = workers_of(config, "train.", config.train.gpus, config.train.cpus)
+    read = ray.remote(read_group)
+    data = {group: read.remote(tables, group, config) for group in groups}
+    searched = space(config)
+    present = {name: getattr(config.train, name) for name in searched}
+    with Meter("tune", config.tune.trials, unit="trials") as meter:
+
+        class Watch(tune.Callback):
+            """Counts trials."""
+
+            def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **_: Any) -> None:
+                meter.add(1)
+
+            def on_trial_error(self, iteration: int, trials: Any, trial: Any, **_: Any) -> None:
+                meter.add(1)
+
+        trial = tune.with_parameters(try_options, config=config, data=data, on_cpus=not gpus)
+        tuner = tune.Tuner(
+            tune.with_resources(trial, {"CPU": cpus, "GPU": gpus}),
+            param_space=searched,
+            tune_config=tune.TuneConfig(
+                metric="score",
+                mode="max",
+                num_samples=config.tune.trials,
+                search_alg=BasicVariantGenerator(
+                    points_to_evaluate=[present], max_concurrent=workers, random_state=config.seed
+                ),
+                scheduler=Asha(
+                    present,
+                    max_t=PARTS + 1 if len(groups) == 1 else len(groups),
+                    grace_period=1,
+                    reduction_factor=3,
+                ),
+                reuse_actors=True,
+            ),
+            run_config=tune.RunConfig(
+                name="trials",
+                storage_path=storage_of(tables, STAGING),
+                verbose=0,
+                callbacks=[Watch()],
+            ),
+        )
+        try:
+            found = tuner.fit()
+        except Exception as error:
+            raise unwrapped(error) from None
+        finally:
+            tables.delete(STAGING)
+    if not found.num_terminated:
+        raise unwrapped(found.errors[0]) from None
+    rows = [
+        {**result.config, "score": result.metrics["score"]}
+        | {"steps": result.metrics["training_iteration"], "present": result.config == present}
+        for result in found
+        if result.metrics and "score" in result.metrics
+    ]
+    return sorted(rows, key=lambda row: (-row["steps"], -row["score"]))
+
+
+def try_options(
+    options: Options, *, config: Config, data: dict[int, Any], on_cpus: bool = True
+) -> None:
+    """A trial, in a worker: train heads with some options, and report their score step by step."""
+    if on_cpus:
+        one_thread()
+    tried = config.model_copy(update={"train": config.train.model_copy(update=options)})
+    scores: list[float] = []
+    for group, found in data.items():
+        vectors: GroupVectors = ray.get(found)
+        train = vectors.train.where(vectors.train.view < options["views"])
+        vectors = GroupVectors(vectors.landmarks, vectors.other, train, vectors.validation)
+        head = new_head(vectors, group, tried)
+        if len(data) == 1:
+            fit_head(head, vectors, tried, _reported(vectors), reports=PARTS)
+        else:
+            fit_head(head, vectors, tried, lambda *_: None, reports=1)
+            scores.append(score(logits_of(head, vectors), vectors))
+            tune.report({"score": float(np.mean(scores))})
+
+
+def _reported(data: GroupVectors) -> Any:
+    def report(epoch: int, logs: dict[str, float], head: Any) -> None:
+        tune.report({"score": score(logits_of(head, data), data)})
+
+    return report
+
+
+def score(logits: np.ndarray, data: GroupVectors) -> float:
+    """GAP of a group's answers to validation images, those of others included; from 0 to 1.
+
+    Args:
+        logits: [N, C] or [N, C + 1] of the validation images; ones that are not finite score 0.
+        data: the group.
+    """
+    if not np.isfinite(logits).all():
+        return 0.0
+    y, classes = data.validation.y, len(data.landmarks)
+    sure = softmax(logits)[:, :classes]
+    ids = [f"{i:08d}" for i in range(len(y))]
+    solution = {i: {int(n)} if n < classes else set() for i, n in zip(ids, y, strict=True)}
+    return global_average_precision(ids, sure.argmax(axis=1), sure.max(axis=1), solution)
+
+
+def as_toml(rows: Sequence[Options], config: TuneConfig, groups: Sequence[int]) -> str:
+    """The best options as a file for `--config`."""
+    best = rows[0]
+    which = f"group {groups[0]}" if config.tune.group else f"{len(groups)} groups"
+    lines = [f"# jobs/tune.py: the best of {len(rows)} trials for {which}."]
+    lines.append(f"# GAP on validation images {best['score']:.4f}{_against(rows)}.")
+    lines += ["", "[train]", *(f"{name} = {value!r}" for name, value in options_of(best).items())]
+    return "\n".join(lines) + "\n"
+
+
+def _against(rows: Sequence[Options]) -> str:
+    own = next((row for row in rows if row["present"]), None)
+    if own is None:  # its trial failed
+        return ""
+    return ", by the run's own" if own is rows[0] else f"; the run's own: {own['score']:.4f}"
+
+
+def options_of(row: Options) -> Options:
+    """Of a trial; numbers rounded to what matters."""
+    names = [name for name in row if name not in ("score", "steps", "present")]
+    return {n: int(row[n]) if n == "views" else float(f"{row[n]:.4g}") for n in sorted(names)}
+
+
+def as_csv(rows: Sequence[Options]) -> str:
+    """All trials, the best first."""
+    out = io.StringIO()
+    writer = csv.DictWriter(out, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return out.getvalue()
+
+
+def show(rows: Sequence[Options]) -> None:
+    """Print the best trials, and that of the run's own options."""
+    table = Table(title="Trials by GAP on validation images")
+    names = list(options_of(rows[0]))
+    for column in ("", "GAP", "steps", *names):
+        table.add_column(column, justify="right")
+    for place, row in enumerate(rows, 1):
+        if place <= BEST or row["present"]:
+            own = options_of(row)
+            cells = [f"{row['score']:.4f}", str(row["steps"]), *(f"{own[n]:g}" for n in names)]
+            table.add_row("present" if row["present"] else str(place), *cells)
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=140)
+    console.print(table)

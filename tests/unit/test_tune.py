@@ -1,0 +1,41 @@
+import numpy as np
+import pytest
+
+from landmark_ray.stages.vectors import GroupVectors, Vectors
+from landmark_ray.tune import TuneConfig, as_toml, options_of, score, space
+
+
+def group(y, classes, other=True):
+    n = len(y)
+    side = Vectors(
+        np.zeros((n, 2), np.float16), np.array(y, np.int32), np.ones(n, np.float32), np.zeros(n)
+    )
+    return GroupVectors(np.arange(classes), other, side, side)
+
+
+def test_score_counts_a_sure_answer_to_a_photo_of_others_as_wrong():
+    data = group([0, 1, 2], classes=2)
+    right = np.array([[9, 0, 0], [0, 5, 0], [0, 0, 9]], np.float32)
+    assert score(right, data) == 1.0
+    fooled = np.array([[3, 0, 0], [0, 5, 0], [9, 0, 0]], np.float32)
+    assert score(fooled, data) == pytest.approx((1 / 2 + 2 / 3) / 2)
+
+
+def test_score_of_a_training_that_burst_is_nothing():
+    assert score(np.full((2, 3), np.nan, np.float32), group([0, 1], classes=2)) == 0.0
+
+
+def test_a_linear_head_has_no_scale_to_search():
+    assert "scale" in space(TuneConfig())
+    assert "scale" not in space(TuneConfig(train={"head": "linear"}))
+
+
+def test_file_says_what_the_search_gained():
+    best = {"head_rate": 0.00312345, "views": 3, "score": 0.9, "steps": 6, "present": False}
+    own = {"head_rate": 0.003, "views": 6, "score": 0.85, "steps": 6, "present": True}
+    text = as_toml([best, own], TuneConfig(tune={"group": 4}), [4])
+    assert "best of 2 trials for group 4" in text
+    assert "0.9000; the run's own: 0.8500" in text
+    assert "head_rate = 0.003123\nviews = 3\n" in text
+    assert options_of(own) == {"head_rate": 0.003, "views": 6}
+    assert "0.8500, by the run's own" in as_toml([own, best], TuneConfig(), [1, 2])
