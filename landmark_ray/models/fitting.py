@@ -129,6 +129,7 @@ def fit(
         steps_per_epoch=len(data) if streamed else None,
         epochs=epochs,
         initial_epoch=done,
+        shuffle=not streamed,
         verbose=0,
         callbacks=[Reporting(report, every)],
     )

@@ -119,9 +119,6 @@ def learn(
         best.save(place)
         fitting.save(model, place)
 
-    with over(gpus()):
-        model = checkpoints.load(read) or build()
-
     def report(epoch: int, logs: dict[str, float], model: "keras.Model") -> bool:
         figures = {"epoch": epoch, **logs, **judge.figures(model)}
         if c.patience and "val_loss" in figures:
@@ -133,20 +130,24 @@ def learn(
         stale = checkpoints.done - best.epoch if best.weights else 0
         return checkpoints.done >= c.epochs or bool(c.patience and stale >= c.patience)
 
-    if not enough():
-        epochs = range(checkpoints.done, c.epochs)
-        batches = stream(tables, photos, epochs, *work["readers"])
-        steps = photos.steps
-        fitting.fit(
-            model,
-            fitting.Stream(_told(batches, steps * checkpoints.done, steps * c.epochs, work), steps),
-            rate=c.rate,
-            epochs=c.epochs,
-            done=checkpoints.done,
-            warmup=config.train.warmup,
-            options=config.train,
-            report=report,
-        )
+    with over(gpus()):
+        model = checkpoints.load(read) or build()
+        if not enough():
+            epochs = range(checkpoints.done, c.epochs)
+            batches = stream(tables, photos, epochs, *work["readers"])
+            steps = photos.steps
+            fitting.fit(
+                model,
+                fitting.Stream(
+                    _told(batches, steps * checkpoints.done, steps * c.epochs, work), steps
+                ),
+                rate=c.rate,
+                epochs=c.epochs,
+                done=checkpoints.done,
+                warmup=config.train.warmup,
+                options=config.train,
+                report=report,
+            )
     if best.weights:
         model.set_weights(best.weights)
     return model, checkpoints.history

@@ -1,0 +1,115 @@
+"""Loops that end early, go on from a checkpoint, and learn on two devices."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from landmark_ray.config import TrainConfig
+from landmark_ray.models import fitting
+from landmark_ray.models.heads import build_head
+from tests.conftest import REPO
+
+
+def batches(steps, seed=0):
+    rng = np.random.default_rng(seed)
+    for _ in range(steps):
+        y = rng.integers(0, 3, 16).astype(np.int32)
+        x = np.eye(3, 8, dtype=np.float32)[y] + rng.normal(0, 0.1, (16, 8)).astype(np.float32)
+        yield x, y, np.ones(16, np.float32)
+
+
+def train(head, epochs, report, done=0):
+    stream = fitting.Stream(batches(5 * (epochs - done)), 5)
+    options = {"rate": 1e-2, "epochs": epochs, "warmup": 0.1, "done": done}
+    fitting.fit(head, stream, options=TrainConfig(), report=report, **options)
+
+
+def test_a_report_ends_the_training_or_lets_it_go_on():
+    seen = []
+
+    def report(epoch, figures, model):
+        seen.append(epoch)
+        assert {"loss", "accuracy"} <= set(figures)
+        return epoch == 3
+
+    train(build_head(8, 3), 6, report)
+    assert seen == [1, 2, 3]
+
+
+def test_checkpoint_goes_on_with_its_optimizer(tmp_path):
+    head = build_head(8, 3, dropout=0)
+    train(head, 4, lambda epoch, *_: epoch == 2)
+    fitting.save(head, str(tmp_path))
+    again = fitting.load(str(tmp_path))
+    assert int(again.optimizer.iterations.numpy()) == 10
+    seen = []
+    train(again, 4, lambda epoch, *_: seen.append(epoch), done=2)
+    assert seen == [3, 4]
+    assert int(again.optimizer.iterations.numpy()) == 20
+    assert float(again.optimizer.learning_rate.numpy()) == pytest.approx(0, abs=1e-9)
+
+
+TWO_DEVICES = """
+import os, sys, tempfile
+os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
+import numpy as np, tensorflow as tf
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, 2 * [tf.config.LogicalDeviceConfiguration()])
+import keras
+from landmark_ray.config import TrainConfig
+from landmark_ray.models import fitting, training
+from landmark_ray.models.augmentation import build_augmentation
+from landmark_ray.models.embedding import outputs_of
+from landmark_ray.models.heads import build_head
+from landmark_ray.models.networks import build_trunk
+from landmark_ray.stages.photo_training import over
+
+options = TrainConfig(weight_decay=0)
+rng = np.random.default_rng(0)
+photos = rng.integers(0, 255, (2, 32, 32, 3))
+
+def batches():
+    while True:
+        y = rng.integers(0, 2, 8).astype(np.int32)
+        noisy = photos[y] + rng.normal(0, 20, (8, 32, 32, 3))
+        yield np.clip(noisy, 0, 255).astype(np.float32), y, np.ones(8, np.float32)
+
+def build():
+    trunk = build_trunk("small", weights=None, input_size=32)
+    vary = build_augmentation(options.augment, 0)
+    return training.classifier(trunk, build_head(192, 2), vary, learn_statistics=True)
+
+def fit(model, done, epochs):
+    fitting.fit(model, fitting.Stream(batches(), 4), rate=5e-3, epochs=epochs, done=done,
+                warmup=0.1, options=options, report=lambda *_: logs.append(_[1]["loss"]))
+
+logs = []
+devices = [d.name for d in tf.config.list_logical_devices("CPU")]
+with over(devices):
+    model = build()
+    fit(model, 0, 6)
+assert type(model.distribute_strategy).__name__ == "MirroredStrategy"
+assert model.distribute_strategy.num_replicas_in_sync == 2
+with tempfile.TemporaryDirectory() as place:
+    fitting.save(model, place)
+    alone = fitting.load(place)
+    with over(devices):
+        again = fitting.load(place)
+        assert again.distribute_strategy.num_replicas_in_sync == 2
+        fit(again, 4, 6)
+trunk, head = training.parts(again)
+outputs_of(again, photos)
+found, wanted = outputs_of(model, photos), outputs_of(alone, photos)
+assert found.shape == (2, 2) and np.allclose(found, wanted, atol=1e-4), (found, wanted)
+assert logs[5] < logs[0], logs
+print("both devices")
+"""
+
+
+def test_two_devices_learn_as_one():
+    done = subprocess.run(
+        [sys.executable, "-c", TWO_DEVICES], capture_output=True, text=True, cwd=REPO, timeout=300
+    )
+    assert "both devices" in done.stdout, done.stderr[-2000:]
