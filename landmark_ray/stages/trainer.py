@@ -14,7 +14,6 @@ from typing import Any
 
 import ray
 import ray.train
-from ray.exceptions import ActorDiedError, ActorUnavailableError
 from ray.train import (
     Checkpoint,
     CheckpointConfig,
@@ -23,6 +22,7 @@ from ray.train import (
     ScalingConfig,
     TrainingFailedError,
 )
+from ray.train.v2._internal.exceptions import WorkerHealthCheckFailedError
 
 from landmark_ray.config import Config
 from landmark_ray.errors import UserError
@@ -34,6 +34,9 @@ STAGING = "_staging/train"
 
 History = list[dict[str, float]]
 """What was measured, an entry for each report; `epoch` is the number of finished epochs."""
+
+_SCREEN = threading.Lock()
+"""Trainings begin in threads of one process, which has one screen."""
 
 Loop = Callable[[dict[str, Any]], None]
 """A training, run in a worker; its argument holds `config`, `tables` and `name`."""
@@ -78,11 +81,11 @@ def train(name: str, loop: Loop, work: dict[str, Any]) -> None:
 def in_a_line(name: str, error: TrainingFailedError, config: Config) -> Exception:
     """What a person needs to know of a training that failed; of a mistake of ours, all."""
     failures = getattr(error, "worker_failures", {}).values()
-    if failures and all(isinstance(f, ActorDiedError | ActorUnavailableError) for f in failures):
+    if any(isinstance(failure, WorkerHealthCheckFailedError) for failure in failures):
         return UserError(
-            f"{name}: its worker died {config.train.retries + 1} times, as one does that runs out "
-            "of memory: free some, or lower --train.batch or --train.parallel_groups; the same "
-            "command goes on from the last checkpoint"
+            f"{name}: its worker died more often than --train.retries {config.train.retries} "
+            "allows, as one does that runs out of memory: free some, or lower --train.batch or "
+            "--train.parallel_groups; the same command goes on from the last checkpoint"
         )
     return error
 
@@ -110,9 +113,9 @@ def in_words(loop: Loop) -> Callable[[dict[str, Any]], str]:
 @contextlib.contextmanager
 def muted() -> Iterator[None]:
     """Keep what C++ prints off the screen: TensorFlow's greetings heed no setting."""
-    sys.stderr.flush()
-    screen = os.dup(2)
-    with open(os.devnull, "wb") as nothing:
+    with _SCREEN, open(os.devnull, "wb") as nothing:
+        sys.stderr.flush()
+        screen = os.dup(2)
         os.dup2(nothing.fileno(), 2)
         try:
             yield
