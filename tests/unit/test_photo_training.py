@@ -1,0 +1,82 @@
+"""Pieces of training on photos that need no Ray."""
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from landmark_ray.errors import UserError
+from landmark_ray.kernels.metrics import top1_of_sides
+from landmark_ray.stages.examples import pixels
+from landmark_ray.stages.photo_training import Best
+from landmark_ray.stages.trainer import in_words
+from landmark_ray.storage import Tables
+
+
+class Model:
+    def __init__(self, value):
+        self.value = value
+
+    def get_weights(self):
+        return [np.full(3, self.value), np.array([7], np.uint32)]
+
+
+def test_best_weights_survive_a_checkpoint(tmp_path):
+    best = Best()
+    for epoch, loss in enumerate([0.9, 0.4, 0.5], 1):
+        best.see(loss, epoch, Model(epoch))
+    best.save(str(tmp_path))
+    again = Best()
+    again.load(str(tmp_path))
+    assert (again.loss, again.epoch) == (0.4, 2)
+    assert again.weights[0].tolist() == [2, 2, 2]
+    assert again.weights[1].dtype == np.uint32
+
+
+def test_a_checkpoint_without_validation_has_no_best(tmp_path):
+    Best().save(str(tmp_path))
+    again = Best()
+    again.load(str(tmp_path))
+    assert again.weights == []
+    assert again.loss == np.inf
+
+
+def test_example_of_another_size_is_refused():
+    out = io.BytesIO()
+    Image.new("RGB", (64, 64)).save(out, "JPEG")
+    assert pixels(out.getvalue(), 64).shape == (64, 64, 3)
+    with pytest.raises(UserError, match=r"64 x 64 pixels, and --resize.size is 224: run jobs/res"):
+        pixels(out.getvalue(), 224)
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (UserError("weights are missing: give a file"), "weights are missing: give a file"),
+        (OSError(28, "No space left on device"), "no space left; free some"),
+        (ValueError("h5: errno = 28, No space left on device"), "no space left; free some"),
+    ],
+)
+def test_worker_says_in_words_what_a_person_can_mend(tmp_path, error, says):
+    def loop(work):
+        raise error
+
+    assert says in in_words(loop)({"tables": Tables(str(tmp_path))})
+
+
+def test_worker_lets_other_errors_through():
+    def loop(work):
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        in_words(loop)({})
+    assert in_words(lambda work: None)({}) == ""
+
+
+def test_top1_of_both_kinds_of_images():
+    right = np.array([True, False, True, True])
+    own = np.array([True, True, False, False])
+    assert top1_of_sides(right, own) == {"top1": 0.5, "other_top1": 1.0}
+    assert top1_of_sides(right[2:], own[2:]) == {"other_top1": 1.0}
+    assert top1_of_sides(right[:0], own[:0]) == {}
