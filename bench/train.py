@@ -1,9 +1,8 @@
 """The loop that fine-tunes against plain Keras; the phase `head` against fine-tuning.
 
-Loop: photos from Ray Data (read, decoded, shuffled each epoch) against `model.fit` on the same photos
-held in memory: the same network, augmentation, optimizer and batch, in turn; images/s from the end
-of the first epoch on.
-end of the first epoch on.
+Loop: photos from Ray Data (read, decoded, shuffled each epoch) against `model.fit` on the same ones
+in memory: the same network, augmentation, optimizer and batch, in turn; images/s from the end of
+the first epoch on.
 
 Head phase: the seconds of the stages embed and train for all groups, against those that fine-tuning
 them for as many epochs would take at the loop's rate.

@@ -8,9 +8,13 @@ from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table
 
+from landmark_ray.config import STAGES
 from landmark_ray.storage import Tables
 
 Records = dict[str, dict[str, Any]]
+
+DRAWN = STAGES[: STAGES.index("group") + 1]
+"""The later stages learn from images, and lose none."""
 
 
 def show(records: Records) -> None:
@@ -21,8 +25,9 @@ def show(records: Records) -> None:
     table.add_column("why, and what else was counted", overflow="fold")
     for stage, record in records.items():
         f = record["funnel"]
-        counts = [f"{f[k]:,}" for k in ("images_in", "images_out", "classes_in", "classes_out")]
-        table.add_row(stage, *counts, f"{record['seconds']:.1f}", _words(f))
+        counts = [f"{f[k]:,}" for k in ("images_in", "images_out")]
+        classes = [f"{f[k]:,}" if f["classes_in"] else "" for k in ("classes_in", "classes_out")]
+        table.add_row(stage, *counts, *classes, f"{record['seconds']:.1f}", _words(f))
     console = Console()
     if not console.is_terminal:
         console = Console(width=140)
@@ -44,7 +49,7 @@ def store(records: Records, tables: Tables) -> None:
     """Write `reports/funnel.json` and `reports/funnel.png` under the root."""
     value = {s: {**r["funnel"], "seconds": r["seconds"]} for s, r in records.items()}
     tables.write("reports/funnel.json", json.dumps(value, indent=1).encode())
-    tables.write("reports/funnel.png", draw(records))
+    tables.write("reports/funnel.png", draw({s: r for s, r in records.items() if s in DRAWN}))
 
 
 def draw(records: Records) -> bytes:

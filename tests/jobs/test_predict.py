@@ -1,0 +1,80 @@
+"""Batch prediction as a person runs it, and what a kill costs."""
+
+import csv
+import shutil
+import subprocess
+import sys
+import time
+
+import pyarrow.dataset as pads
+import pytest
+
+from tests.conftest import REPO
+
+pytestmark = pytest.mark.ray
+
+
+def command(bundle, source, output):
+    words = (sys.executable, REPO / "jobs/predict.py", "--bundle", bundle, "--source", source)
+    return list(map(str, (*words, "--output", output)))
+
+
+@pytest.fixture(scope="module")
+def undisturbed(trained_root, small_source, tmp_path_factory):
+    """submission.csv for the training photos, of 4 tars."""
+    output = tmp_path_factory.mktemp("predict") / "submission.csv"
+    job = command(trained_root / "bundle", small_source.path / "train", output)
+    done = subprocess.run(job, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return output
+
+
+def test_every_photo_has_a_line_and_unreadable_ones_are_empty(undisturbed):
+    lines = list(csv.reader(undisturbed.open()))
+    assert lines[0] == ["id", "landmarks"]
+    answers = dict(lines[1:])
+    table = pads.dataset(undisturbed.with_suffix(".parquet")).to_table().to_pandas()
+    assert set(answers) == set(table.image_id)
+    bad = table[table.error != ""]
+    assert len(bad) >= 2
+    assert all(answers[image_id] == "" for image_id in bad.image_id)
+    for given in filter(None, answers.values()):
+        landmark, confidence = given.split()
+        assert int(landmark) in (11, 22, 33, 44, 55)
+        assert 0 <= float(confidence) <= 1
+
+
+def test_killed_at_any_moment_the_same_command_ends_with_the_same_file(
+    undisturbed, trained_root, small_source, tmp_path
+):
+    output = tmp_path / "submission.csv"
+    job = command(trained_root / "bundle", small_source.path / "train", output)
+    driver = subprocess.Popen(job, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while not (finished := list(tmp_path.glob("submission.parquet/bucket=0/*.parquet"))):
+        assert driver.poll() is None, "it ended without a part"
+        time.sleep(0.01)
+    driver.kill()
+    driver.wait()
+    stamps = {path: path.stat().st_mtime_ns for path in finished}
+    done = subprocess.run(job, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert output.read_text() == undisturbed.read_text()
+    assert {path: path.stat().st_mtime_ns for path in finished} == stamps
+
+
+def test_damaged_bundle_other_photos_and_no_photos_are_one_line(
+    undisturbed, trained_root, small_source, tmp_path
+):
+    bundle = tmp_path / "bundle"
+    shutil.copytree(trained_root / "bundle", bundle)
+    weights = bundle / "groups/group=2/head.weights.h5"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"?")
+    tar = next((small_source.path / "train").glob("*.tar"))
+    for job, says in (
+        (command(bundle, tar, tmp_path / "a.csv"), "group=2/head.weights.h5 is damaged"),
+        (command(trained_root / "bundle", tar, undisturbed), "holds answers to something else"),
+        (command(trained_root / "bundle", tmp_path / "none", tmp_path / "b.csv"), "none"),
+    ):
+        done = subprocess.run(job, capture_output=True, text=True)
+        assert done.returncode == 2, done.stderr
+        assert says in done.stderr.strip().splitlines()[-1]
