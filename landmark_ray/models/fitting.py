@@ -14,7 +14,7 @@ from landmark_ray.models import augmentation, layers, training  # noqa: F401 - r
 Report = Callable[[int, dict[str, float], keras.Model], bool | None]
 """Told the number of finished epochs, what was measured, and the model; True ends the training."""
 
-FILE = "model.keras"
+FILE, SEEDS = "model.keras", "seeds.npz"
 
 
 class Batches(keras.utils.PyDataset):  # type: ignore[misc]
@@ -137,10 +137,20 @@ def fit(
 
 
 def save(model: keras.Model, folder: str) -> None:
-    """A checkpoint: the model with its optimizer."""
+    """A checkpoint: the model with its optimizer, and where its random numbers are."""
     model.save(Path(folder) / FILE)
+    np.savez(Path(folder) / SEEDS, *(keras.ops.convert_to_numpy(v) for v in _seeds(model)))
 
 
 def load(folder: str) -> keras.Model:
-    """The model of a checkpoint, ready to be trained on."""
-    return keras.models.load_model(Path(folder) / FILE)
+    """The model of a checkpoint: trained on, it does as if it had never been stopped."""
+    model = keras.models.load_model(Path(folder) / FILE)
+    with np.load(Path(folder) / SEEDS) as saved:  # Keras 3.15 begins all sequences anew
+        for variable, name in zip(_seeds(model), saved.files, strict=True):
+            variable.assign(saved[name])
+    return model
+
+
+def _seeds(model: keras.Model) -> list[keras.Variable]:
+    """States of the sequences of random numbers that augmentation and dropout draw from."""
+    return [v for v in model.variables if v.path.endswith("seed_generator_state")]

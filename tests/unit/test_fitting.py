@@ -51,6 +51,16 @@ def test_checkpoint_goes_on_with_its_optimizer(tmp_path):
     assert float(again.optimizer.learning_rate.numpy()) == pytest.approx(0, abs=1e-9)
 
 
+def test_dropout_goes_on_where_the_checkpoint_left_it(tmp_path):
+    x = np.ones((4, 8), np.float32)
+    head = build_head(8, 3, dropout=0.5)
+    train(head, 1, lambda *_: False)
+    fitting.save(head, str(tmp_path))
+    again = fitting.load(str(tmp_path))
+    for _ in range(3):
+        assert np.array_equal(head(x, training=True), again(x, training=True))
+
+
 TWO_DEVICES = """
 import os, sys, tempfile
 os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
