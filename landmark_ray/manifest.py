@@ -6,8 +6,10 @@ trunk/, groups/group=3/     the networks, see `bundle`
 evaluation.json             the figures of the stage evaluate
 """
 
+import datetime
 import hashlib
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pyarrow as pa
@@ -75,8 +77,8 @@ class Bundle(Folder):
         UserError: there is none, it is of another format, or a file is missing, damaged or strange.
     """
 
-    def __init__(self, uri: str) -> None:
-        """Read every file once, and compare its checksum."""
+    def __init__(self, uri: str, read: Callable[[str], bool] = lambda name: True) -> None:
+        """Read every file that will be used (`read` says so) once, and compare its checksum."""
         super().__init__(uri)
         self.manifest = self._manifest()
         found = set(self.files()) - {FILE}
@@ -84,7 +86,7 @@ class Bundle(Folder):
             problem = "is missing" if name in self.manifest.files else "doesn't belong there"
             raise UserError(f"{self.uri}/{name} {problem}: copy the bundle again, or export it")
         for name, wanted in self.manifest.files.items():
-            if checksum(self.read(name)) != wanted:
+            if read(name) and checksum(self.read(name)) != wanted:
                 raise UserError(
                     f"{self.uri}/{name} is damaged (its checksum is not the one in {FILE}): copy "
                     "the bundle again, or export it"
@@ -113,6 +115,26 @@ class Bundle(Folder):
     def names(self) -> pa.Table:
         """landmark_id, name, group and images of all landmarks."""
         return self.read_table(LANDMARKS)
+
+
+def seal(folder: Folder, *, threshold: float, **fields: Any) -> Manifest:
+    """Make a bundle of a folder that holds all its other files: write the manifest.
+
+    Args:
+        folder: with networks and landmarks.
+        threshold: of `Manifest`.
+        **fields: all others but format, version, created and files.
+    """
+    files = {name: checksum(folder.read(name)) for name in folder.files()}
+    manifest = Manifest(
+        version=version(files, threshold),
+        created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        threshold=threshold,
+        files=files,
+        **fields,
+    )
+    folder.write(FILE, manifest.model_dump_json(indent=1).encode())
+    return manifest
 
 
 def checksum(data: bytes) -> str:

@@ -21,7 +21,10 @@ from landmark_ray.errors import UserError
 from landmark_ray.kernels.metrics import parse_solution
 from landmark_ray.storage import Folder
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".tif", ".tiff", ".bmp")
+SUFFIXES = (
+    *(".jpg", ".jpeg", ".png", ".webp", ".gif", ".tif", ".tiff", ".bmp"),
+    *(".heic", ".heif", ".avif"),
+)
 FOLDER_CHUNK = 512
 """Files of class folders that are read as one archive."""
 

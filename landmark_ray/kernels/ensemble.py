@@ -29,7 +29,11 @@ class GroupAnswer:
         return softmax(self.logits, self.temperature)[:, : len(self.landmarks)]
 
 
-def top_k(answers: Sequence[GroupAnswer], k: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+Surest = tuple[NDArray[np.int64], NDArray[np.float64]]
+"""Landmark ids [N, k] and confidences [N, k] of N images, the surest first."""
+
+
+def top_k(answers: Sequence[GroupAnswer], k: int) -> Surest:
     """The k surest landmarks of each image, over all groups.
 
     Args:
@@ -37,29 +41,27 @@ def top_k(answers: Sequence[GroupAnswer], k: int) -> tuple[NDArray[np.int64], ND
         k: at least 1.
 
     Returns:
-        Landmark ids [N, k] and confidences [N, k], the surest first; of equally sure ones the one
-        with the smaller id. Filled up with `NO_LANDMARK` and 0 where there are fewer landmarks.
+        Of equally sure ones the one with the smaller id comes first. Filled up with `NO_LANDMARK`
+        and 0 where there are fewer landmarks.
 
     Raises:
         ValueError: no answer, or k is below 1.
     """
     if not answers or k < 1:
         raise ValueError(f"top_k needs an answer and k of 1 or more, got {len(answers)} and {k}")
-    ids, scores = [], []
-    for answer in answers:  # the best k of each group are enough
-        confidences = answer.confidences()
-        order = np.lexsort((np.broadcast_to(answer.landmarks, confidences.shape), -confidences))
-        order = order[:, :k]
-        ids.append(answer.landmarks[order])
-        scores.append(np.take_along_axis(confidences, order, 1))
-    landmarks, confidences = np.concatenate(ids, 1), np.concatenate(scores, 1)
+    return merged([_surest(a.landmarks, a.confidences(), k) for a in answers], k)
+
+
+def merged(parts: Sequence[Surest], k: int) -> Surest:
+    """The k surest of several `top_k` of other groups each, about the same images."""
+    landmarks, confidences = (np.concatenate(arrays, 1) for arrays in zip(*parts, strict=True))
+    landmarks, confidences = _surest(landmarks, confidences, k)
+    fill = ((0, 0), (0, max(k - landmarks.shape[1], 0)))
+    return np.pad(landmarks, fill, constant_values=NO_LANDMARK), np.pad(confidences, fill)
+
+
+def _surest(landmarks: NDArray[np.int64], confidences: NDArray[np.float64], k: int) -> Surest:
+    """The k surest of each row; landmarks are [C] or [N, C]."""
+    landmarks = np.broadcast_to(landmarks, confidences.shape)
     order = np.lexsort((landmarks, -confidences))[:, :k]
-    missing = max(k - order.shape[1], 0)
-    return (
-        np.pad(
-            np.take_along_axis(landmarks, order, 1),
-            ((0, 0), (0, missing)),
-            constant_values=NO_LANDMARK,
-        ),
-        np.pad(np.take_along_axis(confidences, order, 1), ((0, 0), (0, missing))),
-    )
+    return np.take_along_axis(landmarks, order, 1), np.take_along_axis(confidences, order, 1)

@@ -4,19 +4,17 @@ import base64
 import io
 from collections.abc import Iterable
 from typing import Any
-from urllib.parse import unquote
 
 import pyarrow as pa
 import pyarrow.compute as pc
 from PIL import Image
 
+from landmark_ray.kernels.names import link, readable
 from landmark_ray.storage import Tables
 
 SIDE = 168  # pixels of a photo's longest side: sharp on dense screens
 QUALITY = 72
 LETTERS = 80  # of a name
-LONGEST = 400  # letters of an address
-WEB = ("http://", "https://")
 
 
 class Album:
@@ -35,8 +33,8 @@ class Album:
         rows = self.tables.dataset("landmarks").to_table(["landmark_id", "name"], filter=wanted)
         for landmark, name in zip(*(rows[n].to_pylist() for n in rows.column_names), strict=True):
             self.names[landmark] = short_name(name)
-            if name.startswith(WEB) and len(name) < LONGEST:
-                self.links[landmark] = name
+            if address := link(name):
+                self.links[landmark] = address
 
     def name(self, landmark: int) -> str:
         """A landmark's name, or its number where it has none."""
@@ -81,8 +79,6 @@ def thumbnail(jpeg: bytes) -> str:
 
 
 def short_name(name: str) -> str:
-    """What a person calls a landmark: of a category link the last part, in words."""
-    if name.startswith(WEB):
-        last = name.partition("/Category:")[2] or name.rstrip("/").rpartition("/")[2]
-        name = unquote(last).replace("_", " ")
+    """What a person calls a landmark, in a few words."""
+    name = readable(name)
     return name if len(name) <= LETTERS else f"{name[: LETTERS - 1]}…"

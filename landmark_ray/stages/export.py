@@ -1,6 +1,5 @@
 """export: all that predicts, in one folder: networks, landmarks, thresholds, checksums."""
 
-import datetime
 import json
 import platform
 from importlib.metadata import version as installed
@@ -12,7 +11,7 @@ from landmark_ray import ledger, schemas
 from landmark_ray.bundle import FINETUNED, GROUPS, HeadInfo, head_infos
 from landmark_ray.config import STAGES, Config
 from landmark_ray.funnel import Funnel
-from landmark_ray.manifest import EVALUATION, FILE, LANDMARKS, Manifest, checksum, version
+from landmark_ray.manifest import EVALUATION, FILE, LANDMARKS, seal
 from landmark_ray.sources import Source
 from landmark_ray.storage import Folder, Tables
 
@@ -45,17 +44,14 @@ def run(config: Config, tables: Tables, source: Source) -> Funnel:
         copy_trunk(models, name, bundle, bundled(name))
     for info in infos:
         copy_head(models, place, bundle, info)
-    files = {name: checksum(bundle.read(name)) for name in bundle.files()}
-    threshold = evaluation["validation"]["ensemble"].get("threshold", 0.0)
     records = {stage: ledger.read(tables, stage) or {} for stage in STAGES[:-1]}
-    manifest = Manifest(
-        version=version(files, threshold),
-        created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    manifest = seal(
+        bundle,
+        threshold=evaluation["validation"]["ensemble"].get("threshold", 0.0),
         size=config.resize.size,
         min_side=config.ingest.min_side,
         max_megapixels=config.ingest.max_megapixels,
         max_megabytes=config.ingest.max_megabytes,
-        threshold=threshold,
         floor=evaluation["floor"],
         landmarks=sum(len(info.landmarks) for info in infos),
         groups=[info.group for info in infos],
@@ -63,11 +59,9 @@ def run(config: Config, tables: Tables, source: Source) -> Funnel:
         configuration={stage: record["identity"] for stage, record in records.items()},
         fingerprints={stage: record["fingerprint"] for stage, record in records.items()},
         software={"python": platform.python_version()} | {n: installed(n) for n in SOFTWARE},
-        files=files,
     )
-    bundle.write(FILE, manifest.model_dump_json(indent=1).encode())
     funnel = Funnel(0, 0, len(names), manifest.landmarks)
-    funnel.facts["files"] = len(files)
+    funnel.facts["files"] = len(manifest.files)
     print(f"Bundle {manifest.version}: {bundle.uri}")
     return funnel
 

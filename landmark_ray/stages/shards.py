@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 import ray
+from ray._private import ray_constants
 from ray.data import DataContext, Dataset
 
 from landmark_ray.errors import UserError
@@ -29,20 +30,30 @@ LIGHT_TASKS = 4
 Row = dict[str, Any]
 
 
-def start_ray(config: Options) -> None:
-    """Join the cluster of RAY_ADDRESS or of the submitted job, else start Ray on this machine."""
+def start_ray(config: Options, **local: Any) -> None:
+    """Join the cluster of RAY_ADDRESS or of the submitted job, else start Ray on this machine.
+
+    Args:
+        config: its size.
+        **local: of `ray.init`, where it is started.
+    """
     if not ray.is_initialized():
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         quiet: Row = {"log_to_driver": False, "logging_level": "ERROR"}
         if os.environ.get("RAY_ADDRESS"):
             ray.init(**quiet)
         else:
+            # else Ray takes this machine's own address in place of loopback, here and in workers
+            ray_constants.ENABLE_RAY_CLUSTER = False
+            os.environ[ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR] = "0"
             ray.init(
                 address="local",
+                _node_ip_address="127.0.0.1",
                 num_cpus=config.cluster.cpus,
                 object_store_memory=int(config.cluster.object_store_gb * 1e9),
                 include_dashboard=False,
                 **quiet,
+                **local,
             )
     context = DataContext.get_current()
     context.enable_progress_bars = False

@@ -1,0 +1,101 @@
+"""The graph: ingress -> packs of group models, for serve.yaml and for jobs/serve.py."""
+
+import logging
+import os
+import re
+import signal
+import sys
+from typing import Any
+
+from pydantic import ValidationError
+from ray import serve
+from ray.serve.config import HTTPOptions
+from ray.serve.schema import LoggingConfig
+
+from landmark_ray.errors import UserError
+from landmark_ray.manifest import Bundle
+from landmark_ray.serving.assembly import by_trunk
+from landmark_ray.serving.ingress import Ingress
+from landmark_ray.serving.models import Models
+from landmark_ray.serving.options import ServeOptions, ServiceOptions, check_door
+from landmark_ray.stages.shards import start_ray
+
+NAME = "landmark_ray"
+
+ONGOING = 10_000
+"""Requests that Serve hands to a replica at once; the ingress itself says when it is full."""
+
+
+def build(args: dict[str, Any]) -> serve.Application:
+    """The application, for the `import_path` of a Serve configuration.
+
+    Args:
+        args: `ServiceOptions`.
+
+    Raises:
+        UserError: options are wrong, or there is no bundle.
+    """
+    try:
+        options = ServiceOptions(**args)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        place = ".".join(map(str, problem["loc"]))
+        raise UserError(f"args: {place}: {problem['msg']}, got {problem['input']!r}") from None
+    options.key()
+    bundle = Bundle(options.bundle, read=lambda name: False)
+    packs = min(options.packs, len(by_trunk(bundle)))
+    graph = options.graph(packs=packs)
+    live: dict[str, Any] = {"user_config": {"bundle": bundle.uri}, "max_ongoing_requests": ONGOING}
+    models = serve.deployment(Models).options(
+        num_replicas=options.replicas,
+        ray_actor_options={"num_cpus": 0.5, "num_gpus": options.gpus},
+        **live,
+    )
+    front = serve.deployment(serve.ingress()(Ingress)).options(
+        name="ingress",
+        num_replicas=options.ingresses,
+        ray_actor_options={"num_cpus": 0.25},
+        **live,
+    )
+    named = [models.options(name=f"models-{pack}").bind(pack, graph) for pack in range(packs)]
+    return front.bind(graph, *named)
+
+
+def run(options: ServeOptions) -> None:
+    """Serve until Ctrl-C; on a running cluster, deploy and leave.
+
+    Raises:
+        UserError: anything that a person can mend.
+    """
+    check_door(options.host, options.key())
+    app = build(options.model_dump(include=set(ServiceOptions.model_fields)))
+    joined = bool(os.environ.get("RAY_ADDRESS"))
+    start_ray(options, _metrics_export_port=options.metrics_port)
+    logging.getLogger("ray.serve").setLevel(logging.ERROR)
+    http = HTTPOptions(host=options.host, port=options.port)
+    try:
+        serve.start(http_options=http, proxy_location="HeadOnly")
+        serve.run(app, name=NAME, logging_config=LoggingConfig(enable_access_log=False))
+    except RuntimeError as error:
+        raise failed(error) from None
+    place = f"http://{options.host}:{options.port}"
+    print(f"serving {options.bundle} at {place} (page: /, API: /docs)", file=sys.stderr)
+    if joined:
+        print("the same command with another --bundle rolls that out", file=sys.stderr)
+        return
+    metrics = f"http://127.0.0.1:{options.metrics_port}/metrics"
+    print(f"metrics at {metrics}; Ctrl-C stops the service", file=sys.stderr)
+    try:
+        signal.pause()
+    finally:
+        serve.shutdown()
+
+
+def failed(error: RuntimeError) -> Exception:
+    """Why the application didn't start."""
+    status = serve.status().applications.get(NAME)
+    for deployment in status.deployments.values() if status else ():
+        found = re.search(r"UserError: (.+)", deployment.message)
+        if found:
+            return UserError(found[1])
+    return error

@@ -1,0 +1,71 @@
+"""Photos to squares, in processes that a photo can crash, fill or keep busy without harm."""
+
+import asyncio
+import multiprocessing
+import resource
+import time
+from concurrent.futures import TimeoutError as Late
+
+import numpy as np
+from numpy.typing import NDArray
+from pebble import ProcessExpired, ProcessPool
+
+from landmark_ray.kernels.image import ImageError, Limits, model_input
+from landmark_ray.serving.refusals import Refused, bad_photo
+
+MEMORY = 3 << 30
+"""Address space of a decoding process, in bytes."""
+
+
+def bound_memory() -> None:
+    """In a new process: more than `MEMORY` is a MemoryError."""
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+
+
+class Decoder:
+    """Decodes in processes of its own, each photo within a time."""
+
+    def __init__(self, processes: int, seconds: float) -> None:
+        """Start them."""
+        self.processes, self.seconds = processes, seconds
+        self.pool = ProcessPool(
+            processes,
+            initializer=bound_memory,
+            context=multiprocessing.get_context("spawn"),
+        )
+
+    async def start(self) -> None:
+        """Wait until all are there."""
+        await asyncio.gather(
+            *(
+                asyncio.wrap_future(self.pool.schedule(time.sleep, [0.1]))
+                for _ in range(self.processes)
+            )
+        )
+
+    def stop(self) -> None:
+        """End them."""
+        self.pool.stop()
+        self.pool.join()
+
+    async def square(self, data: bytes, size: int, limits: Limits) -> NDArray[np.uint8]:
+        """`kernels.image.model_input`: [size, size, 3].
+
+        Raises:
+            Refused: what is wrong with the photo.
+        """
+        work = self.pool.schedule(model_input, [data, size, limits], timeout=self.seconds)
+        try:  # a client that hangs up would else end the process, and others wait for a new one
+            return await asyncio.shield(asyncio.wrap_future(work))
+        except ImageError as error:
+            raise bad_photo(error) from None
+        except Late:
+            raise bad_photo(
+                ImageError(f"too slow: decoding takes more than {self.seconds:g} s")
+            ) from None
+        except MemoryError:
+            raise Refused(
+                413, "The photo can't be used: it needs too much memory.", "too large"
+            ) from None
+        except ProcessExpired:
+            raise bad_photo(ImageError("damaged: the decoder crashed")) from None

@@ -1,0 +1,69 @@
+"""The HTTP API: routes, and every error as one sentence of JSON."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from landmark_ray.serving import page, prediction, protocol, state
+from landmark_ray.serving.answers import Error
+from landmark_ray.serving.door import Door
+from landmark_ray.serving.refusals import Refused
+
+if TYPE_CHECKING:
+    from landmark_ray.serving.ingress import Ingress
+
+SENTENCES = {
+    404: "There is nothing at {path}: GET /openapi.json lists what there is.",
+    405: "{path} can't be asked with {method}: GET /openapi.json lists what can.",
+}
+
+
+def build(service: Ingress) -> FastAPI:
+    """The app of an ingress."""
+    app = FastAPI(
+        title="landmark_ray",
+        summary="Names the landmark on a photo, with a confidence.",
+        version="1",
+        docs_url=None,
+        redoc_url=None,
+        responses={code: {"model": Error} for code in (400, 401, 429, 503)},
+    )
+    app.state.service = service
+    for router in (prediction.router, state.router, protocol.router):
+        app.include_router(router)
+    app.router.routes += page.routes
+    app.add_exception_handler(Refused, _refused)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _other)
+    app.add_exception_handler(Exception, _broken)
+    app.add_middleware(Door, options=service.options, key=service.key, metrics=service.metrics)
+    return app
+
+
+def _refused(request: Request, error: Any) -> JSONResponse:
+    request.app.state.service.metrics.rejected(error.reason)
+    return JSONResponse(error.body, error.status, error.headers)
+
+
+def _invalid(request: Request, error: Any) -> JSONResponse:
+    """An option that is out of range: the first one, in words."""
+    problem = error.errors()[0]
+    name = ".".join(str(part) for part in problem["loc"][1:]) or "the request"
+    request.app.state.service.metrics.rejected("option")
+    return JSONResponse({"error": f"{name}: {problem['msg']}."}, 422)
+
+
+def _other(request: Request, error: Any) -> JSONResponse:
+    """What Starlette refuses: unknown paths and methods, forms that can't be read."""
+    sentence = SENTENCES.get(error.status_code, f"{error.detail}".rstrip(".") + ".")
+    text = sentence.format(path=request.url.path[:200], method=request.method)
+    return JSONResponse({"error": text}, error.status_code, error.headers)
+
+
+def _broken(request: Request, error: Exception) -> JSONResponse:
+    return JSONResponse({"error": "A mistake of the service's own; its log has it."}, 500)

@@ -1,0 +1,184 @@
+"""The service's front as a Serve deployment: bytes to squares, the packs' answers to one."""
+
+import asyncio
+import math
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from fastapi import FastAPI
+from ray.exceptions import RayActorError
+from ray.serve.handle import DeploymentHandle
+
+from landmark_ray.kernels.ensemble import Surest, merged
+from landmark_ray.kernels.image import Limits
+from landmark_ray.kernels.metrics import NO_LANDMARK
+from landmark_ray.serving import http
+from landmark_ray.serving.answers import Guess, PhotoAnswer
+from landmark_ray.serving.decoding import Decoder
+from landmark_ray.serving.knowledge import Knowledge
+from landmark_ray.serving.metrics import Metrics
+from landmark_ray.serving.models import GRACE_S
+from landmark_ray.serving.networks import MOST
+from landmark_ray.serving.options import GraphOptions
+from landmark_ray.serving.refusals import Refused, busy, unready
+
+ANSWER_S = 60.0
+"""A photo has an answer by then, or a 503: its models have been gone for so long."""
+
+PATIENCE_S = 0.1
+"""Between two tries, while a new version spreads over the replicas."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A photo's answer, by which version, and how long each phase took, in seconds."""
+
+    knowledge: Knowledge
+    surest: Surest
+    decode_s: float
+    models_s: float
+
+
+class Ingress:
+    """Takes requests, decodes photos, asks all packs and merges what they say."""
+
+    def __init__(self, options: dict[str, Any], *packs: DeploymentHandle) -> None:
+        """options: `GraphOptions`; packs: of `Models`."""
+        self.options = GraphOptions(**options)
+        self.packs = packs
+        self.key = self.options.key()
+        self.decoder = Decoder(self.options.decoders, self.options.decode_seconds)
+        self.metrics = Metrics()
+        self.known: list[Knowledge] = []
+        self.waiting = 0
+        self.usual_s = 0.1
+
+    def __serve_build_asgi_app__(self) -> FastAPI:
+        """The HTTP API."""
+        return http.build(self)
+
+    async def reconfigure(self, config: dict[str, str]) -> None:
+        """Another bundle; that before is still asked for where its replicas aren't ready."""
+        new, _ = await asyncio.gather(
+            asyncio.to_thread(Knowledge, config["bundle"]), self.decoder.start()
+        )
+        version = new.manifest.version
+        self.known = [new, *(k for k in self.known if k.manifest.version != version)]
+        asyncio.get_running_loop().call_later(GRACE_S, self._let_go)
+
+    def _let_go(self) -> None:
+        del self.known[1:]
+
+    @property
+    def knowledge(self) -> Knowledge:
+        """Of the version that is to serve."""
+        if not self.known:
+            raise unready()
+        return self.known[0]
+
+    async def check_ready(self) -> None:
+        """Ask every pack for the version that is to serve.
+
+        Raises:
+            Refused: one hasn't loaded it, or doesn't answer.
+        """
+        version = self.knowledge.manifest.version
+        try:
+            async with asyncio.timeout(2):
+                found = await asyncio.gather(*(pack.versions.remote() for pack in self.packs))
+        except (TimeoutError, RayActorError):
+            raise unready() from None
+        if not all(version in versions for versions in found):
+            raise unready()
+
+    def check_room(self) -> None:
+        """Before a body is read.
+
+        Raises:
+            Refused: the queue is full; when to come again.
+        """
+        if self.waiting >= self.options.queue:
+            raise busy(max(math.ceil(self.usual_s), 1))
+
+    async def recognise(self, data: bytes) -> Seen:
+        """What a photo shows.
+
+        Raises:
+            Refused: the photo can't be used, the queue is full, or there are no models.
+        """
+        self.check_room()
+        self.waiting += 1
+        begun = time.monotonic()
+        try:
+            async with asyncio.timeout(ANSWER_S):
+                seen = await self._recognise(data)
+        except (TimeoutError, RayActorError):
+            raise unready() from None
+        finally:
+            self.waiting -= 1
+        self.usual_s += 0.05 * (time.monotonic() - begun - self.usual_s)
+        self.metrics.phase("decode", seen.decode_s)
+        self.metrics.phase("models", seen.models_s)
+        return seen
+
+    async def _recognise(self, data: bytes) -> Seen:
+        """By the newest version that all packs have: while one spreads, some lack it."""
+        while True:
+            for knowledge in tuple(self.known):
+                manifest = knowledge.manifest
+                begun = time.monotonic()
+                limits = Limits(
+                    min_side=manifest.min_side, max_pixels=self.options.max_megapixels * 1e6
+                )
+                square = await self.decoder.square(data, manifest.size, limits)
+                decoded = time.monotonic()
+                parts = await asyncio.gather(
+                    *(self._ask(pack, manifest.version, square) for pack in self.packs)
+                )
+                if None not in parts:
+                    surest = merged([(i[None], c[None]) for i, c in parts], MOST)
+                    taken = decoded - begun, time.monotonic() - decoded
+                    return Seen(knowledge, (surest[0][0], surest[1][0]), *taken)
+            await asyncio.sleep(PATIENCE_S)
+            await self._learn()
+
+    async def _learn(self) -> None:
+        """Of versions that a pack has and this ingress doesn't know yet."""
+        have = {k.manifest.version for k in self.known}
+        for version, uri in (await self.packs[0].versions.remote()).items():
+            if version not in have:
+                self.known.append(await asyncio.to_thread(Knowledge, uri))
+
+    async def _ask(self, pack: DeploymentHandle, version: str, square: Any) -> Surest | None:
+        """A pack's answer; of a replica that dies over it, another's."""
+        try:
+            return await pack.answer.remote(version, square)
+        except RayActorError:
+            return await pack.answer.remote(version, square)
+
+    def explain(self, seen: Seen, top_k: int, file: str | None = None) -> PhotoAnswer:
+        """A photo's answer for people."""
+        guesses = []
+        for landmark_id, confidence in zip(*seen.surest, strict=True):
+            if landmark_id == NO_LANDMARK or len(guesses) == top_k:
+                break
+            landmark = seen.knowledge.landmark(int(landmark_id))
+            assert landmark is not None, "a model's landmarks are all in its bundle"
+            guesses.append(Guess(confidence=float(np.float32(confidence)), **landmark.model_dump()))
+        threshold = seen.knowledge.manifest.threshold
+        found = bool(guesses) and bool(seen.surest[1][0] >= threshold)
+        self.metrics.predicted(guesses[0].group if found else 0)
+        return PhotoAnswer(file=file, is_landmark=found, landmarks=guesses, error=None)
+
+    async def answer(
+        self, data: bytes, top_k: int, file: str | None = None
+    ) -> tuple[PhotoAnswer, Seen | Refused]:
+        """A photo's answer, and where it is from; of one that can't be used, why."""
+        try:
+            seen = await self.recognise(data)
+        except Refused as refused:
+            error = refused.sentence
+            return PhotoAnswer(file=file, is_landmark=False, landmarks=[], error=error), refused
+        return self.explain(seen, top_k, file), seen

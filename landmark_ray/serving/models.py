@@ -1,0 +1,92 @@
+"""Group models as Serve deployments: squares in, the surest landmarks of a pack of groups out."""
+
+import asyncio
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from ray import serve
+from ray.util.metrics import Histogram
+
+from landmark_ray.kernels.ensemble import Surest
+from landmark_ray.manifest import Bundle
+from landmark_ray.serving.networks import Networks
+from landmark_ray.serving.options import GraphOptions
+
+GRACE_S = 60.0
+"""So long a replica answers with the version before, too: the others may still ask for it."""
+
+Photo = NDArray[np.uint8]
+"""A square [H, W, 3]."""
+
+
+class Models:
+    """A pack of group models, of the bundle in `user_config`.
+
+    Another bundle there is loaded beside the one that serves: no request waits for it or fails.
+    """
+
+    def __init__(self, pack: int, options: dict[str, Any]) -> None:
+        """pack: its number, from 0; options: `GraphOptions`."""
+        self.pack, self.options = pack, GraphOptions(**options)
+        self.loaded: dict[str, Networks] = {}
+        self.uris: dict[str, str] = {}
+        self.sizes = Histogram(
+            "landmark_batch_size",
+            "Photos computed at once.",
+            boundaries=[1, 2, 4, 8, 16, 32, 64],
+            tag_keys=("pack",),
+        )
+        self._batched.set_max_batch_size(self.options.used_batch)
+
+    async def reconfigure(self, config: dict[str, str]) -> None:
+        """Load a bundle. The version that served until now is let go a while later.
+
+        Raises:
+            UserError: there is none, or it is damaged.
+        """
+        version, networks = await asyncio.to_thread(self._load, config["bundle"])
+        before = {v: n for v, n in self.loaded.items() if v != version}
+        self.loaded = {**before, version: networks}
+        self.uris[version] = config["bundle"]
+        if before:
+            asyncio.get_running_loop().call_later(GRACE_S, self._let_go, list(before))
+
+    def _load(self, uri: str) -> tuple[str, Networks]:
+        bundle = Bundle(uri)
+        version = bundle.manifest.version
+        networks = self.loaded.get(version) or Networks(bundle, self.pack, self.options)
+        for photos in (1, self.options.used_batch):  # what the first ones would wait for
+            networks.answer(np.zeros((photos, *2 * [bundle.manifest.size], 3), np.uint8))
+        return version, networks
+
+    def _let_go(self, versions: list[str]) -> None:
+        newest = list(self.loaded)[-1]
+        for version in versions:
+            if version != newest:
+                self.loaded.pop(version, None)
+
+    def versions(self) -> dict[str, str]:
+        """Version -> URI of the bundles that it can answer with, the newest last."""
+        return {version: self.uris[version] for version in self.loaded}
+
+    async def answer(self, version: str, photo: Photo) -> Surest | None:
+        """The surest landmarks [k] by a version of the bundle; None where it isn't loaded."""
+        networks = self.loaded.get(version)
+        return await self._batched((networks, photo)) if networks else None
+
+    @serve.batch(batch_wait_timeout_s=0)
+    async def _batched(self, asked: list[tuple[Networks, Photo]]) -> list[Surest]:
+        """All that came while the last batch was computed."""
+        self.sizes.observe(len(asked), tags={"pack": str(self.pack)})
+        return await asyncio.to_thread(_answers, asked)
+
+
+def _answers(asked: list[tuple[Networks, Photo]]) -> list[Surest]:
+    """Each request's answer, by its own version."""
+    found: dict[int, Surest] = {}
+    for networks in {n for n, _ in asked}:
+        places = [i for i, (n, _) in enumerate(asked) if n is networks]
+        landmarks, confidences = networks.answer(np.stack([asked[i][1] for i in places]))
+        found |= {i: (landmarks[j], confidences[j]) for j, i in enumerate(places)}
+    return [found[i] for i in range(len(asked))]

@@ -1,0 +1,87 @@
+"""The networks of a bundle as functions: photos in, the surest landmarks out."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from landmark_ray.bundle import HeadInfo
+from landmark_ray.kernels.ensemble import GroupAnswer, Surest, top_k
+from landmark_ray.manifest import Bundle
+from landmark_ray.serving.assembly import assembled, by_trunk
+from landmark_ray.serving.conversion import converted
+from landmark_ray.serving.options import GraphOptions, Precision
+
+Network = Callable[[NDArray[np.uint8]], list[NDArray[np.float32]]]
+"""Photos [N, H, W, 3] to logits [N, C] of the groups that share a trunk."""
+
+MOST = 20
+"""Landmarks that an answer names at most."""
+
+
+class Networks:
+    """Those of a pack: of the bundle's trunks every `packs`-th, with the heads that they feed.
+
+    Raises:
+        UserError: a network is missing or damaged.
+    """
+
+    def __init__(self, bundle: Bundle, pack: int, options: GraphOptions) -> None:
+        """Load them; of `options`, `packs`, `runtime`, `precision` and `threads`."""
+        shared = by_trunk(bundle)
+        trunks = sorted(shared)[pack :: options.packs]
+        self._infos = [shared[trunk] for trunk in trunks]
+        if options.used_runtime == "openvino":
+            files = converted(bundle, trunks)
+            self._networks = [
+                on_openvino(files[trunk], options.precision, options.threads) for trunk in trunks
+            ]
+        else:
+            self._networks = [on_tensorflow(bundle, trunk, shared[trunk]) for trunk in trunks]
+
+    @property
+    def groups(self) -> list[int]:
+        """Groups that it answers for."""
+        return sorted(info.group for infos in self._infos for info in infos)
+
+    def answer(self, photos: NDArray[np.uint8]) -> Surest:
+        """The surest landmarks of photos [N, H, W, 3]."""
+        answers = [
+            GroupAnswer(np.array(info.landmarks, np.int64), logits, info.temperature)
+            for network, infos in zip(self._networks, self._infos, strict=True)
+            for info, logits in zip(infos, network(photos), strict=True)
+        ]
+        return top_k(answers, MOST)
+
+
+def on_tensorflow(bundle: Bundle, trunk: str, infos: list[HeadInfo]) -> Network:
+    """A trunk with its heads as a compiled graph of TensorFlow, on a GPU where there is one."""
+    import tensorflow as tf
+
+    model = assembled(bundle, trunk, infos)
+    call = tf.function(
+        lambda photos: model(photos, training=False),
+        input_signature=[tf.TensorSpec((None, *model.input_shape[1:]), tf.uint8)],
+    )
+    return lambda photos: [logits.numpy() for logits in call(photos)]
+
+
+def on_openvino(file: Path, precision: Precision, threads: int | None) -> Network:
+    """A converted trunk with its heads, on the CPU."""
+    import openvino
+
+    options: dict[str, str | int] = {
+        "INFERENCE_PRECISION_HINT": precision,
+        "PERFORMANCE_HINT": "LATENCY",
+    }
+    if threads:
+        options["INFERENCE_NUM_THREADS"] = threads
+    compiled = openvino.Core().compile_model(str(file), "CPU", options)
+    request = compiled.create_infer_request()
+
+    def network(photos: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
+        found = request.infer([photos], share_inputs=True)
+        return [np.array(found[output]) for output in compiled.outputs]
+
+    return network

@@ -1,0 +1,277 @@
+// The page of the service: photos in, landmarks out.
+// File names and all that the server says are set as text, never as markup.
+
+const AT_ONCE = 2;
+const RETRIES = 3;
+const KEY = "landmark_ray.key";
+const UNUSABLE = "This photo can’t be used";
+
+const $ = (selector, root = document) => root.querySelector(selector);
+const isBusy = ({ status }) => status === 429 || status === 503;
+const nameOf = (landmark) => landmark.name || `Landmark ${landmark.landmark_id}`;
+const copy = (template) => $(template).content.firstElementChild.cloneNode(true);
+
+const queue = [];
+let running = 0;
+let asking = false;
+let key = storage((tab) => tab.getItem(KEY)) ?? "";
+
+// What `use` gives of the tab's storage; null where the browser forbids storage.
+function storage(use) {
+  try {
+    return use(sessionStorage);
+  } catch {
+    return null;
+  }
+}
+
+// Tells screen readers, line by line.
+function announce(text) {
+  const line = document.createElement("p");
+  line.textContent = text;
+  $("#status").append(line);
+  if ($("#status").childElementCount > 8) $("#status").firstChild.remove();
+}
+
+// 0.9731 as 97.3%, never rounded to 0% or 100%.
+function percent(share) {
+  if (share > 0 && share < 0.001) return "<0.1%";
+  if (share < 1 && share >= 0.9995) return ">99.9%";
+  return `${(share * 100).toFixed(1)}%`;
+}
+
+// The name as a link where there is a web page to link to, as text elsewhere.
+function linked(landmark) {
+  if (!/^https?:\/\//i.test(landmark.category)) return nameOf(landmark);
+  const link = document.createElement("a");
+  Object.assign(link, { href: landmark.category, target: "_blank", rel: "noopener noreferrer" });
+  link.title = `Opens ${link.host} in a new tab`;
+  link.textContent = nameOf(landmark);
+  return link;
+}
+
+// Name, percent and bar of one landmark.
+function fill(row, landmark) {
+  $(".name", row).replaceChildren(linked(landmark));
+  $(".score", row).textContent = percent(landmark.confidence);
+  $("meter", row).value = landmark.confidence;
+  $("meter", row).setAttribute("aria-label", `Confidence in ${nameOf(landmark)}`);
+  return row;
+}
+
+// Puts landmarks in a list.
+function list(element, landmarks) {
+  element.replaceChildren(...landmarks.map((landmark) => fill(copy("#guess"), landmark)));
+  element.hidden = !landmarks.length;
+}
+
+// Shows the state of a photo; what is not named is hidden.
+function show({ card }, state, title, { note = "", landmarks = [], again = false } = {}) {
+  const known = state === "known";
+  card.classList.remove(card.dataset.state);
+  card.classList.add((card.dataset.state = state));
+  if (known) fill($(".first", card), landmarks[0]);
+  else $("h3", card).textContent = title;
+  for (const part of [".eyebrow", ".first .score", ".first meter"]) $(part, card).hidden = !known;
+  $(".note", card).textContent = note;
+  $(".note", card).hidden = !note;
+  list($(".others", card), known ? landmarks.slice(1) : []);
+  list($(".closest", card), known ? [] : landmarks);
+  $("details", card).hidden = known || !landmarks.length;
+  $(".again", card).hidden = !again;
+  $(".cancel", card).hidden = state !== "busy";
+  const focused = document.activeElement;
+  if (card.contains(focused) && focused.hidden) $("h3", card).focus();
+}
+
+// Shows that a photo got no answer, and why.
+function fail(job, title, note, again = false) {
+  show(job, "failed", title, { note, again });
+  announce(`${job.file.name}: ${title}. ${note}`);
+}
+
+// Shows the server's answer about one photo.
+function answer(job, { photos, model_version: version }) {
+  const { is_landmark: known, landmarks, error } = photos[0];
+  if (error) return fail(job, UNUSABLE, error);
+  const title = known ? nameOf(landmarks[0]) : "Probably not a landmark";
+  const note = known ? "" : "Nothing on it looks enough like a landmark that the model knows.";
+  show(job, known ? "known" : "stranger", title, { note, landmarks });
+  $("#version").textContent = `Model ${version}`;
+  announce(`${job.file.name}: ${title}${known ? `, ${percent(landmarks[0].confidence)}` : ""}`);
+}
+
+// Shows what came of a request that will not be repeated by itself.
+async function settle(job, response) {
+  const said = await response.json().catch(() => null);
+  const why = said?.error ?? `The service answered with status ${response.status}.`;
+  if (response.ok) answer(job, said);
+  else if ([400, 413, 415, 422].includes(response.status)) fail(job, UNUSABLE, why);
+  else fail(job, isBusy(response) ? "The service is still busy" : "No answer", why, true);
+}
+
+// Waits as long as a busy server asks; false if the user cancels.
+function countdown(job, response, retry) {
+  let left = Math.min(Math.max(parseInt(response.headers.get("Retry-After")) || 2, 1), 120);
+  announce(`${job.file.name}: the service is busy. Trying again in ${left} seconds.`);
+  return new Promise((resolve) => {
+    const end = (goOn) => {
+      clearInterval(timer);
+      resolve(goOn);
+    };
+    const tick = () => {
+      const note = `Trying again in ${left} s (${retry} of ${RETRIES}).`;
+      if (left) show(job, "busy", "The service is busy", { note });
+      else end(true);
+      left -= 1;
+    };
+    const timer = setInterval(tick, 1000);
+    job.cancel = () => end(false);
+    tick();
+  });
+}
+
+// Sends one photo; the key goes into a header and nowhere else.
+function send(job) {
+  const body = new FormData();
+  body.append("photo", job.file);
+  const headers = key ? { Authorization: `Bearer ${key}` } : {};
+  return fetch("predict?top_k=5", { method: "POST", body, headers, signal: job.stop.signal });
+}
+
+// Brings one photo to an answer, through busy times.
+async function recognise(job) {
+  for (let retry = 1; ; retry += 1) {
+    show(job, "working", "Looking…");
+    const used = key;
+    const response = await send(job).catch(() => null);
+    if (job.stop.signal.aborted) return;
+    if (!response) return lost(job);
+    if (response.status === 401) return askKey(job, used);
+    if (!isBusy(response) || retry > RETRIES) return settle(job, response);
+    if (!(await countdown(job, response, retry))) return fail(job, "Cancelled", "The service was busy.", true);
+  }
+}
+
+// Says why a request came to nothing: a file that is gone, or no connection.
+async function lost(job) {
+  const readable = await job.file.slice(0, 1).arrayBuffer().catch(() => null);
+  if (readable) fail(job, "Can’t reach the service", "The connection failed.", true);
+  else fail(job, UNUSABLE, "The file can’t be read. Was it moved or changed?");
+}
+
+// Takes photos from the queue while there is room.
+async function next() {
+  if (running >= AT_ONCE || !queue.length || asking) return;
+  const job = queue.shift();
+  running += 1;
+  next();
+  await recognise(job).catch(() => fail(job, "No answer", "The service said what this page does not understand.", true));
+  running -= 1;
+  next();
+}
+
+// Queues a photo behind the others.
+function enqueue(job) {
+  show(job, "waiting", "Waiting for its turn");
+  queue.push(job);
+}
+
+// Puts a photo back in front and asks for a key, unless a newer one came meanwhile.
+function askKey(job, used) {
+  show(job, "waiting", "Waiting for the key");
+  queue.unshift(job);
+  if (key !== used || asking) return;
+  asking = true;
+  storage((tab) => tab.removeItem(KEY));
+  key = "";
+  if (used) $("#key-note").textContent = "That key was not accepted.";
+  $("#key-form").classList.toggle("refused", used);
+  $("#key-form").hidden = false;
+  $("#key").focus();
+  announce($("#key-note").textContent);
+}
+
+// Takes the key that was typed and goes on.
+function useKey(event) {
+  event.preventDefault();
+  key = $("#key").value.trim();
+  storage((tab) => tab.setItem(KEY, key));
+  $("#key").value = "";
+  $("#choose").focus();
+  $("#key-form").hidden = true;
+  asking = false;
+  next();
+}
+
+// Stops what a photo waits for and takes its card away.
+function remove(job) {
+  const neighbour = job.card.nextElementSibling ?? job.card.previousElementSibling;
+  job.stop.abort();
+  job.cancel();
+  if (queue.includes(job)) queue.splice(queue.indexOf(job), 1);
+  job.card.remove();
+  (neighbour ? $(".remove", neighbour) : $("#choose")).focus();
+}
+
+// A card for a file, with a preview where the browser can show one.
+function begin(file) {
+  const card = copy("#card");
+  const job = { file, card, stop: new AbortController(), cancel: () => {} };
+  const image = $("img", card);
+  image.src = URL.createObjectURL(file);
+  image.alt = `Your photo ${file.name}`;
+  image.onload = image.onerror = ({ type }) => {
+    URL.revokeObjectURL(image.src);
+    card.classList.toggle("blank", type === "error");
+  };
+  $("figcaption", card).textContent = file.name;
+  $(".remove", card).ariaLabel = `Remove ${file.name}`;
+  $(".remove", card).onclick = () => remove(job);
+  $(".cancel", card).onclick = () => job.cancel();
+  $(".again", card).onclick = () => {
+    enqueue(job);
+    next();
+  };
+  return job;
+}
+
+// Takes files from anywhere: the newest on top, each lot in its order.
+function add(files) {
+  const jobs = Array.from(files, begin);
+  if (!jobs.length) return;
+  $("#cards").prepend(...jobs.map((job) => job.card));
+  jobs[0].card.scrollIntoView({ block: "nearest" });
+  announce(jobs.length > 1 ? `Looking at ${jobs.length} photos` : `Looking at ${jobs[0].file.name}`);
+  jobs.forEach(enqueue);
+  next();
+}
+
+// Lets a button open a file chooser.
+function picker(button, input) {
+  $(button).onclick = () => $(input).click();
+  $(input).onchange = () => {
+    add($(input).files);
+    $(input).value = "";
+  };
+}
+
+// Follows a drag of files over any part of the window.
+function drag(event) {
+  const over = event.type === "dragover";
+  const left = event.type === "dragleave" && !event.relatedTarget;
+  if (!event.dataTransfer.types.includes("Files")) return;
+  event.preventDefault();
+  if (over || left || event.type === "drop") document.body.classList.toggle("dragging", over);
+  if (event.type === "drop") add(event.dataTransfer.files);
+}
+
+picker("#choose", "#files");
+picker("#take", "#camera");
+for (const type of ["dragenter", "dragover", "dragleave", "drop"]) addEventListener(type, drag);
+addEventListener("paste", (event) => add(event.clipboardData.files));
+$("#key-form").onsubmit = useKey;
+fetch("readyz")
+  .then((response) => response.json())
+  .then(({ version }) => ($("#version").textContent = version ? `Model ${version}` : ""))
+  .catch(() => {});

@@ -1,0 +1,285 @@
+"""The Open Inference Protocol, version 2, with its extension for binary data.
+
+https://github.com/open-inference-protocol/open-inference-protocol: photos are the input `photo`, a
+BYTES tensor [N] of image files; outputs are `landmark_id`, `name`, `confidence`, `group` [N, top_k]
+and `is_landmark` [N]. In JSON the bytes are Base64; clients that send binary data send them as they
+are. `top_k` is a parameter of the request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import json
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse, Response
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from landmark_ray.serving.answers import Error, PhotoAnswer
+from landmark_ray.serving.networks import MOST
+from landmark_ray.serving.refusals import Refused
+
+if TYPE_CHECKING:
+    from landmark_ray.serving.ingress import Ingress
+
+MODEL, INPUT = "landmark", "photo"
+LENGTH = "inference-header-content-length"
+
+OUTPUTS: dict[str, tuple[str, list[int]]] = {
+    "landmark_id": ("INT64", [-1, -1]),
+    "name": ("BYTES", [-1, -1]),
+    "confidence": ("FP32", [-1, -1]),
+    "group": ("INT32", [-1, -1]),
+    "is_landmark": ("BOOL", [-1]),
+}
+"""Name -> datatype and shape."""
+
+KINDS = {"INT64": np.int64, "FP32": np.float32, "INT32": np.int32, "BOOL": np.bool_}
+
+
+class Tensor(BaseModel):
+    """An input."""
+
+    name: str
+    shape: list[int]
+    datatype: str
+    parameters: dict[str, Any] = {}
+    data: list[Any] | None = None
+
+
+class Wanted(BaseModel):
+    """An output that is asked for."""
+
+    name: str
+    parameters: dict[str, Any] = {}
+
+
+class Parameters(BaseModel):
+    """Of a request."""
+
+    model_config = ConfigDict(extra="allow")
+
+    top_k: int = Field(5, ge=1, le=MOST)
+    binary_data_output: bool = False
+
+
+class Inference(BaseModel):
+    """A request, or the JSON that one with binary data begins with."""
+
+    id: str | None = None
+    parameters: Parameters = Parameters()
+    inputs: list[Tensor]
+    outputs: list[Wanted] | None = None
+
+
+router = APIRouter(prefix="/v2", tags=["Open Inference Protocol"])
+
+
+@router.get("")
+async def server() -> dict[str, Any]:
+    """What this server is."""
+    return {"name": "landmark_ray", "version": "2", "extensions": ["binary_tensor_data"]}
+
+
+@router.get("/health/live")
+async def live() -> dict[str, bool]:
+    """Whether requests are taken."""
+    return {"live": True}
+
+
+@router.get("/health/ready", responses={503: {"model": Error}})
+async def ready(request: Request) -> dict[str, bool]:
+    """Whether every group model is ready."""
+    service: Ingress = request.app.state.service
+    await service.check_ready()
+    return {"ready": True}
+
+
+def known(service: Ingress, model: str, version: str | None) -> None:
+    """Check the path's model and version.
+
+    Raises:
+        Refused: there is no such model or version.
+    """
+    have = service.knowledge.manifest.version
+    if model != MODEL or version not in (None, have):
+        raise Refused(404, f"There is only the model {MODEL}, version {have}.", "model")
+
+
+@router.get("/models/{model}", responses={404: {"model": Error}})
+@router.get("/models/{model}/versions/{version}", responses={404: {"model": Error}})
+async def metadata(request: Request, model: str, version: str | None = None) -> dict[str, Any]:
+    """The model's inputs and outputs."""
+    service: Ingress = request.app.state.service
+    known(service, model, version)
+    return {
+        "name": MODEL,
+        "versions": [service.knowledge.manifest.version],
+        "platform": "landmark_ray",
+        "inputs": [{"name": INPUT, "datatype": "BYTES", "shape": [-1]}],
+        "outputs": [
+            {"name": name, "datatype": kind, "shape": shape}
+            for name, (kind, shape) in OUTPUTS.items()
+        ],
+    }
+
+
+@router.get("/models/{model}/ready", responses={404: {"model": Error}})
+@router.get("/models/{model}/versions/{version}/ready", responses={404: {"model": Error}})
+async def model_ready(request: Request, model: str, version: str | None = None) -> dict[str, Any]:
+    """Whether the model is ready."""
+    service: Ingress = request.app.state.service
+    known(service, model, version)
+    await service.check_ready()
+    return {"name": MODEL, "ready": True}
+
+
+_BODY = {
+    "requestBody": {
+        "required": True,
+        "content": {"application/json": {"schema": Inference.model_json_schema()}},
+    }
+}
+_REFUSED = {code: {"model": Error} for code in (404, 408, 413, 415, 422)}
+
+
+@router.post("/models/{model}/infer", openapi_extra=_BODY, responses=_REFUSED)
+@router.post("/models/{model}/versions/{version}/infer", openapi_extra=_BODY, responses=_REFUSED)
+async def infer(request: Request, model: str, version: str | None = None) -> Response:
+    """Name the landmarks on photos; one that can't be used fails the request."""
+    service: Ingress = request.app.state.service
+    known(service, model, version)
+    service.check_room()
+    head, rest = split(await request.body(), request.headers.get(LENGTH))
+    photos = photos_of(head, rest)
+    if len(photos) > service.options.max_files:
+        raise Refused(422, f"A request takes {service.options.max_files} photos.", "files")
+    top_k = head.parameters.top_k
+    found = await asyncio.gather(*(service.answer(p, top_k) for p in photos))
+    for _, seen in found:
+        if isinstance(seen, Refused):
+            raise seen
+    return respond(head, arrays([answer for answer, _ in found], top_k), service)
+
+
+def split(body: bytes, length: str | None) -> tuple[Inference, bytes]:
+    """A body's JSON and the binary data behind it.
+
+    Raises:
+        Refused: it isn't what the protocol says.
+    """
+    if length is not None and not (length.isdecimal() and int(length) <= len(body)):
+        raise Refused(400, f"{LENGTH} must be the JSON's length, got {length[:20]!r}.", "malformed")
+    end = len(body) if length is None else int(length)
+    try:
+        return Inference.model_validate_json(body[:end]), body[end:]
+    except ValidationError as error:
+        problem = error.errors()[0]
+        place = ".".join(map(str, problem["loc"])) or "the request"
+        raise Refused(400, f"{place}: {problem['msg']}.", "malformed") from None
+
+
+def photos_of(head: Inference, rest: bytes) -> list[bytes]:
+    """The photos of a request.
+
+    Raises:
+        Refused: they aren't what the protocol says.
+    """
+    if [tensor.name for tensor in head.inputs] != [INPUT]:
+        raise Refused(400, f"There must be one input, {INPUT}.", "malformed")
+    tensor = head.inputs[0]
+    count = int(np.prod(tensor.shape, dtype=object)) if tensor.shape else 0
+    if tensor.datatype != "BYTES" or count < 1:
+        raise Refused(400, f"{INPUT} must be BYTES of shape [N].", "malformed")
+    size = tensor.parameters.get("binary_data_size")
+    photos = unpacked(rest, size) if size is not None else decoded(tensor.data or [])
+    if len(photos) != count:
+        raise Refused(
+            400, f"{INPUT} has {len(photos)} photos, its shape says {count}.", "malformed"
+        )
+    return photos
+
+
+def unpacked(data: bytes, size: Any) -> list[bytes]:
+    """Each element follows its length, 4 bytes, little-endian."""
+    found, place = [], 0
+    if size == len(data):
+        while place + 4 <= size:
+            length = int.from_bytes(data[place : place + 4], "little")
+            found.append(data[place + 4 : place + 4 + length])
+            place += 4 + length
+    if not found or place != size:
+        raise Refused(400, "The binary data isn't as long as it says.", "malformed")
+    return found
+
+
+def decoded(texts: list[Any]) -> list[bytes]:
+    """Base64 of JSON; nested lists are flat here."""
+    flat = [t for text in texts for t in (text if isinstance(text, list) else [text])]
+    try:
+        return [base64.b64decode(text, validate=True) for text in flat]
+    except (binascii.Error, ValueError, TypeError):
+        raise Refused(400, f"{INPUT}'s data must be Base64 texts.", "malformed") from None
+
+
+def arrays(answers: list[PhotoAnswer], top_k: int) -> dict[str, NDArray[Any]]:
+    """The outputs; where there are fewer landmarks, -1, empty, 0."""
+    empty = {"landmark_id": -1, "name": "", "confidence": 0.0, "group": 0}
+    found: dict[str, NDArray[Any]] = {}
+    for name, filler in empty.items():
+        rows = [[getattr(guess, name) for guess in answer.landmarks] for answer in answers]
+        full = [row + [filler] * (top_k - len(row)) for row in rows]
+        found[name] = np.array(full, KINDS.get(OUTPUTS[name][0], object))
+    found["is_landmark"] = np.array([answer.is_landmark for answer in answers])
+    return found
+
+
+def respond(head: Inference, found: dict[str, NDArray[Any]], service: Ingress) -> Response:
+    """The answer: JSON, with binary data behind it where that is asked for.
+
+    Raises:
+        Refused: an unknown output is asked for.
+    """
+    wanted = head.outputs or [
+        Wanted(name=name, parameters={"binary_data": head.parameters.binary_data_output})
+        for name in OUTPUTS
+    ]
+    outputs, tail = [], b""
+    for one in wanted:
+        if one.name not in found:
+            raise Refused(400, f"There are the outputs {', '.join(OUTPUTS)}.", "malformed")
+        values = found[one.name]
+        output: dict[str, Any] = {
+            "name": one.name,
+            "datatype": OUTPUTS[one.name][0],
+            "shape": list(values.shape),
+        }
+        if one.parameters.get("binary_data", head.parameters.binary_data_output):
+            data = packed(values)
+            output["parameters"] = {"binary_data_size": len(data)}
+            tail += data
+        else:
+            output["data"] = values.ravel().tolist()
+        outputs.append(output)
+    version = service.knowledge.manifest.version
+    value = {"model_name": MODEL, "model_version": version, "outputs": outputs}
+    if head.id is not None:
+        value["id"] = head.id
+    if not tail:
+        return JSONResponse(value)
+    text = json.dumps(value).encode()
+    kind = "application/octet-stream"
+    return Response(text + tail, headers={LENGTH: str(len(text))}, media_type=kind)
+
+
+def packed(values: NDArray[Any]) -> bytes:
+    """Little-endian; of texts each follows its length, 4 bytes."""
+    if values.dtype != object:
+        return values.astype(values.dtype.newbyteorder("<")).tobytes()
+    texts = [text.encode() for text in values.ravel()]
+    return b"".join(len(text).to_bytes(4, "little") + text for text in texts)

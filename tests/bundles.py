@@ -1,0 +1,73 @@
+"""Bundles of small networks with random weights: they answer, whatever they say."""
+
+from pathlib import Path
+
+import pyarrow as pa
+
+from landmark_ray import schemas
+from landmark_ray.bundle import GROUPS, TRUNK, HeadInfo, write_head, write_trunk
+from landmark_ray.manifest import LANDMARKS, Manifest, seal
+from landmark_ray.storage import Folder
+
+SIZE = 48
+NAME = "http://commons.wikimedia.org/wiki/Category:Torre_dos_Cl%C3%A9rigos"
+
+
+def write(
+    place: Path,
+    *,
+    groups: tuple[int, ...] = (1, 2, 3),
+    classes: int = 4,
+    shared: bool = True,
+    seed: int = 0,
+    threshold: float = 0.0,
+) -> Manifest:
+    """A bundle whose group g knows the landmarks 100 g, 100 g + 1, ...; 100 has a link for a name.
+
+    Args:
+        place: a new folder.
+        groups: their numbers.
+        classes: landmarks of each.
+        shared: one trunk for all groups; else each has its own.
+        seed: of the weights.
+        threshold: of "not a landmark".
+    """
+    import keras
+
+    from landmark_ray.models.heads import build_head
+    from landmark_ray.models.networks import build_trunk
+
+    keras.utils.set_random_seed(seed)
+    folder = Folder(str(place))
+    rows = []
+    trunk = None
+    for group in groups:
+        name = TRUNK if shared else f"{GROUPS}/group={group}"
+        if trunk is None or not shared:
+            trunk = build_trunk("small", weights=None, input_size=SIZE)
+            write_trunk(folder, name, trunk)
+        features = trunk.output_shape[-1]
+        landmarks = tuple(100 * group + i for i in range(classes))
+        head = build_head(features, classes + 1, kind="cosine", scale=16.0)
+        info = HeadInfo(group, landmarks, True, name, features, "cosine", 16.0, 0.5 + group, {})
+        write_head(folder, GROUPS, head, info)
+        rows += [
+            {"landmark_id": i, "name": NAME if i == 100 else "", "group": group, "images": 9}
+            for i in landmarks
+        ]
+    folder.write_table(LANDMARKS, pa.Table.from_pylist(rows, schemas.BUNDLED))
+    return seal(
+        folder,
+        threshold=threshold,
+        size=SIZE,
+        min_side=16,
+        max_megapixels=100.0,
+        max_megabytes=64.0,
+        floor=0.0,
+        landmarks=len(rows),
+        groups=list(groups),
+        metrics={},
+        configuration={},
+        fingerprints={},
+        software={},
+    )

@@ -1,0 +1,333 @@
+"""The HTTP API over made-up models: what it answers, and what it refuses."""
+
+import asyncio
+import base64
+import io
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+from ray.exceptions import RayActorError
+from starlette.testclient import TestClient
+
+from landmark_ray.serving import http
+from tests import bundles
+from tests.serving import Pack, ingress
+
+KEY = "a key of some letters"
+JPEG = {"Content-Type": "image/jpeg"}
+
+
+def photo(kind="JPEG", size=(64, 48)) -> bytes:
+    out = io.BytesIO()
+    pixels = np.random.default_rng(0).integers(0, 255, (*size[::-1], 3), np.uint8)
+    Image.fromarray(pixels).save(out, kind)
+    return out.getvalue()
+
+
+def flat(size) -> bytes:
+    out = io.BytesIO()
+    Image.new("RGB", size).save(out, "PNG")
+    return out.getvalue()
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory):
+    place = tmp_path_factory.mktemp("bundle") / "bundle"
+    return str(place), bundles.write(place, threshold=0.5)
+
+
+@pytest.fixture
+def make(bundle, monkeypatch):
+    """A client of a service with options, and the pack of models behind it."""
+    made = []
+
+    def client(key="", sure=None, **options):
+        monkeypatch.setenv("LANDMARK_RAY_KEY", key)
+        uri, manifest = bundle
+        pack = Pack({manifest.version: uri}, **({"sure": sure} if sure else {}))
+        service = ingress(pack, **{"decoders": 1, **options})
+        asyncio.run(service.reconfigure({"bundle": uri}))
+        made.append(service)
+        return TestClient(http.build(service), raise_server_exceptions=False), pack
+
+    yield client
+    for service in made:
+        service.decoder.stop()
+
+
+def error(answer, status) -> str:
+    assert answer.status_code == status, answer.text
+    assert list(answer.json()) == ["error"]
+    return answer.json()["error"]
+
+
+def test_raw_photo_is_named_with_all_that_is_known_of_its_landmark(make, bundle):
+    client, pack = make()
+    answer = client.post("/predict?top_k=2", content=photo(), headers=JPEG)
+    assert answer.status_code == 200
+    value = answer.json()
+    assert value["model_version"] == bundle[1].version
+    assert set(value["timings_ms"]) == {"decode", "models", "total"}
+    (found,) = value["photos"]
+    assert found["file"] is None and found["is_landmark"] and found["error"] is None
+    assert found["landmarks"] == [
+        {
+            "landmark_id": 100,
+            "name": "Torre dos Clérigos",
+            "category": bundles.NAME,
+            "confidence": 0.75,
+            "group": 1,
+        },
+        {"landmark_id": 201, "name": "", "category": None, "confidence": 0.125, "group": 2},
+    ]
+    assert pack.asked == [(bundle[1].version, (bundles.SIZE, bundles.SIZE, 3))]
+
+
+def test_confidence_below_the_threshold_is_no_landmark_but_has_guesses(make):
+    client, _ = make(sure={100: 0.25})
+    (found,) = client.post("/predict", content=photo(), headers=JPEG).json()["photos"]
+    assert not found["is_landmark"]
+    assert [guess["landmark_id"] for guess in found["landmarks"]] == [100]
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF", "GIF", "BMP", "AVIF", "HEIF"])
+def test_usual_formats_are_taken_whatever_they_are_called(make, kind):
+    client, _ = make()
+    for header in (f"image/{kind.lower()}", "image/x-whatever", "application/octet-stream"):
+        answer = client.post("/predict", content=photo(kind), headers={"Content-Type": header})
+        assert answer.status_code == 200, answer.text
+
+
+def test_several_files_have_an_answer_each_and_a_bad_one_its_own_error(make):
+    client, _ = make()
+    files = [("photo", ("a.jpg", photo())), ("b", ("../b.txt", b"no photo")), ("c", ("", photo()))]
+    answer = client.post("/predict", files=files[:2])
+    first, second = answer.json()["photos"]
+    assert answer.status_code == 200
+    assert first["file"] == "a.jpg" and first["is_landmark"]
+    assert second["file"] == "../b.txt" and second["landmarks"] == []
+    assert second["error"].startswith("The photo can't be used: not an image")
+
+
+@pytest.mark.parametrize(
+    ("request_", "status", "says"),
+    [
+        ({"content": b"hello", "headers": JPEG}, 415, "not an image: 5 bytes"),
+        ({"content": b"", "headers": JPEG}, 422, "empty"),
+        ({"content": photo()[:-500], "headers": JPEG}, 422, "truncated"),
+        ({"content": photo(size=(64, 8)), "headers": JPEG}, 422, "too small: 64 x 8"),
+        ({"content": flat((2000, 1200)), "headers": JPEG}, 413, "2000 x 1200 pixels"),
+        ({"content": b"x" * 200_001, "headers": JPEG}, 413, "larger than 0.2 MB"),
+        ({"content": (b"x" * 50_001 for _ in range(5)), "headers": JPEG}, 413, "larger than"),
+        ({"files": [("p", ("a.jpg", b"hello"))]}, 415, "not an image"),
+        ({"files": [("p", ("a.jpg", photo("PNG")))] * 3}, 400, "Too many files"),
+        ({"data": {"a": "b"}, "files": []}, 415, "Content-Type must be multipart/form-data"),
+        ({"content": b"{}", "headers": {"Content-Type": "application/json"}}, 415, "got 'appl"),
+        ({"content": photo()}, 415, "got ''"),
+        (
+            {"content": b"--b", "headers": {"Content-Type": "multipart/form-data; boundary=b"}},
+            400,
+            "The form has no file",
+        ),
+        (
+            {"content": b"--b", "headers": {"Content-Type": "multipart/form-data"}},
+            400,
+            "Missing boundary",
+        ),
+        ({"content": photo(), "headers": JPEG, "params": {"top_k": 0}}, 422, "top_k: "),
+        ({"content": photo(), "headers": JPEG, "params": {"top_k": "x"}}, 422, "top_k: "),
+    ],
+)
+def test_bad_requests_are_one_clear_sentence(make, request_, status, says):
+    client, _ = make(max_megabytes=0.2, max_megapixels=2, max_files=2)
+    sentence = error(client.post("/predict", **request_), status)
+    assert says in sentence and sentence.endswith(".")
+
+
+def test_unknown_paths_methods_and_landmarks_are_json(make):
+    client, _ = make()
+    assert "/nothing" in error(client.get("/nothing"), 404)
+    assert "GET" in error(client.get("/predict"), 405)
+    assert "no landmark 7" in error(client.get("/landmarks/7"), 404)
+    assert error(client.get("/landmarks/x"), 422).startswith("landmark_id: ")
+    assert error(client.get(f"/landmarks/{10**30}"), 404)
+
+
+def test_landmark_and_version_say_what_the_bundle_says(make, bundle):
+    client, _ = make()
+    assert client.get("/landmarks/100").json() == {
+        "landmark_id": 100,
+        "name": "Torre dos Clérigos",
+        "category": bundles.NAME,
+        "group": 1,
+        "images": 9,
+        "model_version": bundle[1].version,
+    }
+    version = client.get("/version").json()
+    assert version["version"] == bundle[1].version and version["threshold"] == 0.5
+    assert version["landmarks"] == 12 and version["groups"] == [1, 2, 3]
+
+
+def test_key_is_asked_for_everywhere_but_on_the_page_and_health(make):
+    client, pack = make(key=KEY)
+    for path in ("/version", "/landmarks/100", "/openapi.json", "/v2/models/landmark", "/nothing"):
+        assert "key" in error(client.get(path), 401)
+        assert client.get(path).headers["www-authenticate"] == "Bearer"
+    for token in ("", "Bearer", f"Basic {KEY}", f"Bearer {KEY}x", f"Bearer {KEY[:-1]}", KEY):
+        headers = {**JPEG, "Authorization": token}
+        error(client.post("/predict", content=photo(), headers=headers), 401)
+    assert not pack.asked
+    headers = {**JPEG, "Authorization": f"Bearer {KEY}"}
+    assert client.post("/predict", content=photo(), headers=headers).status_code == 200
+    for path in ("/", "/page.css", "/page.js", "/docs", "/docs.js", "/healthz", "/readyz"):
+        assert client.get(path).status_code == 200, path
+
+
+def test_every_answer_forbids_scripts_and_frames_from_elsewhere(make):
+    client, _ = make(key=KEY)
+    for answer in (client.get("/"), client.get("/docs"), client.get("/version")):
+        policy = answer.headers["content-security-policy"]
+        assert "default-src 'none'" in policy and "frame-ancestors 'none'" in policy
+        assert "unsafe" not in policy
+        assert answer.headers["x-content-type-options"] == "nosniff"
+
+
+def test_full_queue_answers_429_and_when_to_come_again(make):
+    client, pack = make(queue=1)
+    pack.seconds = 0.5
+    app = client.app
+
+    async def two():
+        import httpx
+
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://x") as http_client:
+            first = asyncio.create_task(http_client.post("/predict", content=photo(), headers=JPEG))
+            await asyncio.sleep(0.3)
+            second = await http_client.post("/predict", content=photo(), headers=JPEG)
+            return await first, second
+
+    served, refused = asyncio.run(two())
+    assert served.status_code == 200
+    assert "busy" in error(refused, 429)
+    assert int(refused.headers["retry-after"]) >= 1
+
+
+def test_slow_sender_is_cut_off(make):
+    client, _ = make(upload_seconds=0.2)
+
+    async def slow():
+        answers = []
+
+        async def receive():
+            await asyncio.sleep(0.15)
+            return {"type": "http.request", "body": b"x", "more_body": True}
+
+        async def send(message):
+            answers.append(message)
+
+        scope = {
+            "type": "http",
+            "method": "POST",
+            "path": "/predict",
+            "query_string": b"",
+            "headers": [(b"content-type", b"image/jpeg")],
+        }
+        await client.app(scope, receive, send)
+        return answers
+
+    start, body = asyncio.run(slow())
+    assert start["status"] == 408
+    assert "longer than 0.2 s" in json.loads(body["body"])["error"]
+
+
+def test_replica_that_dies_is_asked_once_more_and_then_it_is_503(make):
+    client, pack = make()
+    pack.errors = [RayActorError()]
+    assert client.post("/predict", content=photo(), headers=JPEG).status_code == 200
+    pack.errors = [RayActorError(), RayActorError()]
+    answer = client.post("/predict", content=photo(), headers=JPEG)
+    error(answer, 503)
+    assert answer.headers["retry-after"]
+
+
+def test_service_is_ready_only_when_its_models_have_the_version(make):
+    client, pack = make()
+    assert client.get("/readyz").status_code == 200
+    pack.have = {"another": "x"}
+    error(client.get("/readyz"), 503)
+    error(client.get("/v2/health/ready"), 503)
+    assert client.get("/healthz").status_code == 200
+
+
+def test_version_that_only_the_models_know_yet_is_learned(make, tmp_path):
+    client, pack = make()
+    newer = bundles.write(tmp_path / "newer", seed=7)
+    pack.have = {newer.version: str(tmp_path / "newer")}
+    answer = client.post("/predict", content=photo(), headers=JPEG)
+    assert answer.json()["model_version"] == newer.version
+
+
+def v2(client, inputs, **more):
+    return client.post("/v2/models/landmark/infer", json={"inputs": inputs, **more})
+
+
+def test_open_inference_protocol_takes_base64_in_json(make, bundle):
+    client, _ = make()
+    text = base64.b64encode(photo()).decode()
+    tensor = {"name": "photo", "shape": [2], "datatype": "BYTES", "data": [text, text]}
+    value = v2(client, [tensor], id="7", parameters={"top_k": 2}).json()
+    assert value["id"] == "7" and value["model_version"] == bundle[1].version
+    outputs = {output["name"]: output for output in value["outputs"]}
+    assert outputs["landmark_id"]["data"] == [100, 201, 100, 201]
+    assert outputs["landmark_id"]["shape"] == [2, 2]
+    assert outputs["is_landmark"] == {
+        "name": "is_landmark",
+        "datatype": "BOOL",
+        "shape": [2],
+        "data": [True, True],
+    }
+
+
+@pytest.mark.parametrize(
+    ("change", "status", "says"),
+    [
+        ({"name": "image"}, 400, "one input, photo"),
+        ({"datatype": "UINT8"}, 400, "must be BYTES"),
+        ({"shape": [3]}, 400, "its shape says 3"),
+        ({"shape": [-1]}, 400, "BYTES of shape"),
+        ({"shape": "x"}, 400, "inputs.0.shape"),
+        ({"data": ["%%%"]}, 400, "Base64"),
+        ({"data": [7]}, 400, "Base64"),
+        ({"data": [base64.b64encode(b"hello").decode()]}, 415, "not an image"),
+        ({"parameters": {"binary_data_size": 5}}, 400, "as long as it says"),
+    ],
+)
+def test_open_inference_protocol_refuses_in_words(make, change, status, says):
+    client, _ = make()
+    text = base64.b64encode(photo()).decode()
+    tensor = {"name": "photo", "shape": [1], "datatype": "BYTES", "data": [text]}
+    assert says in error(v2(client, [tensor | change]), status)
+
+
+def test_open_inference_protocol_names_its_model_and_version(make, bundle):
+    client, _ = make()
+    version = bundle[1].version
+    for path in ("landmark", f"landmark/versions/{version}"):
+        metadata = client.get(f"/v2/models/{path}").json()
+        assert metadata["name"] == "landmark" and metadata["versions"] == [version]
+        assert client.get(f"/v2/models/{path}/ready").json()["ready"]
+    error(client.get("/v2/models/other"), 404)
+    error(client.get("/v2/models/landmark/versions/0"), 404)
+    assert client.get("/v2/health/live").status_code == 200
+
+
+def test_openapi_documents_every_route(make):
+    client, _ = make()
+    document = client.get("/openapi.json").json()
+    paths = set(document["paths"])
+    assert {"/predict", "/landmarks/{landmark_id}", "/healthz", "/readyz", "/version"} <= paths
+    body = document["paths"]["/predict"]["post"]["requestBody"]["content"]
+    assert {"multipart/form-data", "image/jpeg"} <= set(body)
