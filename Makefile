@@ -1,5 +1,6 @@
-# make demo: the whole pipeline on drawn landmarks.  make test: all checks and tests.
-.PHONY: venv demo test lint lock clean
+# make demo: the whole pipeline on drawn landmarks.  make serve: its models over HTTP.
+# make test: all checks and tests.
+.PHONY: venv demo serve test lint lock clean
 PYTHON ?= python3.11
 REQUIREMENTS ?= requirements.txt
 RUN = .venv/bin/python
@@ -16,6 +17,10 @@ venv: .venv/.made-with-$(REQUIREMENTS)
 demo: venv
 	$(RUN) -m landmark_ray.demo --out demo/source
 	$(RUN) jobs/pipeline.py --config jobs/conf/demo.toml --source demo/source --root demo/root
+
+serve: venv
+	@test -e demo/root/bundle/bundle.json || $(MAKE) demo
+	$(RUN) jobs/serve.py --bundle demo/root/bundle
 
 lint: venv
 	.venv/bin/ruff check .

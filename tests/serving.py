@@ -1,11 +1,22 @@
-"""A service without Ray: its HTTP API over models that a test makes up."""
+"""Services for tests: an ingress over models that a test makes up, and a real one."""
 
 import asyncio
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 
 from landmark_ray.serving.ingress import Ingress
+from tests.conftest import REPO
 
 SURE = {100: 0.75, 201: 0.125, 300: 0.0625}
 
@@ -48,3 +59,47 @@ def ingress(*packs: Any, **options: Any) -> Ingress:
     from landmark_ray.serving.options import GraphOptions
 
     return Ingress(GraphOptions(**options).model_dump(), *packs)
+
+
+@contextlib.contextmanager
+def running(bundle: Path, folder: Path, *options: str, **env: str) -> Iterator[str]:
+    """The address of a service: jobs/serve.py in a process of its own, until the context ends.
+
+    Args:
+        bundle: that it serves.
+        folder: for its copies of networks and its log.
+        *options: of jobs/serve.py.
+        **env: variables of its environment.
+    """
+    port, metrics = free_port(), free_port()
+    words = [sys.executable, REPO / "jobs/serve.py", "--bundle", bundle, "--port", port]
+    words += ["--metrics_port", metrics, *options]
+    log = folder / "serve.log"
+    environment = os.environ | {"XDG_CACHE_HOME": str(folder / "cache")} | env
+    with log.open("w") as out:
+        service = subprocess.Popen(list(map(str, words)), stderr=out, env=environment)
+    url = f"http://127.0.0.1:{port}"
+    try:
+        wait_until_ready(url, service, log)
+        yield url
+    finally:
+        service.send_signal(signal.SIGINT)
+        service.wait(60)
+
+
+def wait_until_ready(url: str, service: "subprocess.Popen[bytes]", log: Path) -> None:
+    """Until all its models are loaded."""
+    for _ in range(600):
+        assert service.poll() is None, log.read_text()
+        with contextlib.suppress(httpx.HTTPError):
+            if httpx.get(f"{url}/readyz", timeout=5).status_code == 200:
+                return
+        time.sleep(0.2)
+    raise AssertionError(f"not ready after two minutes: {log.read_text()}")
+
+
+def free_port() -> int:
+    """A port of loopback that nobody listens on now."""
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return int(s.getsockname()[1])

@@ -18,6 +18,7 @@ from landmark_ray.serving.assembly import by_trunk
 from landmark_ray.serving.ingress import Ingress
 from landmark_ray.serving.models import Models
 from landmark_ray.serving.options import ServeOptions, ServiceOptions, check_door
+from landmark_ray.serving.proxy import make_deaf
 from landmark_ray.stages.shards import start_ray
 
 NAME = "landmark_ray"
@@ -54,7 +55,7 @@ def build(args: dict[str, Any]) -> serve.Application:
     front = serve.deployment(serve.ingress()(Ingress)).options(
         name="ingress",
         num_replicas=options.ingresses,
-        ray_actor_options={"num_cpus": 0.25},
+        ray_actor_options={"num_cpus": 0.25, "num_gpus": 0 if packs else options.gpus},
         **live,
     )
     named = [models.options(name=f"models-{pack}").bind(pack, graph) for pack in range(packs)]
@@ -70,6 +71,7 @@ def run(options: ServeOptions) -> None:
     check_door(options.host, options.key())
     app = build(options.model_dump(include=set(ServiceOptions.model_fields)))
     joined = bool(os.environ.get("RAY_ADDRESS"))
+    make_deaf()
     start_ray(options, _metrics_export_port=options.metrics_port)
     logging.getLogger("ray.serve").setLevel(logging.ERROR)
     http = HTTPOptions(host=options.host, port=options.port)

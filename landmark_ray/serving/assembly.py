@@ -32,5 +32,5 @@ def assembled(bundle: Folder, trunk: str, infos: list[HeadInfo]) -> "keras.Model
     for info in infos:
         head = read_head(bundle, GROUPS, info)
         named = keras.Model(head.inputs, head.outputs, name=f"group_{info.group}")
-        logits.append(named(features))
+        logits += named(features)
     return keras.Model(photos, logits, name="networks")

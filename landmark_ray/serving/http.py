@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -60,8 +61,10 @@ def _invalid(request: Request, error: Any) -> JSONResponse:
 
 def _other(request: Request, error: Any) -> JSONResponse:
     """What Starlette refuses: unknown paths and methods, forms that can't be read."""
-    sentence = SENTENCES.get(error.status_code, f"{error.detail}".rstrip(".") + ".")
-    text = sentence.format(path=request.url.path[:200], method=request.method)
+    text = f"{error.detail}".rstrip(".") + "."
+    if error.status_code in SENTENCES:
+        path = quote(request.scope["path"][:200])
+        text = SENTENCES[error.status_code].format(path=path, method=request.method)
     return JSONResponse({"error": text}, error.status_code, error.headers)
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +20,7 @@ from landmark_ray.serving.answers import Guess, PhotoAnswer
 from landmark_ray.serving.decoding import Decoder
 from landmark_ray.serving.knowledge import Knowledge
 from landmark_ray.serving.metrics import Metrics
-from landmark_ray.serving.models import GRACE_S
+from landmark_ray.serving.models import GRACE_S, InProcess
 from landmark_ray.serving.networks import MOST
 from landmark_ray.serving.options import GraphOptions
 from landmark_ray.serving.refusals import Refused, busy, unready
@@ -47,7 +48,8 @@ class Ingress:
     def __init__(self, options: dict[str, Any], *packs: DeploymentHandle) -> None:
         """options: `GraphOptions`; packs: of `Models`."""
         self.options = GraphOptions(**options)
-        self.packs = packs
+        self.own = None if packs else InProcess(options)
+        self.packs: Sequence[Any] = packs or [self.own]
         self.key = self.options.key()
         self.decoder = Decoder(self.options.decoders, self.options.decode_seconds)
         self.metrics = Metrics()
@@ -61,6 +63,8 @@ class Ingress:
 
     async def reconfigure(self, config: dict[str, str]) -> None:
         """Another bundle; that before is still asked for where its replicas aren't ready."""
+        if self.own:
+            await self.own.models.reconfigure(config)
         new, _ = await asyncio.gather(
             asyncio.to_thread(Knowledge, config["bundle"]), self.decoder.start()
         )
@@ -151,7 +155,7 @@ class Ingress:
             if version not in have:
                 self.known.append(await asyncio.to_thread(Knowledge, uri))
 
-    async def _ask(self, pack: DeploymentHandle, version: str, square: Any) -> Surest | None:
+    async def _ask(self, pack: Any, version: str, square: Any) -> Surest | None:
         """A pack's answer; of a replica that dies over it, another's."""
         try:
             return await pack.answer.remote(version, square)

@@ -1,6 +1,7 @@
 """Group models as Serve deployments: squares in, the surest landmarks of a pack of groups out."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import numpy as np
@@ -66,7 +67,7 @@ class Models:
             if version != newest:
                 self.loaded.pop(version, None)
 
-    def versions(self) -> dict[str, str]:
+    async def versions(self) -> dict[str, str]:
         """Version -> URI of the bundles that it can answer with, the newest last."""
         return {version: self.uris[version] for version in self.loaded}
 
@@ -80,6 +81,23 @@ class Models:
         """All that came while the last batch was computed."""
         self.sizes.observe(len(asked), tags={"pack": str(self.pack)})
         return await asyncio.to_thread(_answers, asked)
+
+
+class Method:
+    """A method of an object of this process, called as that of a deployment's handle is."""
+
+    def __init__(self, method: Callable[..., Awaitable[Any]]) -> None:
+        """Of the object."""
+        self.remote = method
+
+
+class InProcess:
+    """Models in the process that asks them, as a handle: nothing is sent anywhere."""
+
+    def __init__(self, options: dict[str, Any]) -> None:
+        """options: `GraphOptions`, with one pack."""
+        self.models = Models(0, options)
+        self.answer, self.versions = Method(self.models.answer), Method(self.models.versions)
 
 
 def _answers(asked: list[tuple[Networks, Photo]]) -> list[Surest]:

@@ -30,7 +30,7 @@ class Networks:
     def __init__(self, bundle: Bundle, pack: int, options: GraphOptions) -> None:
         """Load them; of `options`, `packs`, `runtime`, `precision` and `threads`."""
         shared = by_trunk(bundle)
-        trunks = sorted(shared)[pack :: options.packs]
+        trunks = sorted(shared)[pack :: max(options.packs, 1)]
         self._infos = [shared[trunk] for trunk in trunks]
         if options.used_runtime == "openvino":
             files = converted(bundle, trunks)

@@ -31,10 +31,12 @@ class GraphOptions(StageConfig):
         description="openvino: f32 answers as jobs/predict.py does; bf16 is up to twice as fast "
         "on processors that have it, and moves confidences by a hundredth or so",
     )
-    packs: Count = Field(
+    packs: int = Field(
         1,
+        ge=0,
         description="deployments that the group models are dealt to: 1 holds them all in one "
-        "process; more spread them over GPUs or nodes",
+        "process, more spread them over GPUs or nodes; 0: in the ingress's own process, with the "
+        "shortest way on a small machine",
     )
     replicas: Count = Field(1, description="processes of each pack")
     gpus: float = Field(0.0, ge=0, description="GPUs of each of them")

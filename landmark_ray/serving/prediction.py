@@ -95,9 +95,17 @@ async def read_photos(request: Request, service: Ingress) -> list[tuple[str | No
             "content type",
         )
     most = service.options.max_files
-    async with request.form(max_files=most, max_fields=most) as form:
-        files = [value for _, value in form.multi_items() if isinstance(value, UploadFile)]
-        photos = [(file.filename, await file.read()) for file in files]
+    try:
+        async with request.form(max_files=most, max_fields=most) as form:
+            files = [value for _, value in form.multi_items() if isinstance(value, UploadFile)]
+            photos = [(printable(file.filename), await file.read()) for file in files]
+    except UnicodeError:  # of charsets such as punycode
+        raise Refused(400, "The form's charset can't be used: leave it out.", "form") from None
     if not photos:
         raise Refused(400, "The form has no file: add one, as in curl -F photo=@FILE.", "no file")
     return photos
+
+
+def printable(name: str | None) -> str | None:
+    """A file's name without what JSON can't say: halves of letters, as UTF-7 has them."""
+    return name and name.encode(errors="replace").decode()

@@ -12,7 +12,8 @@ import asyncio
 import base64
 import binascii
 import json
-from typing import TYPE_CHECKING, Any
+import math
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 from fastapi import APIRouter, Request
@@ -46,7 +47,7 @@ class Tensor(BaseModel):
     """An input."""
 
     name: str
-    shape: list[int]
+    shape: list[Annotated[int, Field(lt=1 << 31)]] = Field(max_length=8)
     datatype: str
     parameters: dict[str, Any] = {}
     data: list[Any] | None = None
@@ -74,7 +75,7 @@ class Inference(BaseModel):
     id: str | None = None
     parameters: Parameters = Parameters()
     inputs: list[Tensor]
-    outputs: list[Wanted] | None = None
+    outputs: list[Wanted] | None = Field(None, max_length=len(OUTPUTS))
 
 
 router = APIRouter(prefix="/v2", tags=["Open Inference Protocol"])
@@ -156,9 +157,7 @@ async def infer(request: Request, model: str, version: str | None = None) -> Res
     known(service, model, version)
     service.check_room()
     head, rest = split(await request.body(), request.headers.get(LENGTH))
-    photos = photos_of(head, rest)
-    if len(photos) > service.options.max_files:
-        raise Refused(422, f"A request takes {service.options.max_files} photos.", "files")
+    photos = photos_of(head, rest, service.options.max_files)
     top_k = head.parameters.top_k
     found = await asyncio.gather(*(service.answer(p, top_k) for p in photos))
     for _, seen in found:
@@ -173,9 +172,10 @@ def split(body: bytes, length: str | None) -> tuple[Inference, bytes]:
     Raises:
         Refused: it isn't what the protocol says.
     """
-    if length is not None and not (length.isdecimal() and int(length) <= len(body)):
-        raise Refused(400, f"{LENGTH} must be the JSON's length, got {length[:20]!r}.", "malformed")
-    end = len(body) if length is None else int(length)
+    said = str(len(body)) if length is None else length
+    if not said.isdecimal() or len(said) > 15 or int(said) > len(body):
+        raise Refused(400, f"{LENGTH} must be the JSON's length, got {said[:20]!r}.", "malformed")
+    end = int(said)
     try:
         return Inference.model_validate_json(body[:end]), body[end:]
     except ValidationError as error:
@@ -184,8 +184,8 @@ def split(body: bytes, length: str | None) -> tuple[Inference, bytes]:
         raise Refused(400, f"{place}: {problem['msg']}.", "malformed") from None
 
 
-def photos_of(head: Inference, rest: bytes) -> list[bytes]:
-    """The photos of a request.
+def photos_of(head: Inference, rest: bytes, most: int) -> list[bytes]:
+    """The photos of a request, `most` at most.
 
     Raises:
         Refused: they aren't what the protocol says.
@@ -193,11 +193,13 @@ def photos_of(head: Inference, rest: bytes) -> list[bytes]:
     if [tensor.name for tensor in head.inputs] != [INPUT]:
         raise Refused(400, f"There must be one input, {INPUT}.", "malformed")
     tensor = head.inputs[0]
-    count = int(np.prod(tensor.shape, dtype=object)) if tensor.shape else 0
-    if tensor.datatype != "BYTES" or count < 1:
+    if tensor.datatype != "BYTES" or not tensor.shape or min(tensor.shape) < 1:
         raise Refused(400, f"{INPUT} must be BYTES of shape [N].", "malformed")
+    count = math.prod(tensor.shape)
+    if count > most:
+        raise Refused(422, f"A request takes {most} photos.", "files")
     size = tensor.parameters.get("binary_data_size")
-    photos = unpacked(rest, size) if size is not None else decoded(tensor.data or [])
+    photos = unpacked(rest, size, count) if size is not None else decoded(tensor.data or [])
     if len(photos) != count:
         raise Refused(
             400, f"{INPUT} has {len(photos)} photos, its shape says {count}.", "malformed"
@@ -205,11 +207,11 @@ def photos_of(head: Inference, rest: bytes) -> list[bytes]:
     return photos
 
 
-def unpacked(data: bytes, size: Any) -> list[bytes]:
-    """Each element follows its length, 4 bytes, little-endian."""
+def unpacked(data: bytes, size: Any, count: int) -> list[bytes]:
+    """Each element follows its length, 4 bytes, little-endian; `count` of them."""
     found, place = [], 0
     if size == len(data):
-        while place + 4 <= size:
+        while place + 4 <= size and len(found) < count:
             length = int.from_bytes(data[place : place + 4], "little")
             found.append(data[place + 4 : place + 4 + length])
             place += 4 + length

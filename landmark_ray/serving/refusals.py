@@ -32,8 +32,9 @@ class Refused(Exception):
 
 def bad_photo(error: ImageError) -> Refused:
     """For a photo that can't be used."""
-    kind = str(error).partition(":")[0]
-    return Refused(KINDS.get(kind, 422), f"The photo can't be used: {error}.", kind)
+    text = str(error).rstrip(".")
+    kind = text.partition(":")[0]
+    return Refused(KINDS.get(kind, 422), f"The photo can't be used: {text}.", kind)
 
 
 def too_large(megabytes: float) -> Refused:

@@ -3,7 +3,7 @@
 import json
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -30,12 +30,11 @@ CONFIDENCES = [0.9731, 0.0152, 0.0061, 0.0023, 0.0004]
 
 
 def landmark(number: int, name: str, confidence: float, category: str | None = None) -> dict:
-    link = f"http://commons.wikimedia.org/wiki/Category:{number}" if category is None else category
-    link = link or None
+    link = category or f"http://commons.wikimedia.org/wiki/Category:{number}"
     return {
         "landmark_id": number,
         "name": name,
-        "category": link if name else None,
+        "category": link if name else None,  # a landmark without a name has no link
         "confidence": confidence,
         "group": 3,
     }
@@ -144,7 +143,8 @@ class Handler(BaseHTTPRequestHandler):
         time.sleep(answer.seconds)
         with server.lock:
             server.at_once -= 1
-        self.send_json(answer)
+        with suppress(ConnectionError):  # the page may have stopped waiting
+            self.send_json(answer)
 
 
 @contextmanager

@@ -54,39 +54,31 @@ function linked(landmark) {
 function fill(row, landmark) {
   $(".name", row).replaceChildren(linked(landmark));
   $(".score", row).textContent = percent(landmark.confidence);
-  $("meter", row).value = landmark.confidence;
-  $("meter", row).setAttribute("aria-label", `Confidence in ${nameOf(landmark)}`);
+  const meter = $("meter", row);
+  meter.value = landmark.confidence;
+  meter.ariaLabel = `Confidence in ${nameOf(landmark)}`;
+  meter.style.setProperty("--share", `${landmark.confidence * 100}%`);
   return row;
 }
 
-// Puts landmarks in a list.
-function list(element, landmarks) {
-  element.replaceChildren(...landmarks.map((landmark) => fill(copy("#guess"), landmark)));
-  element.hidden = !landmarks.length;
-}
-
-// Shows the state of a photo; what is not named is hidden.
-function show({ card }, state, title, { note = "", landmarks = [], again = false } = {}) {
+// Shows the state of a photo; the style sheet hides what is not part of it.
+function show({ card }, state, title, note = "", landmarks = []) {
   const known = state === "known";
-  card.classList.remove(card.dataset.state);
-  card.classList.add((card.dataset.state = state));
+  card.className = `card ${state}`;
+  $("h3", card).textContent = title;
   if (known) fill($(".first", card), landmarks[0]);
-  else $("h3", card).textContent = title;
-  for (const part of [".eyebrow", ".first .score", ".first meter"]) $(part, card).hidden = !known;
+  const rows = landmarks.slice(known ? 1 : 0).map((landmark) => fill(copy("#guess"), landmark));
+  $(".others", card).replaceChildren(...(known ? rows : []));
+  $(".closest", card).replaceChildren(...(known ? [] : rows));
   $(".note", card).textContent = note;
-  $(".note", card).hidden = !note;
-  list($(".others", card), known ? landmarks.slice(1) : []);
-  list($(".closest", card), known ? [] : landmarks);
-  $("details", card).hidden = known || !landmarks.length;
-  $(".again", card).hidden = !again;
-  $(".cancel", card).hidden = state !== "busy";
   const focused = document.activeElement;
-  if (card.contains(focused) && focused.hidden) $("h3", card).focus();
+  if (card.contains(focused) && !focused.checkVisibility()) $("h3", card).focus();
 }
 
 // Shows that a photo got no answer, and why.
 function fail(job, title, note, again = false) {
-  show(job, "failed", title, { note, again });
+  if (job.stop.signal.aborted) return;
+  show(job, again ? "failed retry" : "failed", title, note);
   announce(`${job.file.name}: ${title}. ${note}`);
 }
 
@@ -96,7 +88,7 @@ function answer(job, { photos, model_version: version }) {
   if (error) return fail(job, UNUSABLE, error);
   const title = known ? nameOf(landmarks[0]) : "Probably not a landmark";
   const note = known ? "" : "Nothing on it looks enough like a landmark that the model knows.";
-  show(job, known ? "known" : "stranger", title, { note, landmarks });
+  show(job, known ? "known" : "stranger", title, note, landmarks);
   $("#version").textContent = `Model ${version}`;
   announce(`${job.file.name}: ${title}${known ? `, ${percent(landmarks[0].confidence)}` : ""}`);
 }
@@ -113,15 +105,14 @@ async function settle(job, response) {
 // Waits as long as a busy server asks; false if the user cancels.
 function countdown(job, response, retry) {
   let left = Math.min(Math.max(parseInt(response.headers.get("Retry-After")) || 2, 1), 120);
-  announce(`${job.file.name}: the service is busy. Trying again in ${left} seconds.`);
+  announce(`${job.file.name}: the service is busy. Trying again in ${left} s.`);
   return new Promise((resolve) => {
     const end = (goOn) => {
       clearInterval(timer);
       resolve(goOn);
     };
     const tick = () => {
-      const note = `Trying again in ${left} s (${retry} of ${RETRIES}).`;
-      if (left) show(job, "busy", "The service is busy", { note });
+      if (left) show(job, "busy", "The service is busy", `Trying again in ${left} s (${retry} of ${RETRIES}).`);
       else end(true);
       left -= 1;
     };
@@ -145,7 +136,6 @@ async function recognise(job) {
     show(job, "working", "Looking…");
     const used = key;
     const response = await send(job).catch(() => null);
-    if (job.stop.signal.aborted) return;
     if (!response) return lost(job);
     if (response.status === 401) return askKey(job, used);
     if (!isBusy(response) || retry > RETRIES) return settle(job, response);
@@ -166,7 +156,7 @@ async function next() {
   const job = queue.shift();
   running += 1;
   next();
-  await recognise(job).catch(() => fail(job, "No answer", "The service said what this page does not understand.", true));
+  await recognise(job).catch(() => fail(job, "No answer", "The service said something unexpected.", true));
   running -= 1;
   next();
 }
@@ -223,7 +213,7 @@ function begin(file) {
   image.alt = `Your photo ${file.name}`;
   image.onload = image.onerror = ({ type }) => {
     URL.revokeObjectURL(image.src);
-    card.classList.toggle("blank", type === "error");
+    $("figure", card).className = type;
   };
   $("figcaption", card).textContent = file.name;
   $(".remove", card).ariaLabel = `Remove ${file.name}`;
@@ -258,17 +248,15 @@ function picker(button, input) {
 
 // Follows a drag of files over any part of the window.
 function drag(event) {
-  const over = event.type === "dragover";
-  const left = event.type === "dragleave" && !event.relatedTarget;
   if (!event.dataTransfer.types.includes("Files")) return;
   event.preventDefault();
-  if (over || left || event.type === "drop") document.body.classList.toggle("dragging", over);
+  document.body.classList.toggle("dragging", event.type === "dragover");
   if (event.type === "drop") add(event.dataTransfer.files);
 }
 
 picker("#choose", "#files");
 picker("#take", "#camera");
-for (const type of ["dragenter", "dragover", "dragleave", "drop"]) addEventListener(type, drag);
+for (const type of ["dragover", "dragleave", "drop"]) addEventListener(type, drag);
 addEventListener("paste", (event) => add(event.clipboardData.files));
 $("#key-form").onsubmit = useKey;
 fetch("readyz")

@@ -1,0 +1,269 @@
+"""The service as a person runs it: jobs/serve.py, its answers, its failures, its updates."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+
+import httpx
+import numpy as np
+import psutil
+import pyarrow.dataset as pads
+import pytest
+import tritonclient.http as triton
+from PIL import Image
+
+from tests import bundles, serving
+from tests.conftest import REPO
+
+pytestmark = pytest.mark.ray
+
+JPEG = {"Content-Type": "image/jpeg"}
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    """A folder of photos of all sizes and formats, all different."""
+    place = tmp_path_factory.mktemp("photos")
+    rng = np.random.default_rng(0)
+    for i in range(24):
+        width, height = rng.integers(40, 500, 2)
+        small = Image.fromarray(rng.integers(0, 255, (7, 9, 3), np.uint8))
+        ending = ("jpg", "png", "webp", "heic", "avif", "gif")[i % 6]
+        small.resize((width, height), Image.Resampling.BICUBIC).save(place / f"p{i:02d}.{ending}")
+    (place / "bad.jpg").write_bytes(b"no photo")
+    return place
+
+
+def first(photos):
+    return (photos / "p00.jpg").read_bytes()
+
+
+@pytest.mark.parametrize("runtime", ["openvino", "tensorflow"])
+def test_answers_over_http_equal_batch_predictions(
+    runtime, bundle, photos, service, run_job, tmp_path_factory, tmp_path
+):
+    output = tmp_path / "submission.csv"
+    done = run_job("predict", "--bundle", bundle, "--source", photos, "--output", output)
+    assert done.returncode == 0, done.stderr
+    rows = pads.dataset(output.with_suffix(".parquet")).to_table().to_pylist()
+    batch = {row["image_id"]: row for row in rows}
+    assert len(batch) == 25
+    if runtime == "openvino":
+        answers = ask(service, photos)
+    else:
+        options = ("--runtime", "tensorflow")
+        with serving.running(bundle, tmp_path_factory.mktemp("tf"), *options) as url:
+            answers = ask(url, photos)
+    assert answers.keys() == batch.keys()
+    for image_id, answer in answers.items():
+        row = batch[image_id]
+        assert bool(row["error"]) == bool(answer["error"])
+        guesses = answer["landmarks"]
+        assert [g["landmark_id"] for g in guesses] == row["landmarks"]
+        assert [g["confidence"] for g in guesses] == pytest.approx(row["confidences"], abs=1e-4)
+        assert answer["is_landmark"] == row["is_landmark"]
+
+
+def ask(url, photos):
+    answers = {}
+    for path in sorted(photos.iterdir()):
+        with path.open("rb") as file:
+            answer = httpx.post(f"{url}/predict", files=[("a", file), ("b", ("x", b"bad"))])
+        found = answer.json()["photos"] if answer.status_code == 200 else [{"error": answer.text}]
+        answers[path.stem] = {"landmarks": [], "is_landmark": False} | found[0]
+    return answers
+
+
+def test_public_client_of_the_inference_protocol_works(service, photos):
+    client = triton.InferenceServerClient(service.removeprefix("http://"))
+    assert client.is_server_live() and client.is_server_ready()
+    assert client.is_model_ready("landmark")
+    metadata = client.get_model_metadata("landmark")
+    assert metadata["inputs"] == [{"name": "photo", "datatype": "BYTES", "shape": [-1]}]
+    wanted = httpx.post(f"{service}/predict?top_k=3", content=first(photos), headers=JPEG).json()
+    for binary in (True, False):
+        data = triton.InferInput("photo", [2], "BYTES")
+        data.set_data_from_numpy(np.array([first(photos)] * 2, object), binary_data=True)
+        outputs = [
+            triton.InferRequestedOutput(output["name"], binary_data=binary)
+            for output in metadata["outputs"]
+        ]
+        found = client.infer("landmark", [data], outputs=outputs, parameters={"top_k": 3})
+        guesses = wanted["photos"][0]["landmarks"]
+        for row in (0, 1):
+            ids = found.as_numpy("landmark_id")[row].tolist()
+            assert ids == [guess["landmark_id"] for guess in guesses]
+            confidences = found.as_numpy("confidence")[row].tolist()
+            assert confidences == pytest.approx([guess["confidence"] for guess in guesses])
+        names = [
+            bytes(n).decode() if isinstance(n, bytes) else n for n in found.as_numpy("name")[0]
+        ]
+        assert names == [guess["name"] for guess in guesses]
+        assert found.as_numpy("is_landmark").tolist() == [wanted["photos"][0]["is_landmark"]] * 2
+    with pytest.raises(triton.InferenceServerException, match="not an image"):
+        data = triton.InferInput("photo", [1], "BYTES")
+        data.set_data_from_numpy(np.array([b"no photo"], object))
+        client.infer("landmark", [data])
+
+
+def names_of(found):
+    names = found.as_numpy("name")[0]
+    return [name.decode() if isinstance(name, bytes) else name for name in names]
+
+
+def test_metrics_count_requests_phases_groups_and_rejects(bundle, photos, tmp_path):
+    port = serving.free_port()
+    with serving.running(bundle, tmp_path, "--metrics_port", str(port)) as url:
+        for _ in range(3):
+            assert httpx.post(f"{url}/predict", content=first(photos), headers=JPEG).is_success
+        httpx.post(f"{url}/predict", content=b"bad", headers=JPEG)
+        wanted = {
+            "ray_landmark_requests_total": 'route="/predict",status="200"',
+            "ray_landmark_seconds_count": 'phase="decode"',
+            "ray_landmark_batch_size_count": 'pack="0"',
+            "ray_landmark_predictions_total": "group=",
+            "ray_landmark_rejected_total": 'reason="not an image"',
+        }
+        for _ in range(60):  # Ray sends them every few seconds
+            lines = httpx.get(f"http://127.0.0.1:{port}/metrics").text.splitlines()
+            if all(has(lines, name, label) for name, label in wanted.items()):
+                break
+            time.sleep(1)
+        missing = [name for name, label in wanted.items() if not has(lines, name, label)]
+        assert not missing
+
+
+def has(lines, name, label) -> bool:
+    parts = label.split(",")
+    return any(line.startswith(name) and all(p in line for p in parts) for line in lines)
+
+
+@pytest.mark.parametrize("packs", ["0", "2"])
+def test_packs_of_own_trunks_answer_as_one(packs, photos, tmp_path):
+    bundles.write(tmp_path / "bundle", shared=False, seed=3)
+    answers = []
+    for number in ("1", packs):
+        with serving.running(tmp_path / "bundle", tmp_path, "--packs", number) as url:
+            found = httpx.post(f"{url}/predict?top_k=12", content=first(photos), headers=JPEG)
+            answers.append(found.json()["photos"])
+    assert answers[0] == answers[1] and len(answers[0][0]["landmarks"]) == 12
+
+
+async def load(url, photo, clients, until, asked):
+    """Clients that ask one after the other, until told; the statuses, latencies and versions."""
+    found = []
+
+    async def client(session):
+        while not until():
+            begun = time.monotonic()
+            try:
+                answer = await session.post(f"{url}/predict", content=photo, headers=JPEG)
+                version = answer.json().get("model_version")
+                found.append((answer.status_code, time.monotonic() - begun, version))
+            except httpx.HTTPError as error:
+                found.append((repr(error), time.monotonic() - begun, None))
+            asked.append(1)
+            if found[-1][0] == 429:
+                await asyncio.sleep(0.05)
+
+    async with httpx.AsyncClient(timeout=90) as session:
+        await asyncio.gather(*(client(session) for _ in range(clients)))
+    return found
+
+
+def test_overload_is_shed_with_429_and_the_served_wait_a_bounded_time(bundle, photos, tmp_path):
+    with serving.running(bundle, tmp_path, "--queue", "4") as url:
+        end = time.monotonic() + 8
+        found = asyncio.run(load(url, first(photos), 24, lambda: time.monotonic() > end, []))
+    statuses = Counter(status for status, _, _ in found)
+    assert set(statuses) == {200, 429}, statuses
+    served = sorted(seconds for status, seconds, _ in found if status == 200)
+    print(statuses, f"served p50 {np.median(served):.3f} s, most {served[-1]:.3f} s")
+    assert served[int(0.99 * len(served))] < 20 * np.median(served) + 0.5
+
+
+def test_killed_models_cost_no_answer(bundle, photos, tmp_path):
+    with serving.running(bundle, tmp_path, "--replicas", "2") as url:
+        asked, killed = [], []
+
+        def until():
+            if len(asked) > 30 and not killed:
+                killed.append(kill_one("models-0"))
+            return len(asked) > 150
+
+        found = asyncio.run(load(url, first(photos), 4, until, asked))
+    assert killed
+    assert {status for status, _, _ in found} == {200}
+
+
+def kill_one(deployment):
+    """SIGKILL for a replica of this test's service."""
+    for process in psutil.process_iter(["cmdline"]):
+        words = " ".join(process.info["cmdline"] or ())
+        if f"ServeReplica:landmark_ray:{deployment}" in words:
+            process.kill()
+            return process.pid
+    raise AssertionError(f"no replica of {deployment}")
+
+
+def test_ctrl_c_ends_it_with_all_its_processes(bundle, tmp_path):
+    port = serving.free_port()
+    words = [sys.executable, REPO / "jobs/serve.py", "--bundle", bundle, "--port", port]
+    words += ["--metrics_port", serving.free_port()]
+    env = os.environ | {"XDG_CACHE_HOME": str(tmp_path)}
+    service = subprocess.Popen(list(map(str, words)), stderr=subprocess.PIPE, env=env)
+    log = tmp_path / "none"
+    serving.wait_until_ready(f"http://127.0.0.1:{port}", service, log)
+    children = psutil.Process(service.pid).children(recursive=True)
+    assert len(children) > 5
+    service.send_signal(signal.SIGINT)
+    _, errors = service.communicate(timeout=60)
+    assert service.returncode == 130
+    assert "Traceback" not in errors.decode()
+    _, alive = psutil.wait_procs(children, timeout=20)
+    assert not alive
+
+
+@pytest.mark.parametrize(
+    ("options", "env", "says"),
+    [
+        (("--bundle", "nowhere"), {}, "nowhere is no bundle"),
+        (("--host", "0.0.0.0"), {}, "--host 0.0.0.0 lets other machines in: set LANDMARK_RAY_KEY"),
+        ((), {"LANDMARK_RAY_KEY": "short"}, "LANDMARK_RAY_KEY: a key has 16 ASCII letters or more"),
+        (("--key_file", "nowhere"), {}, "--key_file nowhere can't be read"),
+        (("--top", "3"), {}, "unknown option --top"),
+        (("--port", "0"), {}, "option --port"),
+        (("--precision", "f8"), {}, "option --precision"),
+    ],
+)
+def test_wrong_options_are_one_line(bundle, options, env, says):
+    words = [sys.executable, REPO / "jobs/serve.py", "--bundle", bundle, *options]
+    done = subprocess.run(
+        list(map(str, words)), capture_output=True, text=True, env=os.environ | env, timeout=120
+    )
+    assert done.returncode == 2, done.stderr
+    assert says in done.stderr.strip().splitlines()[-1]
+    assert "Traceback" not in done.stderr
+
+
+def test_damaged_bundle_and_a_port_in_use_are_one_line(bundle, tmp_path, service):
+    import shutil
+
+    damaged = tmp_path / "bundle"
+    shutil.copytree(bundle, damaged)
+    weights = damaged / "groups/group=2/head.weights.h5"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"?")
+    taken = service.rpartition(":")[2]
+    for place, port, says in (
+        (damaged, serving.free_port(), "group=2/head.weights.h5 is damaged"),
+        (bundle, taken, f"port {taken}"),
+    ):
+        words = [sys.executable, REPO / "jobs/serve.py", "--bundle", place, "--port", port]
+        words += ["--metrics_port", serving.free_port()]
+        done = subprocess.run(list(map(str, words)), capture_output=True, text=True, timeout=240)
+        assert done.returncode == 2, done.stderr
+        assert says in done.stderr.strip().splitlines()[-1]
