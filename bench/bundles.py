@@ -7,9 +7,9 @@ weights are random, yet photos get different answers, as from trained networks:
 
 - The last BatchNorm of each block is damped, as training leaves it. Where all blocks are as loud as
   their input, each amplifies what the ones before rounded off, and 16 bits change most answers.
-- BatchNorm has the statistics of a few photographs.
-- A head knows some of these photographs as landmarks of its own; its other landmarks are random
-  mixtures of all of them.
+- BatchNorm has the statistics of photographs.
+- Most of the first 200 `pictures` are landmarks, each of one group, and told from all others by a
+  margin, as good models have it. The group's other landmarks are random mixtures.
 
 About 3 s for a trunk.
 """
@@ -35,13 +35,16 @@ if TYPE_CHECKING:
 
 GROUPS, CLASSES = 11, 1_000
 NETWORK, SIZE = "resnet50", 224
-PHOTOS = 48
-"""Give BatchNorm its statistics, and are landmarks that the heads know."""
+PHOTOS, KNOWN = 200, 180
+"""So many are asked for; so many of them are landmarks."""
+
+BATCH = 32
+"""Photos that a trunk has the statistics of: those that its group knows, and others."""
 
 DAMPING = 0.2
 """Of each block, against the sum of those before."""
 
-SCALE = 64.0
+SCALE = 32.0
 """Of the cosines, which are small: the vectors of all photos have much in common."""
 
 RIDGE = 0.01
@@ -70,15 +73,18 @@ def random_bundle(folder: Path, shared: bool) -> Manifest:
         folder: where to; nothing else is in it.
         shared: one trunk for all groups, and not one for each.
     """
-    photos = np.stack([image.model_input(data, SIZE, image.Limits()) for data in pictures(PHOTOS)])
+    squares = [image.model_input(data, SIZE, image.Limits()) for data in pictures(PHOTOS)]
     to = Folder(str(folder))
     name, vectors = bundle.TRUNK, np.empty((0, 0), np.float32)
     for group in range(1, GROUPS + 1):
+        known = range(group - 1, KNOWN, GROUPS)
         if group == 1 or not shared:
             name = bundle.TRUNK if shared else f"{bundle.GROUPS}/group={group}"
-            trunk, vectors = random_trunk(photos, seed=group)
+            others = np.random.default_rng(group).permutation(list(set(range(PHOTOS)) - set(known)))
+            batch = [*known, *others[: BATCH - len(known)]]
+            trunk, vectors = random_trunk(np.stack([squares[i] for i in batch]), seed=group)
             bundle.write_trunk(to, name, trunk)
-        write_head(to, group, name, directions(vectors, group))
+        write_head(to, group, name, directions(vectors, len(known), seed=group))
     to.write_table(LANDMARKS, landmarks())
     to.write_json(EVALUATION, {})
     return seal(
@@ -101,6 +107,7 @@ def random_bundle(folder: Path, shared: bool) -> Manifest:
 def random_trunk(photos: NDArray[np.uint8], seed: int) -> tuple["keras.Model", NDArray[np.float32]]:
     """A trunk, and the vectors [N, D] of the photos [N, H, W, 3] that it has the statistics of."""
     import keras
+    import tensorflow as tf
 
     from landmark_ray.models.networks import build_trunk
 
@@ -112,22 +119,19 @@ def random_trunk(photos: NDArray[np.uint8], seed: int) -> tuple["keras.Model", N
             layer.momentum = 0.0  # the statistics become those of one batch
             if layer.name.endswith("_3_bn"):
                 layer.gamma.assign(layer.gamma * DAMPING)
-    vectors = trunk(photos.astype(np.float32), training=True)
-    return trunk, np.asarray(keras.ops.convert_to_numpy(vectors))
+    # a plain call would hold what all layers make, 10 GB, until its end
+    learn = tf.function(lambda batch: trunk(batch, training=True))
+    return trunk, learn(tf.constant(photos, tf.float32)).numpy()
 
 
-def directions(vectors: NDArray[np.float32], group: int) -> NDArray[np.float64]:
-    """A head's weights [D, CLASSES]: first the photos that it knows, then mixtures.
-
-    The photos are dealt to the groups, so that each is a landmark of one group.
-    """
+def directions(vectors: NDArray[np.float32], known: int, seed: int) -> NDArray[np.float64]:
+    """A head's weights [D, CLASSES]: the first `known` vectors [N, D], then mixtures of all."""
     centred = vectors - vectors.mean(0, dtype=np.float64)
     gram = centred @ centred.T
     apart = centred.T @ np.linalg.inv(gram + RIDGE * np.trace(gram) / len(gram) * np.eye(len(gram)))
-    known = apart[:, group - 1 :: GROUPS]
-    rng = np.random.default_rng(group)
-    mixtures = apart @ rng.normal(size=(len(gram), CLASSES - known.shape[1]))
-    return np.concatenate([known, mixtures], 1)
+    rng = np.random.default_rng(seed)
+    mixtures = apart @ rng.normal(size=(len(gram), CLASSES - known))
+    return np.concatenate([apart[:, :known], mixtures], 1)
 
 
 def write_head(to: Folder, group: int, trunk: str, weights: NDArray[np.float64]) -> None:

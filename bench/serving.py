@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bundles import pictures
+from bundles import PHOTOS, pictures
 from common import finish, report
 from PIL import Image
 from services import (
@@ -41,7 +41,6 @@ from services import (
 
 from landmark_ray.kernels import image
 
-PHOTOS = 200
 SIDE, BYTES = 800, 103_000
 CLIENTS = (1, 8, 32)
 SECONDS, MOST = 20.0, 400

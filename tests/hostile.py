@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from landmark_ray.kernels import image as _  # noqa: F401 (Pillow writes HEIC after this)
+import landmark_ray.kernels.image  # noqa: F401 (Pillow writes HEIC after this)
 
 SIZE = (160, 120)
 MOST = 2_000_000
@@ -43,7 +43,20 @@ SAVED: dict[str, tuple[str, str, dict[str, Any]]] = {
 }
 """Name -> mode, format and options of a good photo."""
 
-NOT_PHOTOS = "EPS PDF PPM PCX TGA ICO JPEG2000 SGI IM DDS ICNS SPIDER".split()
+NOT_PHOTOS = [
+    "EPS",
+    "PDF",
+    "PPM",
+    "PCX",
+    "TGA",
+    "ICO",
+    "JPEG2000",
+    "SGI",
+    "IM",
+    "DDS",
+    "ICNS",
+    "SPIDER",
+]
 """Formats that Pillow knows and a service of photos has no business with."""
 
 
@@ -105,7 +118,10 @@ def foreign() -> Iterator[tuple[str, bytes]]:
     yield "PostScript", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 99 99\n" + touch
     yield "EPS of DOS", struct.pack("<4I", 0xC6D3D0C5, 32, 99, 0) + b"\0" * 16 + b"%!PS" + touch
     yield "SVG", b'<svg xmlns="http://www.w3.org/2000/svg"><image href="file:///etc/passwd"/></svg>'
-    yield "XML", b'<?xml version="1.0"?><!DOCTYPE a [<!ENTITY b SYSTEM "file:///etc/passwd">]><a>&b;</a>'
+    yield (
+        "XML",
+        b'<?xml version="1.0"?><!DOCTYPE a [<!ENTITY b SYSTEM "file:///etc/passwd">]><a>&b;</a>',
+    )
     yield "HTML", b"<html><script>alert(1)</script></html>"
     yield "ZIP", b"PK\3\4" + b"\0" * 99
     yield "ELF", b"\x7fELF" + b"\0" * 99
@@ -169,6 +185,12 @@ def gif(screen: tuple[int, int], size: tuple[int, int], frames: int = 1) -> byte
     return head + frame * frames + b";"
 
 
+def bmp(size: tuple[int, int], bits: int, coded: int = 0) -> bytes:
+    """The header of a BMP."""
+    head = struct.pack("<IIIIiiHHII", 99, 0, 54, 40, *size, 1, bits, coded, 0)
+    return b"BM" + head + struct.pack("<IIII", 0, 0, 2, 0)
+
+
 def patched(name: str, before: bytes, skip: int, put: bytes) -> bytes:
     """A good photo with other bytes at a place."""
     data = saved(name)
@@ -183,22 +205,27 @@ def bombs() -> Iterator[tuple[str, bytes]]:
     yield "png of 4 gigapixels", png((1 << 31, 1 << 31), chunk(b"IDAT", zipped(1)))
     yield "png of 9 megapixels", png((3000, 3000), chunk(b"IDAT", zipped(10)))
     for name in (b"iCCP", b"zTXt", b"iTXt", b"eXIf"):
-        text = b"a\0" + (b"\1\0\0\0" if name == b"iTXt" else b"\0") + zipped(400)
-        yield f"png with 400 MB in {name.decode()}", png((99, 99), chunk(name, text))
-    yield "png with 900 MB in IDAT", png((99, 99), chunk(b"IDAT", zipped(900)))
+        text = b"a\0" + (b"\1\0\0\0" if name == b"iTXt" else b"\0") + zipped(99)
+        yield f"png with 99 MB in {name.decode()}", png((99, 99), chunk(name, text))
+    yield "png with 300 MB in IDAT", png((99, 99), chunk(b"IDAT", zipped(300)))
     yield "png with 90000 text chunks", png((99, 99), chunk(b"tEXt", b"a\0b") * 90_000)
     yield "png with 90000 empty IDATs", png((99, 99), chunk(b"IDAT", b"") * 90_000)
     yield "png without a palette", png((99, 99), chunk(b"IDAT", zipped(1)), colour=3)
     yield "png with odd bits", png((99, 99), chunk(b"IDAT", zipped(1)), bits=7)
-    yield "bmp of 900 megapixels", b"BM" + struct.pack(
-        "<IIIIiiHHIIIIII", 99, 0, 54, 40, *huge, 1, 24, 0, 0, 0, 0, 0, 0
+    yield (
+        "bmp of 900 megapixels",
+        b"BM" + struct.pack("<IIIIiiHHIIIIII", 99, 0, 54, 40, *huge, 1, 24, 0, 0, 0, 0, 0, 0),
     )
-    yield "bmp of 2 gigapixels, upside down", b"BM" + struct.pack(
-        "<IIIIiiHHIIIIII", 99, 0, 54, 40, 1 << 30, -2, 1, 32, 0, 0, 0, 0, 0, 0
+    yield (
+        "bmp of 2 gigapixels, upside down",
+        b"BM" + struct.pack("<IIIIiiHHIIIIII", 99, 0, 54, 40, 1 << 30, -2, 1, 32, 0, 0, 0, 0, 0, 0),
     )
-    yield "bmp run-length coded", b"BM" + struct.pack(
-        "<IIIIiiHHIIIIII", 99, 0, 54, 40, 2800, 2800, 1, 8, 1, 0, 0, 0, 2, 0
-    ) + b"\xff\0" * 900_000
+    yield (
+        "bmp run-length coded",
+        b"BM"
+        + struct.pack("<IIIIiiHHIIIIII", 99, 0, 54, 40, 2800, 2800, 1, 8, 1, 0, 0, 0, 2, 0)
+        + b"\xff\0" * 900_000,
+    )
     yield "gif of a huge screen", gif((65_535, 65_535), (99, 99))
     yield "gif of 8 megapixels", gif((2800, 2800), (2800, 2800))
     yield "gif with a frame larger than its screen", gif((99, 99), (65_535, 65_535))
@@ -215,11 +242,14 @@ def bombs() -> Iterator[tuple[str, bytes]]:
     yield "tiff of 900 megapixels", tiff(t256=huge[0], t257=huge[1])
     yield "tiff whose next page is itself", tiff(after=8 + 100 * 100)
     yield "tiff whose EXIF is itself", tiff(t34665=8 + 100 * 100, t330=8 + 100 * 100)
-    yield "tiff of 300000 strips", tiff(t278=1, t273=[8] * 200_000, t279=[9] * 200_000)
+    yield "tiff of 200000 strips", tiff(t278=1, t273=[8] * 200_000, t279=[9] * 200_000)
     yield "tiff with 4 billion offsets", tiff(t273=(4, (1 << 32) - 1, 8))
     yield "tiff with 2 GB of text", tiff(t270=(2, (1 << 31) - 1, 8))
-    yield "tiff of 65535 tags", b"II*\0\x08\0\0\0\xff\xff" + struct.pack("<HHII", 256, 4, 1, 9) * 65_535
-    yield "tiff of 60000 pages", pages(60_000)
+    yield (
+        "tiff of 65535 tags",
+        b"II*\0\x08\0\0\0\xff\xff" + struct.pack("<HHII", 256, 4, 1, 9) * 65_535,
+    )
+    yield "tiff of 20000 pages", pages(20_000)
     for side in (0, 1, 16, 17, 1 << 31):
         tiles = [8] * 10_000
         changes = {"t322": side, "t323": side, "t324": tiles, "t325": tiles}
@@ -228,7 +258,11 @@ def bombs() -> Iterator[tuple[str, bytes]]:
         yield f"tiff that says compression {code}", tiff(t259=code)
         data = np.random.default_rng(code).bytes(5000)
         yield f"tiff of noise by compression {code}", tiff(data, t259=code, t256=2000, t257=2000)
-    for name, change in (("rows", {"t278": 0}), ("bits", {"t258": 0}), ("colours", {"t277": 65_535})):
+    for name, change in (
+        ("rows", {"t278": 0}),
+        ("bits", {"t258": 0}),
+        ("colours", {"t277": 65_535}),
+    ):
         yield f"tiff of odd {name}", tiff(**change)
     yield "tiff of 64 bits a pixel", tiff(t258=64, t339=3)
     yield "tiff turned in an unknown way", tiff(t274=99)
@@ -236,10 +270,12 @@ def bombs() -> Iterator[tuple[str, bytes]]:
 
 def pages(count: int) -> bytes:
     """A TIFF of very many small pages."""
-    page = struct.pack("<HHHIIHHII", 2, 256, 4, 1, 9, 257, 4, 1, 9)
+    tags = {256: 20, 257: 20, 258: 8, 259: 1, 262: 1, 273: 8, 279: 400}
+    rows = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
+    page = struct.pack("<H", len(tags)) + rows
     size = len(page) + 4
-    rows = (page + struct.pack("<I", 8 + size * (i + 1)) for i in range(count))
-    return b"II*\0\x08\0\0\0" + b"".join(rows)
+    after = (struct.pack("<I", 8 + size * (i + 1)) for i in range(count))
+    return b"II*\0\x08\0\0\0" + b"".join(page + place for place in after)
 
 
 def slow_jpeg() -> bytes:

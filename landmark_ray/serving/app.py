@@ -27,6 +27,15 @@ ONGOING = 10_000
 """Requests that Serve hands to a replica at once; the ingress itself says when it is full."""
 
 
+LOCAL = {
+    "RAY_worker_niceness": "0",  # a service isn't what should wait for other programs
+    "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
+    "RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP": "0",
+    "RAY_SERVE_REQUEST_PATH_LOG_BUFFER_SIZE": "1000",
+}
+"""Ray's settings where it is started for the service: less of everything for each request."""
+
+
 def build(args: dict[str, Any]) -> serve.Application:
     """The application, for the `import_path` of a Serve configuration.
 
@@ -72,6 +81,8 @@ def run(options: ServeOptions) -> None:
     app = build(options.model_dump(include=set(ServiceOptions.model_fields)))
     joined = bool(os.environ.get("RAY_ADDRESS"))
     make_deaf()
+    for name, value in LOCAL.items():
+        os.environ.setdefault(name, value)
     start_ray(options, _metrics_export_port=options.metrics_port)
     logging.getLogger("ray.serve").setLevel(logging.ERROR)
     http = HTTPOptions(host=options.host, port=options.port)

@@ -17,7 +17,7 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Message, Receive, Send], Awaitable[None]]
 
-OPEN = {*FILES, "/healthz", "/readyz", "/v2/health/live", "/v2/health/ready"}
+OPEN = {*FILES, "/openapi.json", "/healthz", "/readyz", "/v2/health/live", "/v2/health/ready"}
 """Paths that need no key: the page asks for it."""
 
 HEADERS = {
@@ -31,6 +31,9 @@ HEADERS = {
     "cross-origin-resource-policy": "same-origin",
     "cache-control": "no-store",
 }
+
+HEADERS_MOST = 64_000
+"""Bytes of a request's headers: the server in front has no limit."""
 
 
 class Door:
@@ -76,8 +79,10 @@ class Door:
         """The headers.
 
         Raises:
-            Refused: the key is missing or wrong, or the body too long.
+            Refused: they are too long, the key is missing or wrong, or the body too long.
         """
+        if sum(len(name) + len(value) for name, value in scope["headers"]) > HEADERS_MOST:
+            raise Refused(431, "The request's headers are larger than 64 kB.", "headers")
         headers = dict(scope["headers"])
         if self.key and scope["path"] not in OPEN:
             kind, _, token = headers.get(b"authorization", b"").partition(b" ")

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from fastapi import FastAPI, Request
+from fastapi import Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from fastapi.security import HTTPBearer
 from starlette.exceptions import HTTPException
 
 from landmark_ray.serving import page, prediction, protocol, state
@@ -33,6 +34,7 @@ def build(service: Ingress) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         responses={code: {"model": Error} for code in (400, 401, 429, 503)},
+        dependencies=[Depends(HTTPBearer(auto_error=False))] if service.key else None,
     )
     app.state.service = service
     for router in (prediction.router, state.router, protocol.router):

@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 MODEL, INPUT = "landmark", "photo"
 LENGTH = "inference-header-content-length"
 
+VALUES = 1000
+"""In a request's JSON, at most: a photo is one."""
+
 OUTPUTS: dict[str, tuple[str, list[int]]] = {
     "landmark_id": ("INT64", [-1, -1]),
     "name": ("BYTES", [-1, -1]),
@@ -176,6 +179,8 @@ def split(body: bytes, length: str | None) -> tuple[Inference, bytes]:
     if not said.isdecimal() or len(said) > 15 or int(said) > len(body):
         raise Refused(400, f"{LENGTH} must be the JSON's length, got {said[:20]!r}.", "malformed")
     end = int(said)
+    if body.count(b",", 0, end) > VALUES:  # few bytes of JSON can be very many objects of Python
+        raise Refused(400, f"The JSON has more than {VALUES} values.", "malformed")
     try:
         return Inference.model_validate_json(body[:end]), body[end:]
     except ValidationError as error:

@@ -172,7 +172,7 @@ def test_landmark_and_version_say_what_the_bundle_says(make, bundle):
 
 def test_key_is_asked_for_everywhere_but_on_the_page_and_health(make):
     client, pack = make(key=KEY)
-    for path in ("/version", "/landmarks/100", "/openapi.json", "/v2/models/landmark", "/nothing"):
+    for path in ("/version", "/landmarks/100", "/v2", "/v2/models/landmark", "/nothing"):
         assert "key" in error(client.get(path), 401)
         assert client.get(path).headers["www-authenticate"] == "Bearer"
     for token in ("", "Bearer", f"Basic {KEY}", f"Bearer {KEY}x", f"Bearer {KEY[:-1]}", KEY):
@@ -181,7 +181,16 @@ def test_key_is_asked_for_everywhere_but_on_the_page_and_health(make):
     assert not pack.asked
     headers = {**JPEG, "Authorization": f"Bearer {KEY}"}
     assert client.post("/predict", content=photo(), headers=headers).status_code == 200
-    for path in ("/", "/page.css", "/page.js", "/docs", "/docs.js", "/healthz", "/readyz"):
+    for path in (
+        "/",
+        "/page.css",
+        "/page.js",
+        "/docs",
+        "/docs.js",
+        "/openapi.json",
+        "/healthz",
+        "/readyz",
+    ):
         assert client.get(path).status_code == 200, path
 
 

@@ -9,20 +9,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import landmark_ray
+from landmark_ray.serving.door import HEADERS
 
 PAGE = Path(landmark_ray.__file__).parent / "serving" / "page"
 STATIC = {
     "/": ("index.html", "text/html; charset=utf-8"),
     "/page.css": ("page.css", "text/css; charset=utf-8"),
     "/page.js": ("page.js", "text/javascript; charset=utf-8"),
-}
-HEADERS = {
-    "Content-Security-Policy": (
-        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
-        "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-    ),
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
 }
 VERSION = "3f9c0a1b2c3d"
 NAMES = ["Torre dos Clérigos", "Ponte Dom Luís I", "Sé do Porto", "", "Palácio da Bolsa"]

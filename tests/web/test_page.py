@@ -1,22 +1,15 @@
 import base64
 import io
 import re
-import shutil
 import time
 
 import pytest
 from PIL import Image, ImageDraw
+from playwright.sync_api import expect
 
-sync_api = pytest.importorskip("playwright.sync_api")
+from tests.web.conftest import SECONDS
+from tests.web.stub import LANDMARKS, VERSION, Answer, error, landmark, prediction, serving
 
-from tests.web.stub import LANDMARKS, VERSION, Answer, error, landmark, prediction, serving  # noqa: E402
-
-expect = sync_api.expect
-ARGS = (
-    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
-    *("--disable-background-networking", "--disable-component-update"),
-)
-SECONDS = 30  # how long to wait for what the page does, on a busy machine
 HOSTILE = "<img src=x onerror=alert(1)>"
 TOUCH = {"viewport": {"width": 320, "height": 640}, "has_touch": True, "is_mobile": True}
 
@@ -36,16 +29,6 @@ PHOTO = drawn()
 
 def photo(name="tower.jpg", body=PHOTO, kind="image/jpeg"):
     return {"name": name, "mimeType": kind, "buffer": body}
-
-
-@pytest.fixture(scope="module")
-def browser():
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        pytest.skip("needs Debian's chromium, which is not installed")
-    expect.set_options(timeout=SECONDS * 1000)
-    with sync_api.sync_playwright() as playwright:
-        yield playwright.chromium.launch(executable_path=chromium, args=ARGS)
 
 
 @pytest.fixture

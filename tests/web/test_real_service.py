@@ -1,0 +1,72 @@
+"""The page and the documentation of a real service, in a real browser."""
+
+import io
+
+import httpx
+import pytest
+from PIL import Image
+from playwright.sync_api import expect
+
+from tests import bundles, serving
+from tests.web.conftest import SECONDS
+
+pytestmark = pytest.mark.ray
+
+KEY = "a key of some letters"
+
+
+def photo(size=(320, 240)) -> bytes:
+    out = io.BytesIO()
+    Image.linear_gradient("L").resize(size).convert("RGB").save(out, "BMP")
+    return out.getvalue()
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("service")
+    bundles.write(folder / "bundle")
+    limits = ("--max_megabytes", "1")
+    with serving.running(folder / "bundle", folder, *limits, LANDMARK_RAY_KEY=KEY) as url:
+        yield url
+
+
+@pytest.fixture
+def page(browser):
+    """A tab in which nothing may break a rule of the page's headers."""
+    context = browser.new_context()
+    page, wrong = context.new_page(), []
+    page.set_default_timeout(SECONDS * 1000)
+    page.on("pageerror", lambda failure: wrong.append(str(failure)))
+    page.on("console", lambda m: wrong.append(m.text) if "Security Policy" in m.text else None)
+    yield page
+    context.close()
+    assert wrong == []
+
+
+def test_photo_is_named_on_the_page_once_the_key_is_given(page, url):
+    page.goto(url)
+    page.set_input_files("#files", [{"name": "a.bmp", "mimeType": "image/bmp", "buffer": photo()}])
+    page.locator("input[type=password]").fill(KEY)
+    page.keyboard.press("Enter")
+    headers = {"Authorization": f"Bearer {KEY}", "Content-Type": "image/bmp"}
+    answer = httpx.post(f"{url}/predict", content=photo(), headers=headers).json()
+    best = answer["photos"][0]["landmarks"][0]
+    name = best["name"] or f"Landmark {best['landmark_id']}"
+    expect(page.get_by_role("heading", name=name, exact=True)).to_be_visible()
+    expect(page.locator("footer")).to_contain_text(answer["model_version"])
+
+
+def test_file_that_is_too_large_is_named_so_on_the_page(page, url):
+    page.goto(url)
+    large = {"name": "b.bmp", "mimeType": "image/bmp", "buffer": photo((1500, 1000))}
+    page.set_input_files("#files", [large])
+    page.locator("input[type=password]").fill(KEY)
+    page.keyboard.press("Enter")
+    expect(page.get_by_text("The request is larger than 1 MB.").first).to_be_visible()
+
+
+def test_documentation_shows_every_route(page, url):
+    page.goto(f"{url}/docs")
+    for path in ("/predict", "/landmarks/{landmark_id}", "/v2/models/{model}/infer"):
+        expect(page.locator(f"[data-path='{path}']").first).to_be_visible()
+    expect(page.get_by_role("button", name="Authorize")).to_be_visible()
