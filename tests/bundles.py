@@ -20,6 +20,7 @@ def write(
     classes: int = 4,
     shared: bool = True,
     seed: int = 0,
+    size: int = SIZE,
     threshold: float = 0.0,
 ) -> Manifest:
     """A bundle whose group g knows the landmarks 100 g, 100 g + 1, ...; 100 has a link for a name.
@@ -30,6 +31,7 @@ def write(
         classes: landmarks of each.
         shared: one trunk for all groups; else each has its own.
         seed: of the weights.
+        size: of the photos that it takes, in pixels.
         threshold: of "not a landmark".
     """
     import keras
@@ -44,7 +46,7 @@ def write(
     for group in groups:
         name = TRUNK if shared else f"{GROUPS}/group={group}"
         if trunk is None or not shared:
-            trunk = build_trunk("small", weights=None, input_size=SIZE)
+            trunk = build_trunk("small", weights=None, input_size=size)
             write_trunk(folder, name, trunk)
         features = trunk.output_shape[-1]
         landmarks = tuple(100 * group + i for i in range(classes))
@@ -59,7 +61,7 @@ def write(
     return seal(
         folder,
         threshold=threshold,
-        size=SIZE,
+        size=size,
         min_side=16,
         max_megapixels=100.0,
         max_megabytes=64.0,

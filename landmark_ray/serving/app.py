@@ -17,7 +17,7 @@ from landmark_ray.manifest import Bundle
 from landmark_ray.serving.assembly import by_trunk
 from landmark_ray.serving.ingress import Ingress
 from landmark_ray.serving.models import Models
-from landmark_ray.serving.options import ServeOptions, ServiceOptions, check_door
+from landmark_ray.serving.options import ServeOptions, ServiceOptions, check_door, check_port
 from landmark_ray.serving.proxy import make_deaf
 from landmark_ray.stages.shards import start_ray
 
@@ -80,6 +80,9 @@ def run(options: ServeOptions) -> None:
     check_door(options.host, options.key())
     app = build(options.model_dump(include=set(ServiceOptions.model_fields)))
     joined = bool(os.environ.get("RAY_ADDRESS"))
+    if not joined:
+        check_port(options.host, options.port, "--port")
+        check_port("127.0.0.1", options.metrics_port, "--metrics_port")
     make_deaf()
     for name, value in LOCAL.items():
         os.environ.setdefault(name, value)

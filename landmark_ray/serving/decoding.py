@@ -54,9 +54,12 @@ class Decoder:
         Raises:
             Refused: what is wrong with the photo.
         """
-        work = self.pool.schedule(model_input, [data, size, limits], timeout=self.seconds)
+        work = asyncio.wrap_future(
+            self.pool.schedule(model_input, [data, size, limits], timeout=self.seconds)
+        )
+        work.add_done_callback(_seen)
         try:  # a client that hangs up would else end the process, and others wait for a new one
-            return await asyncio.shield(asyncio.wrap_future(work))
+            return await asyncio.shield(work)
         except ImageError as error:
             raise bad_photo(error) from None
         except Late:
@@ -69,3 +72,9 @@ class Decoder:
             ) from None
         except ProcessExpired:
             raise bad_photo(ImageError("damaged: the decoder crashed")) from None
+
+
+def _seen(work: "asyncio.Future[NDArray[np.uint8]]") -> None:
+    """An error that a client who hung up will never see is no warning in the log."""
+    if not work.cancelled():
+        work.exception()

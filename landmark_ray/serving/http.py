@@ -10,11 +10,13 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.security import HTTPBearer
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from landmark_ray.serving import page, prediction, protocol, state
 from landmark_ray.serving.answers import Error
 from landmark_ray.serving.door import Door
 from landmark_ray.serving.refusals import Refused
+from landmark_ray.serving.tensors import SCHEMAS
 
 if TYPE_CHECKING:
     from landmark_ray.serving.ingress import Ingress
@@ -33,7 +35,7 @@ def build(service: Ingress) -> FastAPI:
         version="1",
         docs_url=None,
         redoc_url=None,
-        responses={code: {"model": Error} for code in (400, 401, 429, 503)},
+        responses={code: {"model": Error} for code in (400, 401, 429, 431, 503)},
         dependencies=[Depends(HTTPBearer(auto_error=False))] if service.key else None,
     )
     app.state.service = service
@@ -43,7 +45,9 @@ def build(service: Ingress) -> FastAPI:
     app.add_exception_handler(Refused, _refused)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _other)
+    app.add_exception_handler(ClientDisconnect, _gone)
     app.add_exception_handler(Exception, _broken)
+    app.openapi()["components"]["schemas"] |= SCHEMAS
     app.add_middleware(Door, options=service.options, key=service.key, metrics=service.metrics)
     return app
 
@@ -68,6 +72,11 @@ def _other(request: Request, error: Any) -> JSONResponse:
         path = quote(request.scope["path"][:200])
         text = SENTENCES[error.status_code].format(path=path, method=request.method)
     return JSONResponse({"error": text}, error.status_code, error.headers)
+
+
+def _gone(request: Request, error: Any) -> JSONResponse:
+    """For nobody; unhandled, each client that hangs up would be a traceback in the log."""
+    return JSONResponse({"error": "The client hung up."}, 400)
 
 
 def _broken(request: Request, error: Exception) -> JSONResponse:

@@ -2,6 +2,7 @@
 
 import ipaddress
 import os
+import socket
 from pathlib import Path
 from typing import Any, Literal
 
@@ -124,6 +125,24 @@ def check_door(host: str, key: str) -> None:
         raise UserError(
             f"--host {host} lets other machines in: set {KEY} or --key_file, or leave --host out"
         )
+
+
+def check_port(host: str, port: int, option: str) -> None:
+    """Nobody else listens there.
+
+    Raises:
+        UserError: somebody does, or the address is none of this machine.
+    """
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as error:
+        why = error.strerror or str(error)
+        raise UserError(f"{option} {port}: can't listen at {host}:{port}: {why}") from None
 
 
 def is_loopback(host: str) -> bool:

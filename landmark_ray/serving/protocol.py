@@ -13,17 +13,17 @@ import base64
 import binascii
 import json
 import math
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ValidationError
 
 from landmark_ray.serving.answers import Error, PhotoAnswer
-from landmark_ray.serving.networks import MOST
 from landmark_ray.serving.refusals import Refused
+from landmark_ray.serving.tensors import OUTPUTS, Inference, Inferred, Wanted
 
 if TYPE_CHECKING:
     from landmark_ray.serving.ingress import Ingress
@@ -34,51 +34,7 @@ LENGTH = "inference-header-content-length"
 VALUES = 1000
 """In a request's JSON, at most: a photo is one."""
 
-OUTPUTS: dict[str, tuple[str, list[int]]] = {
-    "landmark_id": ("INT64", [-1, -1]),
-    "name": ("BYTES", [-1, -1]),
-    "confidence": ("FP32", [-1, -1]),
-    "group": ("INT32", [-1, -1]),
-    "is_landmark": ("BOOL", [-1]),
-}
-"""Name -> datatype and shape."""
-
 KINDS = {"INT64": np.int64, "FP32": np.float32, "INT32": np.int32, "BOOL": np.bool_}
-
-
-class Tensor(BaseModel):
-    """An input."""
-
-    name: str
-    shape: list[Annotated[int, Field(lt=1 << 31)]] = Field(max_length=8)
-    datatype: str
-    parameters: dict[str, Any] = {}
-    data: list[Any] | None = None
-
-
-class Wanted(BaseModel):
-    """An output that is asked for."""
-
-    name: str
-    parameters: dict[str, Any] = {}
-
-
-class Parameters(BaseModel):
-    """Of a request."""
-
-    model_config = ConfigDict(extra="allow")
-
-    top_k: int = Field(5, ge=1, le=MOST)
-    binary_data_output: bool = False
-
-
-class Inference(BaseModel):
-    """A request, or the JSON that one with binary data begins with."""
-
-    id: str | None = None
-    parameters: Parameters = Parameters()
-    inputs: list[Tensor]
-    outputs: list[Wanted] | None = Field(None, max_length=len(OUTPUTS))
 
 
 router = APIRouter(prefix="/v2", tags=["Open Inference Protocol"])
@@ -115,8 +71,11 @@ def known(service: Ingress, model: str, version: str | None) -> None:
         raise Refused(404, f"There is only the model {MODEL}, version {have}.", "model")
 
 
-@router.get("/models/{model}", responses={404: {"model": Error}})
-@router.get("/models/{model}/versions/{version}", responses={404: {"model": Error}})
+_MISSING: dict[int | str, dict[str, Any]] = {code: {"model": Error} for code in (404, 422)}
+
+
+@router.get("/models/{model}", responses=_MISSING)
+@router.get("/models/{model}/versions/{version}", responses=_MISSING)
 async def metadata(request: Request, model: str, version: str | None = None) -> dict[str, Any]:
     """The model's inputs and outputs."""
     service: Ingress = request.app.state.service
@@ -133,8 +92,8 @@ async def metadata(request: Request, model: str, version: str | None = None) -> 
     }
 
 
-@router.get("/models/{model}/ready", responses={404: {"model": Error}})
-@router.get("/models/{model}/versions/{version}/ready", responses={404: {"model": Error}})
+@router.get("/models/{model}/ready", responses=_MISSING)
+@router.get("/models/{model}/versions/{version}/ready", responses=_MISSING)
 async def model_ready(request: Request, model: str, version: str | None = None) -> dict[str, Any]:
     """Whether the model is ready."""
     service: Ingress = request.app.state.service
@@ -143,17 +102,32 @@ async def model_ready(request: Request, model: str, version: str | None = None) 
     return {"name": MODEL, "ready": True}
 
 
+_BINARY = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
 _BODY = {
+    "parameters": [
+        {
+            "name": LENGTH,
+            "in": "header",
+            "description": "bytes of JSON, where binary data follow it",
+            "schema": {"type": "integer", "minimum": 0},
+        }
+    ],
     "requestBody": {
         "required": True,
-        "content": {"application/json": {"schema": Inference.model_json_schema()}},
-    }
+        "content": {
+            "application/json": {"schema": {"$ref": "#/components/schemas/Inference"}},
+            **_BINARY,
+        },
+    },
 }
-_REFUSED = {code: {"model": Error} for code in (404, 408, 413, 415, 422)}
+_ANSWERS: dict[int | str, dict[str, Any]] = {
+    200: {"model": Inferred, "content": _BINARY},
+    **{code: {"model": Error} for code in (404, 408, 413, 415, 422)},
+}
 
 
-@router.post("/models/{model}/infer", openapi_extra=_BODY, responses=_REFUSED)
-@router.post("/models/{model}/versions/{version}/infer", openapi_extra=_BODY, responses=_REFUSED)
+@router.post("/models/{model}/infer", openapi_extra=_BODY, responses=_ANSWERS)
+@router.post("/models/{model}/versions/{version}/infer", openapi_extra=_BODY, responses=_ANSWERS)
 async def infer(request: Request, model: str, version: str | None = None) -> Response:
     """Name the landmarks on photos; one that can't be used fails the request."""
     service: Ingress = request.app.state.service

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -251,8 +252,6 @@ def test_wrong_options_are_one_line(bundle, options, env, says):
 
 
 def test_damaged_bundle_and_a_port_in_use_are_one_line(bundle, tmp_path, service):
-    import shutil
-
     damaged = tmp_path / "bundle"
     shutil.copytree(bundle, damaged)
     weights = damaged / "groups/group=2/head.weights.h5"
@@ -260,7 +259,11 @@ def test_damaged_bundle_and_a_port_in_use_are_one_line(bundle, tmp_path, service
     taken = service.rpartition(":")[2]
     for place, port, says in (
         (damaged, serving.free_port(), "group=2/head.weights.h5 is damaged"),
-        (bundle, taken, f"port {taken}"),
+        (
+            bundle,
+            taken,
+            f"--port {taken}: can't listen at 127.0.0.1:{taken}: Address already in use",
+        ),
     ):
         words = [sys.executable, REPO / "jobs/serve.py", "--bundle", place, "--port", port]
         words += ["--metrics_port", serving.free_port()]

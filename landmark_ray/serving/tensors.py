@@ -1,0 +1,75 @@
+"""The JSON of the Open Inference Protocol; OpenAPI documents it from here."""
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from landmark_ray.serving.networks import MOST
+
+OUTPUTS: dict[str, tuple[str, list[int]]] = {
+    "landmark_id": ("INT64", [-1, -1]),
+    "name": ("BYTES", [-1, -1]),
+    "confidence": ("FP32", [-1, -1]),
+    "group": ("INT32", [-1, -1]),
+    "is_landmark": ("BOOL", [-1]),
+}
+"""Name -> datatype and shape."""
+
+
+class Tensor(BaseModel):
+    """An input."""
+
+    name: str
+    shape: list[Annotated[int, Field(lt=1 << 31)]] = Field(max_length=8)
+    datatype: str
+    parameters: dict[str, Any] = {}
+    data: list[Any] | None = None
+
+
+class Wanted(BaseModel):
+    """An output that is asked for."""
+
+    name: str
+    parameters: dict[str, Any] = {}
+
+
+class Parameters(BaseModel):
+    """Of a request."""
+
+    model_config = ConfigDict(extra="allow")
+
+    top_k: int = Field(5, ge=1, le=MOST)
+    binary_data_output: bool = False
+
+
+class Inference(BaseModel):
+    """A request, or the JSON that one with binary data begins with."""
+
+    id: str | None = None
+    parameters: Parameters = Parameters()
+    inputs: list[Tensor]
+    outputs: list[Wanted] | None = Field(None, max_length=len(OUTPUTS))
+
+
+class Output(BaseModel):
+    """An output; its data may be binary, behind the JSON."""
+
+    name: str
+    datatype: str
+    shape: list[int]
+    parameters: dict[str, int] = {}
+    data: list[Any] = []
+
+
+class Inferred(BaseModel):
+    """The answer, or the JSON that one with binary data begins with."""
+
+    model_name: str
+    model_version: str
+    id: str | None = None
+    outputs: list[Output]
+
+
+_schema = Inference.model_json_schema(ref_template="#/components/schemas/{model}")
+SCHEMAS = {**_schema.pop("$defs"), "Inference": _schema}
+"""What OpenAPI's document refers to, and FastAPI doesn't know: it never sees the request's body."""

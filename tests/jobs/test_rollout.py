@@ -1,0 +1,121 @@
+"""serve.yaml on a cluster: a new bundle is rolled out, and back, without a failed request."""
+
+import asyncio
+import io
+import os
+import subprocess
+import sys
+import threading
+import time
+
+import httpx
+import pytest
+import yaml
+from PIL import Image
+
+from tests import bundles, serving
+from tests.cluster import BIN
+from tests.conftest import REPO
+
+pytestmark = pytest.mark.ray
+
+JPEG = {"Content-Type": "image/jpeg"}
+
+
+def photo() -> bytes:
+    out = io.BytesIO()
+    Image.linear_gradient("L").convert("RGB").save(out, "JPEG")
+    return out.getvalue()
+
+
+@pytest.fixture
+def deploy(cluster, tmp_path):
+    """`serve deploy` of serve.yaml with a bundle; the port it serves at."""
+    address, env = cluster
+    port = serving.free_port()
+
+    def run(bundle) -> int:
+        config = yaml.safe_load((REPO / "serve.yaml").read_text())
+        config["http_options"]["port"] = port
+        config["applications"][0]["args"]["bundle"] = str(bundle)
+        path = tmp_path / "serve.yaml"
+        path.write_text(yaml.safe_dump(config))
+        words = [BIN / "serve", "deploy", "--address", address, path]
+        done = subprocess.run(words, env=env, cwd=REPO, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, done.stderr
+        return port
+
+    yield run
+    words = [BIN / "serve", "shutdown", "--address", address, "-y"]
+    subprocess.run(words, env=env, capture_output=True, timeout=120, check=True)
+
+
+async def load(url, until, found):
+    async def client(session):
+        while not until():
+            answer = await session.post(f"{url}/predict", content=photo(), headers=JPEG)
+            value = answer.json()
+            guesses = value["photos"][0]["landmarks"] if answer.is_success else value
+            found.append((answer.status_code, value.get("model_version"), str(guesses)))
+
+    async with httpx.AsyncClient(timeout=90) as session:
+        await asyncio.gather(*(client(session) for _ in range(3)))
+
+
+def wait_for(url, version) -> None:
+    for _ in range(900):
+        try:
+            answer = httpx.post(f"{url}/predict", content=photo(), headers=JPEG, timeout=30)
+            if answer.json().get("model_version") == version:
+                assert httpx.get(f"{url}/version").json()["version"] == version
+                return
+        except (httpx.HTTPError, ValueError):
+            pass
+        time.sleep(0.2)
+    raise AssertionError(f"{url} doesn't serve {version} after three minutes")
+
+
+@pytest.mark.timeout(900)
+def test_bundles_are_rolled_out_and_back_without_a_failed_request(cluster, deploy, tmp_path):
+    places = {}
+    for seed, size in ((0, 48), (1, 64)):  # photos of another size, too
+        manifest = bundles.write(tmp_path / f"bundle-{seed}", seed=seed, size=size)
+        places[manifest.version] = tmp_path / f"bundle-{seed}"
+    old, new = places
+    url = f"http://127.0.0.1:{deploy(places[old])}"
+    wait_for(url, old)
+    over = threading.Event()
+    found = []
+    clients = threading.Thread(target=lambda: asyncio.run(load(url, over.is_set, found)))
+    clients.start()
+    try:
+        for version in (new, old):
+            deploy(places[version])
+            wait_for(url, version)
+            time.sleep(2)
+        replaced_by_job(cluster, places[new], url)
+        wait_for(url, new)
+        time.sleep(2)
+    finally:
+        over.set()
+        clients.join()
+    statuses = {status for status, _, _ in found}
+    assert statuses == {200}, [entry for entry in found if entry[0] != 200][:3]
+    seen = [version for _, version, _ in found]
+    order = [v for v, before in zip(seen, [None, *seen], strict=False) if v != before]
+    assert order == [old, new, old, new]
+    assert len(set(found)) == 2, "answers of one version differ: versions were mixed"
+    print(f"{len(found)} requests, none failed")
+
+
+def replaced_by_job(cluster, bundle, url) -> None:
+    """jobs/serve.py on the same cluster: it replaces the replicas, deploys and leaves."""
+    _, env = cluster
+    port = url.rpartition(":")[2]
+    words = [sys.executable, REPO / "jobs/serve.py", "--bundle", bundle, "--port", port]
+    joined = env | {"RAY_ADDRESS": "auto", "PATH": os.environ["PATH"]}
+    done = subprocess.run(
+        list(map(str, words)), env=joined, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    assert "rolls that out" in done.stderr
