@@ -56,7 +56,7 @@ def flask_command(bundle: Path, port: int) -> list[str]:
     return [*server, *place, "--timeout", "300", f"flask_app:create_app({str(bundle)!r})"]
 
 
-def our_command(bundle: Path, port: int, precision: str) -> list[str]:
+def our_command(bundle: Path, port: int, precision: str, *more: str) -> list[str]:
     """Our service."""
     options = {
         "--bundle": bundle,
@@ -67,7 +67,7 @@ def our_command(bundle: Path, port: int, precision: str) -> list[str]:
         "--precision": precision,
         "--cluster.cpus": CORES,
     }
-    words = [str(word) for option in options.items() for word in option]
+    words = [str(word) for option in options.items() for word in option] + list(more)
     return [sys.executable, str(BENCH.parent / "jobs/serve.py"), *words]
 
 

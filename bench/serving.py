@@ -222,7 +222,7 @@ def measure_all(folder: Path) -> dict[str, Side]:
 
     def ours(name: str, bundle: Path, precision: str) -> None:
         port = free_port()
-        command = our_command(bundle, port, precision)
+        command = our_command(bundle, port, precision, "--packs", "0")
         measure(sides[name], command, port, folder, every=name != "shared")
 
     flask(every=False)

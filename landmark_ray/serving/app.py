@@ -18,7 +18,7 @@ from landmark_ray.serving.assembly import by_trunk
 from landmark_ray.serving.ingress import Ingress
 from landmark_ray.serving.models import Models
 from landmark_ray.serving.options import ServeOptions, ServiceOptions, check_door, check_port
-from landmark_ray.serving.proxy import make_deaf
+from landmark_ray.serving.proxy import CALLBACK
 from landmark_ray.stages.shards import start_ray
 
 NAME = "landmark_ray"
@@ -32,8 +32,9 @@ LOCAL = {
     "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
     "RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP": "0",
     "RAY_SERVE_REQUEST_PATH_LOG_BUFFER_SIZE": "1000",
+    CALLBACK[0]: CALLBACK[1],
 }
-"""Ray's settings where it is started for the service: less of everything for each request."""
+"""Ray's settings where it is started for the service."""
 
 
 def build(args: dict[str, Any]) -> serve.Application:
@@ -83,7 +84,6 @@ def run(options: ServeOptions) -> None:
     if not joined:
         check_port(options.host, options.port, "--port")
         check_port("127.0.0.1", options.metrics_port, "--metrics_port")
-    make_deaf()
     for name, value in LOCAL.items():
         os.environ.setdefault(name, value)
     start_ray(options, _metrics_export_port=options.metrics_port)

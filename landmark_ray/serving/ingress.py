@@ -1,9 +1,10 @@
 """The service's front as a Serve deployment: bytes to squares, the packs' answers to one."""
 
 import asyncio
+import contextlib
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,7 +55,7 @@ class Ingress:
         self.decoder = Decoder(self.options.decoders, self.options.decode_seconds)
         self.metrics = Metrics()
         self.known: list[Knowledge] = []
-        self.waiting = 0
+        self.waiting = self.uploads = 0
         self.usual_s = 0.1
 
     def __serve_build_asgi_app__(self) -> FastAPI:
@@ -97,13 +98,22 @@ class Ingress:
         if not all(version in versions for versions in found):
             raise unready()
 
-    def check_room(self) -> None:
-        """Before a body is read.
+    @contextlib.contextmanager
+    def upload(self) -> Iterator[None]:
+        """While a body is read: so many are in memory at most.
 
         Raises:
-            Refused: the queue is full; when to come again.
+            Refused: the queue is full.
         """
-        if self.waiting >= self.options.queue:
+        self._check_room(self.waiting + self.uploads)
+        self.uploads += 1
+        try:
+            yield
+        finally:
+            self.uploads -= 1
+
+    def _check_room(self, taken: int) -> None:
+        if taken >= self.options.queue:
             raise busy(max(math.ceil(self.usual_s), 1))
 
     async def recognise(self, data: bytes) -> Seen:
@@ -112,7 +122,7 @@ class Ingress:
         Raises:
             Refused: the photo can't be used, the queue is full, or there are no models.
         """
-        self.check_room()
+        self._check_room(self.waiting)
         self.waiting += 1
         begun = time.monotonic()
         try:

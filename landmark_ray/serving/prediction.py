@@ -58,8 +58,8 @@ async def predict(request: Request, top_k: Annotated[int, Query(ge=1, le=MOST)] 
     """
     service: Ingress = request.app.state.service
     begun = time.monotonic()
-    service.check_room()
-    photos = await read_photos(request, service)
+    with service.upload():
+        photos = await read_photos(request, service)
     answers = await asyncio.gather(*(service.answer(data, top_k, file) for file, data in photos))
     seen = [found for _, found in answers if not isinstance(found, Refused)]
     if not seen:

@@ -132,8 +132,9 @@ async def infer(request: Request, model: str, version: str | None = None) -> Res
     """Name the landmarks on photos; one that can't be used fails the request."""
     service: Ingress = request.app.state.service
     known(service, model, version)
-    service.check_room()
-    head, rest = split(await request.body(), request.headers.get(LENGTH))
+    with service.upload():
+        body = await request.body()
+    head, rest = split(body, request.headers.get(LENGTH))
     photos = photos_of(head, rest, service.options.max_files)
     top_k = head.parameters.top_k
     found = await asyncio.gather(*(service.answer(p, top_k) for p in photos))

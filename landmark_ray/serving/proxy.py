@@ -1,15 +1,15 @@
 """What Serve's HTTP proxy must not hear: headers by which a client would steer it, or break it.
 
 The proxy trusts them, as of another proxy: one sets a request's timeout, and one that isn't UTF-8
-is a 500 before the ingress has seen the request. Serve finds `middlewares` by a variable, CALLBACK.
+is a 500 before the ingress has seen the request. Serve finds `middlewares` by the variable CALLBACK, which
+all nodes of a cluster need.
 """
-
-import os
 
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-CALLBACK = "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH"
+CALLBACK = ("RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH", f"{__name__}:middlewares")
+"""Name and value."""
 
 STEERING = {
     b"x-request-id",
@@ -37,8 +37,3 @@ class Deaf:
 def middlewares() -> list[Middleware]:
     """For Serve."""
     return [Middleware(Deaf)]
-
-
-def make_deaf() -> None:
-    """The proxies that this process starts; a running cluster's have its variables."""
-    os.environ.setdefault(CALLBACK, f"{__name__}:middlewares")

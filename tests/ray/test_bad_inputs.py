@@ -262,7 +262,7 @@ def test_slow_senders_are_cut_off_and_keep_nobody_waiting(port, service, before,
         return good, time.monotonic() - begun, await asyncio.gather(*tasks)
 
     good, seconds, found = asyncio.run(all_at_once())
-    assert good.status == 200 and seconds < 3
+    assert good.status == 200 and seconds < 5
     statuses = {name: one.status for name, one in zip(slow, found, strict=True)}
     assert statuses == {"body": 408, "chunks": 408, "form": 408, "JSON": 408, "headers": 0}
     assert "took longer than 3 s" in json.loads(found[0].body)["error"]
