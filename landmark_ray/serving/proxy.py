@@ -1,8 +1,8 @@
 """What Serve's HTTP proxy must not hear: headers by which a client would steer it, or break it.
 
 The proxy trusts them, as of another proxy: one sets a request's timeout, and one that isn't UTF-8
-is a 500 before the ingress has seen the request. Serve finds `middlewares` by the variable CALLBACK, which
-all nodes of a cluster need.
+is a 500 before the ingress has seen the request. Serve finds `middlewares` by the variable
+`CALLBACK`, which all nodes of a cluster need.
 """
 
 from starlette.middleware import Middleware
