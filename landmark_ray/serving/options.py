@@ -87,9 +87,9 @@ class GraphOptions(StageConfig):
         except (OSError, UnicodeDecodeError) as error:
             raise UserError(f"{place} can't be read: {error}") from None
         key = text.strip()
-        if (key or self.key_file) and (len(key) < LEAST_KEY or not key.isascii()):
+        if (key or self.key_file) and (len(key) < LEAST_KEY or not key.isascii() or " " in key):
             raise UserError(
-                f"{place}: a key has {LEAST_KEY} ASCII letters or more; make one with "
+                f"{place}: a key has {LEAST_KEY} ASCII letters or more, no space; make one with "
                 "python -c 'import secrets; print(secrets.token_urlsafe(32))'"
             )
         return key

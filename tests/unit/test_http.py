@@ -15,7 +15,7 @@ from landmark_ray.serving import http
 from tests import bundles
 from tests.serving import Pack, ingress
 
-KEY = "a key of some letters"
+KEY = "a-key-of-some-letters"
 JPEG = {"Content-Type": "image/jpeg"}
 
 

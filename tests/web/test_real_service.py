@@ -12,7 +12,7 @@ from tests.web.conftest import SECONDS
 
 pytestmark = pytest.mark.ray
 
-KEY = "a key of some letters"
+KEY = "a-key-of-some-letters"
 
 
 def photo(size=(320, 240)) -> bytes:
@@ -47,7 +47,7 @@ def test_photo_is_named_on_the_page_once_the_key_is_given(page, url):
     page.goto(url)
     page.set_input_files("#files", [{"name": "a.bmp", "mimeType": "image/bmp", "buffer": photo()}])
     page.locator("input[type=password]").fill(KEY)
-    page.keyboard.press("Enter")
+    page.get_by_role("button", name="Use this key").click()
     headers = {"Authorization": f"Bearer {KEY}", "Content-Type": "image/bmp"}
     answer = httpx.post(f"{url}/predict", content=photo(), headers=headers).json()
     best = answer["photos"][0]["landmarks"][0]
@@ -61,7 +61,7 @@ def test_file_that_is_too_large_is_named_so_on_the_page(page, url):
     large = {"name": "b.bmp", "mimeType": "image/bmp", "buffer": photo((1500, 1000))}
     page.set_input_files("#files", [large])
     page.locator("input[type=password]").fill(KEY)
-    page.keyboard.press("Enter")
+    page.get_by_role("button", name="Use this key").click()
     expect(page.get_by_text("The request is larger than 1 MB.").first).to_be_visible()
 
 
