@@ -58,7 +58,7 @@ def ingress(*packs: Any, **options: Any) -> Ingress:
     """An ingress over packs; `start` it before it is asked."""
     from landmark_ray.serving.options import GraphOptions
 
-    return Ingress(GraphOptions(**options).model_dump(), *packs)
+    return Ingress(GraphOptions(**options).model_dump(), False, *packs)
 
 
 @contextlib.contextmanager

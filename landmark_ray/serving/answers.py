@@ -20,7 +20,8 @@ class PhotoAnswer(BaseModel):
 
     file: str | None = Field(description="its name in the form; null for a raw body")
     is_landmark: bool = Field(description="whether the first confidence reaches the threshold")
-    landmarks: list[Guess] = Field(description="the surest first, top_k of them")
+    landmarks: list[Guess] = Field([], description="the surest first, top_k of them")
+    model_version: str | None = Field(None, description="that answered; null with an error")
     error: str | None = Field(description="why the photo can't be used; null when it can")
 
 
@@ -36,7 +37,9 @@ class Prediction(BaseModel):
     """Answer of POST /predict."""
 
     photos: list[PhotoAnswer]
-    model_version: str
+    model_version: str = Field(
+        description="of the first answer; while another one is rolled out, others may differ"
+    )
     timings_ms: Timings
 
 

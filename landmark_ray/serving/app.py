@@ -8,8 +8,9 @@ import sys
 from typing import Any
 
 from pydantic import ValidationError
-from ray import serve
+from ray import is_initialized, serve
 from ray.serve.config import HTTPOptions
+from ray.serve.context import _get_global_client
 from ray.serve.schema import LoggingConfig
 
 from landmark_ray.errors import UserError
@@ -52,7 +53,9 @@ def build(args: dict[str, Any]) -> serve.Application:
         problem = error.errors()[0]
         place = ".".join(map(str, problem["loc"]))
         raise UserError(f"args: {place}: {problem['msg']}, got {problem['input']!r}") from None
-    options.key()
+    key = options.key()
+    if host := listening().host:
+        check_door(host, key)
     bundle = Bundle(options.bundle, read=lambda name: False)
     packs = min(options.packs, len(by_trunk(bundle)))
     graph = options.graph(packs=packs)
@@ -69,7 +72,13 @@ def build(args: dict[str, Any]) -> serve.Application:
         **live,
     )
     named = [models.options(name=f"models-{pack}").bind(pack, graph) for pack in range(packs)]
-    return front.bind(graph, *named)
+    return front.bind(graph, bool(key), *named)
+
+
+def listening() -> HTTPOptions:
+    """Where the cluster's Serve listens; no host where none runs."""
+    client = _get_global_client(raise_if_no_controller_running=False) if is_initialized() else None
+    return client.http_config if client else HTTPOptions(host=None)
 
 
 def run(options: ServeOptions) -> None:
@@ -91,10 +100,12 @@ def run(options: ServeOptions) -> None:
     http = HTTPOptions(host=options.host, port=options.port)
     try:
         serve.start(http_options=http, proxy_location="HeadOnly")
+        http = listening()  # of a cluster's Serve that ran already, its own
+        check_door(str(http.host), options.key())
         serve.run(app, name=NAME, logging_config=LoggingConfig(enable_access_log=False))
     except RuntimeError as error:
         raise failed(error) from None
-    place = f"http://{options.host}:{options.port}"
+    place = f"http://{http.host}:{http.port}"
     print(f"serving {options.bundle} at {place} (page: /, API: /docs)", file=sys.stderr)
     if joined:
         print("the same command with another --bundle rolls that out", file=sys.stderr)

@@ -13,6 +13,7 @@ from fastapi import FastAPI
 from ray.exceptions import RayActorError
 from ray.serve.handle import DeploymentHandle
 
+from landmark_ray.errors import UserError
 from landmark_ray.kernels.ensemble import Surest, merged
 from landmark_ray.kernels.image import Limits
 from landmark_ray.kernels.metrics import NO_LANDMARK
@@ -21,9 +22,9 @@ from landmark_ray.serving.answers import Guess, PhotoAnswer
 from landmark_ray.serving.decoding import Decoder
 from landmark_ray.serving.knowledge import Knowledge
 from landmark_ray.serving.metrics import Metrics
-from landmark_ray.serving.models import GRACE_S, InProcess
+from landmark_ray.serving.models import InProcess
 from landmark_ray.serving.networks import MOST
-from landmark_ray.serving.options import GraphOptions
+from landmark_ray.serving.options import KEY, GraphOptions
 from landmark_ray.serving.refusals import Refused, busy, unready
 
 ANSWER_S = 60.0
@@ -46,12 +47,21 @@ class Seen:
 class Ingress:
     """Takes requests, decodes photos, asks all packs and merges what they say."""
 
-    def __init__(self, options: dict[str, Any], *packs: DeploymentHandle) -> None:
-        """options: `GraphOptions`; packs: of `Models`."""
+    def __init__(self, options: dict[str, Any], keyed: bool, *packs: DeploymentHandle) -> None:
+        """options: `GraphOptions`; keyed: whether a key is asked for; packs: of `Models`.
+
+        Raises:
+            UserError: a key is asked for, and this machine has none.
+        """
         self.options = GraphOptions(**options)
         self.own = None if packs else InProcess(options)
         self.packs: Sequence[Any] = packs or [self.own]
         self.key = self.options.key()
+        if keyed and not self.key:
+            raise UserError(
+                f"a node of the cluster has no {KEY}: start its Ray with that variable, or put the "
+                "key into --key_file on every node"
+            )
         self.decoder = Decoder(self.options.decoders, self.options.decode_seconds)
         self.metrics = Metrics()
         self.known: list[Knowledge] = []
@@ -70,11 +80,7 @@ class Ingress:
             asyncio.to_thread(Knowledge, config["bundle"]), self.decoder.start()
         )
         version = new.manifest.version
-        self.known = [new, *(k for k in self.known if k.manifest.version != version)]
-        asyncio.get_running_loop().call_later(GRACE_S, self._let_go)
-
-    def _let_go(self) -> None:
-        del self.known[1:]
+        self.known = [new, *(k for k in self.known if k.manifest.version != version)][:2]
 
     @property
     def knowledge(self) -> Knowledge:
@@ -139,6 +145,7 @@ class Ingress:
 
     async def _recognise(self, data: bytes) -> Seen:
         """By the newest version that all packs have: while one spreads, some lack it."""
+        squares: dict[int, Any] = {}
         while True:
             for knowledge in tuple(self.known):
                 manifest = knowledge.manifest
@@ -146,10 +153,12 @@ class Ingress:
                 limits = Limits(
                     min_side=manifest.min_side, max_pixels=self.options.max_megapixels * 1e6
                 )
-                square = await self.decoder.square(data, manifest.size, limits)
+                size = manifest.size
+                if size not in squares:
+                    squares[size] = await self.decoder.square(data, size, limits)
                 decoded = time.monotonic()
                 parts = await asyncio.gather(
-                    *(self._ask(pack, manifest.version, square) for pack in self.packs)
+                    *(self._ask(pack, manifest.version, squares[size]) for pack in self.packs)
                 )
                 if None not in parts:
                     surest = merged([(i[None], c[None]) for i, c in parts], MOST)
@@ -159,11 +168,10 @@ class Ingress:
             await self._learn()
 
     async def _learn(self) -> None:
-        """Of versions that a pack has and this ingress doesn't know yet."""
-        have = {k.manifest.version for k in self.known}
+        """Of a version that a pack has and this ingress doesn't know yet."""
         for version, uri in (await self.packs[0].versions.remote()).items():
-            if version not in have:
-                self.known.append(await asyncio.to_thread(Knowledge, uri))
+            if version not in {k.manifest.version for k in self.known}:
+                self.known[1:] = [await asyncio.to_thread(Knowledge, uri)]
 
     async def _ask(self, pack: Any, version: str, square: Any) -> Surest | None:
         """A pack's answer; of a replica that dies over it, another's."""
@@ -184,7 +192,10 @@ class Ingress:
         threshold = seen.knowledge.manifest.threshold
         found = bool(guesses) and bool(seen.surest[1][0] >= threshold)
         self.metrics.predicted(guesses[0].group if found else 0)
-        return PhotoAnswer(file=file, is_landmark=found, landmarks=guesses, error=None)
+        version = seen.knowledge.manifest.version
+        return PhotoAnswer(
+            file=file, is_landmark=found, landmarks=guesses, model_version=version, error=None
+        )
 
     async def answer(
         self, data: bytes, top_k: int, file: str | None = None
@@ -193,6 +204,5 @@ class Ingress:
         try:
             seen = await self.recognise(data)
         except Refused as refused:
-            error = refused.sentence
-            return PhotoAnswer(file=file, is_landmark=False, landmarks=[], error=error), refused
+            return PhotoAnswer(file=file, is_landmark=False, error=refused.sentence), refused
         return self.explain(seen, top_k, file), seen

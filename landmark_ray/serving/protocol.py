@@ -141,7 +141,8 @@ async def infer(request: Request, model: str, version: str | None = None) -> Res
     for _, seen in found:
         if isinstance(seen, Refused):
             raise seen
-    return respond(head, arrays([answer for answer, _ in found], top_k), service)
+    answers = [answer for answer, _ in found]
+    return respond(head, arrays(answers, top_k), answers[0].model_version)
 
 
 def split(body: bytes, length: str | None) -> tuple[Inference, bytes]:
@@ -221,7 +222,7 @@ def arrays(answers: list[PhotoAnswer], top_k: int) -> dict[str, NDArray[Any]]:
     return found
 
 
-def respond(head: Inference, found: dict[str, NDArray[Any]], service: Ingress) -> Response:
+def respond(head: Inference, found: dict[str, NDArray[Any]], version: str | None) -> Response:
     """The answer: JSON, with binary data behind it where that is asked for.
 
     Raises:
@@ -248,7 +249,6 @@ def respond(head: Inference, found: dict[str, NDArray[Any]], service: Ingress) -
         else:
             output["data"] = values.ravel().tolist()
         outputs.append(output)
-    version = service.knowledge.manifest.version
     value = {"model_name": MODEL, "model_version": version, "outputs": outputs}
     if head.id is not None:
         value["id"] = head.id

@@ -34,9 +34,9 @@ def deploy(cluster, tmp_path):
     address, env = cluster
     port = serving.free_port()
 
-    def run(bundle) -> int:
+    def run(bundle, host="127.0.0.1") -> int:
         config = yaml.safe_load((REPO / "serve.yaml").read_text())
-        config["http_options"]["port"] = port
+        config["http_options"] |= {"port": port, "host": host}
         config["applications"][0]["args"]["bundle"] = str(bundle)
         path = tmp_path / "serve.yaml"
         path.write_text(yaml.safe_dump(config))
@@ -93,7 +93,8 @@ def test_bundles_are_rolled_out_and_back_without_a_failed_request(cluster, deplo
             deploy(places[version])
             wait_for(url, version)
             time.sleep(2)
-        replaced_by_job(cluster, places[new], url)
+        done = job(cluster, places[new], url.rpartition(":")[2])
+        assert done.returncode == 0 and "rolls that out" in done.stderr, done.stderr
         wait_for(url, new)
         time.sleep(2)
     finally:
@@ -108,14 +109,31 @@ def test_bundles_are_rolled_out_and_back_without_a_failed_request(cluster, deplo
     print(f"{len(found)} requests, none failed")
 
 
-def replaced_by_job(cluster, bundle, url) -> None:
+def job(cluster, bundle, port, **more):
     """jobs/serve.py on the same cluster: it replaces the replicas, deploys and leaves."""
     _, env = cluster
-    port = url.rpartition(":")[2]
     words = [sys.executable, REPO / "jobs/serve.py", "--bundle", bundle, "--port", port]
-    joined = env | {"RAY_ADDRESS": "auto", "PATH": os.environ["PATH"]}
-    done = subprocess.run(
+    joined = env | {"RAY_ADDRESS": "auto", "PATH": os.environ["PATH"]} | more
+    return subprocess.run(
         list(map(str, words)), env=joined, capture_output=True, text=True, timeout=300
     )
-    assert done.returncode == 0, done.stderr
-    assert "rolls that out" in done.stderr
+
+
+def test_other_machines_are_let_in_only_with_a_key_that_every_node_has(cluster, deploy, tmp_path):
+    bundles.write(tmp_path / "bundle")
+    done = job(cluster, tmp_path / "bundle", serving.free_port(), LANDMARK_RAY_KEY="k" * 20)
+    assert done.returncode == 2, done.stderr
+    assert "a node of the cluster has no LANDMARK_RAY_KEY" in done.stderr.strip().splitlines()[-1]
+
+
+def test_configuration_that_lets_other_machines_in_needs_a_key(cluster, deploy, tmp_path):
+    bundles.write(tmp_path / "bundle")
+    deploy(tmp_path / "bundle", host="0.0.0.0")
+    address, env = cluster
+    for _ in range(60):
+        words = [BIN / "serve", "status", "--address", address]
+        done = subprocess.run(words, env=env, capture_output=True, text=True, timeout=60)
+        if "DEPLOY_FAILED" in done.stdout:
+            break
+        time.sleep(1)
+    assert "--host 0.0.0.0 lets other machines in" in " ".join(done.stdout.split()), done.stdout
