@@ -16,9 +16,12 @@ from landmark_ray.train_options import EvaluateConfig, ExportConfig, TrainConfig
 StageName = Literal[
     "sample",
     "ingest",
+    "dedupe",
     "extract",
     "match",
     "prune",
+    "detect",
+    "clean",
     "resize",
     "group",
     "trunk",
@@ -79,6 +82,18 @@ class IngestConfig(StageConfig):
     def limits(self) -> Limits:
         """What the kernels accept and make."""
         return Limits(self.max_side, self.min_side, self.max_megapixels * 1e6, self.quality)
+
+
+class DedupeConfig(StageConfig):
+    """Which images show the same photo."""
+
+    bits: int = Field(
+        6, ge=0, le=8, description="64-bit perceptual hashes differ in so many bits at most"
+    )
+    difference: float = Field(
+        4.0, ge=0, le=255, description="and 32 x 32 thumbnails in so many grey levels, on average"
+    )
+    cpus: Cpus = Field(1.0, description="cores a task", json_schema_extra=SPEED)
 
 
 class ExtractConfig(StageConfig):
@@ -186,6 +201,76 @@ class PruneConfig(StageConfig):
     cpus: Cpus = Field(1.0, description="cores a task", json_schema_extra=SPEED)
 
 
+PEOPLE = (
+    *("Person", "Man", "Woman", "Boy", "Girl", "Human face", "Human head", "Human body"),
+    *("Human arm", "Human beard", "Human ear", "Human eye", "Human foot", "Human hair"),
+    *("Human hand", "Human leg", "Human mouth", "Human nose"),
+)
+NATURE = (
+    *("Tree", "Palm tree", "Maple", "Willow", "Christmas tree", "Plant", "Houseplant", "Flower"),
+    *("Rose", "Lily", "Lavender", "Sunflower", "Water", "Swimming pool"),
+)
+BUILDINGS = (
+    *("Building", "House", "Skyscraper", "Office building", "Convenience store", "Tower"),
+    *("Castle", "Lighthouse", "Tree house", "Porch", "Stairs", "Window", "Door", "Fountain"),
+    *("Sculpture", "Bronze sculpture", "Bust"),
+)
+"""Names of Open Images V4, whose boxes know no water but the pool's."""
+
+
+class DetectConfig(StageConfig):
+    """Objects on the kept images."""
+
+    handle: str = Field(
+        "",
+        description="TF-Hub address or SavedModel folder of a detector with the signature of "
+        "google/openimages_v4/ssd/mobilenet_v2/1; none when not given",
+    )
+    min_score: Share = Field(0.1, description="objects that are less sure are not stored")
+    max_side: int = Field(
+        640, ge=32, description="longest side at which objects are sought, in pixels"
+    )
+    gpus: float | None = Field(
+        None,
+        ge=0,
+        description="GPUs a worker; 1 where there are any, when not given",
+        json_schema_extra=SPEED,
+    )
+    max_rejected: Share = Field(
+        0.1, description="the stage fails when a larger share is rejected", json_schema_extra=SPEED
+    )
+    cpus: Cpus = Field(1.0, description="cores a worker", json_schema_extra=SPEED)
+
+
+class CleanConfig(StageConfig):
+    """What goes though it is verified, and what people decided."""
+
+    min_score: Share = Field(0.3, description="objects that are less sure don't count")
+    people: tuple[str, ...] = Field(PEOPLE, description="entities that are people")
+    nature: tuple[str, ...] = Field(NATURE, description="entities that are plants or water")
+    buildings: tuple[str, ...] = Field(BUILDINGS, description="entities that a landmark can be")
+    min_cover: Share = Field(
+        0.1,
+        description="an image goes on which people and nature cover so much, and no building is",
+    )
+    people_cover: Share = Field(0.3, description="people who cover so much dominate an image")
+    max_people: Share = Field(
+        0.5, description="a class goes in which people dominate a larger share of the images"
+    )
+    duplicates: Literal["keep", "drop"] = Field(
+        "keep", description="of a photo's copies in a class all stay, or one"
+    )
+    conflicts: Literal["keep", "drop"] = Field(
+        "keep", description="a photo that is filed under several landmarks stays, or goes"
+    )
+    verdicts: tuple[str, ...] = Field(
+        (),
+        description="csv lists (verdict,image_id,landmark_id,reason) of what to keep or drop, "
+        "whatever the rules say",
+    )
+    cpus: Cpus = Field(1.0, description="cores a task", json_schema_extra=SPEED)
+
+
 class ResizeConfig(StageConfig):
     """The examples that the models see."""
 
@@ -211,12 +296,6 @@ class GroupConfig(StageConfig):
     )
     validation_first: Share = Field(0.4, description="validation share in the first group")
     validation_last: Share = Field(0.2, description="validation share in the last group")
-    duplicate_bits: int = Field(
-        6,
-        ge=0,
-        le=64,
-        description="images whose 64-bit perceptual hashes differ in so few bits stay on one side",
-    )
     cpus: Cpus = Field(1.0, description="cores a task", json_schema_extra=SPEED)
 
 
@@ -234,9 +313,12 @@ class Config(Options):
     )
     sample: SampleConfig = SampleConfig()
     ingest: IngestConfig = IngestConfig()
+    dedupe: DedupeConfig = DedupeConfig()
     extract: ExtractConfig = ExtractConfig()
     match: MatchConfig = MatchConfig()
     prune: PruneConfig = PruneConfig()
+    detect: DetectConfig = DetectConfig()
+    clean: CleanConfig = CleanConfig()
     resize: ResizeConfig = ResizeConfig()
     group: GroupConfig = GroupConfig()
     train: TrainConfig = TrainConfig()

@@ -15,6 +15,9 @@ from landmark_ray.funnel import Funnel
 from landmark_ray.reports import funnel as report
 from landmark_ray.sources import Source
 from landmark_ray.stages import (
+    clean,
+    dedupe,
+    detect,
     embed,
     evaluate,
     export,
@@ -34,9 +37,12 @@ from landmark_ray.storage import Tables
 MODULES: dict[str, ModuleType] = {
     "sample": sample,
     "ingest": ingest,
+    "dedupe": dedupe,
     "extract": extract,
     "match": match,
     "prune": prune,
+    "detect": detect,
+    "clean": clean,
     "resize": resize,
     "group": group,
     "trunk": trunk,
@@ -93,14 +99,14 @@ def run_stage(stage: str, config: Config, tables: Tables, source: Source) -> Non
     """Run a stage, or say that it is finished."""
     module = MODULES[stage]
     upstream = {s: ledger.finished(tables, s, config.identity(s)) for s in _upstream(stage)}
-    inputs: dict[str, Any] = module.inputs(source)
+    inputs: dict[str, Any] = module.inputs(config, source)
     inputs |= {f"tables of {s}": upstream[s]["fingerprint"] for s in module.READS}
     record = ledger.begin(tables, stage, config.identity(stage), inputs)
     if record["state"] == "finished":
         print(f"{stage:>8}: finished already", file=sys.stderr)
         return
-    if stage == "extract":
-        extract.check(config)
+    if module in (extract, detect):
+        module.check(config)
     begun = time.monotonic()
     funnel = module.run(config, tables, source)
     _check_rejected(stage, funnel, config)

@@ -47,6 +47,29 @@ FRAGMENT = pa.schema(
 REJECTS = pa.schema([_IMAGE, _LANDMARK, _field("reason", pa.string(), "kind: what was found")])
 """Partitioned by stage, then by bucket."""
 
+HASHES = pa.schema(
+    [
+        _IMAGE,
+        _LANDMARK,
+        _field("digest", pa.binary(16), "BLAKE2b of the stored file: equal for equal bytes"),
+        _field("phash", pa.uint64(), "64-bit perceptual hash (imagehash.phash)"),
+        _field("thumbnail", pa.binary(), "uint8 [32, 32]: the whole image, grey"),
+    ]
+)
+
+DUPLICATES = pa.schema(
+    [
+        _IMAGE,
+        _LANDMARK,
+        _field("cluster", pa.string(), "smallest image_id of all images that show the same photo"),
+        _field("partner", pa.string(), "image_id of the likest one"),
+        _field("exact", pa.bool_(), "whether that one has the same bytes"),
+        _field("difference", pa.float32(), "of the thumbnails of both, in grey levels, on average"),
+        _field("landmarks", pa.list_(pa.int64()), "all of the cluster; several: a label conflict"),
+    ]
+)
+"""Images of which there is another one; the others have no row."""
+
 FEATURES = pa.schema(
     [
         _IMAGE,
@@ -95,12 +118,41 @@ KEPT = pa.schema(
     ]
 )
 
+DETECTIONS = pa.schema(
+    [
+        _IMAGE,
+        _LANDMARK,
+        _field("entities", pa.list_(pa.string()), "names of Open Images, the surest first"),
+        _field("scores", pa.list_(pa.float32()), "theirs, from 0 to 1"),
+        _field(
+            "boxes",
+            pa.list_(pa.float32()),
+            "theirs, 4 each: top, left, bottom, right, as shares of the height and width",
+        ),
+    ]
+)
+
+CLEANED = pa.schema(
+    [
+        _IMAGE,
+        _LANDMARK,
+        _field("keep", pa.bool_(), "whether the image stays"),
+        _field(
+            "reason",
+            pa.string(),
+            "empty, or why not: as in kept, or no_building, people_class, duplicate, conflict, "
+            "dropped",
+        ),
+        _field("verdict", pa.string(), "keep or drop, where a list names it; else empty"),
+        _field("note", pa.string(), "the list's reason; else what the rule saw, or empty"),
+    ]
+)
+
 RESIZED = pa.schema(
     [
         _IMAGE,
         _LANDMARK,
         _field("jpeg", pa.binary(), "JPEG of the centre square, RGB, size x size pixels"),
-        _field("phash", pa.uint64(), "64-bit perceptual hash of the square"),
     ]
 )
 
@@ -166,9 +218,13 @@ TABLES = {
     "landmarks": LANDMARKS,
     "images": IMAGES,
     "rejects": REJECTS,
+    "hashes": HASHES,
+    "duplicates": DUPLICATES,
     "features": FEATURES,
     "pairs": PAIRS,
     "kept": KEPT,
+    "detections": DETECTIONS,
+    "cleaned": CLEANED,
     "resized": RESIZED,
     "background": BACKGROUND,
     "examples": EXAMPLES,

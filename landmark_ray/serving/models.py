@@ -1,16 +1,16 @@
 """Group models as Serve deployments: squares in, the surest landmarks of a pack of groups out."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from ray import serve
 from ray.util.metrics import Histogram
 
 from landmark_ray.kernels.ensemble import Surest
 from landmark_ray.manifest import Bundle
+from landmark_ray.serving.batching import Batcher
 from landmark_ray.serving.networks import Networks
 from landmark_ray.serving.options import GraphOptions
 
@@ -38,7 +38,7 @@ class Models:
             boundaries=[1, 2, 4, 8, 16, 32, 64],
             tag_keys=("pack",),
         )
-        self._batched.set_max_batch_size(self.options.used_batch)
+        self._batched = Batcher(self._compute, self.options.used_batch)
 
     async def reconfigure(self, config: dict[str, str]) -> None:
         """Load a bundle. The version that served until now is let go a while later.
@@ -76,11 +76,15 @@ class Models:
         networks = self.loaded.get(version)
         return await self._batched((networks, photo)) if networks else None
 
-    @serve.batch(batch_wait_timeout_s=0)
-    async def _batched(self, asked: list[tuple[Networks, Photo]]) -> list[Surest]:
-        """All that came while the last batch was computed."""
+    def _compute(self, asked: Sequence[tuple[Networks, Photo]]) -> list[Surest]:
+        """Each request's answer, by its own version."""
         self.sizes.observe(len(asked), tags={"pack": str(self.pack)})
-        return await asyncio.to_thread(_answers, asked)
+        found: dict[int, Surest] = {}
+        for networks in {n for n, _ in asked}:
+            places = [i for i, (n, _) in enumerate(asked) if n is networks]
+            landmarks, confidences = networks.answer(np.stack([asked[i][1] for i in places]))
+            found |= {i: (landmarks[j], confidences[j]) for j, i in enumerate(places)}
+        return [found[i] for i in range(len(asked))]
 
 
 class Method:
@@ -99,12 +103,3 @@ class InProcess:
         self.models = Models(0, options)
         self.answer, self.versions = Method(self.models.answer), Method(self.models.versions)
 
-
-def _answers(asked: list[tuple[Networks, Photo]]) -> list[Surest]:
-    """Each request's answer, by its own version."""
-    found: dict[int, Surest] = {}
-    for networks in {n for n, _ in asked}:
-        places = [i for i, (n, _) in enumerate(asked) if n is networks]
-        landmarks, confidences = networks.answer(np.stack([asked[i][1] for i in places]))
-        found |= {i: (landmarks[j], confidences[j]) for j, i in enumerate(places)}
-    return [found[i] for i in range(len(asked))]

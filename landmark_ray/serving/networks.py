@@ -32,6 +32,7 @@ class Networks:
         shared = by_trunk(bundle)
         trunks = sorted(shared)[pack :: max(options.packs, 1)]
         self._infos = [shared[trunk] for trunk in trunks]
+        self._landmarks = [[np.array(i.landmarks, np.int64) for i in infos] for infos in self._infos]
         if options.used_runtime == "openvino":
             files = converted(bundle, trunks)
             self._networks = [
@@ -48,9 +49,9 @@ class Networks:
     def answer(self, photos: NDArray[np.uint8]) -> Surest:
         """The surest landmarks of photos [N, H, W, 3]."""
         answers = [
-            GroupAnswer(np.array(info.landmarks, np.int64), logits, info.temperature)
-            for network, infos in zip(self._networks, self._infos, strict=True)
-            for info, logits in zip(infos, network(photos), strict=True)
+            GroupAnswer(landmarks, logits, info.temperature)
+            for network, *heads in zip(self._networks, self._infos, self._landmarks, strict=True)
+            for info, landmarks, logits in zip(*heads, network(photos), strict=True)
         ]
         return top_k(answers, MOST)
 

@@ -51,6 +51,9 @@ class FeatureShard:
             classes = ", ".join(map(str, tables.classes(bucket, shard)))
             raise UserError(f"features of landmarks {classes}: {error}") from None
         self._ids = names["image_id"].to_pylist()
+        duplicates = tables.read_shard("duplicates", bucket, shard, ["image_id", "cluster"])
+        pairs = (duplicates[name].to_pylist() for name in duplicates.column_names)
+        self._clusters = dict(zip(*pairs, strict=True))
         self._landmarks = names["landmark_id"].to_numpy()
         groups = [self._file.metadata.row_group(i) for i in range(self._file.num_row_groups)]
         self._starts = list(accumulate((group.num_rows for group in groups), initial=0))
@@ -74,6 +77,10 @@ class FeatureShard:
                 strict=True,
             )
         ]
+
+    def cluster(self, image_id: str) -> str:
+        """What all images of the same photo have in common."""
+        return self._clusters.get(image_id, image_id)
 
     def features(self, row: int) -> ImageFeatures:
         """Features of the image in a row of the file.
@@ -99,6 +106,7 @@ class ClassImages:
         self.landmark_id, self.ids = landmark_id, ids
         self.place = shard.bucket, shard.shard, landmark_id
         self._shard, self._first = shard, first
+        self._clusters = [shard.cluster(image_id) for image_id in ids]
 
     def __len__(self) -> int:
         """Number of images."""
@@ -117,6 +125,10 @@ class ClassImages:
                 f"features of landmark {self.landmark_id}, image {self.ids[image]}: "
                 f"{self._shard.name} is damaged ({error}): run its stage with --redo extract"
             ) from None
+
+    def duplicates(self, a: int, b: int) -> bool:
+        """Whether two images show the same photo, and so say nothing of each other."""
+        return self._clusters[a] == self._clusters[b]
 
     def __iter__(self) -> Iterator[ImageFeatures]:
         """The features of all images in turn."""

@@ -27,7 +27,7 @@ READS = ("trunk", "resize", "group")
 WRITES = ("embeddings",)
 
 
-def inputs(source: Source) -> dict[str, str]:
+def inputs(config: Config, source: Source) -> dict[str, str]:
     """What the stage reads besides other stages' tables."""
     return {}
 

@@ -45,7 +45,7 @@ WRITES = ("predictions", "test_predictions")
 TEST = "test_predictions"
 
 
-def inputs(source: Source) -> dict[str, str]:
+def inputs(config: Config, source: Source) -> dict[str, str]:
     """What the stage reads besides other stages' tables."""
     test = source.test_set()
     return {"source's test set": source.fingerprint("test") if test else "none"}

@@ -22,7 +22,7 @@ SOFTWARE = ("landmark_ray", "ray", "keras", "tensorflow", "numpy", "pillow")
 REPORT = "reports/evaluation.json"
 
 
-def inputs(source: Source) -> dict[str, str]:
+def inputs(config: Config, source: Source) -> dict[str, str]:
     """What the stage reads besides other stages' tables."""
     return {}
 

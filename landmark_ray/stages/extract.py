@@ -22,6 +22,7 @@ from landmark_ray.kernels.features import ImageFeatures, quantise
 from landmark_ray.kernels.image import ImageError, decode
 from landmark_ray.kernels.sift import extract_sift, root_sift
 from landmark_ray.sources import Source
+from landmark_ray.stages.pixels import decoded, pixels_of
 from landmark_ray.stages.shards import (
     Row,
     once,
@@ -36,11 +37,7 @@ from landmark_ray.storage import Tables
 READS = ("ingest",)
 WRITES = ("features", "rejects/stage=extract")
 
-DECODE_CPUS = 0.1
-"""Of a core: decoding is light beside DELF, and must find room where its workers take the rest."""
-
-
-def inputs(source: Source) -> dict[str, str]:
+def inputs(config: Config, source: Source) -> dict[str, str]:
     """What the stage reads besides other stages' tables."""
     return {}
 
@@ -78,16 +75,8 @@ def delf_plan(units: Dataset, config: Config, tables: Tables) -> Dataset:
     options = config.extract
     workers, gpus, cpus = workers_of(config, "extract.", options.gpus, options.cpus)
 
-    @unit_of_work
-    def decode_shard(unit: Row) -> Row:
-        images = tables.read_shard("images", unit["bucket"], unit["shard"])
-        pixels: list[np.ndarray | str] = []
-        for jpeg in images["jpeg"].to_pylist():
-            try:
-                pixels.append(decode(jpeg, options.max_side))
-            except ImageError as error:
-                pixels.append(str(error))
-        return {**unit, "pixels": [_pack(p) for p in pixels]}
+    def images_of(unit: Row) -> pa.Table:
+        return tables.read_shard("images", unit["bucket"], unit["shard"])
 
     class DelfWorker:
         """Holds the model; one for each GPU, or for each core."""
@@ -97,18 +86,19 @@ def delf_plan(units: Dataset, config: Config, tables: Tables) -> Dataset:
 
         @unit_of_work
         def __call__(self, unit: Row) -> Row:
-            images = tables.read_shard("images", unit["bucket"], unit["shard"])
-            pixels = iter(unit.pop("pixels"))
+            pixels = pixels_of(unit)
 
             def features(image: Row) -> tuple[np.ndarray, np.ndarray]:
-                array = _unpack(next(pixels))
+                array = next(pixels)
+                if isinstance(array, ImageError):
+                    raise array
                 points, descriptors = self.delf(array)
                 scale = np.float32(image["width"] / array.shape[1])
                 return points * scale, quantise(descriptors)
 
-            return commit(unit, images, features, tables)
+            return commit(unit, images_of(unit), features, tables)
 
-    return units.map(decode_shard, num_cpus=DECODE_CPUS).map(
+    return decoded(units, images_of, options.max_side).map(
         DelfWorker, compute=ActorPoolStrategy(size=workers), num_gpus=gpus, num_cpus=cpus
     )
 
@@ -148,18 +138,6 @@ def check(config: Config) -> None:
 
 def _try_delf(options: ExtractConfig) -> None:
     load_delf(options, threads=1)
-
-
-def _pack(pixels: np.ndarray | str) -> Row:
-    if isinstance(pixels, str):
-        return {"height": 0, "data": pixels.encode()}
-    return {"height": len(pixels), "data": pixels.tobytes()}
-
-
-def _unpack(packed: Row) -> np.ndarray:
-    if not packed["height"]:
-        raise ImageError(packed["data"].decode())
-    return np.frombuffer(packed["data"], np.uint8).reshape(packed["height"], -1, 3)
 
 
 def commit(unit: Row, images: pa.Table, features: Any, tables: Tables) -> Row:

@@ -34,7 +34,7 @@ WRITES = ("models/finetuned",)
 SCRATCH = (trainer.STAGING,)
 
 
-def inputs(source: Source) -> dict[str, str]:
+def inputs(config: Config, source: Source) -> dict[str, str]:
     """What the stage reads besides other stages' tables."""
     return {}
 

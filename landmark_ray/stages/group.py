@@ -14,11 +14,11 @@ from landmark_ray.sources import Source
 from landmark_ray.stages.shards import Row, once, run_over_shards
 from landmark_ray.storage import Tables
 
-READS = ("resize",)
+READS = ("dedupe", "resize")
 WRITES = ("examples",)
 
 
-def inputs(source: Source) -> dict[str, str]:
+def inputs(config: Config, source: Source) -> dict[str, str]:
     """What the stage reads besides other stages' tables."""
     return {}
 
@@ -35,19 +35,22 @@ def plan(units: Dataset, config: Config, tables: Tables) -> Dataset:
 
     def group_shard(unit: Row) -> Row:
         place = unit["bucket"], unit["shard"]
-        examples, funnel = group_rows(tables.read_shard("resized", *place), config)
+        resized, duplicates = (
+            tables.read_shard(table, *place) for table in ("resized", "duplicates")
+        )
+        examples, funnel = group_rows(resized, duplicates, config)
         tables.commit("examples", *place, examples, funnel.to_json())
         return {"rows": unit["rows"], "report": funnel.to_json()}
 
     return units.map(once("examples", tables, group_shard), num_cpus=config.group.cpus)
 
 
-def group_rows(resized: pa.Table, config: Config) -> tuple[pa.Table, Funnel]:
+def group_rows(
+    resized: pa.Table, duplicates: pa.Table, config: Config
+) -> tuple[pa.Table, Funnel]:
     """Rows of `examples` for rows of `resized`; classes below the first group are left out."""
-    ids, landmarks, hashes = (
-        resized[name].to_numpy() for name in ("image_id", "landmark_id", "phash")
-    )
-    group, validates = assign(ids, landmarks, hashes, config)
+    ids, landmarks = (resized[name].to_numpy() for name in ("image_id", "landmark_id"))
+    group, validates = assign(ids, landmarks, clusters(ids, landmarks, duplicates), config)
     split = np.where(validates, "validation", "train")
     examples = resized.append_column("group", pa.array(group))
     examples = examples.append_column("split", pa.array(split, pa.string())).filter(
@@ -65,15 +68,31 @@ def group_rows(resized: pa.Table, config: Config) -> tuple[pa.Table, Funnel]:
     return examples.cast(schemas.EXAMPLES), funnel
 
 
+def clusters(
+    image_ids: np.ndarray, landmark_ids: np.ndarray, duplicates: pa.Table
+) -> np.ndarray:
+    """[N] number of each image's cluster of duplicates; equal ones stay on one side of the split.
+
+    A photo of several landmarks, TRAINS, only trains: else one of them might validate.
+    """
+    names, landmarks = (duplicates[n].to_pylist() for n in ("image_id", "landmarks"))
+    of = dict(zip(names, duplicates["cluster"].to_pylist(), strict=True))
+    conflicts = {n for n, found in zip(names, landmarks, strict=True) if len(found) > 1}
+    keys = [f"{landmark} {of.get(i, i)}" for i, landmark in zip(image_ids, landmark_ids, strict=True)]
+    number = np.unique(keys, return_inverse=True)[1].astype(np.int64)
+    number[[i in conflicts for i in image_ids]] = splitting.TRAINS
+    return number
+
+
 def assign(
-    image_ids: np.ndarray, landmark_ids: np.ndarray, hashes: np.ndarray, config: Config
+    image_ids: np.ndarray, landmark_ids: np.ndarray, cluster: np.ndarray, config: Config
 ) -> tuple[np.ndarray, np.ndarray]:
     """Group and side of each image.
 
     Args:
         image_ids: [N] strings.
         landmark_ids: [N] int64, sorted.
-        hashes: [N] uint64 perceptual hashes.
+        cluster: [N] of `clusters`.
         config: edges, shares, seed.
 
     Returns:
@@ -90,6 +109,5 @@ def assign(
             share = splitting.validation_share(
                 group, len(options.edges), options.validation_first, options.validation_last
             )
-            cluster = splitting.duplicate_clusters(hashes[rows], options.duplicate_bits)
-            validates[rows] = splitting.split_class(rank[rows], cluster, share)
+            validates[rows] = splitting.split_class(rank[rows], cluster[rows], share)
     return np.repeat(groups, sizes), validates

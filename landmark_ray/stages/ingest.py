@@ -33,7 +33,7 @@ FRAGMENT_ROWS = 8
 """Images a row group: what is read at least of a fragment, for one shard."""
 
 
-def inputs(source: Source) -> dict[str, str]:
+def inputs(config: Config, source: Source) -> dict[str, str]:
     """What the stage reads besides other stages' tables."""
     return {"source archives": source.fingerprint()}
 

@@ -27,7 +27,7 @@ from landmark_ray.stages.class_images import ClassImages, FeatureShard
 from landmark_ray.stages.shards import Row, once, run_over_shards
 from landmark_ray.storage import Tables
 
-READS = ("extract",)
+READS = ("dedupe", "extract")
 WRITES = ("pairs",)
 STAGING = "_staging/match"
 SCRATCH = (STAGING,)
@@ -36,7 +36,7 @@ LIKELIEST = 32
 """Partners that an image tries by likeness; the others follow in the order of the file."""
 
 
-def inputs(source: Source) -> dict[str, str]:
+def inputs(config: Config, source: Source) -> dict[str, str]:
     """What the stage reads besides other stages' tables."""
     return {}
 
@@ -146,21 +146,23 @@ def match_part(images: ClassImages, part: Part, config: Config) -> pa.Table:
     if options.mode == "exhaustive":
         for a in part.images:
             for b in range(a + 1, len(images)):
-                evaluate(a, b)
+                if not images.duplicates(a, b):
+                    evaluate(a, b)
     else:
         first = dict(zip(part.images, part.likeliest, strict=True))
         schedule.settle(
             part.images,
             evaluate,
-            lambda image: all_partners(image, first[image], len(images)),
+            lambda image: all_partners(image, first[image], images),
             evidence,
         )
     return pa.Table.from_pylist([found[pair] for pair in sorted(found)], schemas.PAIRS)
 
 
-def all_partners(image: int, likeliest: list[int], n: int) -> list[int]:
-    """The n - 1 partners of an image, the likeliest first."""
-    return list(dict.fromkeys(i for i in (*likeliest, *range(n)) if i != image))
+def all_partners(image: int, likeliest: list[int], images: ClassImages) -> list[int]:
+    """The partners of an image, the likeliest first; none is a duplicate of it."""
+    others = dict.fromkeys((*likeliest, *range(len(images))))
+    return [i for i in others if not images.duplicates(i, image)]
 
 
 def likeliest_partners(means: np.ndarray, images: list[int]) -> list[list[int]]:

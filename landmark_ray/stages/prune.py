@@ -19,7 +19,7 @@ READS = ("ingest", "match")
 WRITES = ("kept",)
 
 
-def inputs(source: Source) -> dict[str, str]:
+def inputs(config: Config, source: Source) -> dict[str, str]:
     """What the stage reads besides other stages' tables."""
     return {}
 

@@ -17,14 +17,14 @@ from landmark_ray.sources import Source
 from landmark_ray.stages.shards import Row, once, run_over_shards
 from landmark_ray.storage import Tables
 
-READS = ("ingest", "prune")
+READS = ("ingest", "clean")
 WRITES = ("resized", "background", "rejects/stage=resize")
 
-NO_CLASS = ["unverified", "small_class"]
+NO_CLASS = ["unverified", "small_class", "no_building", "people_class"]
 """Reasons of discarded images that may stand for what is no landmark of ours."""
 
 
-def inputs(source: Source) -> dict[str, str]:
+def inputs(config: Config, source: Source) -> dict[str, str]:
     """What the stage reads besides other stages' tables."""
     return {}
 
@@ -42,7 +42,7 @@ def plan(units: Dataset, config: Config, tables: Tables) -> Dataset:
 
     def resize_shard(unit: Row) -> Row:
         place = unit["bucket"], unit["shard"]
-        kept = tables.read_shard("kept", *place, ["image_id", "keep", "reason"])
+        kept = tables.read_shard("cleaned", *place, ["image_id", "keep", "reason"])
         images = tables.read_shard("images", *place, ["image_id", "landmark_id", "jpeg"])
         stay = kept.filter(kept["keep"])["image_id"]
         rows, rejects, funnel = resize_rows(chosen(images, stay), config.resize)
@@ -63,11 +63,10 @@ def chosen(images: pa.Table, image_ids: pa.Array) -> pa.Table:
 
 def background_share(config: Config, tables: Tables) -> float:
     """The share of the discarded images that makes about `resize.background` of them."""
-    pruned = ledger.read(tables, "prune") or {}
-    why = pruned.get("funnel", {}).get("why", {})
-    return config.resize.background / max(
-        sum(why.get(reason, 0) for reason in NO_CLASS), config.resize.background, 1
-    )
+    records = [ledger.read(tables, stage) or {} for stage in ("prune", "clean")]
+    why = [record.get("funnel", {}).get("why", {}) for record in records]
+    there = sum(reasons.get(reason, 0) for reasons in why for reason in NO_CLASS)
+    return config.resize.background / max(there, config.resize.background, 1)
 
 
 def background_ids(kept: pa.Table, share: float, seed: int) -> np.ndarray:
@@ -83,7 +82,8 @@ def resize_rows(images: pa.Table, options: ResizeConfig) -> tuple[pa.Table, pa.T
     for row in images.to_pylist():
         names = {k: row[k] for k in ("image_id", "landmark_id")}
         try:
-            rows.append({**names, **example(row["jpeg"], options)})
+            square = kernel.square(row["jpeg"], options.size)
+            rows.append({**names, "jpeg": kernel.encode(square, options.quality)})
         except kernel.ImageError as error:
             rejects.append({**names, "reason": str(error)})
     funnel = Funnel(
@@ -99,11 +99,3 @@ def resize_rows(images: pa.Table, options: ResizeConfig) -> tuple[pa.Table, pa.T
         funnel,
     )
 
-
-def example(jpeg: bytes, options: ResizeConfig) -> Row:
-    """The square of an image and its perceptual hash."""
-    square = kernel.square(jpeg, options.size)
-    return {
-        "jpeg": kernel.encode(square, options.quality),
-        "phash": kernel.perceptual_hash(square),
-    }

@@ -18,7 +18,7 @@ READS: tuple[str, ...] = ()
 WRITES = ("catalog", "landmarks")
 
 
-def inputs(source: Source) -> dict[str, str]:
+def inputs(config: Config, source: Source) -> dict[str, str]:
     """What the stage reads besides other stages' tables."""
     return {"source metadata": source.index()[2]}
 

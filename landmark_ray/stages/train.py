@@ -29,7 +29,7 @@ CHECKPOINTS = 6
 """Of a head's training, which lasts seconds."""
 
 
-def inputs(source: Source) -> dict[str, str]:
+def inputs(config: Config, source: Source) -> dict[str, str]:
     """What the stage reads besides other stages' tables."""
     return {}
 

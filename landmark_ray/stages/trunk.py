@@ -28,7 +28,7 @@ SCRATCH = (trainer.STAGING,)
 HISTORY = f"{TRUNK}/history.json"
 
 
-def inputs(source: Source) -> dict[str, str]:
+def inputs(config: Config, source: Source) -> dict[str, str]:
     """What the stage reads besides other stages' tables."""
     return {}
 

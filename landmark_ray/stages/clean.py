@@ -1,0 +1,177 @@
+"""clean: of the images that prune kept, drop what shows no building; and what people decided.
+
+Only rules: what they judge by is in the tables, so other rules take seconds.
+"""
+
+import hashlib
+from collections import Counter
+
+import numpy as np
+import pyarrow as pa
+from ray.data import Dataset
+
+from landmark_ray import schemas
+from landmark_ray.config import Config
+from landmark_ray.funnel import Funnel
+from landmark_ray.kernels import detection
+from landmark_ray.kernels.sampling import rank_key
+from landmark_ray.sources import Source
+from landmark_ray.stages.shards import Row, once, run_over_shards
+from landmark_ray.storage import Folder, Tables
+from landmark_ray.verdicts import Verdicts, read_verdicts
+
+READS = ("dedupe", "prune", "detect")
+WRITES = ("cleaned",)
+
+Judged = dict[str, Row]
+"""image_id -> a row of `cleaned`, some fields of it still to come."""
+
+LIMITS = ("over_cap", "duplicate")
+"""Reasons that a verdict on the landmark leaves alone: they say nothing against the image."""
+
+
+def inputs(config: Config, source: Source) -> dict[str, str]:
+    """What the stage reads besides other stages' tables."""
+    read_verdicts(config.clean.verdicts)
+    found = {}
+    for uri in config.clean.verdicts:
+        folder, _, name = uri.rpartition("/")
+        data = Folder(folder or ".").read(name)
+        found[f"verdicts of {uri}"] = hashlib.sha256(data).hexdigest()[:16]
+    return found
+
+
+def run(config: Config, tables: Tables, source: Source) -> Funnel:
+    """Write `cleaned`."""
+    verdicts = read_verdicts(config.clean.verdicts)
+    funnel = run_over_shards(
+        "clean",
+        "cleaned",
+        tables,
+        config,
+        lambda units: plan(units, config, tables, verdicts),
+        light=True,
+    )
+    missing = len(verdicts.images) - funnel.facts["images with a verdict"]
+    if missing:
+        funnel.notes.append(
+            f"{missing:,} of {len(verdicts.images):,} images with a verdict are not among the "
+            "usable ones: see the tables catalog and rejects"
+        )
+    return funnel
+
+
+def plan(units: Dataset, config: Config, tables: Tables, verdicts: Verdicts) -> Dataset:
+    """Units to reports."""
+
+    def clean_shard(unit: Row) -> Row:
+        place = unit["bucket"], unit["shard"]
+        found = schemas.DETECTIONS.empty_table()
+        if config.detect.handle:
+            found = tables.read_shard("detections", *place)
+        cleaned, funnel = clean_rows(
+            tables.read_shard("kept", *place),
+            tables.read_shard("duplicates", *place),
+            found,
+            verdicts,
+            config,
+        )
+        tables.commit("cleaned", *place, cleaned, funnel.to_json())
+        return {"rows": unit["rows"], "report": funnel.to_json()}
+
+    return units.map(once("cleaned", tables, clean_shard), num_cpus=config.clean.cpus)
+
+
+def clean_rows(
+    kept: pa.Table, duplicates: pa.Table, detections: pa.Table, verdicts: Verdicts, config: Config
+) -> tuple[pa.Table, Funnel]:
+    """Rows of `cleaned` for rows of `kept`, by what is known of the same classes."""
+    rows = kept.select(["image_id", "landmark_id", "reason"]).to_pylist()
+    judged: Judged = {row["image_id"]: {**row, "verdict": "", "note": ""} for row in rows}
+    pruned = {image for image, row in judged.items() if not row["reason"]}
+    by_objects(judged, detections, config)
+    by_duplicates(judged, duplicates, config)
+    by_verdicts(judged, verdicts)
+    by_size(judged, verdicts, config)
+    for row in judged.values():
+        row["keep"] = not row["reason"]
+    stay = {image for image, row in judged.items() if row["keep"]}
+    seen = pruned | stay
+    classes = [len({judged[image]["landmark_id"] for image in some}) for some in (seen, stay)]
+    funnel = Funnel(len(seen), len(stay), *classes)
+    funnel.why.update(judged[image]["reason"] for image in seen - stay)
+    funnel.facts["brought back by a verdict"] = len(stay - pruned)
+    funnel.facts["images with a verdict"] = sum(image in judged for image in verdicts.images)
+    return pa.Table.from_pylist(list(judged.values()), schemas.CLEANED), funnel
+
+
+def drop(row: Row, reason: str, note: str = "") -> None:
+    """Give an image a reason to go, unless it has one."""
+    if not row["reason"]:
+        row |= {"reason": reason, "note": note}
+
+
+def by_objects(judged: Judged, detections: pa.Table, config: Config) -> None:
+    """Drop images of people, plants and water alone, and classes that are mostly people."""
+    rule = config.clean
+    scenery = {*rule.people, *rule.nature}
+    peopled: Counter[int] = Counter()
+    looked_at: Counter[int] = Counter()
+    for row in detections.to_pylist():
+        found = detection.Detections(
+            row["entities"],
+            np.array(row["scores"], np.float32),
+            np.array(row["boxes"], np.float32).reshape(-1, 4),
+        )
+        image = judged[row["image_id"]]
+        people = detection.covered(found, rule.people, rule.min_score)
+        looked_at[image["landmark_id"]] += 1
+        peopled[image["landmark_id"]] += people >= rule.people_cover
+        cover = detection.covered(found, scenery, rule.min_score)
+        if cover >= rule.min_cover and not detection.shows(found, rule.buildings, rule.min_score):
+            names = sorted({*found.entities} & scenery)
+            drop(image, "no_building", f"{', '.join(names[:3])} on {cover:.0%} of the image")
+    for row in judged.values():
+        people, of = peopled[row["landmark_id"]], looked_at[row["landmark_id"]]
+        if people > rule.max_people * of:
+            drop(row, "people_class", f"people fill {people} of {of} images")
+
+
+def by_duplicates(judged: Judged, duplicates: pa.Table, config: Config) -> None:
+    """Drop label conflicts, and all but one of a cluster, where the configuration says so."""
+    rule = config.clean
+    rows = duplicates.to_pylist()
+    order = np.argsort(rank_key([row["image_id"] for row in rows], config.seed), kind="stable")
+    first: set[tuple[int, str]] = set()
+    for row in (rows[i] for i in order):
+        image = judged[row["image_id"]]
+        if rule.conflicts == "drop" and len(row["landmarks"]) > 1:
+            others = ", ".join(str(i) for i in row["landmarks"] if i != row["landmark_id"])
+            drop(image, "conflict", f"also filed under {others}")
+        elif rule.duplicates == "drop" and not image["reason"]:
+            cluster = row["landmark_id"], row["cluster"]
+            if cluster in first:
+                drop(image, "duplicate", f"of {row['partner']}")
+            first.add(cluster)
+
+
+def by_verdicts(judged: Judged, verdicts: Verdicts) -> None:
+    """What people decided wins; on an image over all, on a landmark over what speaks against it."""
+    for image, row in judged.items():
+        own = verdicts.images.get(image)
+        verdict = own or verdicts.landmarks.get(row["landmark_id"])
+        if verdict is None:
+            continue
+        row |= {"verdict": verdict.kind, "note": verdict.reason or row["note"]}
+        if verdict.kind == "drop":
+            row["reason"] = "dropped"
+        elif own or row["reason"] not in LIMITS:
+            row["reason"] = ""
+
+
+def by_size(judged: Judged, verdicts: Verdicts, config: Config) -> None:
+    """Drop classes that are left with too few images, but for those with a verdict."""
+    left = Counter(row["landmark_id"] for row in judged.values() if not row["reason"])
+    for row in judged.values():
+        if left[row["landmark_id"]] < config.prune.min_images and row["verdict"] != "keep":
+            drop(row, "small_class")

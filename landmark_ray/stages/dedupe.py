@@ -1,0 +1,201 @@
+"""dedupe: images that show the same photo, of one landmark or of several.
+
+Each shard's images are hashed where they lie; the hashes of all, 8 bytes an image, are compared in
+tasks that share them; what looks alike by its hash is confirmed on thumbnails.
+"""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import ray
+from ray.data import Dataset
+
+from landmark_ray import schemas
+from landmark_ray.config import Config
+from landmark_ray.funnel import Funnel
+from landmark_ray.kernels import duplicates as kernel
+from landmark_ray.kernels.image import THUMBNAIL, fingerprint
+from landmark_ray.progress import Meter
+from landmark_ray.sources import Source
+from landmark_ray.stages.shards import Row, drive, once, run_over_shards, start_ray
+from landmark_ray.storage import Shard, Tables
+
+READS = ("ingest",)
+WRITES = ("hashes", "duplicates")
+
+READERS = 16
+"""Files that are read at once: a store that is far away answers slowly."""
+
+T = TypeVar("T")
+
+
+def inputs(config: Config, source: Source) -> dict[str, str]:
+    """What the stage reads besides other stages' tables."""
+    return {}
+
+
+def run(config: Config, tables: Tables, source: Source) -> Funnel:
+    """Write `hashes` and `duplicates`."""
+    run_over_shards(
+        "hash", "hashes", tables, config, lambda units: plan(units, config, tables), light=True
+    )
+    shards = tables.shards()
+    done = tables.committed("duplicates")
+    funnel = Funnel()
+    for report in done.values():
+        funnel.add(Funnel.from_json(report))
+    todo = [shard for shard in shards if shard.key not in done]
+    if todo:
+        found = find(shards, config, tables)
+        total = sum(shard.images for shard in shards)
+        with Meter("dedupe", total, done=total - sum(shard.images for shard in todo)) as meter:
+            units = [
+                {
+                    **{"bucket": s.bucket, "shard": s.shard, "rows": s.images},
+                    "found": packed(found[s.key]),
+                }
+                for s in todo
+            ]
+            funnel.add(
+                drive(units, lambda units: write_plan(units, tables), config, meter, light=True)
+            )
+    return funnel
+
+
+def plan(units: Dataset, config: Config, tables: Tables) -> Dataset:
+    """Units to reports: the hashes of a shard's images."""
+
+    def hash_shard(unit: Row) -> Row:
+        place = unit["bucket"], unit["shard"]
+        images = tables.read_shard("images", *place, ["image_id", "landmark_id", "jpeg"])
+        rows = [
+            {**row, **fingerprint(row.pop("jpeg"))._asdict()} for row in images.to_pylist()
+        ]
+        report = Funnel().to_json()
+        tables.commit("hashes", *place, pa.Table.from_pylist(rows, schemas.HASHES), report)
+        return {"rows": unit["rows"], "report": report}
+
+    return units.map(once("hashes", tables, hash_shard), num_cpus=config.dedupe.cpus)
+
+
+def write_plan(units: Dataset, tables: Tables) -> Dataset:
+    """Units with their rows of `duplicates` to reports."""
+
+    def write_shard(unit: Row) -> Row:
+        place = unit["bucket"], unit["shard"]
+        rows = pa.ipc.open_stream(unit["found"]).read_all()
+        ids = tables.read_shard("hashes", *place, ["landmark_id"])["landmark_id"].to_pylist()
+        funnel = Funnel(len(ids), len(ids), len(set(ids)), len(set(ids)))
+        for row in rows.to_pylist():
+            funnel.facts["exact duplicates" if row["exact"] else "near duplicates"] += 1
+            funnel.facts["clusters"] += row["cluster"] == row["image_id"]
+            funnel.facts["label conflicts"] += len(row["landmarks"]) > 1
+        tables.commit("duplicates", *place, rows, funnel.to_json())
+        return {"rows": unit["rows"], "report": funnel.to_json()}
+
+    return units.map(once("duplicates", tables, write_shard), num_cpus=0.25)
+
+
+def packed(table: pa.Table) -> bytes:
+    """A table as bytes."""
+    out = pa.BufferOutputStream()
+    with pa.ipc.new_stream(out, table.schema) as stream:
+        stream.write_table(table)
+    return bytes(out.getvalue())
+
+
+def find(shards: list[Shard], config: Config, tables: Tables) -> dict[tuple[int, int], pa.Table]:
+    """(bucket, shard) -> its rows of `duplicates`."""
+    columns = ["image_id", "landmark_id", "digest", "phash"]
+    parts = at_once(lambda s: tables.read_shard("hashes", *s.key, columns), shards)
+    sizes = [part.num_rows for part in parts]
+    images = pa.concat_tables(parts).combine_chunks()
+    shard_of = np.repeat(np.arange(len(shards)), sizes)
+    place = np.arange(len(images)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+
+    hashes, group = np.unique(images["phash"].to_numpy(), return_inverse=True)
+    pairs = alike(hashes, config)
+    wanted = np.bincount(group, minlength=len(hashes)) > 1
+    wanted[pairs.ravel()] = True
+    rows = np.flatnonzero(wanted[group])  # few: no other image is looked at
+
+    def thumbnails(shard: int) -> np.ndarray:
+        mine = place[rows[shard_of[rows] == shard]]
+        column = tables.read_shard("hashes", *shards[shard].key, ["thumbnail"])["thumbnail"]
+        data = b"".join(column.take(pa.array(mine)).to_pylist())
+        return np.frombuffer(data, np.uint8).reshape(-1, THUMBNAIL, THUMBNAIL)
+
+    read = at_once(thumbnails, np.unique(shard_of[rows]).tolist())
+    empty = np.empty((0, THUMBNAIL, THUMBNAIL), np.uint8)
+    found = clustered(images.take(rows), group[rows], np.concatenate([empty, *read]), pairs, config)
+    at = shard_of[rows[found.pop("row")]]
+    table = pa.Table.from_pylist(found.to_dict("records"), schemas.DUPLICATES)
+    return {shard.key: table.filter(pa.array(at == i)) for i, shard in enumerate(shards)}
+
+
+def at_once(work: Callable[[T], pa.Table], items: list[T]) -> list[pa.Table]:
+    """Results of work that waits for a store."""
+    with ThreadPoolExecutor(READERS) as pool:
+        return list(pool.map(work, items))
+
+
+def alike(hashes: np.ndarray, config: Config) -> np.ndarray:
+    """[P, 2] the pairs of distinct hashes [N] that differ in few bits."""
+    start_ray(config)
+    ways = kernel.masks(config.dedupe.bits)
+    shared = ray.put(hashes)
+    task = ray.remote(kernel.near_pairs).options(num_cpus=config.dedupe.cpus)
+    waiting = [task.remote(shared, config.dedupe.bits, mask) for mask in ways]
+    found = []
+    with Meter("compare", len(ways), unit="ways") as meter:
+        for one in waiting:
+            found.append(ray.get(one))
+            meter.add(1)
+    return kernel.merged(found)
+
+
+def clustered(
+    images: pa.Table,
+    group: np.ndarray,
+    thumbnails: np.ndarray,
+    pairs: np.ndarray,
+    config: Config,
+) -> pd.DataFrame:
+    """Rows of `duplicates`, with the `row` of each image.
+
+    Args:
+        images: [N] rows of `hashes`.
+        group: [N] number of their hash.
+        thumbnails: [N, H, W].
+        pairs: [P, 2] numbers of hashes that differ in few bits.
+        config: all options.
+    """
+    most = config.dedupe.difference
+    leader = kernel.leaders(group, thumbnails, most)
+    own = pd.DataFrame({"row": np.unique(leader)})
+    own["group"] = group[own["row"]]
+    near = pd.DataFrame(pairs, columns=["a", "b"])
+    near = near.merge(own, left_on="a", right_on="group").merge(own, left_on="b", right_on="group")
+    a = np.concatenate([np.flatnonzero(leader != np.arange(len(leader))), near["row_x"]])
+    b = np.concatenate([leader[a[: len(a) - len(near)]], near["row_y"]])
+    apart = kernel.difference(thumbnails[a], thumbnails[b])
+    a, b, apart = (values[apart <= most] for values in (a, b, apart))
+    frame = images.select(["image_id", "landmark_id", "digest"]).to_pandas()
+    label = kernel.clusters(len(frame), np.stack([a, b], 1))
+    links = pd.DataFrame({"row": [*a, *b], "other": [*b, *a], "difference": [*apart, *apart]})
+    ids, landmarks, digests = (frame[name].to_numpy() for name in frame)
+    links["exact"] = digests[links["row"]] == digests[links["other"]]
+    links["partner"] = ids[links["other"]]
+    links["inexact"] = ~links["exact"]
+    best = links.sort_values(["row", "inexact", "difference", "partner"]).drop_duplicates("row")
+    best["image_id"], best["landmark_id"] = ids[best["row"]], landmarks[best["row"]]
+    best["label"] = label[best["row"]]
+    by_cluster = best.groupby("label")
+    best["cluster"] = by_cluster["image_id"].transform("min")
+    spans = by_cluster["landmark_id"].agg(lambda found: sorted(set(found)))
+    best["landmarks"] = best["label"].map(spans)
+    return best[["row", *schemas.DUPLICATES.names]].sort_values(["landmark_id", "image_id"])

@@ -1,0 +1,147 @@
+"""detect: the objects on the images that prune kept; `clean` judges by them.
+
+Without a detector (`--detect.handle`) nothing is detected, and no image is judged by what it shows.
+"""
+
+import os
+from collections.abc import Callable
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import ray
+from ray.data import ActorPoolStrategy, Dataset
+
+from landmark_ray import ledger, schemas
+from landmark_ray.config import Config, DetectConfig
+from landmark_ray.errors import UserError
+from landmark_ray.funnel import Funnel, reason_kind
+from landmark_ray.kernels.detection import Detector
+from landmark_ray.kernels.image import ImageError
+from landmark_ray.sources import Source
+from landmark_ray.stages.pixels import decoded, pixels_of
+from landmark_ray.stages.shards import (
+    Row,
+    run_over_shards,
+    start_ray,
+    unit_of_work,
+    unwrapped,
+    workers_of,
+)
+from landmark_ray.storage import Tables
+
+READS = ("ingest", "prune")
+WRITES = ("detections", "rejects/stage=detect")
+
+
+def inputs(config: Config, source: Source) -> dict[str, str]:
+    """What the stage reads besides other stages' tables."""
+    return {}
+
+
+def run(config: Config, tables: Tables, source: Source) -> Funnel:
+    """Write `detections` and the rejects."""
+    if config.detect.handle:
+        return run_over_shards(
+            "detect", "detections", tables, config, lambda units: plan(units, config, tables)
+        )
+    record = ledger.read(tables, "prune")
+    pruned = record["funnel"] if record else {}
+    images, classes = pruned["images_out"], pruned["classes_out"]
+    funnel = Funnel(images, images, classes, classes)
+    funnel.facts["not looked at, for want of a detector"] = images
+    return funnel
+
+
+def plan(units: Dataset, config: Config, tables: Tables) -> Dataset:
+    """Units to reports."""
+    options = config.detect
+    workers, gpus, cpus = workers_of(config, "detect.", options.gpus, options.cpus)
+    images_of = kept_images(tables)
+
+    class DetectWorker:
+        """Holds the model; one for each GPU, or for each core."""
+
+        def __init__(self) -> None:
+            self.detector = load(options, threads=None if gpus else 1)
+
+        @unit_of_work
+        def __call__(self, unit: Row) -> Row:
+            rows: list[Row] = []
+            rejects: list[Row] = []
+            images = images_of(unit).select(["image_id", "landmark_id"])
+            for image, pixels in zip(images.to_pylist(), pixels_of(unit), strict=True):
+                if isinstance(pixels, ImageError):
+                    rejects.append({**image, "reason": str(pixels)})
+                    continue
+                found = self.detector(pixels)
+                boxes = found.boxes.ravel().tolist()
+                named = {"entities": found.entities, "scores": found.scores.tolist()}
+                rows.append({**image, **named, "boxes": boxes})
+            return commit(unit, images, rows, rejects, tables)
+
+    return decoded(units, images_of, options.max_side).map(
+        DetectWorker, compute=ActorPoolStrategy(size=workers), num_gpus=gpus, num_cpus=cpus
+    )
+
+
+def kept_images(tables: Tables) -> Callable[[Row], pa.Table]:
+    """A function of a unit: its rows of `images` that prune kept."""
+
+    def images_of(unit: Row) -> pa.Table:
+        place = unit["bucket"], unit["shard"]
+        kept = tables.read_shard("kept", *place, ["image_id", "keep"])
+        images = tables.read_shard("images", *place, ["image_id", "landmark_id", "jpeg"])
+        return images.filter(pc.is_in(images["image_id"], kept.filter(kept["keep"])["image_id"]))
+
+    return images_of
+
+
+def commit(
+    unit: Row, images: pa.Table, rows: list[Row], rejects: list[Row], tables: Tables
+) -> Row:
+    """Write what was found on a shard's images; the unit's report."""
+    classes = [len({row["landmark_id"] for row in some}) for some in (images.to_pylist(), rows)]
+    funnel = Funnel(images.num_rows, len(rows), *classes)
+    funnel.why.update(reason_kind(row["reason"]) for row in rejects)
+    funnel.facts["objects"] = sum(len(row["entities"]) for row in rows)
+    tables.commit(
+        "detections",
+        unit["bucket"],
+        unit["shard"],
+        pa.Table.from_pylist(rows, schemas.DETECTIONS),
+        funnel.to_json(),
+        rejects=pa.Table.from_pylist(rejects, schemas.REJECTS),
+        stage="detect",
+    )
+    return {"rows": unit["rows"], "report": funnel.to_json()}
+
+
+def load(options: DetectConfig, threads: int | None) -> Detector:
+    """The model.
+
+    Raises:
+        UserError: the handle can't be loaded.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    try:
+        return Detector(options.handle, min_score=options.min_score, threads=threads)
+    except ValueError as error:
+        raise UserError(f"--detect.handle: {error}") from None
+
+
+def check(config: Config) -> None:
+    """Load the model once on the cluster, so that a bad handle is known before any work.
+
+    Raises:
+        UserError: the handle can't be loaded.
+    """
+    if config.detect.handle:
+        start_ray(config)
+        try:
+            ray.get(ray.remote(_try).options(max_retries=0).remote(config.detect))
+        except ray.exceptions.RayTaskError as error:
+            raise unwrapped(error) from None
+
+
+def _try(options: DetectConfig) -> None:
+    load(options, threads=1)
