@@ -18,8 +18,8 @@ from landmark_ray.errors import UserError
 from landmark_ray.kernels.image import decode
 from landmark_ray.kernels.matching import PairResult, match_pair, pair_seed
 from landmark_ray.reports.matches import draw
-from landmark_ray.stages.class_images import image_features
 from landmark_ray.storage import Folder, Tables
+from landmark_ray.stored import image_features
 
 
 class ShowMatchConfig(Config):

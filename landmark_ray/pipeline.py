@@ -12,6 +12,7 @@ from landmark_ray import ledger
 from landmark_ray.config import STAGES, Config, StageName
 from landmark_ray.errors import UserError
 from landmark_ray.funnel import Funnel
+from landmark_ray.reports import curation
 from landmark_ray.reports import funnel as report
 from landmark_ray.sources import Source
 from landmark_ray.stages import (
@@ -87,16 +88,17 @@ def run(config: Config, stages: Sequence[str]) -> None:
     source = Source(config.source)
     if config.redo:
         forget(tables, config.redo)
-    for stage in stages:
-        run_stage(stage, config, tables, source)
+    ran = [stage for stage in stages if run_stage(stage, config, tables, source)]
     records = {s: r for s in STAGES if (r := ledger.read(tables, s)) and "funnel" in r}
     report.show(records)
     report.store(records, tables)
+    if "clean" in ran:
+        curation.store(tables, config)
     print(f"\ntables in {tables.uri}, funnel in {tables.uri}/reports/funnel.png and .json")
 
 
-def run_stage(stage: str, config: Config, tables: Tables, source: Source) -> None:
-    """Run a stage, or say that it is finished."""
+def run_stage(stage: str, config: Config, tables: Tables, source: Source) -> bool:
+    """Run a stage, or say that it is finished; whether it ran."""
     module = MODULES[stage]
     upstream = {s: ledger.finished(tables, s, config.identity(s)) for s in _upstream(stage)}
     inputs: dict[str, Any] = module.inputs(config, source)
@@ -104,7 +106,7 @@ def run_stage(stage: str, config: Config, tables: Tables, source: Source) -> Non
     record = ledger.begin(tables, stage, config.identity(stage), inputs)
     if record["state"] == "finished":
         print(f"{stage:>8}: finished already", file=sys.stderr)
-        return
+        return False
     if module in (extract, detect):
         module.check(config)
     begun = time.monotonic()
@@ -116,6 +118,7 @@ def run_stage(stage: str, config: Config, tables: Tables, source: Source) -> Non
     ledger.finish(tables, stage, record, funnel, time.monotonic() - begun)
     for line in funnel.notes:
         print(f"{stage:>8}: warning: {line}", file=sys.stderr)
+    return True
 
 
 def _upstream(stage: str) -> tuple[str, ...]:

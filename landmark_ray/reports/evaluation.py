@@ -5,11 +5,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from rich.console import Console
 from rich.table import Table
 
@@ -24,6 +22,7 @@ from landmark_ray.kernels.evaluation import (
 from landmark_ray.kernels.metrics import precision_recall, reliability
 from landmark_ray.reports import charts
 from landmark_ray.reports.album import Album
+from landmark_ray.reports.templates import template
 from landmark_ray.storage import Tables
 
 Figures = dict[str, Any]
@@ -172,16 +171,8 @@ def page(figures: Figures, tables: Tables, config: Config) -> str:
     histories = [model["history"] for model in figures["models"] if model.get("history")]
     lowest = charts.lowest_share(histories)
     trunk = figures.get("trunk", {}).get("history")
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     filters = {"percent": percent, "decimal": decimal, "duration": duration}
-    environment.filters |= filters
-    return environment.get_template("evaluation.html").render(
+    return template("evaluation.html", **filters).render(
         uri=tables.uri,
         sets=sets,
         thresholds={"threshold": threshold, "floor": figures["floor"]},

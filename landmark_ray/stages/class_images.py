@@ -4,27 +4,16 @@ import functools
 from bisect import bisect_right
 from collections.abc import Iterator
 from itertools import accumulate
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from landmark_ray import schemas
 from landmark_ray.errors import UserError
 from landmark_ray.kernels.features import ImageFeatures
 from landmark_ray.storage import Tables
+from landmark_ray.stored import image_features
 
 COLUMNS = ["width", "height", "count", "keypoints", "descriptors"]
-
-
-def image_features(row: dict[str, Any]) -> ImageFeatures:
-    """A row of `features`.
-
-    Raises:
-        ValueError: its arrays don't belong together.
-    """
-    arrays = schemas.feature_arrays(row["count"], row["keypoints"], row["descriptors"])
-    return ImageFeatures(*arrays, max(row["width"], row["height"]))
 
 
 class FeatureShard:

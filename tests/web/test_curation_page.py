@@ -1,0 +1,178 @@
+"""The curation report in a real browser, opened from disk as a person does."""
+
+import csv
+import io
+import shutil
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.web.conftest import SECONDS
+
+pytestmark = pytest.mark.ray
+
+
+@pytest.fixture(scope="module")
+def root(small_root, small_source, run_job, tmp_path_factory):
+    """`small_root` with a verdict of an earlier review."""
+    root = tmp_path_factory.mktemp("curation") / "root"
+    shutil.copytree(small_root, root)
+    return root
+
+
+@pytest.fixture
+def page(browser, root):
+    """The report in a tab of its own, in which nothing may go wrong."""
+    context = browser.new_context(accept_downloads=True)
+    page, wrong = context.new_page(), []
+    page.set_default_timeout(SECONDS * 1000)
+    page.on("console", lambda m: wrong.append(m.text) if m.type in ("error", "warning") else None)
+    page.on("pageerror", lambda error: wrong.append(str(error)))
+    page.on("request", lambda r: None if r.url.startswith(("file:", "data:", "blob:")) else wrong.append(r.url))
+    page.goto((root / "reports/curation.html").as_uri())
+    yield page
+    context.close()
+    assert not wrong
+
+
+def rows(page):
+    return page.locator("#class-table tbody tr")
+
+
+def downloaded(page):
+    with page.expect_download() as waiting:
+        page.get_by_role("button", name="Download verdicts.csv").click()
+    assert waiting.value.suggested_filename == "verdicts.csv"
+    return waiting.value.path().read_text()
+
+
+def test_landmarks_can_be_found_filtered_and_sorted(page):
+    total = rows(page).count()
+    expect(page.locator("#class-count")).to_have_text(f"{total} of {total} landmarks")
+    first = rows(page).first.locator("th").inner_text()
+    page.get_by_label("Find").fill(first)
+    expect(rows(page)).to_have_count(1)
+    page.get_by_label("Find").fill("no such landmark")
+    expect(rows(page)).to_have_count(0)
+    page.get_by_label("Find").fill("")
+    page.get_by_label("Show", exact=True).select_option("kept")
+    kept = rows(page).count()
+    page.get_by_label("Show", exact=True).select_option("gone")
+    expect(rows(page)).to_have_count(total - kept)
+    page.get_by_label("Show", exact=True).select_option("all")
+    page.get_by_role("button", name="usable").click()
+    counts = [int(t) for t in page.locator("#class-table td:nth-child(4)").all_inner_texts()]
+    assert counts == sorted(counts, reverse=True)
+    page.get_by_role("button", name="usable").click()
+    expect(page.locator("th[aria-sort=ascending]")).to_have_text("usable")
+
+
+def test_pages_turn(page):
+    total = rows(page).count()
+    page.evaluate(
+        """() => {
+          const n = classes.id.length;
+          for (let i = 0; i < 120; i++) {
+            for (const key in classes) classes[key].push(classes[key][i % n]);
+            lower.push(lower[i % n]);
+            all.push(n + i);
+          }
+          choose();
+        }"""
+    )
+    pages = -(-(total + 120) // 50)
+    expect(page.locator("#page-number")).to_have_text(f"Page 1 of {pages}")
+    expect(page.get_by_role("button", name="Previous")).to_be_disabled()
+    for number in range(2, pages + 1):
+        page.get_by_role("button", name="Next").click()
+        expect(page.locator("#page-number")).to_have_text(f"Page {number} of {pages}")
+    expect(page.get_by_role("button", name="Next")).to_be_disabled()
+    expect(rows(page)).to_have_count(total + 120 - 50 * (pages - 1))
+
+
+def test_cards_are_filtered(page):
+    card = page.locator(".card[data-words]").first
+    image = card.locator("code").last.inner_text()
+    page.get_by_label("Show only cards").fill(image)
+    shown = page.locator(".card[data-words]:visible")
+    assert shown.count() and all(image in w for w in shown.evaluate_all("c => c.map(x => x.dataset.words)"))
+    page.get_by_label("Show only cards").fill("")
+    expect(page.locator("#card-count")).to_have_text("")
+
+
+def test_marks_are_kept_over_a_reload_and_downloaded(page):
+    download = page.get_by_role("button", name="Download verdicts.csv")
+    expect(download).to_be_disabled()
+    card = page.locator("#borderline").locator("xpath=ancestor::section").locator(".card").first
+    image = card.locator(".marks code").inner_text()
+    page.get_by_label("Reason").fill('a drawing, "not" a photo')
+    card.get_by_role("button", name="Drop").click()
+    expect(card.get_by_role("button", name="Drop")).to_have_attribute("aria-pressed", "true")
+    landmark = rows(page).nth(1).locator("th").inner_text()
+    page.get_by_label("Reason").fill("")
+    rows(page).nth(1).get_by_role("button", name="Keep").click()
+    expect(page.locator("#mark-count")).to_have_text("1 to keep, 1 to drop")
+    page.reload()
+    expect(page.locator("#mark-count")).to_have_text("1 to keep, 1 to drop")
+    text = downloaded(page)
+    assert list(csv.DictReader(io.StringIO(text))) == [
+        {"verdict": "drop", "image_id": image, "landmark_id": "", "reason": 'a drawing, "not" a photo'},
+        {"verdict": "keep", "image_id": "", "landmark_id": landmark, "reason": ""},
+    ]
+    card.get_by_role("button", name="Keep").click()  # another opinion
+    expect(page.locator("#mark-count")).to_have_text("2 to keep, 0 to drop")
+    card.get_by_role("button", name="Keep").click()  # none
+    expect(page.locator("#mark-count")).to_have_text("1 to keep, 0 to drop")
+    page.get_by_role("button", name="Clear").click()
+    expect(download).to_be_disabled()
+
+
+def test_the_next_run_reads_what_was_downloaded(page, root, small_source, run_job, tmp_path):
+    card = page.locator("#borderline").locator("xpath=ancestor::section").locator(".card").first
+    image = card.locator(".marks code").inner_text()
+    card.get_by_role("button", name="Drop").click()
+    verdicts = tmp_path / "verdicts.csv"
+    verdicts.write_text(downloaded(page))
+    again = tmp_path / "root"
+    shutil.copytree(root, again)
+    args = ("--source", small_source.path, "--root", again, *small_source.options)
+    done = run_job("pipeline", *args, "--redo", "clean", "--from", "clean", "--to", "clean", "--clean.verdicts", verdicts)
+    assert done.returncode == 0, done.stderr
+    listed = run_job("rows", "--root", again, "--table", "cleaned", "--where", f"image_id={image}")
+    (row,) = csv.DictReader(io.StringIO(listed.stdout))
+    assert (row["keep"], row["reason"], row["verdict"]) == ("false", "dropped", "drop")
+    page.goto((again / "reports/curation.html").as_uri())
+    expect(page.locator("#mark-count")).to_have_text("0 to keep, 1 to drop")  # goes on from there
+
+
+def test_a_number_copies_the_command_that_lists_its_rows(page, browser, root, run_job):
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    button = page.locator("#borderline").locator("xpath=ancestor::section").locator(".number").first
+    count = int(button.inner_text().replace(",", ""))
+    button.click()
+    expect(page.get_by_role("status")).to_contain_text("jobs/rows.py")
+    command = button.get_attribute("data-copy").split()
+    done = run_job("rows", *command[2:])
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.strip() == f"{count:,} rows"
+
+
+def test_every_number_lists_as_many_rows(page, root, run_job):
+    buttons = page.locator("main .number[data-copy]")
+    commands = {b["text"]: b["copy"] for b in buttons.evaluate_all(
+        "all => all.map(b => ({text: b.closest('section').querySelector('h2').id + ' ' + b.textContent, copy: b.dataset.copy}))"
+    )}
+    checked = 0
+    for text, command in list(commands.items())[:12]:
+        done = run_job("rows", *command.split()[2:])
+        assert done.returncode == 0, (command, done.stderr)
+        checked += 1
+    assert checked
+
+
+def test_it_fits_a_phone(browser, root):
+    context = browser.new_context(viewport={"width": 360, "height": 740}, is_mobile=True, has_touch=True)
+    page = context.new_page()
+    page.goto((root / "reports/curation.html").as_uri())
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    context.close()
