@@ -10,6 +10,7 @@ from typing import Any
 from landmark_ray.serving.metrics import Metrics
 from landmark_ray.serving.options import GraphOptions
 from landmark_ray.serving.page import FILES
+from landmark_ray.serving.proxy import told
 from landmark_ray.serving.refusals import Refused, too_large
 
 Message = MutableMapping[str, Any]
@@ -49,6 +50,7 @@ class Door:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
+        receive = told(scope, receive)
         begun, status = time.monotonic(), 0
 
         async def send_safely(message: Message) -> None:
