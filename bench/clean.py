@@ -71,7 +71,10 @@ def measure(images: int) -> dict[str, float]:
     classes, hashes, original = generated(images, seed=0)
     generated_gib = peak_gib()
     ids = pa.array([f"{i:016x}" for i in range(images)])
-    digests = pa.array(list(np.arange(2 * images, dtype=np.uint64).reshape(-1, 2).view("V16")[:, 0].tolist()), pa.binary(16))
+    digests = pa.array(
+        list(np.arange(2 * images, dtype=np.uint64).reshape(-1, 2).view("V16")[:, 0].tolist()),
+        pa.binary(16),
+    )
     table = pa.table({"image_id": ids, "landmark_id": classes, "digest": digests})
     begun = time.monotonic()
     distinct, group = np.unique(hashes, return_inverse=True)

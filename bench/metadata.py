@@ -1,10 +1,10 @@
 """Metadata of all of GLDv2: how long sample, group and split take, and how much memory.
 
 Generated: a train.csv of GLDv2's size (4,132,914 rows, 203,094 classes of its sizes, ids and urls
-that look like its own), and perceptual hashes, some of them near-duplicates. Measured, in a process
+that look like its own), and clusters of near-duplicates. Measured, in a process
 of its own that may use two cores: the job `sample` as pipeline.py runs it (the csv read twice, for
-its fingerprint and for its rows; classes chosen, capped at 500; catalog written), then `assign` of
-the stage `group` (groups, clusters of near-duplicates, split) on the catalog capped at 100 a class.
+its fingerprint and for its rows; classes chosen, capped at 500; catalog written), then the stage
+`group` (groups, clusters of near-duplicates, split) on the catalog capped at 100 a class.
 
     python bench/metadata.py
 
@@ -29,7 +29,7 @@ from common import GIB, finish, report
 from landmark_ray import pipeline
 from landmark_ray.config import Config
 from landmark_ray.sources import Source
-from landmark_ray.stages.group import assign
+from landmark_ray.stages.group import assign, clusters
 from landmark_ray.storage import Tables
 
 IMAGES, CLASSES = 4_132_914, 203_094
@@ -69,14 +69,20 @@ def write_csv(path: Path) -> None:
     pacsv.write_csv(pa.table({"id": ids, "url": url, "landmark_id": landmarks}), path)
 
 
-def hashes_of(landmarks: np.ndarray) -> np.ndarray:
-    """[N] uint64 perceptual hashes; a share differs in one bit from an image of the same class."""
+def duplicates_of(ids: np.ndarray, landmarks: np.ndarray) -> pa.Table:
+    """Rows of `duplicates`: a share of the images are copies of the one before, of their class."""
     rng = np.random.default_rng(1)
-    hashes = rng.integers(0, 1 << 64, len(landmarks), np.uint64)
     same = np.flatnonzero(landmarks[1:] == landmarks[:-1]) + 1
     near = rng.choice(same, int(NEAR_DUPLICATES * len(same)), replace=False)
-    hashes[near] = hashes[near - 1] ^ (np.uint64(1) << rng.integers(0, 64, len(near), np.uint64))
-    return hashes
+    rows = np.concatenate([near, near - 1])
+    of = np.concatenate([near - 1, near - 1])
+    return pa.table(
+        {
+            "image_id": ids[rows],
+            "cluster": ids[of],
+            "landmarks": [[landmark] for landmark in landmarks[rows].tolist()],
+        }
+    )
 
 
 def peak_gib() -> float:
@@ -100,10 +106,11 @@ def measure(folder: str) -> dict[str, float]:
     rows = catalog.sort_by("landmark_id").to_pandas()
     rows = rows[rows.groupby("landmark_id").cumcount() < CAP]
     ids, landmarks = rows["image_id"].to_numpy(object), rows["landmark_id"].to_numpy()
-    hashes = hashes_of(landmarks)
+    duplicates = duplicates_of(ids, landmarks)
     del catalog, rows
     generated = time.monotonic()
-    groups, validates = assign(ids, landmarks, hashes, config)
+    cluster = clusters(ids, duplicates)
+    groups, validates = assign(ids, landmarks, cluster, config)
     grouped = time.monotonic()
     assert len(pd.unique(groups)) == len(config.group.edges) and 0.2 < validates.mean() < 0.4
     return {

@@ -27,7 +27,7 @@ from rates import compare, prepare, ratio, rows_of
 
 from landmark_ray.config import ResizeConfig
 from landmark_ray.kernels.image import ImageError, Limits, normalise, square
-from landmark_ray.schemas import KEPT
+from landmark_ray.schemas import CLEANED
 from landmark_ray.stages import resize
 from landmark_ray.storage import Tables
 
@@ -37,12 +37,12 @@ LEAST_RATIO, LEAST_SPEEDUP, MOST_MAD = 0.75, 2.0, 2.0
 
 
 def keep_all(tables: Tables) -> None:
-    """Write the table `kept` as if every image had been verified."""
+    """Write the table `cleaned` as if every image had been verified."""
     for shard in tables.shards():
         rows = tables.read_shard("images", *shard.key, ["image_id", "landmark_id"]).to_pylist()
-        kept = {"keep": True, "reason": "", "partner": "", "inliers": 0}
-        table = KEPT.empty_table().from_pylist([row | kept for row in rows], KEPT)
-        tables.commit("kept", *shard.key, table, "{}")
+        kept = {"keep": True, "reason": "", "verdict": "", "note": ""}
+        table = CLEANED.empty_table().from_pylist([row | kept for row in rows], CLEANED)
+        tables.commit("cleaned", *shard.key, table, "{}")
 
 
 def enlarged() -> list[bytes]:

@@ -94,6 +94,7 @@ def run(config: Config, stages: Sequence[str]) -> None:
     report.store(records, tables)
     if "clean" in ran:
         curation.store(tables, config)
+        print(f"\nwhat was thrown away, and why: {tables.uri}/{curation.PAGE}")
     print(f"\ntables in {tables.uri}, funnel in {tables.uri}/reports/funnel.png and .json")
 
 

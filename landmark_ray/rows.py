@@ -43,10 +43,10 @@ def show(config: RowsConfig) -> None:
     names = [f.name for f in dataset.schema if not _bytes(f.type)]
     conditions = [condition(text, dataset.schema) for text in config.where]
     count, left = 0, config.limit
+    written(dataset.schema.empty_table().select(names), header=True)
     for batch in dataset.to_batches(columns=names, filter=all_of(conditions)):
-        rows = pa.table(batch)[:left]
-        if rows.num_rows or not count:
-            written(rows, header=not count)
+        rows = pa.Table.from_batches([batch])[:left]
+        written(rows, header=False)
         count += rows.num_rows
         if left is not None:
             left -= rows.num_rows

@@ -49,9 +49,7 @@ def read_verdicts(uris: Iterable[str]) -> Verdicts:
         rows = csv.DictReader(io.StringIO(_text(uri, place)), strict=True)
         if tuple(rows.fieldnames or ()) != COLUMNS:
             begins = ",".join(rows.fieldnames or ())[:80]
-            raise UserError(
-                f"{place} must begin with the line {','.join(COLUMNS)}, not {begins!r}"
-            )
+            raise UserError(f"{place} must begin with the line {','.join(COLUMNS)}, not {begins!r}")
         try:
             for row in rows:
                 _add(found, row, f"{place}, line {rows.line_num}")

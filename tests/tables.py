@@ -11,9 +11,11 @@ TABLES = (
     "landmarks",
     "images",
     "rejects",
+    "duplicates",
     "features",
     "pairs",
     "kept",
+    "cleaned",
     "examples",
     "background",
 )

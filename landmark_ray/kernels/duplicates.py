@@ -27,9 +27,7 @@ def masks(bits: int) -> list[int]:
     """Of 64 bits those that must agree, in all ways; one of them finds a pair."""
     blocks = bits + SAME
     edges = [64 * i // blocks for i in range(blocks + 1)]
-    pieces = [
-        (1 << high) - (1 << low) for low, high in zip(edges[:-1], edges[1:], strict=True)
-    ]
+    pieces = [(1 << high) - (1 << low) for low, high in zip(edges[:-1], edges[1:], strict=True)]
     return [sum(chosen) & _ALL for chosen in combinations(pieces, SAME)]
 
 

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-
 TRAINS = -1
 """Number of a cluster that never validates."""
 

@@ -37,6 +37,7 @@ function show() {
   const keep = [...marks.values()].filter((mark) => mark.verdict === "keep").length;
   const drop = marks.size - keep;
   find("mark-count").textContent = marks.size ? `${counted(keep)} to keep, ${counted(drop)} to drop` : "No marks";
+  find("review").classList.toggle("empty", !marks.size);
   find("download").disabled = find("clear").disabled = !marks.size;
 }
 

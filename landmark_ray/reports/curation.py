@@ -100,7 +100,13 @@ class Decisions:
         self.inliers = kept["inliers"].to_numpy()
 
     def gallery(
-        self, key: str, title: str, explained: str, command: str, rows: np.ndarray, chosen: np.ndarray
+        self,
+        key: str,
+        title: str,
+        explained: str,
+        command: str,
+        rows: np.ndarray,
+        chosen: np.ndarray,
     ) -> Gallery:
         """Of some rows those that are chosen."""
         place = pa.array(chosen)
@@ -279,7 +285,10 @@ def rejects(tables: Tables) -> list[dict[str, Any]]:
 
 def size_chart(before: Iterable[int], after: Iterable[int]) -> Markup:
     """Classes by their number of images, in the source and of what is kept."""
-    names = [f"{low}+" if not high else f"{low}–{high}" if low < high else f"{low}" for low, high in SIZES]
+    names = [
+        f"{low}+" if not high else f"{low}–{high}" if low < high else f"{low}"
+        for low, high in SIZES
+    ]
     edges = [low for low, _ in SIZES]
     counts = []
     for sizes in (before, after):

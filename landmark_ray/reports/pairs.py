@@ -35,11 +35,15 @@ class Pairs:
         return {image: thumbnail(row["jpeg"]) for image, row in found.items()}
 
     def draw(self, pairs: Sequence[tuple[str, str]], named: Sequence[T]) -> Iterator[tuple[T, str]]:
-        """Each pair's name, and its match as the run sees it, as an address that holds it."""
+        """Each pair's name, and its match as the run sees it, as an address that holds it.
+
+        A pair is left out of which the run has no features any more.
+        """
         ids = {image for pair in pairs for image in pair}
         found = rows_of(self._tables, ids, {"images": ["jpeg"], "features": FEATURES})
         for (a, b), name in zip(pairs, named, strict=True):
-            yield name, self._drawn(a, b, found["images"], found["features"])
+            if all(image in rows for rows in found.values() for image in (a, b)):
+                yield name, self._drawn(a, b, found["images"], found["features"])
 
     def _drawn(
         self, a: str, b: str, images: dict[str, dict[str, Any]], features: dict[str, dict[str, Any]]
@@ -53,9 +57,7 @@ class Pairs:
             stop_below=options.min_inliers,
             seed=pair_seed(first, second, self._config.seed),
         )
-        ends = [
-            side.keypoints[result.matches[:, k], :2] for k, side in enumerate(local)
-        ]
+        ends = [side.keypoints[result.matches[:, k], :2] for k, side in enumerate(local)]
         photos = [decode(images[image]["jpeg"]) for image in (first, second)]
         if first != a:  # the image itself stands on the left
             ends, photos = ends[::-1], photos[::-1]

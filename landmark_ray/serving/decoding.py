@@ -13,8 +13,8 @@ from concurrent.futures import TimeoutError as Late
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 from pebble import ProcessExpired, ProcessPool
+from PIL import Image
 
 from landmark_ray.kernels.image import ImageError, Limits, model_input
 from landmark_ray.serving.refusals import Refused, bad_photo

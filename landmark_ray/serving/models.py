@@ -102,4 +102,3 @@ class InProcess:
         """options: `GraphOptions`, with one pack."""
         self.models = Models(0, options)
         self.answer, self.versions = Method(self.models.answer), Method(self.models.versions)
-

@@ -34,7 +34,9 @@ class Networks:
         shared = by_trunk(bundle)
         trunks = sorted(shared)[pack :: max(options.packs, 1)]
         self._infos = [shared[trunk] for trunk in trunks]
-        self._landmarks = [[np.array(i.landmarks, np.int64) for i in infos] for infos in self._infos]
+        self._landmarks = [
+            [np.array(i.landmarks, np.int64) for i in infos] for infos in self._infos
+        ]
         self._lanes = Lanes(0, 1)
         if options.used_runtime == "openvino":
             files = converted(bundle, trunks)

@@ -72,9 +72,7 @@ def plan(units: Dataset, config: Config, tables: Tables) -> Dataset:
     def hash_shard(unit: Row) -> Row:
         place = unit["bucket"], unit["shard"]
         images = tables.read_shard("images", *place, ["image_id", "landmark_id", "jpeg"])
-        rows = [
-            {**row, **fingerprint(row.pop("jpeg"))._asdict()} for row in images.to_pylist()
-        ]
+        rows = [{**row, **fingerprint(row.pop("jpeg"))._asdict()} for row in images.to_pylist()]
         report = Funnel().to_json()
         tables.commit("hashes", *place, pa.Table.from_pylist(rows, schemas.HASHES), report)
         return {"rows": unit["rows"], "report": report}

@@ -96,9 +96,7 @@ def kept_images(tables: Tables) -> Callable[[Row], pa.Table]:
     return images_of
 
 
-def commit(
-    unit: Row, images: pa.Table, rows: list[Row], rejects: list[Row], tables: Tables
-) -> Row:
+def commit(unit: Row, images: pa.Table, rows: list[Row], rejects: list[Row], tables: Tables) -> Row:
     """Write what was found on a shard's images; the unit's report."""
     classes = [len({row["landmark_id"] for row in some}) for some in (images.to_pylist(), rows)]
     funnel = Funnel(images.num_rows, len(rows), *classes)

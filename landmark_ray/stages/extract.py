@@ -37,6 +37,7 @@ from landmark_ray.storage import Tables
 READS = ("ingest",)
 WRITES = ("features", "rejects/stage=extract")
 
+
 def inputs(config: Config, source: Source) -> dict[str, str]:
     """What the stage reads besides other stages' tables."""
     return {}

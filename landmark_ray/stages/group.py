@@ -1,6 +1,7 @@
 """group: groups of classes by size, and the split of each class into train and validation."""
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 from ray.data import Dataset
@@ -45,12 +46,10 @@ def plan(units: Dataset, config: Config, tables: Tables) -> Dataset:
     return units.map(once("examples", tables, group_shard), num_cpus=config.group.cpus)
 
 
-def group_rows(
-    resized: pa.Table, duplicates: pa.Table, config: Config
-) -> tuple[pa.Table, Funnel]:
+def group_rows(resized: pa.Table, duplicates: pa.Table, config: Config) -> tuple[pa.Table, Funnel]:
     """Rows of `examples` for rows of `resized`; classes below the first group are left out."""
     ids, landmarks = (resized[name].to_numpy() for name in ("image_id", "landmark_id"))
-    group, validates = assign(ids, landmarks, clusters(ids, landmarks, duplicates), config)
+    group, validates = assign(ids, landmarks, clusters(ids, duplicates), config)
     split = np.where(validates, "validation", "train")
     examples = resized.append_column("group", pa.array(group))
     examples = examples.append_column("split", pa.array(split, pa.string())).filter(
@@ -68,18 +67,15 @@ def group_rows(
     return examples.cast(schemas.EXAMPLES), funnel
 
 
-def clusters(
-    image_ids: np.ndarray, landmark_ids: np.ndarray, duplicates: pa.Table
-) -> np.ndarray:
-    """[N] number of each image's cluster of duplicates; equal ones stay on one side of the split.
+def clusters(image_ids: np.ndarray, duplicates: pa.Table) -> np.ndarray:
+    """[N] number of each image's cluster of duplicates; a class has each on one side of the split.
 
     A photo of several landmarks, TRAINS, only trains: else one of them might validate.
     """
     names, landmarks = (duplicates[n].to_pylist() for n in ("image_id", "landmarks"))
     of = dict(zip(names, duplicates["cluster"].to_pylist(), strict=True))
     conflicts = {n for n, found in zip(names, landmarks, strict=True) if len(found) > 1}
-    keys = [f"{landmark} {of.get(i, i)}" for i, landmark in zip(image_ids, landmark_ids, strict=True)]
-    number = np.unique(keys, return_inverse=True)[1].astype(np.int64)
+    number = pd.factorize(np.array([of.get(i, i) for i in image_ids], object))[0]
     number[[i in conflicts for i in image_ids]] = splitting.TRAINS
     return number
 

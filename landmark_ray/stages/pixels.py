@@ -10,7 +10,7 @@ from landmark_ray.kernels.image import ImageError, decode
 from landmark_ray.stages.shards import Row, unit_of_work
 
 DECODE_CPUS = 0.1
-"""Of a core: decoding is light beside a model, and must find room where its workers take the rest."""
+"""Of a core: decoding is light beside a model, and must find room where that takes the rest."""
 
 
 def decoded(units: Dataset, images_of: Callable[[Row], pa.Table], max_side: int) -> Dataset:

@@ -98,4 +98,3 @@ def resize_rows(images: pa.Table, options: ResizeConfig) -> tuple[pa.Table, pa.T
         pa.Table.from_pylist(rejects, schemas.REJECTS),
         funnel,
     )
-

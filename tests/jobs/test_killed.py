@@ -18,7 +18,16 @@ from tests.tables import assert_same_tables, rows
 
 pytestmark = pytest.mark.ray
 
-MOMENTS = [*2 * ["ingest"], *2 * ["extract"], *2 * ["match"], "prune", *2 * ["resize"], "group"]
+MOMENTS = [
+    "ingest",
+    *2 * ["dedupe"],
+    "extract",
+    *2 * ["match"],
+    "prune",
+    "clean",
+    "resize",
+    "group",
+]
 """Ten kills, each at a random moment of one of these stages."""
 
 

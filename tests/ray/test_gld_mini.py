@@ -1,6 +1,7 @@
 """The pipeline on real photographs in GLDv2's format, against what each photograph really is."""
 
 import io
+import itertools
 import json
 import shutil
 import tarfile
@@ -85,6 +86,38 @@ def test_small_classes_are_dropped_before_their_images_are_read(root, truth):
     assert not set(small) & set(rows(root, "catalog").image_id)
 
 
+def test_all_duplicates_are_found_and_verify_nothing(root, truth, gld_mini):
+    found = rows(root, "duplicates").set_index("image_id")
+    copies = of_kind(truth, "duplicate")
+    origin = pd.read_csv(gld_mini / "train.csv", dtype={"id": str}).set_index("url").id
+    originals = [origin[truth.detail[copy]] for copy in copies]
+    assert len(copies) == 24
+    for copy, original in zip(copies, originals, strict=True):
+        assert found.cluster[copy] == found.cluster[original]
+    assert (found.landmarks.map(len) == 1).all()  # no photo has two landmarks here
+    known = dict(zip(copies, originals, strict=True))
+    false = [
+        pair
+        for cluster in found.groupby("cluster").groups.values()
+        for pair in itertools.combinations(cluster, 2)
+        if len({known.get(image, image) for image in pair}) == 2
+        and not {truth.kind[image] for image in pair} & {"odd"}  # one photo in many formats
+    ]
+    print(f"false pairs of duplicates: {len(false)}")
+    assert len(false) <= 0.01 * len(copies)
+    kept, pairs = rows(root, "kept").set_index("image_id"), rows(root, "pairs")
+    cluster = found.cluster.to_dict()
+    assert not (
+        pairs.image_a.map(lambda i: cluster.get(i, i))
+        == pairs.image_b.map(lambda i: cluster.get(i, i))
+    ).any()
+    partners = kept.partner[kept.partner != ""]
+    assert all(
+        cluster.get(image, image) != cluster.get(partner, partner)
+        for image, partner in partners.items()
+    )
+
+
 def test_photos_are_kept_and_noise_is_not(root, truth):
     verified = rows(root, "kept").set_index("image_id").inliers >= MIN_INLIERS
     photos = verified.reindex(of_kind(truth, "photo"), fill_value=False).mean()
@@ -111,8 +144,10 @@ def test_early_and_exhaustive_matching_keep_the_same_images(root, gld_mini, run_
     pd.testing.assert_frame_equal(rows(root, "kept")[columns], rows(every, "kept")[columns])
     pairs = {mode: len(rows(r, "pairs")) for mode, r in (("early", root), ("exhaustive", every))}
     print(pairs)
+    same = rows(root, "duplicates").groupby("cluster").size()
     sizes = rows(root, "images").groupby("landmark_id").size()
-    assert pairs["exhaustive"] == (sizes * (sizes - 1) // 2).sum()
+    possible, copies = ((n * (n - 1) // 2).sum() for n in (sizes, same))
+    assert pairs["exhaustive"] == possible - copies
     assert pairs["early"] < pairs["exhaustive"] / 2
 
 

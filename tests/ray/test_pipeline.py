@@ -10,6 +10,7 @@ import pytest
 from moto.server import ThreadedMotoServer
 from PIL import Image
 
+from landmark_ray.config import STAGES
 from tests.tables import assert_same_tables, rows
 
 pytestmark = pytest.mark.ray
@@ -31,7 +32,7 @@ def test_other_cores_and_buckets_give_the_same_tables(small_source, small_root, 
 
 def test_funnel_adds_up_and_is_stored_with_a_picture(small_root):
     funnel = json.loads((small_root / "reports/funnel.json").read_text())
-    assert list(funnel) == ["sample", "ingest", "extract", "match", "prune", "resize", "group"]
+    assert list(funnel) == list(STAGES[: STAGES.index("group") + 1])
     for before, after in zip(list(funnel.values())[:-1], list(funnel.values())[1:], strict=True):
         assert before["images_out"] == after["images_in"]
         assert sum(before["why"].values()) == before["images_in"] - before["images_out"]

@@ -1,6 +1,7 @@
 """The service as a person runs it: jobs/serve.py, its answers, its failures, its updates."""
 
 import asyncio
+import io
 import os
 import shutil
 import signal
@@ -8,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from pathlib import Path
 
 import httpx
 import numpy as np
@@ -67,6 +69,27 @@ def test_answers_over_http_equal_batch_predictions(
         assert [g["landmark_id"] for g in guesses] == row["landmarks"]
         assert [g["confidence"] for g in guesses] == pytest.approx(row["confidences"], abs=1e-4)
         assert answer["is_landmark"] == row["is_landmark"]
+
+
+def test_no_upload_is_kept_or_logged(bundle, tmp_path):
+    mark = b"marker-of-an-upload-4711"
+    out = io.BytesIO()
+    Image.new("RGB", (300, 200), "teal").save(out, "JPEG", comment=mark)
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    with serving.running(bundle, tmp_path, TMPDIR=str(temporary)) as url:
+        sessions = {p.resolve() for p in Path("/tmp/ray").glob("session_*")}
+        for data in (out.getvalue(), mark + b" is no photo"):  # answered, and refused
+            httpx.post(f"{url}/predict", files={"a": (f"{mark.decode()}.jpg", data)})
+            httpx.post(f"{url}/predict", content=data, headers=JPEG)
+        time.sleep(2)  # logs are written late
+        looked = 0
+        for place in (*sessions, temporary, tmp_path):
+            for path in place.rglob("*"):
+                if path.is_file() and path.stat().st_mtime > time.time() - 600:
+                    looked += 1
+                    assert mark not in path.read_bytes(), path
+        assert looked > 10
 
 
 def ask(url, photos):

@@ -30,6 +30,7 @@ def write(folder, sizes):
     ]
     tables = Tables(str(folder))
     tables.commit("features", 0, 0, pa.Table.from_pylist(rows, schemas.FEATURES), "")
+    tables.commit("duplicates", 0, 0, schemas.DUPLICATES.empty_table(), "")
     return tables, rows
 
 

@@ -28,7 +28,9 @@ def test_boxes_are_where_the_objects_are_in_shares_of_the_image(detector):
 
 
 def test_the_surest_comes_first_and_unsure_ones_are_left_out(detector):
-    image = painted(("Building", 0, 0, 40, 20), ("Person", 0, 40, 2, 42), ("Person", 38, 78, 40, 80))
+    image = painted(
+        ("Building", 0, 0, 40, 20), ("Person", 0, 40, 2, 42), ("Person", 38, 78, 40, 80)
+    )
     found = detector(painted(("Building", 0, 0, 40, 20), ("Tree", 0, 40, 10, 50)))
     assert (np.diff(found.scores) <= 0).all()
     assert "Person" not in detector(image).entities  # two specks in one large box: score 0.01

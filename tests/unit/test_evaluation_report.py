@@ -88,7 +88,7 @@ def predictions(answers, groups=GROUPS) -> pa.Table:
 def make(root, answers=ANSWERS, names=NAMES, groups=GROUPS, test=None, trained=(1,)):
     """Tables of a finished run, and its figures."""
     tables, photo = Tables(str(root)), jpeg()
-    base = {"jpeg": photo, "phash": 0}
+    base = {"jpeg": photo}
     landmarks = [
         {"landmark_id": i, "name": name, "images": 9, "chosen": 9} for i, name in names.items()
     ]

@@ -46,10 +46,11 @@ def test_validation_share_falls_evenly_from_first_to_last_group():
     assert splitting.validation_share(1, 1, 0.4, 0.2) == 0.4
 
 
-def test_near_duplicates_are_linked_through_others():
-    hashes = np.array([0b0, 0b11, 0b1111, 0xFF << 40, 0], np.uint64)
-    assert splitting.duplicate_clusters(hashes, 2).tolist() == [0, 0, 0, 3, 0]
-    assert splitting.duplicate_clusters(hashes, 0).tolist() == [0, 1, 2, 3, 0]
+def test_what_only_trains_never_validates():
+    cluster = np.array([0, splitting.TRAINS, 2, splitting.TRAINS, 4, 5, 6, 7, 8, 9])
+    rank = np.array([9, 0, 8, 1, 7, 6, 5, 4, 3, 2], np.uint64)
+    side = splitting.split_class(rank, cluster, 0.4)
+    assert side.sum() == 4 and not side[cluster == splitting.TRAINS].any()
 
 
 def test_ten_single_images_give_four_for_validation():

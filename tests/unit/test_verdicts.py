@@ -35,7 +35,7 @@ def test_several_lists_add_up(tmp_path):
         ("keep,,,why", "line 2: give either"),
         ("keep,,tower,", "line 2: landmark_id must be a number, got 'tower'"),
         ("keep,a,,why,more", "line 2: verdict must be"),
-        ('keep,"a,,', "line 2"),
+        ('keep,"a,,', "unexpected end of data"),
     ],
 )
 def test_a_bad_line_is_named(tmp_path, line, says):
