@@ -17,28 +17,37 @@ from scipy.sparse.csgraph import connected_components
 SAME = 3
 """Blocks that must agree. With 3 and `bits` 4, 27 of 64 bits do: enough for 100 million hashes."""
 
+CHUNK = 1 << 14
+"""Thumbnails that are compared at once."""
+
 Pairs = NDArray[np.int64]
 """[P, 2] rows of two images, the smaller first."""
 
-_ALL = (1 << 64) - 1
+Way = tuple[int, ...]
+"""Blocks that must agree, in rising order."""
 
 
-def masks(bits: int) -> list[int]:
-    """Of 64 bits those that must agree, in all ways; one of them finds a pair."""
-    blocks = bits + SAME
-    edges = [64 * i // blocks for i in range(blocks + 1)]
-    pieces = [(1 << high) - (1 << low) for low, high in zip(edges[:-1], edges[1:], strict=True)]
-    return [sum(chosen) & _ALL for chosen in combinations(pieces, SAME)]
+def ways(bits: int) -> list[Way]:
+    """All choices of blocks. A pair is found in one way alone: by the first blocks that agree."""
+    return list(combinations(range(bits + SAME), SAME))
 
 
-def near_pairs(hashes: NDArray[np.uint64], bits: int, mask: int) -> Pairs:
-    """The pairs of hashes [N] that agree on a mask and differ in at most `bits` bits."""
-    keys = hashes & np.uint64(mask)
+def near_pairs(hashes: NDArray[np.uint64], bits: int, way: Way) -> Pairs:
+    """The pairs of hashes [N] that a way finds, of those that differ in at most `bits` bits."""
+    edges = [64 * i // (bits + SAME) for i in range(bits + SAME + 1)]
+    blocks = [
+        np.uint64((1 << high) - (1 << low)) for low, high in zip(edges[:-1], edges[1:], strict=True)
+    ]
+    before = [block for i, block in enumerate(blocks[: way[-1]]) if i not in way]
+    keys = hashes & np.bitwise_or.reduce([blocks[i] for i in way])
     order = np.argsort(keys)
     keys, ordered = keys[order], hashes[order]
     found = [np.empty((0, 2), np.int64)]
     for first, second in _runs(keys):
-        near = np.bitwise_count(ordered[first] ^ ordered[second]) <= bits
+        differ = ordered[first] ^ ordered[second]
+        near = np.bitwise_count(differ) <= bits
+        for block in before:
+            near &= (differ & block) != 0
         rows = np.stack([order[first[near]], order[second[near]]], 1)
         found.append(np.sort(rows, 1))
     return np.concatenate(found)
@@ -58,14 +67,21 @@ def _runs(keys: NDArray[np.uint64]) -> Iterator[tuple[NDArray[np.int64], NDArray
 
 
 def merged(found: list[Pairs]) -> Pairs:
-    """The pairs that several masks found, each once, sorted."""
+    """The pairs that all ways found, sorted."""
     pairs = np.concatenate([np.empty((0, 2), np.int64), *found])
-    return np.unique(pairs, axis=0)
+    return pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))]
 
 
-def difference(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """[P] mean difference of thumbnails [P, H, W], in grey levels."""
-    return np.abs(a.astype(np.int16) - b).mean(axis=(1, 2), dtype=np.float32)
+def difference(
+    thumbnails: NDArray[np.uint8], a: NDArray[np.int64], b: NDArray[np.int64]
+) -> NDArray[np.float32]:
+    """[P] mean difference of pairs of thumbnails [N, H, W], in grey levels; a and b are rows."""
+    apart = np.empty(len(a), np.float32)
+    for start in range(0, len(a), CHUNK):
+        part = slice(start, start + CHUNK)
+        one, other = thumbnails[a[part]], thumbnails[b[part]]
+        apart[part] = np.abs(one.astype(np.int16) - other).mean(axis=(1, 2), dtype=np.float32)
+    return apart
 
 
 def leaders(
@@ -85,7 +101,7 @@ def leaders(
     while len(left):
         _, start, place = np.unique(group[left], return_index=True, return_inverse=True)
         head = left[start][place]
-        alike = difference(thumbnails[left], thumbnails[head]) <= most
+        alike = difference(thumbnails, left, head) <= most
         leader[left[alike]] = head[alike]
         left = left[~alike]
     return leader

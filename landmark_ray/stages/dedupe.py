@@ -144,10 +144,10 @@ def at_once(work: Callable[[T], pa.Table], items: list[T]) -> list[pa.Table]:
 def alike(hashes: np.ndarray, config: Config) -> np.ndarray:
     """[P, 2] the pairs of distinct hashes [N] that differ in few bits."""
     start_ray(config)
-    ways = kernel.masks(config.dedupe.bits)
+    ways = kernel.ways(config.dedupe.bits)
     shared = ray.put(hashes)
     task = ray.remote(kernel.near_pairs).options(num_cpus=config.dedupe.cpus)
-    waiting = [task.remote(shared, config.dedupe.bits, mask) for mask in ways]
+    waiting = [task.remote(shared, config.dedupe.bits, way) for way in ways]
     found = []
     with Meter("compare", len(ways), unit="ways") as meter:
         for one in waiting:
@@ -180,7 +180,7 @@ def clustered(
     near = near.merge(own, left_on="a", right_on="group").merge(own, left_on="b", right_on="group")
     a = np.concatenate([np.flatnonzero(leader != np.arange(len(leader))), near["row_x"]])
     b = np.concatenate([leader[a[: len(a) - len(near)]], near["row_y"]])
-    apart = kernel.difference(thumbnails[a], thumbnails[b])
+    apart = kernel.difference(thumbnails, a, b)
     a, b, apart = (values[apart <= most] for values in (a, b, apart))
     frame = images.select(["image_id", "landmark_id", "digest"]).to_pandas()
     label = kernel.clusters(len(frame), np.stack([a, b], 1))
