@@ -9,10 +9,10 @@ that landmark, it counts as wrong.
 
     python bench/serving.py
 
-11 minutes, 6 GB of memory. Seen: latency 4.3 (f32), 7.7 (bf16) and 40 times (shared trunk) as short,
-throughput 4.4, 8.6 and 58 times; the same top-1 as Flask's for all photos (f32), for 199 (bf16). The
-networks are such that answers have a margin, as those of trained ones (see `bundles`): of networks
-whose answers are all but tied bf16 would change more.
+11 minutes, 6 GB of memory. Seen: latency 4.3 (f32), 7.7 (bf16) and 40 times (shared trunk) as
+short, throughput 4.4, 8.6 and 58 times; the same top-1 as Flask's for all photos (f32), for 199
+(bf16). The networks are such that answers have a margin, as those of trained ones (see `bundles`):
+of networks whose answers are all but tied bf16 would change more.
 """
 
 import io
