@@ -56,9 +56,11 @@ class Models:
     def _load(self, uri: str) -> tuple[str, Networks]:
         bundle = Bundle(uri)
         version = bundle.manifest.version
-        networks = self.loaded.get(version) or Networks(bundle, self.pack, self.options)
-        for photos in (1, self.options.used_batch):  # what the first ones would wait for
-            networks.answer(np.zeros((photos, *2 * [bundle.manifest.size], 3), np.uint8))
+        networks = self.loaded.get(version)
+        if networks is None:
+            networks = Networks(bundle, self.pack, self.options)
+            for photos in (1, self.options.used_batch):  # what the first ones would wait for
+                networks.answer(np.zeros((photos, *2 * [bundle.manifest.size], 3), np.uint8))
         return version, networks
 
     def _let_go(self, versions: list[str]) -> None:

@@ -1,6 +1,7 @@
 """The networks of a bundle as functions: photos in, the surest landmarks out."""
 
 import os
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -37,6 +38,7 @@ class Networks:
         self._landmarks = [
             [np.array(i.landmarks, np.int64) for i in infos] for infos in self._infos
         ]
+        self._one_at_a_time = threading.Lock()
         self._lanes = Lanes(0, 1)
         if options.used_runtime == "openvino":
             files = converted(bundle, trunks)
@@ -56,11 +58,11 @@ class Networks:
 
     def answer(self, photos: NDArray[np.uint8]) -> Surest:
         """The surest landmarks of photos [N, H, W, 3]."""
+        with self._one_at_a_time:
+            all_logits = self._lanes.run(self._networks, photos)
         answers = [
             GroupAnswer(landmarks, logits, info.temperature)
-            for *heads, found in zip(
-                self._infos, self._landmarks, self._lanes.run(self._networks, photos), strict=True
-            )
+            for *heads, found in zip(self._infos, self._landmarks, all_logits, strict=True)
             for info, landmarks, logits in zip(*heads, found, strict=True)
         ]
         return top_k(answers, MOST)
