@@ -39,6 +39,15 @@ def run_job():
     return run
 
 
+def line_of(done: "subprocess.CompletedProcess[str]") -> str:
+    """The one line of a job that a person's mistake ended."""
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr
+    line = done.stderr.strip().splitlines()[-1]
+    assert line.startswith("error: ")
+    return line
+
+
 @dataclass(frozen=True)
 class SmallSource:
     """A drawn dataset, and the options that make its run quick."""

@@ -146,7 +146,7 @@ class Decisions:
                 "borderline",
                 "Only just verified, and kept",
                 "Their best match has the fewest inliers of all that stay.",
-                rows_command(root, "kept", ("keep=true",)),
+                rows_command(root, "cleaned", ("keep=true",)),
                 stay,
                 stay[order],
             )
@@ -203,8 +203,8 @@ def page(tables: Tables, config: Config) -> str:
     drawn = [card for gallery in galleries for card in gallery.cards[:DRAWN] if card.partner]
     with Meter("report", len(drawn), unit="matches") as meter:
         matches = {}
-        for card, match in pairs.draw([(c.image_id, c.partner) for c in drawn], drawn):
-            matches[card.image_id] = match
+        for image, match in pairs.draw([(card.image_id, card.partner) for card in drawn]):
+            matches[image] = match
             meter.add(1)
     both = [*copies, *conflicts]
     photos = pairs.photos(shown | {row[k] for row in both for k in ("image_id", "partner")})

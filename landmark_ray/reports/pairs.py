@@ -3,7 +3,7 @@
 import base64
 import io
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 from PIL import Image
 
@@ -19,8 +19,6 @@ SIDE = 300  # pixels of a drawn photo's longest side
 QUALITY = 70
 FEATURES = ["width", "height", "count", "keypoints", "descriptors"]
 
-T = TypeVar("T")
-
 
 class Pairs:
     """Of a root."""
@@ -34,16 +32,16 @@ class Pairs:
         found = rows_of(self._tables, image_ids, {"images": ["jpeg"]})["images"]
         return {image: thumbnail(row["jpeg"]) for image, row in found.items()}
 
-    def draw(self, pairs: Sequence[tuple[str, str]], named: Sequence[T]) -> Iterator[tuple[T, str]]:
-        """Each pair's name, and its match as the run sees it, as an address that holds it.
+    def draw(self, pairs: Sequence[tuple[str, str]]) -> Iterator[tuple[str, str]]:
+        """A pair's first image id, and its match as the run sees it, as an address that holds it.
 
         A pair is left out of which the run has no features any more.
         """
         ids = {image for pair in pairs for image in pair}
         found = rows_of(self._tables, ids, {"images": ["jpeg"], "features": FEATURES})
-        for (a, b), name in zip(pairs, named, strict=True):
+        for a, b in pairs:
             if all(image in rows for rows in found.values() for image in (a, b)):
-                yield name, self._drawn(a, b, found["images"], found["features"])
+                yield a, self._drawn(a, b, found["images"], found["features"])
 
     def _drawn(
         self, a: str, b: str, images: dict[str, dict[str, Any]], features: dict[str, dict[str, Any]]

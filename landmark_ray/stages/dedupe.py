@@ -31,6 +31,7 @@ READERS = 16
 """Files that are read at once: a store that is far away answers slowly."""
 
 T = TypeVar("T")
+U = TypeVar("U")
 
 
 def inputs(config: Config, source: Source) -> dict[str, str]:
@@ -121,8 +122,11 @@ def find(shards: list[Shard], config: Config, tables: Tables) -> dict[tuple[int,
     wanted[pairs.ravel()] = True
     rows = np.flatnonzero(wanted[group])  # few: no other image is looked at
 
+    numbers = np.arange(len(shards) + 1)
+    cuts = np.searchsorted(shard_of[rows], numbers)
+
     def thumbnails(shard: int) -> np.ndarray:
-        mine = place[rows[shard_of[rows] == shard]]
+        mine = place[rows[cuts[shard] : cuts[shard + 1]]]
         column = tables.read_shard("hashes", *shards[shard].key, ["thumbnail"])["thumbnail"]
         data = b"".join(column.take(pa.array(mine)).to_pylist())
         return np.frombuffer(data, np.uint8).reshape(-1, THUMBNAIL, THUMBNAIL)
@@ -130,12 +134,14 @@ def find(shards: list[Shard], config: Config, tables: Tables) -> dict[tuple[int,
     read = at_once(thumbnails, np.unique(shard_of[rows]).tolist())
     empty = np.empty((0, THUMBNAIL, THUMBNAIL), np.uint8)
     found = clustered(images.take(rows), group[rows], np.concatenate([empty, *read]), pairs, config)
-    at = shard_of[rows[found.pop("row")]]
+    found["shard"] = shard_of[rows[found.pop("row")]]
+    found = found.sort_values(["shard", "landmark_id", "image_id"])
+    cuts = np.searchsorted(found.pop("shard"), numbers)
     table = pa.Table.from_pylist(found.to_dict("records"), schemas.DUPLICATES)
-    return {shard.key: table.filter(pa.array(at == i)) for i, shard in enumerate(shards)}
+    return {s.key: table[cuts[i] : cuts[i + 1]] for i, s in enumerate(shards)}
 
 
-def at_once(work: Callable[[T], pa.Table], items: list[T]) -> list[pa.Table]:
+def at_once(work: Callable[[T], U], items: list[T]) -> list[U]:
     """Results of work that waits for a store."""
     with ThreadPoolExecutor(READERS) as pool:
         return list(pool.map(work, items))
@@ -196,4 +202,4 @@ def clustered(
     best["cluster"] = by_cluster["image_id"].transform("min")
     spans = by_cluster["landmark_id"].agg(lambda found: sorted(set(found)))
     best["landmarks"] = best["label"].map(spans)
-    return best[["row", *schemas.DUPLICATES.names]].sort_values(["landmark_id", "image_id"])
+    return best[["row", *schemas.DUPLICATES.names]]

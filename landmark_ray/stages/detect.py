@@ -4,11 +4,9 @@ Without a detector (`--detect.handle`) nothing is detected, and no image is judg
 """
 
 import os
-from collections.abc import Callable
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import ray
 from ray.data import ActorPoolStrategy, Dataset
 
 from landmark_ray import ledger, schemas
@@ -22,9 +20,8 @@ from landmark_ray.stages.pixels import decoded, pixels_of
 from landmark_ray.stages.shards import (
     Row,
     run_over_shards,
-    start_ray,
+    tried,
     unit_of_work,
-    unwrapped,
     workers_of,
 )
 from landmark_ray.storage import Tables
@@ -56,7 +53,6 @@ def plan(units: Dataset, config: Config, tables: Tables) -> Dataset:
     """Units to reports."""
     options = config.detect
     workers, gpus, cpus = workers_of(config, "detect.", options.gpus, options.cpus)
-    images_of = kept_images(tables)
 
     class DetectWorker:
         """Holds the model; one for each GPU, or for each core."""
@@ -68,7 +64,7 @@ def plan(units: Dataset, config: Config, tables: Tables) -> Dataset:
         def __call__(self, unit: Row) -> Row:
             rows: list[Row] = []
             rejects: list[Row] = []
-            images = images_of(unit).select(["image_id", "landmark_id"])
+            images = kept_images(tables, unit, [])
             for image, pixels in zip(images.to_pylist(), pixels_of(unit), strict=True):
                 if isinstance(pixels, ImageError):
                     rejects.append({**image, "reason": str(pixels)})
@@ -79,21 +75,20 @@ def plan(units: Dataset, config: Config, tables: Tables) -> Dataset:
                 rows.append({**image, **named, "boxes": boxes})
             return commit(unit, images, rows, rejects, tables)
 
+    def images_of(unit: Row) -> pa.Table:
+        return kept_images(tables, unit, ["jpeg"])
+
     return decoded(units, images_of, options.max_side).map(
         DetectWorker, compute=ActorPoolStrategy(size=workers), num_gpus=gpus, num_cpus=cpus
     )
 
 
-def kept_images(tables: Tables) -> Callable[[Row], pa.Table]:
-    """A function of a unit: its rows of `images` that prune kept."""
-
-    def images_of(unit: Row) -> pa.Table:
-        place = unit["bucket"], unit["shard"]
-        kept = tables.read_shard("kept", *place, ["image_id", "keep"])
-        images = tables.read_shard("images", *place, ["image_id", "landmark_id", "jpeg"])
-        return images.filter(pc.is_in(images["image_id"], kept.filter(kept["keep"])["image_id"]))
-
-    return images_of
+def kept_images(tables: Tables, unit: Row, columns: list[str]) -> pa.Table:
+    """A unit's rows of `images` that prune kept: ids and some more columns."""
+    place = unit["bucket"], unit["shard"]
+    kept = tables.read_shard("kept", *place, ["image_id", "keep"])
+    images = tables.read_shard("images", *place, ["image_id", "landmark_id", *columns])
+    return images.filter(pc.is_in(images["image_id"], kept.filter(kept["keep"])["image_id"]))
 
 
 def commit(unit: Row, images: pa.Table, rows: list[Row], rejects: list[Row], tables: Tables) -> Row:
@@ -134,11 +129,7 @@ def check(config: Config) -> None:
         UserError: the handle can't be loaded.
     """
     if config.detect.handle:
-        start_ray(config)
-        try:
-            ray.get(ray.remote(_try).options(max_retries=0).remote(config.detect))
-        except ray.exceptions.RayTaskError as error:
-            raise unwrapped(error) from None
+        tried(config, _try, config.detect)
 
 
 def _try(options: DetectConfig) -> None:

@@ -10,7 +10,6 @@ from typing import Any
 import cv2
 import numpy as np
 import pyarrow as pa
-import ray
 from ray.data import ActorPoolStrategy, Dataset
 
 from landmark_ray import schemas
@@ -27,9 +26,8 @@ from landmark_ray.stages.shards import (
     Row,
     once,
     run_over_shards,
-    start_ray,
+    tried,
     unit_of_work,
-    unwrapped,
     workers_of,
 )
 from landmark_ray.storage import Tables
@@ -130,11 +128,7 @@ def check(config: Config) -> None:
         UserError: the handle can't be loaded.
     """
     if config.extract.extractor == "delf":
-        start_ray(config)
-        try:
-            ray.get(ray.remote(_try_delf).options(max_retries=0).remote(config.extract))
-        except ray.exceptions.RayTaskError as error:
-            raise unwrapped(error) from None
+        tried(config, _try_delf, config.extract)
 
 
 def _try_delf(options: ExtractConfig) -> None:

@@ -102,6 +102,19 @@ def unwrapped(error: BaseException) -> BaseException:
     return error
 
 
+def tried(config: Options, work: Callable[..., None], *args: Any) -> None:
+    """Run a function once on the cluster, so that what it can't load is known before any work.
+
+    Raises:
+        UserError: that it raised.
+    """
+    start_ray(config)
+    try:
+        ray.get(ray.remote(work).options(max_retries=0).remote(*args))
+    except ray.exceptions.RayTaskError as error:
+        raise unwrapped(error) from None
+
+
 def unit_of_work(work: Callable[..., Row]) -> Callable[..., Row]:
     """A function of a unit whose UserError ends the run: Ray Data would forget what it wraps.
 

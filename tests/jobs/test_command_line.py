@@ -3,6 +3,7 @@
 import pytest
 
 from landmark_ray.config import STAGES
+from tests.conftest import line_of
 
 JOBS = (*STAGES, "pipeline")
 
@@ -12,14 +13,6 @@ def test_help_explains_the_job(job, run_job):
     done = run_job(job, "--help")
     assert done.returncode == 0
     assert "--match.min_inliers" in done.stdout and "(default: 11)" in done.stdout
-
-
-def line_of(done) -> str:
-    assert done.returncode == 2, done.stderr
-    assert "Traceback" not in done.stderr
-    line = done.stderr.strip().splitlines()[-1]
-    assert line.startswith("error: ")
-    return line
 
 
 def test_missing_source_root_or_dataset_is_one_line(run_job, tmp_path):

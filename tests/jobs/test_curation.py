@@ -12,7 +12,7 @@ import pytest
 
 from landmark_ray.kernels.detection import Detector
 from landmark_ray.kernels.image import decode
-from tests.conftest import REPO
+from tests.conftest import REPO, line_of
 from tests.detector import save
 from tests.tables import assert_same_tables, rows
 
@@ -39,14 +39,6 @@ def detected(small_source, small_root, handle, run_job, tmp_path_factory):
 def options(source, root, handle):
     last = ("--from", "detect", "--to", "clean", "--detect.handle", handle, "--cluster.cpus", "2")
     return ("--source", source.path, "--root", root, *source.options, *last)
-
-
-def line_of(done) -> str:
-    assert done.returncode == 2, done.stderr
-    assert "Traceback" not in done.stderr
-    line = done.stderr.strip().splitlines()[-1]
-    assert line.startswith("error: ")
-    return line
 
 
 def test_detections_are_those_of_the_model_on_every_kept_image(detected, handle):

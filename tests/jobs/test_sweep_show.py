@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from landmark_ray.schemas import REJECTS
+from tests.conftest import line_of
 from tests.tables import rows
 
 pytestmark = pytest.mark.ray
@@ -28,14 +29,6 @@ def exhaustive_root(small_source, small_root, run_job, tmp_path_factory):
     done = run_job("pipeline", *args, *every)
     assert done.returncode == 0, done.stderr
     return root
-
-
-def line_of(done) -> str:
-    assert done.returncode == 2, done.stderr
-    assert "Traceback" not in done.stderr
-    line = done.stderr.strip().splitlines()[-1]
-    assert line.startswith("error: ")
-    return line
 
 
 def ran(done):

@@ -107,7 +107,7 @@ def test_killed_workers_cost_no_more_than_an_epoch(small_source, trained_root, a
 def test_same_command_goes_on_from_the_checkpoints_of_a_killed_driver(small_source, again):
     job = command("finetune", small_source, again, "--redo", "finetune")
     driver = subprocess.Popen(job, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    wait_for(driver, again, 4)
+    wait_for(driver, again, 5)
     driver.send_signal(signal.SIGKILL)
     driver.wait()
     for process in train_workers(driver):
@@ -122,7 +122,7 @@ def test_same_command_goes_on_from_the_checkpoints_of_a_killed_driver(small_sour
         time.sleep(0.02)
     assert driver.returncode == 0, driver.stderr.read().decode()
     assert before
-    assert len(seen - before) < 8, "all 4 epochs of both groups have run again"
+    assert len(seen - before) <= 6, "all 4 epochs of both groups have run again"
     assert [e["epoch"] for e in history(again, "finetuned", 1)] == [1, 2, 3, 4]
 
 
