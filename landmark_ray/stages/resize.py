@@ -82,8 +82,7 @@ def resize_rows(images: pa.Table, options: ResizeConfig) -> tuple[pa.Table, pa.T
     for row in images.to_pylist():
         names = {k: row[k] for k in ("image_id", "landmark_id")}
         try:
-            square = kernel.square(row["jpeg"], options.size)
-            rows.append({**names, "jpeg": kernel.encode(square, options.quality)})
+            rows.append({**names, "jpeg": example(row["jpeg"], options)})
         except kernel.ImageError as error:
             rejects.append({**names, "reason": str(error)})
     funnel = Funnel(
@@ -98,3 +97,8 @@ def resize_rows(images: pa.Table, options: ResizeConfig) -> tuple[pa.Table, pa.T
         pa.Table.from_pylist(rejects, schemas.REJECTS),
         funnel,
     )
+
+
+def example(jpeg: bytes, options: ResizeConfig) -> bytes:
+    """The square of an image, as JPEG."""
+    return kernel.encode(kernel.square(jpeg, options.size), options.quality)
