@@ -10,7 +10,7 @@ from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from landmark_ray.kernels.image import Limits
 from landmark_ray.kernels.matching import Rule
-from landmark_ray.options import SPEED, Count, Cpus, Options, Share, StageConfig
+from landmark_ray.options import SPEED, Count, Options, Share, StageConfig, TaskConfig
 from landmark_ray.train_options import EvaluateConfig, ExportConfig, TrainConfig
 
 StageName = Literal[
@@ -57,7 +57,7 @@ class SampleConfig(StageConfig):
     )
 
 
-class IngestConfig(StageConfig):
+class IngestConfig(TaskConfig):
     """Which photos are usable, and how they are stored."""
 
     max_side: Count = Field(800, description="longest side of a stored image, in pixels")
@@ -76,7 +76,6 @@ class IngestConfig(StageConfig):
     max_rejected: Share = Field(
         0.5, description="the stage fails when a larger share is rejected", json_schema_extra=SPEED
     )
-    cpus: Cpus = Field(1.0, description="cores a task", json_schema_extra=SPEED)
 
     @property
     def limits(self) -> Limits:
@@ -84,7 +83,7 @@ class IngestConfig(StageConfig):
         return Limits(self.max_side, self.min_side, self.max_megapixels * 1e6, self.quality)
 
 
-class DedupeConfig(StageConfig):
+class DedupeConfig(TaskConfig):
     """Which images show the same photo."""
 
     bits: int = Field(
@@ -93,10 +92,9 @@ class DedupeConfig(StageConfig):
     difference: float = Field(
         4.0, ge=0, le=255, description="and 32 x 32 thumbnails in so many grey levels, on average"
     )
-    cpus: Cpus = Field(1.0, description="cores a task", json_schema_extra=SPEED)
 
 
-class ExtractConfig(StageConfig):
+class ExtractConfig(TaskConfig):
     """Local features."""
 
     extractor: Literal["sift", "delf"] = Field(
@@ -125,7 +123,6 @@ class ExtractConfig(StageConfig):
     max_rejected: Share = Field(
         0.1, description="the stage fails when a larger share is rejected", json_schema_extra=SPEED
     )
-    cpus: Cpus = Field(1.0, description="cores a task", json_schema_extra=SPEED)
 
     @model_validator(mode="before")
     @classmethod
@@ -141,7 +138,7 @@ class ExtractConfig(StageConfig):
         return self
 
 
-class MatchConfig(StageConfig):
+class MatchConfig(TaskConfig):
     """Geometric verification of the pairs of a class."""
 
     mode: Literal["early", "exhaustive"] = Field(
@@ -185,7 +182,6 @@ class MatchConfig(StageConfig):
     memory_mb: float = Field(
         256.0, gt=0, description="memory of a task for features, in MB", json_schema_extra=SPEED
     )
-    cpus: Cpus = Field(1.0, description="cores a task", json_schema_extra=SPEED)
 
     def rule(self, extractor: str) -> Rule:
         """The matching rule: the preset's, or else the extractor's, with what is set here."""
@@ -193,12 +189,11 @@ class MatchConfig(StageConfig):
         return RULES[self.preset or extractor].replace(**given)
 
 
-class PruneConfig(StageConfig):
+class PruneConfig(TaskConfig):
     """Which verified images stay."""
 
     max_images: Count = Field(100, description="at most so many images of a class stay")
     min_images: Count = Field(6, description="a class left with fewer is dropped")
-    cpus: Cpus = Field(1.0, description="cores a task", json_schema_extra=SPEED)
 
 
 PEOPLE = (
@@ -218,7 +213,7 @@ BUILDINGS = (
 """Names of Open Images V4, whose boxes know no water but the pool's."""
 
 
-class DetectConfig(StageConfig):
+class DetectConfig(TaskConfig):
     """Objects on the kept images."""
 
     handle: str = Field(
@@ -239,10 +234,9 @@ class DetectConfig(StageConfig):
     max_rejected: Share = Field(
         0.1, description="the stage fails when a larger share is rejected", json_schema_extra=SPEED
     )
-    cpus: Cpus = Field(1.0, description="cores a worker", json_schema_extra=SPEED)
 
 
-class CleanConfig(StageConfig):
+class CleanConfig(TaskConfig):
     """What goes though it is verified, and what people decided."""
 
     min_score: Share = Field(0.3, description="objects that are less sure don't count")
@@ -268,10 +262,9 @@ class CleanConfig(StageConfig):
         description="csv lists (verdict,image_id,landmark_id,reason) of what to keep or drop, "
         "whatever the rules say",
     )
-    cpus: Cpus = Field(1.0, description="cores a task", json_schema_extra=SPEED)
 
 
-class ResizeConfig(StageConfig):
+class ResizeConfig(TaskConfig):
     """The examples that the models see."""
 
     size: int = Field(224, ge=16, description="width and height of an example, in pixels")
@@ -284,10 +277,9 @@ class ResizeConfig(StageConfig):
     max_rejected: Share = Field(
         0.1, description="the stage fails when a larger share is rejected", json_schema_extra=SPEED
     )
-    cpus: Cpus = Field(1.0, description="cores a task", json_schema_extra=SPEED)
 
 
-class GroupConfig(StageConfig):
+class GroupConfig(TaskConfig):
     """Groups of classes by size, and the split into train and validation."""
 
     edges: Annotated[tuple[Count, ...], AfterValidator(_rising)] = Field(
@@ -296,7 +288,6 @@ class GroupConfig(StageConfig):
     )
     validation_first: Share = Field(0.4, description="validation share in the first group")
     validation_last: Share = Field(0.2, description="validation share in the last group")
-    cpus: Cpus = Field(1.0, description="cores a task", json_schema_extra=SPEED)
 
 
 class Config(Options):

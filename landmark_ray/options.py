@@ -19,6 +19,21 @@ class StageConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+class TaskConfig(StageConfig):
+    """What a task of a stage takes of a machine."""
+
+    cpus: Cpus = Field(
+        1.0, description="cores a task, or a worker with a model", json_schema_extra=SPEED
+    )
+    memory_gb: float | None = Field(
+        None,
+        gt=0,
+        description="memory that Ray keeps for a task, in GB: fewer run side by side where cores "
+        "have less",
+        json_schema_extra=SPEED,
+    )
+
+
 class ClusterConfig(StageConfig):
     """The Ray that a script starts when it isn't given one by RAY_ADDRESS or `ray job submit`."""
 

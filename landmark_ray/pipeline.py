@@ -16,6 +16,7 @@ from landmark_ray.reports import curation
 from landmark_ray.reports import funnel as report
 from landmark_ray.sources import Source
 from landmark_ray.stages import (
+    attempts,
     clean,
     dedupe,
     detect,
@@ -116,6 +117,7 @@ def run_stage(stage: str, config: Config, tables: Tables, source: Source) -> boo
     for table in module.WRITES:
         tables.ensure(table)
         tables.sweep(table)
+    tables.delete(attempts.place(stage))
     ledger.finish(tables, stage, record, funnel, time.monotonic() - begun)
     for line in funnel.notes:
         print(f"{stage:>8}: warning: {line}", file=sys.stderr)
@@ -131,7 +133,8 @@ def forget(tables: Tables, stage: str) -> None:
     """Delete the tables of a stage and of all that come after it."""
     for later in reversed(STAGES[STAGES.index(stage) :]):
         ledger.forget(tables, later)
-        for folder in (*MODULES[later].WRITES, *getattr(MODULES[later], "SCRATCH", ())):
+        scratch = (*getattr(MODULES[later], "SCRATCH", ()), attempts.place(later))
+        for folder in (*MODULES[later].WRITES, *scratch):
             tables.delete(folder)
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 from pydantic import Field
-from ray.data import ActorPoolStrategy, Dataset
+from ray.data import Dataset
 from rich.console import Console
 from rich.table import Table
 
@@ -26,7 +26,8 @@ from landmark_ray.options import SPEED, Cpus, Options, Share
 from landmark_ray.photos import Part, Photos
 from landmark_ray.progress import Meter
 from landmark_ray.sources import Member
-from landmark_ray.stages.answers import one_thread, photos
+from landmark_ray.stages.answers import photos
+from landmark_ray.stages.cores import pin_tensorflow
 from landmark_ray.stages.shards import Row, drive, unit_of_work, workers_of
 from landmark_ray.storage import Tables
 
@@ -55,6 +56,9 @@ class PredictOptions(Options):
         json_schema_extra=SPEED,
     )
     cpus: Cpus = Field(1.0, description="cores a worker", json_schema_extra=SPEED)
+    memory_gb: float | None = Field(
+        None, gt=0, description="memory that Ray keeps for a worker, in GB", json_schema_extra=SPEED
+    )
 
 
 def run(options: PredictOptions) -> None:
@@ -96,14 +100,14 @@ def plan(
     options: PredictOptions,
 ) -> Dataset:
     """Units (parts of the source) to reports."""
-    workers, gpus, cpus = workers_of(options, "", options.gpus, options.cpus)
+    workers = workers_of(options, "", options)
 
     class Worker:
         """Holds all networks; one for each GPU, or for each core."""
 
         def __init__(self) -> None:
-            if not gpus:
-                one_thread()
+            if not workers.gpus:
+                pin_tensorflow()
             from landmark_ray.ensemble import Ensemble
 
             self.ensemble = Ensemble(bundle)
@@ -118,7 +122,7 @@ def plan(
         def __call__(self, unit: Row) -> Row:
             return self.work(unit)
 
-    return units.map(Worker, compute=ActorPoolStrategy(size=workers), num_gpus=gpus, num_cpus=cpus)
+    return units.map(Worker, **workers.pool)
 
 
 def answer_part(

@@ -61,7 +61,7 @@ class Archive:
         """All images, in the order in which they lie."""
         if self.files:
             for name in self.files:
-                size = self.folder.fs.size(self.folder.at(name))
+                size = self.folder.size(name)
                 yield Member(name, size, self.folder.read(name) if size <= max_bytes else b"")
             return
         with self.folder.open(self.name) as raw:
@@ -249,7 +249,7 @@ class Source:
 
     def _web_size(self, name: str) -> int | None:
         try:
-            return int(self.folder.fs.info(self.folder.at(name))["size"] or 0)
+            return self.folder.size(name)
         except FileNotFoundError:
             return None
 

@@ -8,7 +8,7 @@ import errno
 import json
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import IO, Any, cast
@@ -20,6 +20,7 @@ import pyarrow.dataset as pads
 import pyarrow.parquet as pq
 
 from landmark_ray.errors import UserError
+from landmark_ray.patience import PatientFile, passing, patiently
 from landmark_ray.schemas import TABLES
 
 REPORT = b"landmark_ray.report"
@@ -69,35 +70,66 @@ class Folder:
         """Path of a file of this folder on its file system."""
         return f"{self.path}/{name}" if name else self.path
 
+    def _done(self, work: Callable[..., Any], name: str, *args: Any, **named: Any) -> Any:
+        """What a method of the file system returns for a file; a remote one is tried patiently."""
+        if self.local:
+            return work(self.at(name), *args, **named)
+        return patiently(f"{self.uri}/{name}", work, self.at(name), *args, **named)
+
     def exists(self, name: str = "") -> bool:
         """Whether there is such a file or folder."""
-        return bool(self.fs.exists(self.at(name)))
+        strict = {"strict": True} if self.web else {}  # else a server that is ill has no file
+        return bool(self._done(self.fs.exists, name, **strict))
 
-    def open(self, name: str) -> IO[bytes]:
+    def size(self, name: str) -> int:
+        """Bytes of a file; 0 where a web server doesn't say.
+
+        Raises:
+            FileNotFoundError: there is none.
+        """
+
+        def info(path: str) -> dict[str, Any]:
+            try:
+                return cast(dict[str, Any], self.fs.info(path))
+            except FileNotFoundError as error:  # as the web's file system calls all errors
+                if error.__cause__ and passing(error.__cause__):
+                    raise error.__cause__ from None
+                raise
+
+        return int(self._done(info, name)["size"] or 0)
+
+    def open(self, name: str) -> IO[bytes] | PatientFile:
         """A file, for reading from its beginning to its end."""
-        return cast(IO[bytes], self.fs.open(self.at(name), "rb", cache_type="readahead"))
+        file = self._done(self.fs.open, name, "rb", cache_type="readahead")
+        return file if self.local else PatientFile(f"{self.uri}/{name}", file)
 
     def read(self, name: str) -> bytes:
         """A whole file."""
-        return cast(bytes, self.fs.cat_file(self.at(name)))
+        return cast(bytes, self._done(self.fs.cat_file, name))
 
-    def write(self, name: str, data: bytes | pa.Buffer) -> None:
+    def write(self, name: str, data: bytes | pa.Buffer, *, durable: bool = True) -> None:
         """Make or replace a file, whole or not at all.
+
+        Args:
+            name: its path in the folder.
+            data: what is in it.
+            durable: it outlives a power cut, not just this process.
 
         Raises:
             UserError: there is no space left.
         """
         path = self.at(name)
         if not self.local:
-            self.fs.pipe_file(path, bytes(data))
+            self._done(self.fs.pipe_file, name, bytes(data))
             return
         os.makedirs(os.path.dirname(path), exist_ok=True)
         part = f"{os.path.dirname(path)}/.{uuid.uuid4().hex}.part"
         try:
             with open(part, "wb") as file:
                 file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
+                if durable:
+                    file.flush()
+                    os.fsync(file.fileno())
             os.replace(part, path)
         except OSError as error:
             if os.path.exists(part):
@@ -113,7 +145,7 @@ class Folder:
         if not self.exists(name):
             return {}
         self.fs.invalidate_cache()
-        found = cast(dict[str, Any], self.fs.find(self.at(name), detail=True))
+        found = cast(dict[str, Any], self._done(self.fs.find, name, detail=True))
         names = {
             path[len(self.path) :].lstrip("/"): int(info["size"] or 0)
             for path, info in sorted(found.items())
@@ -123,7 +155,7 @@ class Folder:
     def delete(self, name: str) -> None:
         """Delete a file or a folder with all that is in it, if it is there."""
         if self.exists(name):
-            self.fs.rm(self.at(name), recursive=True)
+            self._done(self.fs.rm, name, recursive=True)
             self.fs.invalidate_cache()
 
     def sweep(self, name: str) -> None:
@@ -141,9 +173,9 @@ class Folder:
         except FileNotFoundError:
             return None
 
-    def write_json(self, name: str, value: Any) -> None:
+    def write_json(self, name: str, value: Any, *, durable: bool = True) -> None:
         """Make or replace a JSON file."""
-        self.write(name, json.dumps(value, indent=1).encode())
+        self.write(name, json.dumps(value, indent=1).encode(), durable=durable)
 
     def read_table(self, name: str, columns: list[str] | None = None) -> pa.Table:
         """One Parquet file.
@@ -187,6 +219,8 @@ class Folder:
             raise self._damaged(name, error) from None
 
     def _damaged(self, name: str, error: Exception) -> UserError:
+        if passing(error):
+            return UserError(f"{self.uri}/{name} can't be read now ({error}); try again")
         return UserError(f"{self.uri}/{name} is damaged ({error}): run its stage with --redo STAGE")
 
     def write_table(

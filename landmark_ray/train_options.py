@@ -12,7 +12,7 @@ from landmark_ray.models.options import (
     Pooling,
     network_name,
 )
-from landmark_ray.options import SPEED, Count, Cpus, Share, StageConfig
+from landmark_ray.options import SPEED, Count, Share, StageConfig, TaskConfig
 
 Phase = Literal["head", "finetune"]
 
@@ -24,7 +24,7 @@ FINETUNE = {"phases", "epochs", "rate", "patience", "batch", "precision", "augme
 """What only the stage finetune reads besides the options of train."""
 
 
-class TrainConfig(StageConfig):
+class TrainConfig(TaskConfig):
     """The networks of the groups: how they begin, and how they learn."""
 
     network: str = Field(
@@ -87,7 +87,6 @@ class TrainConfig(StageConfig):
         description="GPUs a group; 1 where there are any, when not given",
         json_schema_extra=SPEED,
     )
-    cpus: Cpus = Field(1.0, description="cores a worker", json_schema_extra=SPEED)
     retries: int = Field(
         3, ge=0, description="times that a lost worker is replaced", json_schema_extra=SPEED
     )

@@ -29,7 +29,7 @@ from landmark_ray.kernels.calibration import softmax
 from landmark_ray.kernels.metrics import global_average_precision
 from landmark_ray.options import Count, StageConfig
 from landmark_ray.progress import Meter
-from landmark_ray.stages.answers import one_thread
+from landmark_ray.stages.cores import pin_tensorflow
 from landmark_ray.stages.head_training import fit_head, logits_of, new_head
 from landmark_ray.stages.shards import start_ray, unwrapped, workers_of
 from landmark_ray.stages.trainer import storage_of
@@ -128,7 +128,7 @@ def search(config: TuneConfig, tables: Tables, groups: list[int]) -> list[Option
     """All trials, the best first: options, score, steps, `present` where they are the run's."""
     os.environ["RAY_AIR_NEW_OUTPUT"] = "0"  # else Ray Tune prints whatever its verbosity is
     start_ray(config)
-    workers, gpus, cpus = workers_of(config, "train.", config.train.gpus, config.train.cpus)
+    workers = workers_of(config, "train.", config.train)
     read = ray.remote(read_group)
     data = {group: read.remote(tables, group, config) for group in groups}
     searched = space(config)
@@ -144,16 +144,20 @@ def search(config: TuneConfig, tables: Tables, groups: list[int]) -> list[Option
             def on_trial_error(self, iteration: int, trials: Any, trial: Any, **_: Any) -> None:
                 meter.add(1)
 
-        trial = tune.with_parameters(try_options, config=config, data=data, on_cpus=not gpus)
+        trial = tune.with_parameters(
+            try_options, config=config, data=data, on_cpus=not workers.gpus
+        )
         tuner = tune.Tuner(
-            tune.with_resources(trial, {"CPU": cpus, "GPU": gpus}),
+            tune.with_resources(trial, {"CPU": workers.cpus, "GPU": workers.gpus}),
             param_space=searched,
             tune_config=tune.TuneConfig(
                 metric="score",
                 mode="max",
                 num_samples=config.tune.trials,
                 search_alg=BasicVariantGenerator(
-                    points_to_evaluate=[present], max_concurrent=workers, random_state=config.seed
+                    points_to_evaluate=[present],
+                    max_concurrent=workers.count,
+                    random_state=config.seed,
                 ),
                 scheduler=Asha(
                     present,
@@ -192,7 +196,7 @@ def try_options(
 ) -> None:
     """A trial, in a worker: train heads with some options, and report their score step by step."""
     if on_cpus:
-        one_thread()
+        pin_tensorflow()
     tried = config.model_copy(update={"train": config.train.model_copy(update=options)})
     scores: list[float] = []
     for group, found in data.items():

@@ -1,6 +1,5 @@
 """What stages and jobs share that ask the models: photos in, answers out."""
 
-import os
 from collections.abc import Iterable, Iterator
 from itertools import islice
 
@@ -12,11 +11,6 @@ from landmark_ray.sources import Member
 
 CHUNK = 256
 """Photos in memory at once."""
-
-
-def one_thread() -> None:
-    """Before TensorFlow is imported: workers on cores, one each, keep to their core."""
-    os.environ["TF_NUM_INTRAOP_THREADS"] = os.environ["TF_NUM_INTEROP_THREADS"] = "1"
 
 
 def photos(

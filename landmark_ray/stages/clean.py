@@ -16,6 +16,7 @@ from landmark_ray.funnel import Funnel
 from landmark_ray.kernels import detection
 from landmark_ray.kernels.sampling import rank_key
 from landmark_ray.sources import Source
+from landmark_ray.stages.cores import needs
 from landmark_ray.stages.shards import Row, once, run_over_shards
 from landmark_ray.storage import Folder, Tables
 from landmark_ray.verdicts import Verdicts, read_verdicts
@@ -79,7 +80,7 @@ def plan(units: Dataset, config: Config, tables: Tables, verdicts: Verdicts) -> 
         tables.commit("cleaned", *place, cleaned, funnel.to_json())
         return {"rows": unit["rows"], "report": funnel.to_json()}
 
-    return units.map(once("cleaned", tables, clean_shard), num_cpus=config.clean.cpus)
+    return units.map(once("cleaned", tables, clean_shard), **needs(config.clean))
 
 
 def clean_rows(

@@ -21,6 +21,7 @@ from landmark_ray.kernels import duplicates as kernel
 from landmark_ray.kernels.image import THUMBNAIL, fingerprint
 from landmark_ray.progress import Meter
 from landmark_ray.sources import Source
+from landmark_ray.stages.cores import needs
 from landmark_ray.stages.shards import Row, drive, once, run_over_shards, start_ray
 from landmark_ray.storage import Shard, Tables
 
@@ -78,7 +79,7 @@ def plan(units: Dataset, config: Config, tables: Tables) -> Dataset:
         tables.commit("hashes", *place, pa.Table.from_pylist(rows, schemas.HASHES), report)
         return {"rows": unit["rows"], "report": report}
 
-    return units.map(once("hashes", tables, hash_shard), num_cpus=config.dedupe.cpus)
+    return units.map(once("hashes", tables, hash_shard), **needs(config.dedupe))
 
 
 def write_plan(units: Dataset, tables: Tables) -> Dataset:
@@ -152,7 +153,7 @@ def alike(hashes: np.ndarray, config: Config) -> np.ndarray:
     start_ray(config)
     ways = kernel.ways(config.dedupe.bits)
     shared = ray.put(hashes)
-    task = ray.remote(kernel.near_pairs).options(num_cpus=config.dedupe.cpus)
+    task = ray.remote(kernel.near_pairs).options(**needs(config.dedupe))
     waiting = [task.remote(shared, config.dedupe.bits, way) for way in ways]
     found = []
     with Meter("compare", len(ways), unit="ways") as meter:

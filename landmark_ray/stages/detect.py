@@ -7,7 +7,7 @@ import os
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from ray.data import ActorPoolStrategy, Dataset
+from ray.data import Dataset
 
 from landmark_ray import ledger, schemas
 from landmark_ray.config import Config, DetectConfig
@@ -16,6 +16,8 @@ from landmark_ray.funnel import Funnel, reason_kind
 from landmark_ray.kernels.detection import Detector
 from landmark_ray.kernels.image import ImageError
 from landmark_ray.sources import Source
+from landmark_ray.stages.attempts import Attempts
+from landmark_ray.stages.cores import pin_threads
 from landmark_ray.stages.pixels import decoded, pixels_of
 from landmark_ray.stages.shards import (
     Row,
@@ -52,35 +54,39 @@ def run(config: Config, tables: Tables, source: Source) -> Funnel:
 def plan(units: Dataset, config: Config, tables: Tables) -> Dataset:
     """Units to reports."""
     options = config.detect
-    workers, gpus, cpus = workers_of(config, "detect.", options.gpus, options.cpus)
+    workers = workers_of(config, "detect.", options)
 
     class DetectWorker:
         """Holds the model; one for each GPU, or for each core."""
 
         def __init__(self) -> None:
-            self.detector = load(options, threads=None if gpus else 1)
+            self.detector = load(options, threads=None if workers.gpus else pin_threads())
 
         @unit_of_work
         def __call__(self, unit: Row) -> Row:
             rows: list[Row] = []
             rejects: list[Row] = []
             images = kept_images(tables, unit, [])
+            attempts = Attempts(tables, "detect", f"{unit['bucket']}-{unit['shard']}")
             for image, pixels in zip(images.to_pylist(), pixels_of(unit), strict=True):
-                if isinstance(pixels, ImageError):
-                    rejects.append({**image, "reason": str(pixels)})
+                try:
+                    attempts.at(image["image_id"])
+                    if isinstance(pixels, ImageError):
+                        raise pixels
+                    found = self.detector(pixels)
+                except ImageError as error:
+                    rejects.append({**image, "reason": str(error)})
                     continue
-                found = self.detector(pixels)
                 boxes = found.boxes.ravel().tolist()
                 named = {"entities": found.entities, "scores": found.scores.tolist()}
                 rows.append({**image, **named, "boxes": boxes})
+            attempts.done()
             return commit(unit, images, rows, rejects, tables)
 
     def images_of(unit: Row) -> pa.Table:
         return kept_images(tables, unit, ["jpeg"])
 
-    return decoded(units, images_of, options.max_side).map(
-        DetectWorker, compute=ActorPoolStrategy(size=workers), num_gpus=gpus, num_cpus=cpus
-    )
+    return decoded(units, images_of, options.max_side).map(DetectWorker, **workers.pool)
 
 
 def kept_images(tables: Tables, unit: Row, columns: list[str]) -> pa.Table:

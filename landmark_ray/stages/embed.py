@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
-from ray.data import ActorPoolStrategy, Dataset
+from ray.data import Dataset
 
 from landmark_ray import schemas
 from landmark_ray.config import Config
 from landmark_ray.funnel import Funnel
 from landmark_ray.kernels.sampling import rank_key
 from landmark_ray.sources import Source
-from landmark_ray.stages.answers import one_thread
+from landmark_ray.stages.cores import pin_tensorflow
 from landmark_ray.stages.examples import pixels, read_examples
 from landmark_ray.stages.shards import Row, once, run_over_shards, workers_of
 from landmark_ray.storage import Folder, Tables
@@ -42,14 +42,14 @@ def run(config: Config, tables: Tables, source: Source) -> Funnel:
 def plan(units: Dataset, config: Config, tables: Tables) -> Dataset:
     """Units to reports."""
     options = config.train
-    workers, gpus, cpus = workers_of(config, "train.", options.gpus, options.cpus)
+    workers = workers_of(config, "train.", options)
 
     class Worker:
         """Holds the trunk; one for each GPU, or for each core."""
 
         def __init__(self) -> None:
-            if not gpus:
-                one_thread()
+            if not workers.gpus:
+                pin_tensorflow()
             from landmark_ray.bundle import read_trunk
             from landmark_ray.models.embedding import Embedder
 
@@ -68,7 +68,7 @@ def plan(units: Dataset, config: Config, tables: Tables) -> Dataset:
         def __call__(self, unit: Row) -> Row:
             return self.work(unit)
 
-    return units.map(Worker, compute=ActorPoolStrategy(size=workers), num_gpus=gpus, num_cpus=cpus)
+    return units.map(Worker, **workers.pool)
 
 
 def embed_rows(examples: pa.Table, embedder: "Embedder", config: Config) -> pa.Table:

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
-from ray.data import ActorPoolStrategy, Dataset
+from ray.data import Dataset
 
 from landmark_ray import schemas
 from landmark_ray.bundle import CLOSED, FINETUNED, GROUPS, TRUNK, head_infos
@@ -24,7 +24,8 @@ from landmark_ray.kernels.evaluation import figures, ranking
 from landmark_ray.progress import Meter
 from landmark_ray.reports import evaluation as report
 from landmark_ray.sources import Archive, Source
-from landmark_ray.stages.answers import one_thread, photos
+from landmark_ray.stages.answers import photos
+from landmark_ray.stages.cores import pin_tensorflow
 from landmark_ray.stages.examples import pixels, read_examples
 from landmark_ray.stages.shards import (
     Row,
@@ -118,14 +119,14 @@ def _lists(answer: "Answer") -> tuple[list[list[int]], list[list[float]]]:
 
 def plan(units: Dataset, config: Config, tables: Tables) -> Dataset:
     """Units to reports."""
-    workers, gpus, cpus = workers_of(config, "train.", config.train.gpus, config.train.cpus)
+    workers = workers_of(config, "train.", config.train)
 
     class Worker:
         """Holds all networks; one for each GPU, or for each core."""
 
         def __init__(self) -> None:
-            if not gpus:
-                one_thread()
+            if not workers.gpus:
+                pin_tensorflow()
             self.judges = Judges(config, tables)
             self.work = once("predictions", tables, self.judge_shard)
 
@@ -143,7 +144,7 @@ def plan(units: Dataset, config: Config, tables: Tables) -> Dataset:
         def __call__(self, unit: Row) -> Row:
             return self.work(unit)
 
-    return units.map(Worker, compute=ActorPoolStrategy(size=workers), num_gpus=gpus, num_cpus=cpus)
+    return units.map(Worker, **workers.pool)
 
 
 def judge_examples(examples: pa.Table, judges: Judges) -> pa.Table:
@@ -170,14 +171,14 @@ def over_test_set(
         if (0, n) not in done
     ]
     groups = groups_of(tables)
-    workers, gpus, cpus = workers_of(config, "train.", config.train.gpus, config.train.cpus)
+    workers = workers_of(config, "train.", config.train)
 
     class Worker:
         """Holds all networks; one for each GPU, or for each core."""
 
         def __init__(self) -> None:
-            if not gpus:
-                one_thread()
+            if not workers.gpus:
+                pin_tensorflow()
             self.judges = Judges(config, tables)
 
         def judge_tar(self, unit: Row) -> Row:
@@ -209,9 +210,7 @@ def over_test_set(
     with Meter("test set", sum(sizes), done=done_bytes, unit="bytes") as meter:
         drive(
             todo,
-            lambda units: units.map(
-                Worker, compute=ActorPoolStrategy(size=workers), num_gpus=gpus, num_cpus=cpus
-            ),
+            lambda units: units.map(Worker, **workers.pool),
             config,
             meter,
         )

@@ -10,7 +10,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pyarrow as pa
-from ray.data import ActorPoolStrategy, Dataset
+from ray.data import Dataset
 
 from landmark_ray import schemas
 from landmark_ray.config import Config, ExtractConfig
@@ -21,6 +21,8 @@ from landmark_ray.kernels.features import ImageFeatures, quantise
 from landmark_ray.kernels.image import ImageError, decode
 from landmark_ray.kernels.sift import extract_sift, root_sift
 from landmark_ray.sources import Source
+from landmark_ray.stages.attempts import Attempts
+from landmark_ray.stages.cores import needs, pin_threads
 from landmark_ray.stages.pixels import decoded, pixels_of
 from landmark_ray.stages.shards import (
     Row,
@@ -54,11 +56,10 @@ def sift_plan(units: Dataset, config: Config, tables: Tables) -> Dataset:
     options = config.extract
 
     def extract_shard(unit: Row) -> Row:
-        cv2.setNumThreads(1)
         images = tables.read_shard("images", unit["bucket"], unit["shard"])
         return commit(unit, images, lambda image: sift_features(image["jpeg"], options), tables)
 
-    return units.map(once("features", tables, extract_shard), num_cpus=options.cpus)
+    return units.map(once("features", tables, extract_shard), **needs(options))
 
 
 def sift_features(jpeg: bytes, options: ExtractConfig) -> tuple[np.ndarray, np.ndarray]:
@@ -72,7 +73,7 @@ def sift_features(jpeg: bytes, options: ExtractConfig) -> tuple[np.ndarray, np.n
 def delf_plan(units: Dataset, config: Config, tables: Tables) -> Dataset:
     """Units to reports, by DELF."""
     options = config.extract
-    workers, gpus, cpus = workers_of(config, "extract.", options.gpus, options.cpus)
+    workers = workers_of(config, "extract.", options)
 
     def images_of(unit: Row) -> pa.Table:
         return tables.read_shard("images", unit["bucket"], unit["shard"])
@@ -81,25 +82,24 @@ def delf_plan(units: Dataset, config: Config, tables: Tables) -> Dataset:
         """Holds the model; one for each GPU, or for each core."""
 
         def __init__(self) -> None:
-            self.delf = load_delf(options, threads=None if gpus else 1)
+            self.delf = load_delf(options, threads=None if workers.gpus else pin_threads())
 
         @unit_of_work
         def __call__(self, unit: Row) -> Row:
-            pixels = pixels_of(unit)
+            images = images_of(unit)
+            pixels = dict(zip(images["image_id"].to_pylist(), pixels_of(unit), strict=True))
 
             def features(image: Row) -> tuple[np.ndarray, np.ndarray]:
-                array = next(pixels)
+                array = pixels[image["image_id"]]
                 if isinstance(array, ImageError):
                     raise array
                 points, descriptors = self.delf(array)
                 scale = np.float32(image["width"] / array.shape[1])
                 return points * scale, quantise(descriptors)
 
-            return commit(unit, images_of(unit), features, tables)
+            return commit(unit, images, features, tables)
 
-    return decoded(units, images_of, options.max_side).map(
-        DelfWorker, compute=ActorPoolStrategy(size=workers), num_gpus=gpus, num_cpus=cpus
-    )
+    return decoded(units, images_of, options.max_side).map(DelfWorker, **workers.pool)
 
 
 def load_delf(options: ExtractConfig, threads: int | None) -> Delf:
@@ -139,9 +139,11 @@ def commit(unit: Row, images: pa.Table, features: Any, tables: Tables) -> Row:
     """Write the features of a shard's images and the rejects; the unit's report."""
     rows: list[Row] = []
     rejects: list[Row] = []
+    attempts = Attempts(tables, "extract", f"{unit['bucket']}-{unit['shard']}")
     for image in images.to_pylist():
         names = {k: image[k] for k in ("image_id", "landmark_id")}
         try:
+            attempts.at(image["image_id"])
             found = ImageFeatures(*features(image), max(image["width"], image["height"]))
         except (ImageError, cv2.error) as error:
             rejects.append({**names, "reason": str(error)})
@@ -159,6 +161,7 @@ def commit(unit: Row, images: pa.Table, features: Any, tables: Tables) -> Row:
                 "descriptors": found.descriptors.tobytes(),
             }
         )
+    attempts.done()
     classes = {
         "in": set(images["landmark_id"].to_pylist()),
         "out": {r["landmark_id"] for r in rows},

@@ -12,6 +12,7 @@ from landmark_ray.funnel import Funnel
 from landmark_ray.kernels import splitting
 from landmark_ray.kernels.sampling import rank_key
 from landmark_ray.sources import Source
+from landmark_ray.stages.cores import needs
 from landmark_ray.stages.shards import Row, once, run_over_shards
 from landmark_ray.storage import Tables
 
@@ -43,7 +44,7 @@ def plan(units: Dataset, config: Config, tables: Tables) -> Dataset:
         tables.commit("examples", *place, examples, funnel.to_json())
         return {"rows": unit["rows"], "report": funnel.to_json()}
 
-    return units.map(once("examples", tables, group_shard), num_cpus=config.group.cpus)
+    return units.map(once("examples", tables, group_shard), **needs(config.group))
 
 
 def group_rows(resized: pa.Table, duplicates: pa.Table, config: Config) -> tuple[pa.Table, Funnel]:

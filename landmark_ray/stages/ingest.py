@@ -21,6 +21,8 @@ from landmark_ray.funnel import Funnel, reason_kind
 from landmark_ray.kernels.image import ImageError, Limits, normalise
 from landmark_ray.progress import Meter
 from landmark_ray.sources import Archive, Member, Source
+from landmark_ray.stages.attempts import Attempts
+from landmark_ray.stages.cores import needs
 from landmark_ray.stages.shards import Row, drive, start_ray, unit_of_work
 from landmark_ray.storage import Tables
 
@@ -95,7 +97,7 @@ def scatter_all(config: Config, tables: Tables, todo: list[Archive], count: int)
             return {"rows": 1, "report": Funnel().to_json()}
 
         units = [{"archive": a.name} for a in todo]
-        drive(units, lambda ds: ds.map(scatter_row, num_cpus=config.ingest.cpus), config, meter)
+        drive(units, lambda ds: ds.map(scatter_row, **needs(config.ingest)), config, meter)
 
 
 def scatter(archive: Archive, index: CatalogIndex, tables: Tables, config: IngestConfig) -> None:
@@ -115,12 +117,13 @@ def scatter(archive: Archive, index: CatalogIndex, tables: Tables, config: Inges
             fragments.append(name)
         buffer.clear()
 
+    attempts = Attempts(tables, "ingest", archive.name.replace("/", "_"))
     for member in archive.members(config.max_megabytes * 1e6):
         row = index.find(member.image_id)
         if row < 0:
             continue
         read += 1
-        image = prove(member, limits)
+        image = prove(member, limits, attempts)
         buffer[int(index.bucket[row])].append(
             {
                 "image_id": member.image_id,
@@ -133,6 +136,7 @@ def scatter(archive: Archive, index: CatalogIndex, tables: Tables, config: Inges
         if buffered > config.buffer_mb * 1e6:
             spill()
             buffered, spills = 0, spills + 1
+    attempts.done()
     spill()
     note = {
         "problem": archive.problem,
@@ -143,11 +147,12 @@ def scatter(archive: Archive, index: CatalogIndex, tables: Tables, config: Inges
     tables.write_json(_note(archive.name), note)
 
 
-def prove(member: Member, limits: Limits) -> Row:
+def prove(member: Member, limits: Limits, attempts: Attempts) -> Row:
     """The stored form of an image, or the reason why it can't be used."""
     if member.size and not member.data:
         return {"reason": f"too large: a file of {member.size} bytes"}
     try:
+        attempts.at(member.image_id)
         photo = normalise(member.data, limits)
     except ImageError as error:
         return {"reason": str(error)}
@@ -188,9 +193,7 @@ def gather_all(config: Config, tables: Tables, notes: dict[str, Any]) -> Funnel:
         return {"rows": row["rows"], "report": found.to_json()}
 
     with Meter("sort", total, done=total - left) as meter:
-        new = drive(
-            units, lambda ds: ds.map(gather_row, num_cpus=config.ingest.cpus), config, meter
-        )
+        new = drive(units, lambda ds: ds.map(gather_row, **needs(config.ingest)), config, meter)
     funnel.add(new)
     return funnel
 

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
 
-import cv2
 import numpy as np
 import pyarrow as pa
 import ray
@@ -24,6 +23,7 @@ from landmark_ray.kernels.sampling import rank_key
 from landmark_ray.kernels.schedule import Evidence, Pair
 from landmark_ray.sources import Source
 from landmark_ray.stages.class_images import ClassImages, FeatureShard
+from landmark_ray.stages.cores import needs, pin_threads
 from landmark_ray.stages.shards import Row, once, run_over_shards
 from landmark_ray.storage import Tables
 
@@ -54,7 +54,6 @@ def plan(units: Dataset, config: Config, tables: Tables) -> Dataset:
     """Units to reports."""
 
     def match_shard(unit: Row) -> Row:
-        cv2.setNumThreads(1)
         place = unit["bucket"], unit["shard"]
         shard = FeatureShard(tables, *place, config.match.memory_mb)
         found = [schemas.PAIRS.empty_table()]
@@ -67,7 +66,7 @@ def plan(units: Dataset, config: Config, tables: Tables) -> Dataset:
         tables.commit("pairs", *place, pa.concat_tables(found), funnel.to_json())
         return {"rows": unit["rows"], "report": funnel.to_json()}
 
-    return units.map(once("pairs", tables, match_shard), num_cpus=config.match.cpus)
+    return units.map(once("pairs", tables, match_shard), **needs(config.match))
 
 
 def count(funnel: Funnel, images: ClassImages, pairs: pa.Table, config: Config) -> None:
@@ -210,7 +209,7 @@ def run_parts(
 ) -> list[pa.Table]:
     """Run parts of a class in Ray tasks; what is found is kept until the stage is finished."""
     names = [f"{STAGING}/{images.landmark_id}/{part.name}.parquet" for part in parts]
-    task = ray.remote(run_part).options(num_cpus=config.match.cpus)
+    task = ray.remote(run_part).options(**needs(config.match))
     ray.get(
         [
             task.remote(images.place, part, config, tables, name)
@@ -225,7 +224,7 @@ def run_part(
     place: tuple[int, int, int], part: Part, config: Config, tables: Tables, name: str
 ) -> None:
     """Match a part of a class, and write what is found."""
-    cv2.setNumThreads(1)
+    pin_threads()
     bucket, shard, landmark_id = place
     classes = FeatureShard(tables, bucket, shard, config.match.memory_mb).classes()
     images = next(c for c in classes if c.landmark_id == landmark_id)

@@ -4,7 +4,6 @@ The training photos come from Ray Data (`feeding`); after each epoch the validat
 judged and a checkpoint is left.
 """
 
-import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 
 from landmark_ray.config import Config
 from landmark_ray.stages import trainer
+from landmark_ray.stages.cores import pin_tensorflow
 from landmark_ray.stages.feeding import Pool, stream
 from landmark_ray.stages.judging import Judge
 
@@ -69,8 +69,7 @@ class Best:
 
 def set_up(config: Config, trainings: int) -> None:
     """Before networks are built: this worker's share of the cores, and 16 bits where they do."""
-    cores = max((os.cpu_count() or 1) // trainings, 1)
-    os.environ["TF_NUM_INTRAOP_THREADS"] = str(cores)
+    pin_tensorflow(trainer.share_of_cores(trainings))
     from landmark_ray.models.training import set_mixed_precision
 
     precision = config.train.precision

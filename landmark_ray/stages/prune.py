@@ -12,6 +12,7 @@ from landmark_ray.funnel import Funnel
 from landmark_ray.kernels.sampling import rank_key
 from landmark_ray.kernels.schedule import decide
 from landmark_ray.sources import Source
+from landmark_ray.stages.cores import needs
 from landmark_ray.stages.shards import Row, once, run_over_shards
 from landmark_ray.storage import Tables
 
@@ -42,7 +43,7 @@ def plan(units: Dataset, config: Config, tables: Tables) -> Dataset:
         tables.commit("kept", *place, kept, funnel.to_json())
         return {"rows": unit["rows"], "report": funnel.to_json()}
 
-    return units.map(once("kept", tables, prune_shard), num_cpus=config.prune.cpus)
+    return units.map(once("kept", tables, prune_shard), **needs(config.prune))
 
 
 def prune_rows(images: pa.Table, pairs: pa.Table, config: Config) -> tuple[pa.Table, Funnel]:

@@ -14,6 +14,8 @@ from landmark_ray.funnel import Funnel, reason_kind
 from landmark_ray.kernels import image as kernel
 from landmark_ray.kernels.sampling import rank_key
 from landmark_ray.sources import Source
+from landmark_ray.stages.attempts import Attempts
+from landmark_ray.stages.cores import needs
 from landmark_ray.stages.shards import Row, once, run_over_shards
 from landmark_ray.storage import Tables
 
@@ -45,15 +47,17 @@ def plan(units: Dataset, config: Config, tables: Tables) -> Dataset:
         kept = tables.read_shard("cleaned", *place, ["image_id", "keep", "reason"])
         images = tables.read_shard("images", *place, ["image_id", "landmark_id", "jpeg"])
         stay = kept.filter(kept["keep"])["image_id"]
-        rows, rejects, funnel = resize_rows(chosen(images, stay), config.resize)
+        attempts = Attempts(tables, "resize", f"{unit['bucket']}-{unit['shard']}")
+        rows, rejects, funnel = resize_rows(chosen(images, stay), config.resize, attempts)
         others = chosen(images, background_ids(kept, share, config.seed))
-        background, _, _ = resize_rows(others, config.resize)
+        background, _, _ = resize_rows(others, config.resize, attempts)
+        attempts.done()
         tables.commit("background", *place, background, "")
         report = funnel.to_json()
         tables.commit("resized", *place, rows, report, rejects=rejects, stage="resize")
         return {"rows": unit["rows"], "report": report}
 
-    return units.map(once("resized", tables, resize_shard), num_cpus=config.resize.cpus)
+    return units.map(once("resized", tables, resize_shard), **needs(config.resize))
 
 
 def chosen(images: pa.Table, image_ids: pa.Array) -> pa.Table:
@@ -75,13 +79,16 @@ def background_ids(kept: pa.Table, share: float, seed: int) -> np.ndarray:
     return ids[rank_key(ids, seed) <= share * 2**64]
 
 
-def resize_rows(images: pa.Table, options: ResizeConfig) -> tuple[pa.Table, pa.Table, Funnel]:
+def resize_rows(
+    images: pa.Table, options: ResizeConfig, attempts: Attempts
+) -> tuple[pa.Table, pa.Table, Funnel]:
     """Rows of `resized` and of `rejects` for rows of `images`."""
     rows: list[Row] = []
     rejects: list[Row] = []
     for row in images.to_pylist():
         names = {k: row[k] for k in ("image_id", "landmark_id")}
         try:
+            attempts.at(row["image_id"])
             rows.append({**names, "jpeg": example(row["jpeg"], options)})
         except kernel.ImageError as error:
             rejects.append({**names, "reason": str(error)})

@@ -19,6 +19,7 @@ from landmark_ray.errors import UserError
 from landmark_ray.funnel import Funnel
 from landmark_ray.options import Options
 from landmark_ray.progress import Meter
+from landmark_ray.stages.cores import Workers, pin_threads
 from landmark_ray.storage import Tables
 
 MAX_TASKS = 4096
@@ -61,34 +62,34 @@ def start_ray(config: Options, **local: Any) -> None:
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)
 
 
-def workers_of(
-    config: Options, section: str, gpus: float | None, cpus: float
-) -> tuple[int, float, float]:
-    """(workers, GPUs each, cores each) that hold a model, for what the cluster has.
+def workers_of(config: Options, section: str, wishes: Any) -> Workers:
+    """Workers that hold a model, for what the cluster has.
 
     A tenth of the cores is left to other tasks: workers that take all would starve them for ever.
 
     Args:
         config: for Ray.
         section: of the options, such as "train.", for the error.
-        gpus: a worker needs; when None, 1 where there are any.
-        cpus: cores a worker, where it has no GPU.
+        wishes: of each: `cpus` where it has no GPU; `gpus`, when None 1 where there are any;
+            `memory_gb`.
 
     Raises:
         UserError: there are fewer GPUs.
     """
     start_ray(config)
     have = ray.cluster_resources()
-    gpus = float(have.get("GPU", 0) >= 1) if gpus is None else gpus
+    gpus = float(have.get("GPU", 0) >= 1) if wishes.gpus is None else wishes.gpus
     if gpus > have.get("GPU", 0):
         raise UserError(
             f"--{section}gpus {gpus:g}: the cluster has {have.get('GPU', 0):g} GPUs; "
             "leave it out to use what there is"
         )
-    if gpus:
-        return max(int(have["GPU"] / gpus), 1), gpus, 0.5
-    each = 0.9 * cpus
-    return max(int(0.9 * have["CPU"] / each), 1), 0.0, each
+    each = 0.5 if gpus else 0.9 * wishes.cpus
+    count = int(have["GPU"] / gpus if gpus else 0.9 * have["CPU"] / each)
+    memory = int((wishes.memory_gb or 0) * 1e9)
+    if memory:
+        count = min(count, int(have.get("memory", 0) / memory))
+    return Workers(max(count, 1), gpus, each, memory)
 
 
 def unwrapped(error: BaseException) -> BaseException:
@@ -125,6 +126,7 @@ def unit_of_work(work: Callable[..., Row]) -> Callable[..., Row]:
     def unit(*args: Any) -> Row:
         if args[-1].get("error"):
             return args[-1]
+        pin_threads()
         try:
             return {**work(*args), "error": ""}
         except Exception as error:

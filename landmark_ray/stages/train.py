@@ -16,6 +16,7 @@ from landmark_ray.kernels.calibration import VALIDATION_SMOOTHING, fit_temperatu
 from landmark_ray.kernels.metrics import top1_of_sides
 from landmark_ray.sources import Source
 from landmark_ray.stages import trainer
+from landmark_ray.stages.cores import pin_tensorflow
 from landmark_ray.stages.groups import over_groups
 from landmark_ray.stages.head_training import fit_head, logits_of, new_head
 from landmark_ray.stages.vectors import GroupVectors, closed, read_group
@@ -41,6 +42,7 @@ def run(config: Config, tables: Tables, source: Source) -> Funnel:
 
 def fit_group(work: dict[str, Any]) -> None:
     """In the worker: train the head of a group, fit its temperature, store both."""
+    pin_tensorflow(trainer.share_of_cores(work["trainings"]))
     from landmark_ray.models import fitting
 
     group, config, tables = work["group"], work["config"], work["tables"]

@@ -57,13 +57,19 @@ def train(name: str, loop: Loop, work: dict[str, Any]) -> None:
         from ray.train.tensorflow import TensorflowTrainer
 
     config, tables = work["config"], work["tables"]
-    _, gpus, cpus = workers_of(config, "train.", config.train.gpus, config.train.cpus)
+    workers = workers_of(config, "train.", config.train)
     try:
         result = TensorflowTrainer(
             in_words(loop),
             train_loop_config={**work, "name": name},
             scaling_config=ScalingConfig(
-                num_workers=1, use_gpu=bool(gpus), resources_per_worker={"CPU": cpus, "GPU": gpus}
+                num_workers=1,
+                use_gpu=bool(workers.gpus),
+                resources_per_worker={
+                    "CPU": workers.cpus,
+                    "GPU": workers.gpus,
+                    "memory": workers.memory,
+                },
             ),
             run_config=RunConfig(
                 name=name,
@@ -133,7 +139,7 @@ def work_of(config: Config, tables: Tables, told: Any, trainings: int) -> dict[s
         told: of `watched`.
         trainings: that run side by side. They leave some cores, which all readers share.
     """
-    _, _, cpus = workers_of(config, "train.", config.train.gpus, config.train.cpus)
+    cpus = workers_of(config, "train.", config.train).cpus
     have = ray.cluster_resources()["CPU"]
     readers = max(int(have) // trainings, 1)
     left = max(have - trainings * cpus, 0.1 * have)
@@ -149,8 +155,13 @@ def work_of(config: Config, tables: Tables, told: Any, trainings: int) -> dict[s
 
 def side_by_side(config: Config) -> int:
     """How many trainings there is room for."""
-    workers, _, _ = workers_of(config, "train.", config.train.gpus, config.train.cpus)
+    workers = workers_of(config, "train.", config.train).count
     return min(config.train.parallel_groups or workers, workers)
+
+
+def share_of_cores(trainings: int) -> int:
+    """In a worker: its cores of this machine, where so many trainings run at once at most."""
+    return max((os.cpu_count() or 1) // trainings, 1)
 
 
 def storage_of(tables: Tables, place: str = STAGING) -> str:

@@ -1,0 +1,79 @@
+"""Patience with stores that are far away: what fails for a moment is tried again, later each time.
+
+Clients of S3 and Google Storage retry on their own, too; a web server's doesn't.
+"""
+
+import errno
+from collections.abc import Callable
+from typing import IO, Any, TypeVar
+
+import aiohttp
+from fsspec.exceptions import FSTimeoutError
+from tenacity import Retrying as _Retrying
+from tenacity import (
+    retry_if_exception,
+    stop_after_attempt,
+    wait_random_exponential,
+)
+
+from landmark_ray.errors import UserError
+
+TRIES = 8
+LONGEST_S = 30.0
+"""Of a wait. The first ones are of a second or less; all together last about a minute."""
+
+T = TypeVar("T")
+
+
+def passing(error: BaseException) -> bool:
+    """Whether an error may be gone the next time."""
+    status = getattr(error, "status", None)
+    if isinstance(status, int):
+        return status >= 500 or status in (408, 429)
+    if isinstance(error, OSError) and error.errno in (errno.EIO, errno.EBUSY):
+        return True  # as s3fs calls InternalError and SlowDown
+    return isinstance(error, aiohttp.ClientError | FSTimeoutError | TimeoutError | ConnectionError)
+
+
+def patiently(uri: str, work: Callable[..., T], *args: Any, **named: Any) -> T:
+    """The result of work on a remote store.
+
+    Raises:
+        UserError: the store failed all the time; names it.
+    """
+    trying = _Retrying(
+        stop=stop_after_attempt(TRIES),
+        wait=wait_random_exponential(multiplier=0.5, max=LONGEST_S),
+        retry=retry_if_exception(passing),
+        reraise=True,
+    )
+    try:
+        return trying(work, *args, **named)
+    except Exception as error:
+        if not passing(error):
+            raise
+        why = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise UserError(
+            f"{uri}: the store failed {TRIES} times in a row ({why}); the same command goes on "
+            "when it is well again"
+        ) from None
+
+
+class PatientFile:
+    """A remote file, read from its beginning to its end; a failed read begins where it stood."""
+
+    def __init__(self, uri: str, raw: IO[bytes]) -> None:
+        """Read nothing yet."""
+        self.uri, self.raw = uri, raw
+
+    def __enter__(self) -> "PatientFile":
+        """As a file."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close it."""
+        self.raw.close()
+
+    def read(self, size: int = -1) -> bytes:
+        """The next bytes."""
+        return patiently(self.uri, self.raw.read, size)
