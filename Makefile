@@ -1,6 +1,6 @@
 # make demo: the whole pipeline on drawn landmarks.  make serve: its models over HTTP.
 # make test: all checks and tests.
-.PHONY: venv demo serve test lint lock clean
+.PHONY: venv demo serve test lint lock audit clean
 PYTHON ?= python3.11
 REQUIREMENTS ?= requirements.txt
 RUN = .venv/bin/python
@@ -9,9 +9,8 @@ venv: .venv/.made-with-$(REQUIREMENTS)
 
 .venv/.made-with-$(REQUIREMENTS): requirements.txt $(REQUIREMENTS) pyproject.toml
 	$(PYTHON) -m venv .venv
-	$(RUN) -m pip install --quiet --upgrade pip
-	$(RUN) -m pip install --quiet -r $(REQUIREMENTS)
-	$(RUN) -m pip install --quiet --no-deps --editable .
+	$(RUN) -m pip install --quiet --require-hashes -r $(REQUIREMENTS)
+	$(RUN) -m pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@
 
 demo: venv
@@ -31,10 +30,16 @@ lint: venv
 test: lint
 	$(RUN) -m pytest
 
+# Versions stay as they are, unless a line of requirements.in asks for another.
+LOCK = .venv/bin/uv pip compile --quiet --python-version 3.11 --generate-hashes --no-annotate \
+  --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
+
 lock: venv
-	$(RUN) -m pip install --quiet uv
-	.venv/bin/uv pip compile --quiet requirements.in --output-file requirements.txt \
-	  --python-version 3.11 --no-emit-index-url --no-annotate --custom-compile-command "make lock"
+	$(LOCK) requirements.in --output-file requirements.txt
+	$(LOCK) requirements-gpu.in --output-file requirements-gpu.txt
+
+audit: venv
+	$(RUN) .ci/audit.py
 
 clean:
 	rm -rf .venv demo

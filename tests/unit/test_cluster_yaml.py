@@ -50,3 +50,6 @@ def test_spot_machines_come_first_and_have_a_fallback(config):
 def test_the_nodes_python_is_made_of_the_locked_requirements(config):
     setup = "\n".join(config["setup_commands"])
     assert "requirements.txt" in setup and "requirements-gpu.txt" in setup and "3.11" in setup
+    assert "--require-hashes" in setup and "--no-build-isolation" in setup
+    uv = next(s for s in (REPO / "requirements.txt").read_text().split() if s.startswith("uv=="))
+    assert f"pip install --quiet --user {uv}\n" in setup
