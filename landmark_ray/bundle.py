@@ -12,10 +12,13 @@ A JSON file is written last: what has none is not finished.
 """
 
 import dataclasses
+import re
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
 
 from landmark_ray.errors import UserError
 from landmark_ray.models.options import HeadKind, TrunkInfo
@@ -26,6 +29,8 @@ if TYPE_CHECKING:  # drivers read what JSON files say, and no more: Keras takes 
 
 TRUNK = "trunk"
 GROUPS, CLOSED, FINETUNED = "groups", "closed", "finetuned"
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -70,8 +75,7 @@ def write_trunk(folder: Folder, name: str, trunk: "keras.Model") -> None:
 
 def trunk_info(folder: Folder, name: str = TRUNK) -> TrunkInfo | None:
     """What a stored trunk is; None where there is none."""
-    value = folder.read_json(f"{name}/network.json")
-    return value and TrunkInfo(**value)
+    return _info(folder, f"{name}/network.json", TrunkInfo)
 
 
 def read_trunk(folder: Folder, name: str = TRUNK) -> "keras.Model":
@@ -103,14 +107,13 @@ def write_head(folder: Folder, place: str, head: "keras.Model", info: HeadInfo) 
 
 def head_info(folder: Folder, place: str, group: int) -> HeadInfo | None:
     """What a group's stored head is; None where there is none."""
-    value = folder.read_json(f"{_name(place, group)}.json")
-    return value and HeadInfo(**{**value, "landmarks": tuple(value["landmarks"])})
+    return _info(folder, f"{_name(place, group)}.json", HeadInfo)
 
 
 def head_infos(folder: Folder, place: str) -> list[HeadInfo]:
     """Of all groups that are finished, by their numbers."""
-    names = [name for name in folder.files(place) if name.endswith("/head.json")]
-    groups = sorted(int(name.split("/")[1].removeprefix("group=")) for name in names)
+    found = (re.fullmatch(r".*/group=(\d+)/head\.json", name) for name in folder.files(place))
+    groups = sorted(int(name[1]) for name in found if name)
     return [info for group in groups if (info := head_info(folder, place, group))]
 
 
@@ -128,8 +131,24 @@ def read_head(folder: Folder, place: str, info: HeadInfo, *, dropout: float = 0.
         try:
             head.load_weights(path)
         except (OSError, ValueError, KeyError) as error:
-            raise UserError(f"{folder.uri}/{name} is damaged: {error}") from None
+            why = " ".join(str(error).split())[:200]
+            raise UserError(f"{folder.uri}/{name} is damaged: {why}") from None
     return head
+
+
+def _info(folder: Folder, name: str, kind: type[T]) -> T | None:
+    """What a JSON file says, or None where there is none.
+
+    Raises:
+        UserError: it says something else.
+    """
+    value = folder.read_json(name)
+    try:
+        return None if value is None else TypeAdapter(kind).validate_python(value)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        place = ".".join(map(str, problem["loc"]))
+        raise UserError(f"{folder.uri}/{name} is damaged: {place}: {problem['msg']}") from None
 
 
 def _name(place: str, group: int) -> str:

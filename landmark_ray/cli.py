@@ -6,6 +6,7 @@ import os
 import re
 import sys
 import tomllib
+import traceback
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -16,6 +17,7 @@ from landmark_ray import ledger, pipeline
 from landmark_ray.config import STAGES, Config
 from landmark_ray.errors import UserError
 from landmark_ray.options import Options
+from landmark_ray.plain import redacted
 from landmark_ray.storage import Tables
 
 Any_ = TypeVar("Any_", bound=Options)
@@ -191,8 +193,11 @@ def guard(
     try:
         action()
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {redacted(' '.join(str(error).split()))}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print(stopped, file=sys.stderr)
         sys.exit(130)
+    except Exception:  # a mistake of ours; of addresses with passwords it may say too much
+        print(redacted(traceback.format_exc()), end="", file=sys.stderr)
+        sys.exit(1)

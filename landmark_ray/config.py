@@ -11,6 +11,7 @@ from pydantic import AfterValidator, Field, field_validator, model_validator
 from landmark_ray.kernels.image import Limits
 from landmark_ray.kernels.matching import Rule
 from landmark_ray.options import SPEED, Count, Options, Share, StageConfig, TaskConfig
+from landmark_ray.plain import redacted
 from landmark_ray.train_options import EvaluateConfig, ExportConfig, TrainConfig
 
 StageName = Literal[
@@ -42,6 +43,12 @@ def _rising(edges: tuple[int, ...]) -> tuple[int, ...]:
     if any(low >= high for low, high in zip(edges, edges[1:], strict=False)):
         raise ValueError(f"must rise from one edge to the next, got {list(edges)}")
     return edges
+
+
+def _shown(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_shown(part) for part in value]
+    return redacted(value) if isinstance(value, str) else value
 
 
 class SampleConfig(StageConfig):
@@ -330,7 +337,13 @@ class Config(Options):
         return self
 
     def identity(self, stage: str) -> dict[str, Any]:
-        """The options that decide a stage's rows, by their full names, as JSON values."""
+        """The options that decide a stage's rows, by their full names, as JSON values.
+
+        They are written down in ledgers and bundles, so passwords in addresses are left out.
+        """
+        return {name: _shown(value) for name, value in self._identity(stage).items()}
+
+    def _identity(self, stage: str) -> dict[str, Any]:
         if stage in ("trunk", "embed", "train", "finetune"):
             return {"seed": self.seed} | self.train.identity(stage)
         model = getattr(self, stage)

@@ -4,6 +4,8 @@ import json
 from collections import Counter
 from dataclasses import dataclass, field
 
+from landmark_ray.errors import UserError
+
 
 @dataclass
 class Funnel:
@@ -36,10 +38,19 @@ class Funnel:
 
     @classmethod
     def from_json(cls, text: str | bytes) -> "Funnel":
-        """The reverse of `to_json`."""
-        values = json.loads(text)
-        counters = {name: Counter(values.pop(name)) for name in ("why", "facts")}
-        return cls(**values, **counters)
+        """The reverse of `to_json`.
+
+        Raises:
+            UserError: the text is none of it.
+        """
+        try:
+            values = json.loads(text)
+            counters = {name: Counter(values.pop(name)) for name in ("why", "facts")}
+            return cls(**values, **counters)
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise UserError(
+                f"a table's file has a damaged report ({text[:80]!r}): run its stage with --redo"
+            ) from None
 
 
 def reason_kind(reason: str) -> str:

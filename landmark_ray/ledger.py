@@ -13,6 +13,13 @@ from landmark_ray.funnel import Funnel
 from landmark_ray.storage import Tables
 
 Record = dict[str, Any]
+_KINDS = {
+    "state": str,
+    "fingerprint": str,
+    "identity": dict,
+    "inputs": dict,
+    "seconds": float | int,
+}
 
 
 def _name(stage: str) -> str:
@@ -20,8 +27,19 @@ def _name(stage: str) -> str:
 
 
 def read(tables: Tables, stage: str) -> Record | None:
-    """The record of a stage: state, identity, inputs, fingerprint, funnel, seconds."""
+    """The record of a stage: state, identity, inputs, fingerprint, funnel, seconds.
+
+    Raises:
+        UserError: it is damaged.
+    """
     record: Record | None = tables.read_json(_name(stage))
+    if record is not None and not (
+        isinstance(record, dict) and all(isinstance(record.get(n), k) for n, k in _KINDS.items())
+    ):
+        raise UserError(
+            f"{tables.uri}/{_name(stage)} is damaged: --redo {stage} makes the tables of {stage} "
+            "and of the stages after it anew"
+        )
     return record
 
 

@@ -85,6 +85,12 @@ class Bundle(Folder):
         for name in sorted(found ^ set(self.manifest.files)):
             problem = "is missing" if name in self.manifest.files else "doesn't belong there"
             raise UserError(f"{self.uri}/{name} {problem}: copy the bundle again, or export it")
+        made = version(self.manifest.files, self.manifest.threshold)
+        if self.manifest.version != made:  # it names caches
+            raise UserError(
+                f"{self.uri}/{FILE}: version: not that of these files, {self.manifest.version!r}: "
+                "copy the bundle again, or export it"
+            )
         for name, wanted in self.manifest.files.items():
             if read(name) and checksum(self.read(name)) != wanted:
                 raise UserError(
@@ -94,14 +100,14 @@ class Bundle(Folder):
 
     def _manifest(self) -> Manifest:
         try:
-            value = self.read_json(FILE)
-        except (ValueError, OSError) as error:
-            raise UserError(f"{self.uri}/{FILE} cannot be read: {error}") from None
-        if value is None:
+            value = json.loads(self.read(FILE))
+        except FileNotFoundError:
             raise UserError(
                 f"{self.uri} is no bundle, it has no {FILE}: give the folder that jobs/export.py "
                 "wrote"
-            )
+            ) from None
+        except (ValueError, RecursionError, OSError) as error:
+            raise UserError(f"{self.uri}/{FILE} cannot be read: {error}") from None
         if not isinstance(value, dict) or value.get("format") != FORMAT:
             have = value.get("format") if isinstance(value, dict) else value
             raise UserError(f"{self.uri} is a bundle of format {have}, this code reads {FORMAT}")

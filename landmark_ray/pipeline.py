@@ -95,8 +95,8 @@ def run(config: Config, stages: Sequence[str]) -> None:
     report.store(records, tables)
     if "clean" in ran:
         curation.store(tables, config)
-        print(f"\nwhat was thrown away, and why: {tables.uri}/{curation.PAGE}")
-    print(f"\ntables in {tables.uri}, funnel in {tables.uri}/reports/funnel.png and .json")
+        print(f"\nwhat was thrown away, and why: {tables.shown}/{curation.PAGE}")
+    print(f"\ntables in {tables.shown}, funnel in {tables.shown}/reports/funnel.png and .json")
 
 
 def run_stage(stage: str, config: Config, tables: Tables, source: Source) -> bool:

@@ -88,7 +88,7 @@ def run(options: PredictOptions) -> None:
     floor = bundle.manifest.floor if options.floor is None else options.floor
     text, given = submission(tables, answers, len(source.parts), floor)
     tables.write(name, text.encode())
-    show(funnel, given, bundle, f"{tables.uri}/{name}")
+    show(funnel, given, bundle, f"{tables.shown}/{name}")
 
 
 def plan(

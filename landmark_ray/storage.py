@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 
 from landmark_ray.errors import UserError
 from landmark_ray.patience import PatientFile, passing, patiently
+from landmark_ray.plain import check_plain, redacted
 from landmark_ray.schemas import TABLES
 
 REPORT = b"landmark_ray.report"
@@ -66,8 +67,19 @@ class Folder:
         """Travel as the URI: an open connection belongs to one process."""
         return (type(self), (self.uri,))
 
+    @property
+    def shown(self) -> str:
+        """The URI as others may see it: without a password."""
+        return redacted(self.uri)
+
     def at(self, name: str) -> str:
-        """Path of a file of this folder on its file system."""
+        """Path of a file of this folder on its file system.
+
+        Raises:
+            UserError: the name, which may come from a file, leads out of the folder.
+        """
+        if ".." in name.split("/"):
+            raise UserError(f"{self.uri}: the name {name!r} leads out of this folder")
         return f"{self.path}/{name}" if name else self.path
 
     def _done(self, work: Callable[..., Any], name: str, *args: Any, **named: Any) -> Any:
@@ -167,11 +179,17 @@ class Folder:
                         os.unlink(os.path.join(folder, part))
 
     def read_json(self, name: str) -> Any:
-        """A JSON file, or None where there is none."""
+        """A JSON file, or None where there is none.
+
+        Raises:
+            UserError: it is damaged, and which.
+        """
         try:
             return json.loads(self.read(name))
         except FileNotFoundError:
             return None
+        except (ValueError, RecursionError) as error:
+            raise self._damaged(name, error) from None
 
     def write_json(self, name: str, value: Any, *, durable: bool = True) -> None:
         """Make or replace a JSON file."""
@@ -195,14 +213,16 @@ class Folder:
             UserError: the file is missing or damaged, and which.
         """
         try:
-            return pq.ParquetFile(
+            file = pq.ParquetFile(
                 self.at(name), filesystem=self.fs, page_checksum_verification=True
             )
+            check_plain(file.schema_arrow)
+            return file
         except FileNotFoundError:
             raise UserError(
                 f"{self.uri}/{name} is missing: run its stage with --redo STAGE"
             ) from None
-        except (pa.ArrowException, OSError) as error:
+        except (pa.ArrowException, OSError, ValueError) as error:
             raise self._damaged(name, error) from None
 
     def read_row_group(
@@ -221,7 +241,8 @@ class Folder:
     def _damaged(self, name: str, error: Exception) -> UserError:
         if passing(error):
             return UserError(f"{self.uri}/{name} can't be read now ({error}); try again")
-        return UserError(f"{self.uri}/{name} is damaged ({error}): run its stage with --redo STAGE")
+        why = " ".join(str(error).split())[:300]
+        return UserError(f"{self.uri}/{name} is damaged ({why}): run its stage with --redo STAGE")
 
     def write_table(
         self, name: str, table: pa.Table, *, rows: int | None = None, report: str | None = None
@@ -284,7 +305,12 @@ class Tables(Folder):
     def _report(self, name: str) -> tuple[tuple[int, int], bytes]:
         _, bucket, file = name.rsplit("/", 2)
         key = int(bucket.removeprefix("bucket=")), int(file[len("shard-") : -len(".parquet")])
-        schema = pq.read_schema(self.at(name), filesystem=self.fs)
+        try:
+            schema = pq.read_schema(self.at(name), filesystem=self.fs)
+        except FileNotFoundError:
+            raise
+        except (pa.ArrowException, OSError, ValueError) as error:
+            raise self._damaged(name, error) from None
         return key, (schema.metadata or {}).get(REPORT, b"")
 
     def ensure(self, table: str) -> None:
@@ -294,8 +320,19 @@ class Tables(Folder):
             self.write_table(f"{table}/bucket=0/empty.parquet", TABLES[base].empty_table())
 
     def dataset(self, table: str) -> pads.Dataset:
-        """All rows of a table, with its folders as columns (hive)."""
-        return pads.dataset(self.at(table), filesystem=self.fs, partitioning="hive")
+        """All rows of a table or of one of its files, with its folders as columns (hive).
+
+        Raises:
+            UserError: its first file is damaged, and which table.
+        """
+        try:
+            found = pads.dataset(self.at(table), filesystem=self.fs, partitioning="hive")
+            check_plain(found.schema)
+        except FileNotFoundError:
+            raise
+        except (pa.ArrowException, OSError, ValueError) as error:
+            raise self._damaged(table, error) from None
+        return found
 
     def classes(self, bucket: int, shard: int) -> list[int]:
         """The landmark ids of a shard, by the catalog."""

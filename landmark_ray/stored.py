@@ -5,7 +5,6 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.dataset as pads
 
 from landmark_ray import schemas
 from landmark_ray.kernels.features import ImageFeatures
@@ -45,7 +44,7 @@ def rows_of(
             name = tables.name(table, place["bucket"], place["shard"])
             if not tables.exists(name):
                 continue
-            file = pads.dataset(tables.at(name), filesystem=tables.fs)
-            for row in file.to_table(["image_id", *columns], filter=among).to_pylist():
+            rows = tables.dataset(name).to_table(["image_id", *columns], filter=among)
+            for row in rows.to_pylist():
                 found[table][row["image_id"]] = row
     return found

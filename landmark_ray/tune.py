@@ -28,6 +28,7 @@ from landmark_ray.errors import UserError
 from landmark_ray.kernels.calibration import softmax
 from landmark_ray.kernels.metrics import global_average_precision
 from landmark_ray.options import Count, StageConfig
+from landmark_ray.plain import redacted
 from landmark_ray.progress import Meter
 from landmark_ray.stages.cores import pin_tensorflow
 from landmark_ray.stages.head_training import fit_head, logits_of, new_head
@@ -77,7 +78,8 @@ def run(config: TuneConfig, tables: Tables) -> None:
     place.write(f"{name.removesuffix('.toml')}.csv", as_csv(rows).encode())
     show(rows)
     again = "embed" if rows[0]["views"] != config.train.views else "train"
-    print(f"\nBest options in {place.uri}/{name}: run with --config {output} --redo {again}")
+    given = f"--config {redacted(output)} --redo {again}"
+    print(f"\nBest options in {place.shown}/{name}: run with {given}")
 
 
 def groups_of(config: TuneConfig, tables: Tables) -> list[int]:
@@ -132,6 +134,7 @@ def search(config: TuneConfig, tables: Tables, groups: list[int]) -> list[Option
     read = ray.remote(read_group)
     data = {group: read.remote(tables, group, config) for group in groups}
     searched = space(config)
+    tables.delete(STAGING)  # Ray Tune would unpickle what it knows of earlier trials
     present = {name: getattr(config.train, name) for name in searched}
     with Meter("tune", config.tune.trials, unit="trials") as meter:
 

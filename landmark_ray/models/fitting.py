@@ -144,8 +144,9 @@ def save(model: keras.Model, folder: str) -> None:
 
 def load(folder: str) -> keras.Model:
     """The model of a checkpoint: trained on, it does as if it had never been stopped."""
-    model = keras.models.load_model(Path(folder) / FILE)
-    with np.load(Path(folder) / SEEDS) as saved:  # Keras 3.15 begins all sequences anew
+    model = keras.models.load_model(Path(folder) / FILE, safe_mode=True)  # runs no code of a file
+    with np.load(Path(folder) / SEEDS, allow_pickle=False) as saved:
+        # Keras 3.15 begins all sequences anew
         for variable, name in zip(_seeds(model), saved.files, strict=True):
             variable.assign(saved[name])
     return model

@@ -88,7 +88,7 @@ class Decisions:
 
     def __init__(self, tables: Tables, config: Config) -> None:
         """Read both; of 2 million images half a GB."""
-        self._config, self._root = config, tables.uri
+        self._config, self._root = config, tables.shown
         self._rows = tables.dataset("cleaned").to_table()
         kept = tables.dataset("kept").to_table(["image_id", "partner", "inliers"])
         if not self._rows["image_id"].equals(kept["image_id"]):
@@ -219,7 +219,7 @@ def page(tables: Tables, config: Config) -> str:
         {"verdict": v.kind, "image_id": "", "landmark_id": str(i), "reason": v.reason}
         for i, v in verdicts.landmarks.items()
     ]
-    root = tables.uri
+    root = tables.shown
     return template("curation.html").render(
         uri=root,
         records=records,

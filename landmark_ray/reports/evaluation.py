@@ -42,7 +42,7 @@ def store(figures: Figures, tables: Tables, config: Config) -> None:
     tables.write_json("reports/evaluation.json", figures)
     tables.write("reports/evaluation.html", page(figures, tables, config).encode())
     show(figures, config)
-    print(f"More: {tables.uri}/reports/evaluation.html")
+    print(f"More: {tables.shown}/reports/evaluation.html")
 
 
 def show(figures: Figures, config: Config) -> None:
@@ -173,7 +173,7 @@ def page(figures: Figures, tables: Tables, config: Config) -> str:
     trunk = figures.get("trunk", {}).get("history")
     filters = {"percent": percent, "decimal": decimal, "duration": duration}
     return template("evaluation.html", **filters).render(
-        uri=tables.uri,
+        uri=tables.shown,
         sets=sets,
         thresholds={"threshold": threshold, "floor": figures["floor"]},
         groups=group_rows(figures, tables, config.group.edges),

@@ -15,6 +15,7 @@ from ray.serve.schema import LoggingConfig
 
 from landmark_ray.errors import UserError
 from landmark_ray.manifest import Bundle
+from landmark_ray.plain import redacted
 from landmark_ray.serving.assembly import by_trunk
 from landmark_ray.serving.ingress import Ingress
 from landmark_ray.serving.models import Models
@@ -107,7 +108,7 @@ def run(options: ServeOptions) -> None:
     except RuntimeError as error:
         raise failed(error) from None
     place = f"http://{http.host}:{http.port}"
-    print(f"serving {options.bundle} at {place} (page: /, API: /docs)", file=sys.stderr)
+    print(f"serving {redacted(options.bundle)} at {place} (page: /, API: /docs)", file=sys.stderr)
     if joined:
         print("the same command with another --bundle rolls that out", file=sys.stderr)
         return

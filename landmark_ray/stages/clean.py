@@ -15,6 +15,7 @@ from landmark_ray.config import Config
 from landmark_ray.funnel import Funnel
 from landmark_ray.kernels import detection
 from landmark_ray.kernels.sampling import rank_key
+from landmark_ray.plain import redacted
 from landmark_ray.sources import Source
 from landmark_ray.stages.cores import needs
 from landmark_ray.stages.shards import Row, once, run_over_shards
@@ -38,7 +39,7 @@ def inputs(config: Config, source: Source) -> dict[str, str]:
     for uri in config.clean.verdicts:
         folder, _, name = uri.rpartition("/")
         data = Folder(folder or ".").read(name)
-        found[f"verdicts of {uri}"] = hashlib.sha256(data).hexdigest()[:16]
+        found[f"verdicts of {redacted(uri)}"] = hashlib.sha256(data).hexdigest()[:16]
     return found
 
 

@@ -62,7 +62,7 @@ def run(config: Config, tables: Tables, source: Source) -> Funnel:
     )
     funnel = Funnel(0, 0, len(names), manifest.landmarks)
     funnel.facts["files"] = len(manifest.files)
-    print(f"Bundle {manifest.version}: {bundle.uri}")
+    print(f"Bundle {manifest.version}: {bundle.shown}")
     return funnel
 
 

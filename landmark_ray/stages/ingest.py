@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.dataset as pads
 import ray
 
 from landmark_ray import schemas
@@ -225,14 +224,12 @@ def gather(
     if not todo:
         return funnel
     catalog = tables.read_table(f"catalog/bucket={bucket}/catalog.parquet")
-    files = [
-        (pads.dataset(tables.at(name), filesystem=tables.fs), problem)
-        for name, problem in sorted(fragments)
-    ]
+    files = [(tables.dataset(name), problem) for name, problem in sorted(fragments)]
     for shard in todo:
-        expected = catalog.filter(pc.field("shard") == shard)
+        here = pc.field("shard") == shard
+        expected = catalog.filter(here)
         parts = [
-            _with_problem(file.to_table(filter=pc.field("shard") == shard), problem)
+            _with_problem(file.to_table(schemas.FRAGMENT.names, filter=here), problem)
             for file, problem in files
         ]
         images, rejects = settle(expected, parts, damaged)

@@ -62,7 +62,7 @@ class Best:
 
     def load(self, place: str) -> None:
         """From the folder of a checkpoint."""
-        with np.load(Path(place) / "best.npz") as saved:
+        with np.load(Path(place) / "best.npz", allow_pickle=False) as saved:
             self.loss, self.epoch = float(saved["loss"]), int(saved["epoch"])
             self.weights = [saved[f"arr_{i}"] for i in range(len(saved.files) - 2)]
 

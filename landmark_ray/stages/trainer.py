@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import ray
 import ray.train
@@ -182,13 +183,24 @@ class Checkpoints:
         return int(self.history[-1]["epoch"]) if self.history else 0
 
     def load(self, read: Callable[[str], Any]) -> Any:
-        """What `read` makes of the last checkpoint's folder; None where there is no checkpoint."""
+        """What `read` makes of the last checkpoint's folder; None where there is no checkpoint.
+
+        Raises:
+            UserError: it is damaged.
+        """
         checkpoint = ray.train.get_checkpoint()
         if checkpoint is None:
             return None
         with checkpoint.as_directory() as place:
-            self.history = json.loads((Path(place) / "history.json").read_text())
-            return read(place)
+            try:
+                told = json.loads((Path(place) / "history.json").read_text())
+                self.history = [{**entry, "epoch": int(entry["epoch"])} for entry in told]
+                return read(place)
+            except (ValueError, KeyError, TypeError, OSError, BadZipFile) as error:
+                why = " ".join(str(error).split())[:200]
+                raise UserError(
+                    f"the checkpoint {checkpoint.path} is damaged ({why}): --redo its stage"
+                ) from None
 
     def leave(self, figures: dict[str, float], write: Callable[[str], None]) -> None:
         """Report figures, with a checkpoint whose folder `write` fills."""

@@ -1,9 +1,13 @@
 """Which discarded images stand for what is no landmark."""
 
+from collections import Counter
+
 import numpy as np
 import pyarrow as pa
 
+from landmark_ray import ledger
 from landmark_ray.config import Config
+from landmark_ray.funnel import Funnel
 from landmark_ray.stages.resize import background_ids, background_share
 from landmark_ray.storage import Tables
 
@@ -19,10 +23,15 @@ def shard(start, n=400):
     )
 
 
+def prune_dropped(tables, why: dict[str, int]) -> None:
+    record = ledger.begin(tables, "prune", {}, {})
+    ledger.finish(tables, "prune", record, Funnel(why=Counter(why)), 1.0)
+
+
 def test_about_so_many_of_all_discarded_images_are_chosen_however_they_lie_in_shards(tmp_path):
     tables = Tables(str(tmp_path))
     why = {"unverified": 1000, "small_class": 1000, "over_cap": 1000}
-    tables.write_json("_ledger/prune.json", {"funnel": {"why": why}})
+    prune_dropped(tables, why)
     share = background_share(Config.model_validate({"resize": {"background": 500}}), tables)
     assert share == 0.25
     several = np.concatenate([background_ids(shard(i * 400), share, 0) for i in range(10)])
@@ -34,7 +43,7 @@ def test_about_so_many_of_all_discarded_images_are_chosen_however_they_lie_in_sh
 
 def test_all_are_chosen_where_there_are_few_and_none_on_request(tmp_path):
     tables = Tables(str(tmp_path))
-    tables.write_json("_ledger/prune.json", {"funnel": {"why": {"unverified": 70}}})
+    prune_dropped(tables, {"unverified": 70})
     assert background_share(Config(), tables) == 1
     assert len(background_ids(shard(0), 1.0, 0)) == 200
     none = Config.model_validate({"resize": {"background": 0}})

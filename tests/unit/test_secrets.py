@@ -1,0 +1,79 @@
+"""What lets others in is never shown, nor written down."""
+
+import json
+
+import pytest
+
+from landmark_ray import cli, ledger
+from landmark_ray.config import STAGES, Config
+from landmark_ray.errors import UserError
+from landmark_ray.plain import redacted
+from landmark_ray.serving.options import ServiceOptions
+from landmark_ray.storage import Folder, Tables
+
+SECRET = "hunter2"
+SIGNED = f"https://bucket.example/a.csv?X-Amz-Credential=AK&X-Amz-Signature={SECRET}"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        (f"https://me:{SECRET}@host/a", "https://***@host/a"),
+        (
+            f"ftp://me:p@{SECRET}@host:21/a, twice ftp://x@y/",
+            "ftp://***@host:21/a, twice ftp://***@y/",
+        ),
+        (f"{SIGNED}: there is nothing", "https://bucket.example/a.csv?***: there is nothing"),
+        (f"url=URL('{SIGNED}')", "url=URL('https://bucket.example/a.csv?***')"),
+        (f"--match.minn {SECRET}: did you mean --match.min_inliers?", None),
+        ("s3://bucket/some@where/x", "s3://bucket/some@where/x"),
+    ],
+)
+def test_passwords_and_signatures_of_addresses_are_left_out(text, shown):
+    assert redacted(text) == (shown or text)
+    assert redacted(redacted(text)) == redacted(text)
+
+
+def config_with_secrets() -> Config:
+    return Config(
+        extract={"extractor": "delf", "handle": f"https://me:{SECRET}@host/delf"},
+        detect={"handle": SIGNED},
+        clean={"verdicts": [SIGNED]},
+        train={"weights": f"https://me:{SECRET}@host/w.weights.h5"},
+    )
+
+
+def test_ledgers_and_so_bundles_and_reports_hold_none(tmp_path):
+    config, tables = config_with_secrets(), Tables(str(tmp_path))
+    for stage in STAGES:
+        identity = config.identity(stage)
+        ledger.begin(tables, stage, identity, {})
+        assert ledger.begin(tables, stage, json.loads(json.dumps(identity)), {})
+    written = b"".join(tables.read(name) for name in tables.files())
+    assert b"https://***@host/delf" in written and b"a.csv?***" in written
+    assert SECRET.encode() not in written
+
+
+@pytest.mark.parametrize("error", [UserError, RuntimeError])
+def test_neither_lines_for_people_nor_tracebacks_show_them(capsys, error):
+    def fails():
+        raise error(f"{SIGNED}\nand https://me:{SECRET}@host/ is ill")
+
+    with pytest.raises(SystemExit) as ended:
+        cli.guard(fails)
+    said = capsys.readouterr().err
+    assert ended.value.code == (2 if error is UserError else 1)
+    assert SECRET not in said and "https://***@host/ is ill" in said
+    assert error is RuntimeError or len(said.splitlines()) == 1
+
+
+def test_a_folder_shows_its_address_without_them():
+    assert Folder(f"https://me:{SECRET}@host/a").shown == "https://***@host/a"
+
+
+def test_a_key_that_is_refused_is_not_shown(tmp_path):
+    (tmp_path / "key").write_text(SECRET)
+    options = ServiceOptions(bundle="b", key_file=str(tmp_path / "key"))
+    with pytest.raises(UserError, match="--key_file") as error:
+        options.key()
+    assert SECRET not in str(error.value)
