@@ -2,6 +2,7 @@
 
 import argparse
 import difflib
+import errno
 import os
 import re
 import sys
@@ -22,6 +23,12 @@ from landmark_ray.storage import Tables
 
 Any_ = TypeVar("Any_", bound=Options)
 C = TypeVar("C", bound=Config)
+
+_MENDED = {
+    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG),
+    *(errno.ENOTDIR, errno.EISDIR, errno.ELOOP),
+}
+"""Errors of files that a person can mend."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -198,6 +205,10 @@ def guard(
     except KeyboardInterrupt:
         print(stopped, file=sys.stderr)
         sys.exit(130)
-    except Exception:  # a mistake of ours; of addresses with passwords it may say too much
-        print(redacted(traceback.format_exc()), end="", file=sys.stderr)
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in _MENDED and error.filename:
+            place = redacted(str(error.filename))[:300]
+            print(f"error: {place}: {error.strerror}", file=sys.stderr)
+            sys.exit(2)
+        print(redacted(traceback.format_exc()), end="", file=sys.stderr)  # a mistake of ours
         sys.exit(1)

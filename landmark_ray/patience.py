@@ -32,14 +32,23 @@ def passing(error: BaseException) -> bool:
         return status >= 500 or status in (408, 429)
     if isinstance(error, OSError) and error.errno in (errno.EIO, errno.EBUSY):
         return True  # as s3fs calls InternalError and SlowDown
+    if _kinds(error) & {"ConnectionError", "HTTPClientError"}:
+        return True
     return isinstance(error, aiohttp.ClientError | FSTimeoutError | TimeoutError | ConnectionError)
+
+
+def _kinds(error: BaseException) -> set[str]:
+    """Names of the classes of an error of S3's client, whose import would cost every job time."""
+    return {
+        kind.__name__ for kind in type(error).__mro__ if kind.__module__.startswith("botocore.")
+    }
 
 
 def patiently(uri: str, work: Callable[..., T], *args: Any, **named: Any) -> T:
     """The result of work on a remote store.
 
     Raises:
-        UserError: the store failed all the time; names it.
+        UserError: the store failed all the time, or refuses; names it.
     """
     trying = _Retrying(
         stop=stop_after_attempt(TRIES),
@@ -50,9 +59,11 @@ def patiently(uri: str, work: Callable[..., T], *args: Any, **named: Any) -> T:
     try:
         return trying(work, *args, **named)
     except Exception as error:
+        why = " ".join(f"{type(error).__name__}: {error}".split())[:200]
         if not passing(error):
+            if _kinds(error) or isinstance(error, PermissionError | aiohttp.InvalidURL):
+                raise UserError(f"{uri}: {why}") from None
             raise
-        why = f"{type(error).__name__}: {error}".splitlines()[0]
         raise UserError(
             f"{uri}: the store failed {TRIES} times in a row ({why}); the same command goes on "
             "when it is well again"

@@ -7,11 +7,9 @@ to end.
 """
 
 import hashlib
-import tarfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import IO
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -20,6 +18,7 @@ import pyarrow.csv as pacsv
 from landmark_ray.errors import UserError
 from landmark_ray.kernels.metrics import parse_solution
 from landmark_ray.storage import Folder
+from landmark_ray.tars import DAMAGED, Hashed, Member, tar_members
 
 SUFFIXES = (
     *(".jpg", ".jpeg", ".png", ".webp", ".gif", ".tif", ".tiff", ".bmp"),
@@ -27,15 +26,6 @@ SUFFIXES = (
 )
 FOLDER_CHUNK = 512
 """Files of class folders that are read as one archive."""
-
-
-@dataclass(frozen=True)
-class Member:
-    """An image in an archive. `data` is empty where it was too large to be read."""
-
-    image_id: str
-    size: int
-    data: bytes
 
 
 @dataclass
@@ -60,54 +50,35 @@ class Archive:
     def members(self, max_bytes: float) -> Iterator[Member]:
         """All images, in the order in which they lie."""
         if self.files:
-            for name in self.files:
-                size = self.folder.size(name)
-                yield Member(name, size, self.folder.read(name) if size <= max_bytes else b"")
+            yield from (self._file(name, max_bytes) for name in self.files)
             return
         with self.folder.open(self.name) as raw:
-            stream = _Hashed(raw)
+            stream = Hashed(raw)
             try:
-                yield from _tar_members(stream, max_bytes)
-            except (tarfile.TarError, EOFError) as error:
+                yield from tar_members(stream, max_bytes)
+            except DAMAGED as error:
                 self.notes.append(f"{self.name} is damaged: {error}")
-            while stream.read(1 << 20):
-                pass
+            stream.drain()
         self._check(stream.md5.hexdigest())
+
+    def _file(self, name: str, max_bytes: float) -> Member:
+        try:
+            size = self.folder.size(name)
+            return Member(name, size, self.folder.read(name) if size <= max_bytes else b"")
+        except FileNotFoundError:  # a link to nowhere
+            return Member(name, 0, b"")
 
     def _check(self, md5: str) -> None:
         if not self.md5_file:
             return
         try:
-            wanted = self.folder.read(self.md5_file).split()[0].decode()
+            wanted = self.folder.read(self.md5_file).split()[0][:40].decode(errors="replace")
         except (FileNotFoundError, IndexError):
             self.notes.append(f"{self.name} was not checked: {self.md5_file} is missing or empty")
             return
         if md5 != wanted.lower():
             self.problem = f"wrong md5: {self.name} has {md5}, not {wanted}"
             self.notes.append(f"{self.problem}; all its images are rejected: download it again")
-
-
-class _Hashed:
-    """A stream that remembers the md5 of all that was read from it."""
-
-    def __init__(self, raw: IO[bytes]) -> None:
-        self.raw = raw
-        self.md5 = hashlib.md5(usedforsecurity=False)
-
-    def read(self, size: int) -> bytes:
-        data = self.raw.read(size)
-        self.md5.update(data)
-        return data
-
-
-def _tar_members(stream: _Hashed, max_bytes: float) -> Iterator[Member]:
-    with tarfile.open(fileobj=stream, mode="r|", bufsize=1 << 20) as tar:  # type: ignore[call-overload]
-        for info in tar:
-            if info.isfile():
-                image_id = info.name.rpartition("/")[2].partition(".")[0]
-                file = tar.extractfile(info) if info.size <= max_bytes else None
-                yield Member(image_id, info.size, file.read() if file else b"")
-            tar.members = []  # or a tar of a million members stays in memory
 
 
 class Source:
@@ -131,6 +102,9 @@ class Source:
             for name, size in self.folder.files().items()
             if name.count("/") == 1 and name.lower().endswith(SUFFIXES)
         }
+        strange = next((name for name in self.files if not _is_text(name)), None)
+        if strange is not None:
+            raise UserError(f"--source: {uri}: a name is not UTF-8, rename it: {strange!a}")
         if not self.files:
             raise UserError(
                 f"--source: {uri} is no dataset: it has neither a train.csv nor class folders with "
@@ -258,6 +232,10 @@ class Source:
         archives = self.archives() if split == "train" else self._tars(split)
         lines = [f"{a.name} {a.size}" for a in archives]
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
+
+
+def _is_text(name: str) -> bool:
+    return not any("\ud800" <= letter <= "\udfff" for letter in name)
 
 
 def _stem(name: str) -> str:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import IO, Any, cast
+from urllib.parse import urlsplit
 
 import fsspec
 import pyarrow as pa
@@ -53,6 +54,7 @@ class Folder:
         """Open nothing yet."""
         self.uri = uri.rstrip("/") or "/"
         try:
+            urlsplit(self.uri)
             self.fs, path = fsspec.url_to_fs(self.uri)
         except (ValueError, ImportError) as error:
             raise UserError(f"{uri}: {error}") from None

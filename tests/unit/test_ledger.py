@@ -41,3 +41,17 @@ def test_stage_can_only_read_a_finished_one_with_the_same_options(tables):
     assert found["funnel"]["images_out"] == 2 and found["seconds"] == 1.5
     with pytest.raises(UserError, match="extract.max_side = 512, now 640"):
         ledger.finished(tables, "extract", {"extract.max_side": 640})
+
+
+@pytest.mark.parametrize("text", [b"{", b"[]", b"null!", b'{"state": "finished"}', b"17", b'""'])
+def test_a_ledger_that_is_garbage_is_named_with_the_way_out(tables, text):
+    tables.write("_ledger/match.json", text)
+    for work in (
+        lambda: ledger.begin(tables, "match", {}, {}),
+        lambda: ledger.read(tables, "match"),
+    ):
+        with pytest.raises(UserError, match=r"_ledger/match.json is damaged.*--redo") as error:
+            work()
+        assert "\n" not in str(error.value)
+    ledger.forget(tables, "match")
+    assert ledger.begin(tables, "match", {}, {})["state"] == "running"

@@ -82,3 +82,18 @@ def test_version_depends_on_networks_and_threshold_alone():
     assert version(files, 0.5) == version(files | {"evaluation.json": "c"}, 0.5)
     assert version(files, 0.5) != version(files, 0.6)
     assert version(files, 0.5) != version(files | {"trunk/network.weights.h5": "x"}, 0.5)
+
+
+@pytest.mark.parametrize("name", ["/etc/passwd", "../../x", "groups/../../x", "a" * 5000])
+def test_files_of_a_manifest_are_only_those_of_the_bundle(bundle, name):
+    value = json.loads((bundle / FILE).read_text())
+    value["files"][name] = checksum(b"x")
+    (bundle / FILE).write_text(json.dumps(value))
+    assert "is missing" in refused(bundle)
+
+
+@pytest.mark.parametrize("forged", ["../../../tmp/x", "0" * 12, ""])
+def test_a_version_that_is_not_made_of_the_files_is_refused(bundle, forged):
+    value = json.loads((bundle / FILE).read_text())
+    (bundle / FILE).write_text(json.dumps(value | {"version": forged}))
+    assert "version: not that of these files" in refused(bundle)

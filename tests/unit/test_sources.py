@@ -1,5 +1,6 @@
 import hashlib
 import io
+import os
 import tarfile
 
 import pytest
@@ -149,3 +150,33 @@ def test_csv_without_tars_is_refused(tmp_path):
     source = gldv2(tmp_path, {})
     with pytest.raises(UserError, match="no train/images_NNN.tar"):
         source.archives()
+
+
+def test_links_to_nowhere_and_loops_in_class_folders_harm_nothing(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a/x.jpg").write_bytes(b"data")
+    (tmp_path / "a/none.jpg").symlink_to("/nowhere.jpg")
+    (tmp_path / "a/up").symlink_to("..")
+    (archive,) = Source(str(tmp_path)).archives()
+    found = [(m.image_id, m.size, m.data) for m in archive.members(100)]
+    assert found == [("a/none.jpg", 0, b""), ("a/x.jpg", 4, b"data")]
+
+
+def test_names_of_class_folders_are_text_and_ones_that_are_not_are_refused(tmp_path):
+    (tmp_path / "a\nb").mkdir()
+    (tmp_path / "a\nb/x.jpg").write_bytes(b"data")
+    assert Source(str(tmp_path)).index()[1]["name"].to_pylist() == ["a\nb"]
+    bad = os.fsencode(tmp_path) + b"/\xff"
+    os.mkdir(bad)
+    with open(bad + b"/x.jpg", "wb") as file:
+        file.write(b"data")
+    with pytest.raises(UserError, match="not UTF-8, rename it: '.udcff/x.jpg'"):
+        Source(str(tmp_path))
+
+
+def test_md5_that_is_none_is_shown_as_text(tmp_path):
+    source = gldv2(tmp_path, {"images_000": tar_of(IMAGE)})
+    (tmp_path / "md5sum/train/md5.images_000.txt").write_bytes(b"\xff" * 10000)
+    (archive,) = source.archives()
+    list(archive.members(100))
+    assert archive.problem.endswith("not " + "\ufffd" * 40)

@@ -81,3 +81,59 @@ def test_empty_table_can_be_read(tmp_path):
     tables.ensure("rejects/stage=ingest")
     rows = pads.dataset(tmp_path / "rejects", partitioning="hive").to_table()
     assert rows.num_rows == 0 and rows.schema.field("landmark_id").type == pa.int64()
+
+
+@pytest.mark.parametrize("name", ["../x", "a/../../x", ".."])
+def test_names_never_lead_out_of_a_folder(tmp_path, name):
+    folder = Folder(str(tmp_path / "root"))
+    for work in (folder.read, folder.read_json, folder.delete, folder.open_table, folder.files):
+        with pytest.raises(UserError, match="leads out of this folder"):
+            work(name)
+    with pytest.raises(UserError, match="leads out of this folder"):
+        folder.write(name, b"")
+    assert os.listdir(tmp_path) == []
+
+
+def test_absolute_names_are_names_in_the_folder(tmp_path):
+    Folder(str(tmp_path)).write("/etc/evil", b"1")
+    assert (tmp_path / "etc/evil").read_bytes() == b"1"
+
+
+def test_a_table_that_is_a_link_is_read_and_deleting_it_leaves_its_target(tmp_path):
+    (tmp_path / "disk").mkdir()
+    tables = Tables(str(tmp_path / "root"))
+    tables.write("_ledger/x.json", b"{}")
+    (tmp_path / "root/kept").symlink_to(tmp_path / "disk")
+    tables.commit("kept", 0, 0, ROWS, "{}")
+    assert tables.read_shard("kept", 0, 0).num_rows == 2
+    tables.delete("kept")
+    assert not tables.exists("kept") and (tmp_path / "disk/bucket=0/shard-00000.parquet").exists()
+
+
+def test_links_inside_a_table_are_deleted_not_followed(tmp_path):
+    (tmp_path / "precious").mkdir()
+    (tmp_path / "precious/file").write_bytes(b"1")
+    tables = Tables(str(tmp_path / "root"))
+    tables.commit("kept", 0, 0, ROWS, "{}")
+    (tmp_path / "root/kept/bucket=1").symlink_to(tmp_path / "precious")
+    (tmp_path / "root/kept/loop").symlink_to("..")
+    assert set(tables.committed("kept")) == {(0, 0)}
+    tables.delete("kept")
+    assert (tmp_path / "precious/file").exists() and not (tmp_path / "root/kept").exists()
+
+
+@pytest.mark.parametrize("text", [b"{", b"\xff\xfe", b"", b"[" * 100_000])
+def test_json_that_is_none_is_named(tmp_path, text):
+    (tmp_path / "x.json").write_bytes(text)
+    with pytest.raises(UserError, match="x.json is damaged") as error:
+        Folder(str(tmp_path)).read_json("x.json")
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("uri", ["s3://Bad_Bucket!!/x", "s3://a b/x", "https://[bad/x"])
+def test_buckets_and_hosts_that_cannot_be_are_one_line(monkeypatch, uri):
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "x")
+    with pytest.raises(UserError) as error:
+        Folder(uri).exists("train.csv")
+    assert "\n" not in str(error.value) and uri[:8] in str(error.value)

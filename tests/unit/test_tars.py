@@ -1,0 +1,168 @@
+"""Hostile and damaged tars: photos before the damage are found, a note says what it is."""
+
+import contextlib
+import gzip
+import io
+import os
+import tarfile
+import time
+import tracemalloc
+from pathlib import Path
+
+import pytest
+
+from landmark_ray.sources import Archive
+from landmark_ray.storage import Folder
+from landmark_ray.tars import DAMAGED, Hashed, tar_members
+
+END = b"\0" * 1024
+
+
+def header(name=b"x.jpg", size: int | bytes = 0, kind=b"0") -> bytes:
+    """A header block with a right checksum, whatever it says."""
+    block = bytearray(tarfile.TarInfo("x").tobuf(tarfile.USTAR_FORMAT))
+    block[0:100] = name[:100].ljust(100, b"\0")
+    block[124:136] = size if isinstance(size, bytes) else b"%011o\0" % size
+    block[156:157] = kind
+    block[148:156] = b" " * 8
+    block[148:156] = b"%06o\0 " % sum(block)
+    return bytes(block)
+
+
+def blocks(data: bytes) -> bytes:
+    return data.ljust(-(-len(data) // 512) * 512, b"\0")
+
+
+def pax(key: bytes, value: bytes, kind=b"x") -> bytes:
+    """What is said of the next member."""
+    length = len(key) + len(value) + 3
+    while len(b"%d %s=%s\n" % (length, key, value)) != length:
+        length = len(b"%d %s=%s\n" % (length, key, value))
+    record = b"%d %s=%s\n" % (length, key, value)
+    return header(b"pax", len(record), kind) + blocks(record)
+
+
+def long_name(name: bytes) -> bytes:
+    return header(b"././@LongLink", len(name), b"L") + blocks(name)
+
+
+PHOTO = header(b"a/good.jpg", 3) + blocks(b"abc")
+LAST = header(b"a/last.jpg", 3) + blocks(b"xyz") + END
+HUGE = b"\x80\0\0\0" + (2**60).to_bytes(8, "big")
+
+NAMES = {  # read on; what the member's id is
+    "absolute": (header(b"/etc/evil.jpg", 3) + blocks(b"abc"), "evil"),
+    "up": (header(b"../../evil.jpg", 3) + blocks(b"abc"), "evil"),
+    "newline": (header(b"a\nb.jpg", 3) + blocks(b"abc"), "a\nb"),
+    "no UTF-8": (header(b"\xff\xfe.jpg", 3) + blocks(b"abc"), "\ufffd\ufffd"),
+    "10 kB": (long_name(b"a/" + b"q" * 10000 + b".jpg") + PHOTO, "q" * 10000),
+    "pax, 10 kB": (pax(b"path", b"../" + b"q" * 10000 + b".jpg") + PHOTO, "q" * 10000),
+    "pax, no UTF-8": (pax(b"hdrcharset", b"BINARY") + PHOTO, "good"),
+    "twice": (PHOTO, "good"),
+    "none": (header(b"", 3) + blocks(b"abc"), ""),
+}
+
+PASSED_OVER = {
+    f"kind {kind}": header(b"evil.jpg", 0, kind.encode()) for kind in "123456DVMNKxgX"
+} | {"many global headers": b"".join(pax(b"k%d" % i, b"v", b"g") for i in range(30))}
+
+DAMAGES = {
+    "negative size": (header(size=b"-0000000010\0") + b"abc", "truncated"),
+    "size that is no number": (header(size=b"zzzzzzzzzzz\0"), "invalid header"),
+    "2^60 bytes": (header(size=HUGE), "unexpected end of data"),
+    "pax, size of 10^14": (pax(b"size", b"9" * 14) + PHOTO, "unexpected end of data"),
+    "pax, negative size": (pax(b"size", b"-1024") + PHOTO, "seeking backwards"),
+    "pax, sparse": (pax(b"GNU.sparse.map", b"0,1,1000000000000,1") + PHOTO, "sparse"),
+    "pax, sparse of another kind": (
+        pax(b"GNU.sparse.major", b"1") + pax(b"GNU.sparse.realsize", b"9" * 12) + PHOTO,
+        "",
+    ),
+    "sparse": (header(kind=b"S"), "sparse"),
+    "long name of 2 GB": (header(size=2**31, kind=b"L") + b"a" * 4096, "a header of 2147483648"),
+    "pax of 100 MB": (header(size=10**8, kind=b"x") + b"100000000 path=a", "a header of 100000000"),
+    "long names of long names": (long_name(b"abc") * 3000, "recursion"),
+    "pax of pax": (pax(b"a", b"b") * 3000, "recursion"),
+    "pax of no length": (header(size=6, kind=b"x") + blocks(b"0 a=b\n"), "invalid header"),
+    "link with bytes": (header(size=3, kind=b"2") + blocks(b"abc"), "bad checksum"),
+    "noise": (os.urandom(512), ""),
+    "cut": (PHOTO[:700], "unexpected end of data"),
+}
+
+
+def read(tmp_path: Path, data: bytes):
+    """Ids of a tar's members, and the notes."""
+    (tmp_path / "root").mkdir()
+    (tmp_path / "root/a.tar").write_bytes(data)
+    before = sorted(tmp_path.rglob("*"))
+    archive = Archive("a.tar", Folder(str(tmp_path / "root")), len(data))
+    found = [member.image_id for member in archive.members(1e6)]
+    assert sorted(tmp_path.rglob("*")) == before
+    return found, archive.notes
+
+
+@pytest.mark.parametrize("what", NAMES)
+def test_a_name_is_only_text_whatever_it_says(tmp_path, what):
+    data, image_id = NAMES[what]
+    assert read(tmp_path, PHOTO + data + LAST) == (["good", image_id, "last"], [])
+
+
+@pytest.mark.parametrize("what", PASSED_OVER)
+def test_links_devices_folders_and_remarks_are_passed_over(tmp_path, what):
+    found, notes = read(tmp_path, PHOTO + PASSED_OVER[what] + LAST)
+    assert [i for i in found if i not in ("evil", "")] == ["good", "last"] and not notes
+
+
+@pytest.mark.parametrize("what", DAMAGES)
+def test_damage_is_noted_and_soon_and_what_came_before_it_counts(tmp_path, what):
+    data, why = DAMAGES[what]
+    begun = time.monotonic()
+    found, notes = read(tmp_path, PHOTO + data + (b"" if what == "cut" else LAST))
+    assert found[0] == "good"
+    if notes or why not in ("", "truncated"):
+        (note,) = notes
+        assert note.startswith("a.tar is damaged: ") and why in note.replace("bad checksum", why)
+    assert time.monotonic() - begun < 5
+
+
+@pytest.mark.parametrize("data", [b"", b"\0" * 512, gzip.compress(LAST), b"\x1f\x8b" * 900, PHOTO])
+def test_what_is_no_whole_tar_ends_nothing(tmp_path, data):
+    found, _ = read(tmp_path, data)
+    assert found in ([], ["good"])
+
+
+class Endless(io.RawIOBase):
+    """A tar of so many members, made as it is read."""
+
+    def __init__(self, members: int) -> None:
+        self.left, self.waiting = members, b""
+
+    def read(self, size: int = -1) -> bytes:
+        while len(self.waiting) < size and self.left:
+            self.waiting += b"".join(
+                pax(b"comment%d" % (self.left - i), b"v", b"g") + header(b"%x.jpg" % i)
+                for i in range(min(self.left, 500))
+            )
+            self.left -= min(self.left, 500)
+        data, self.waiting = self.waiting[:size], self.waiting[size:]
+        return data
+
+
+def peak(members: int) -> int:
+    """Bytes at most while so many members are read."""
+    tracemalloc.start()
+    try:
+        count = sum(1 for _ in lenient(members))
+        assert count == members
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def lenient(members: int):
+    with contextlib.suppress(DAMAGED):  # it has no end
+        yield from tar_members(Hashed(Endless(members)), 1e6)
+
+
+def test_memory_does_not_grow_with_the_members():
+    few, many = peak(2_000), peak(20_000)
+    assert many < 1.2 * few and many < 16e6
