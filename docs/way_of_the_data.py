@@ -1,0 +1,167 @@
+"""Draws docs/way-of-the-data.svg: python docs/way_of_the_data.py. A person reads the picture only.
+
+Boxes bring their own ground, and loose text is of a grey that both of GitHub's grounds allow.
+"""
+
+from pathlib import Path
+from xml.sax.saxutils import escape
+
+DRIVER, TASKS, MODEL, TRAIN, SERVE, STORE = "driver", "tasks", "model", "train", "serve", "store"
+COLOURS = {  # ground, line, text
+    DRIVER: ("#e8eaed", "#8b949e", "#24292f"),
+    TASKS: ("#cfe3f7", "#3b7fc4", "#0b2e52"),
+    MODEL: ("#fbdfc0", "#d07a1e", "#4f2a00"),
+    TRAIN: ("#cdebd3", "#3a9a55", "#0d3b1c"),
+    SERVE: ("#e4d7f5", "#8a5cc7", "#33145c"),
+    STORE: ("#fff8dc", "#b59b3a", "#4a3c00"),
+}
+GREY = "#7d8590"
+ROWS = [  # (stage, what it does, tables, kind)
+    [
+        ("sample", "chooses by train.csv", "catalog, landmarks", DRIVER),
+        ("ingest", "tars → by landmark", "images", TASKS),
+        ("dedupe", "copies, by hash", "hashes, duplicates", TASKS),
+        ("extract", "SIFT, or DELF", "features", TASKS),
+        ("match", "verifies pairs", "pairs", TASKS),
+    ],
+    [
+        ("prune", "11 inliers, 100 a class", "kept", TASKS),
+        ("detect", "objects, if asked for", "detections", MODEL),
+        ("clean", "rules and verdicts", "cleaned", TASKS),
+        ("resize", "224 x 224", "resized, background", TASKS),
+        ("group", "11 groups, split", "examples", TASKS),
+    ],
+    [
+        ("trunk", "weights of the network", "models/trunk", TRAIN),
+        ("embed", "a vector a photo", "embeddings", MODEL),
+        ("train", "a head a group", "models/groups", TRAIN),
+        ("finetune", "if asked for", "models/finetuned", TRAIN),
+        ("evaluate", "top-1, GAP, threshold", "predictions", MODEL),
+    ],
+]
+WIDTH, BOX, HIGH, GAP, LEFT, TOP, STEP = 960, 150, 66, 34, 38, 104, 132
+
+
+def box(x: float, y: float, lines: list[str], kind: str, width: int = BOX, high: int = HIGH) -> str:
+    """A box; its first line is its name."""
+    ground, line, text = COLOURS[kind]
+    out = [
+        f'<rect x="{x}" y="{y}" width="{width}" height="{high}" rx="8" fill="{ground}" '
+        f'stroke="{line}" stroke-width="1.5"/>'
+    ]
+    sizes = [("15", "600"), *[("12", "400")] * (len(lines) - 1)]
+    first = y + high / 2 - 9 * (len(lines) - 1) + 5
+    for number, (words, (size, weight)) in enumerate(zip(lines, sizes, strict=True)):
+        out.append(
+            f'<text x="{x + width / 2}" y="{first + 19 * number}" text-anchor="middle" '
+            f'font-size="{size}" font-weight="{weight}" fill="{text}">{escape(words)}</text>'
+        )
+    return "\n".join(out)
+
+
+def arrow(points: list[tuple[float, float]]) -> str:
+    """A line with a head."""
+    path = " ".join(f"{x},{y}" for x, y in points)
+    return (
+        f'<polyline points="{path}" fill="none" stroke="{GREY}" stroke-width="1.8" '
+        'marker-end="url(#head)"/>'
+    )
+
+
+def note(x: float, y: float, words: str, anchor: str = "middle", size: int = 12) -> str:
+    """Loose text."""
+    return (
+        f'<text x="{x}" y="{y}" text-anchor="{anchor}" font-size="{size}" fill="{GREY}">'
+        f"{escape(words)}</text>"
+    )
+
+
+def column(number: int) -> float:
+    """Left edge of a box."""
+    return LEFT + number * (BOX + GAP)
+
+
+def draw() -> str:
+    """The picture."""
+    parts = [
+        box(column(0), 14, ["SOURCE", "train.csv, tars, class folders"], STORE, 2 * BOX + GAP, 50),
+        note(
+            column(2) + 6, 30, "read where it lies, each tar once, from beginning to end", "start"
+        ),
+        note(
+            column(2) + 6,
+            50,
+            "below, all arrows are tables in ROOT; their names are in grey",
+            "start",
+        ),
+    ]
+    for number in (0, 1):
+        x = column(number) + BOX / 2
+        parts.append(arrow([(x, 64), (x, TOP - 2)]))
+    for row, stages in enumerate(ROWS):
+        y = TOP + row * STEP
+        for number, (stage, does, tables, kind) in enumerate(stages):
+            x = column(number)
+            parts += [box(x, y, [stage, does], kind), note(x + BOX / 2, y + HIGH + 17, tables)]
+            if number:
+                parts.append(arrow([(x - GAP + 2, y + HIGH / 2), (x - 3, y + HIGH / 2)]))
+        end, turn = column(4) + BOX, y + HIGH + 38
+        down = y + STEP
+        parts.append(
+            arrow(
+                [
+                    (end, y + HIGH / 2),
+                    (end + 14, y + HIGH / 2),
+                    (end + 14, turn),
+                    (LEFT - 18, turn),
+                    (LEFT - 18, down + HIGH / 2),
+                    (LEFT - 3, down + HIGH / 2),
+                ]
+            )
+        )
+    y = TOP + 3 * STEP
+    parts += [
+        box(column(0), y, ["export", "all that predicts"], DRIVER),
+        arrow([(column(1) - GAP + 2, y + HIGH / 2), (column(1) - 3, y + HIGH / 2)]),
+        box(column(1), y, ["bundle", "checksums, one version"], STORE),
+        box(column(2) + 20, y - 6, ["predict → submission.csv"], MODEL, 240, 34),
+        box(column(2) + 20, y + 38, ["serve → HTTP, web page"], SERVE, 240, 34),
+        arrow([(column(2) - GAP + 2, y + 26), (column(2) + 17, y + 12)]),
+        arrow([(column(2) - GAP + 2, y + 40), (column(2) + 17, y + 54)]),
+    ]
+    legend = [
+        (DRIVER, "driver alone"),
+        (TASKS, "Ray Data: tasks on cores"),
+        (MODEL, "Ray Data: workers with a model, GPUs"),
+        (TRAIN, "Ray Train"),
+        (SERVE, "Ray Serve"),
+        (STORE, "files"),
+    ]
+    x, y = LEFT, TOP + 3 * STEP + HIGH + 34
+    for kind, words in legend:
+        ground, line, _ = COLOURS[kind]
+        parts.append(
+            f'<rect x="{x}" y="{y - 11}" width="14" height="14" rx="3" fill="{ground}" '
+            f'stroke="{line}"/>'
+        )
+        parts.append(note(x + 20, y, words, "start"))
+        x += 38 + 6.6 * len(words)
+    high = y + 16
+    return "\n".join(
+        [
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {high}" '
+            f'width="{WIDTH}" height="{high}" role="img" '
+            'font-family="-apple-system, Segoe UI, Helvetica, Arial, sans-serif">',
+            "<title>From SOURCE through 16 stages to a bundle; each stage writes tables</title>",
+            '<defs><marker id="head" viewBox="0 0 8 8" refX="6" refY="4" markerWidth="7" '
+            f'markerHeight="7" orient="auto"><path d="M0,0 L8,4 L0,8 z" fill="{GREY}"/>'
+            "</marker></defs>",
+            *parts,
+            "</svg>",
+            "",
+        ]
+    )
+
+
+if __name__ == "__main__":
+    Path(__file__).with_name("way-of-the-data.svg").write_text(draw())
