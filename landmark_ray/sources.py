@@ -24,6 +24,11 @@ SUFFIXES = (
     *(".jpg", ".jpeg", ".png", ".webp", ".gif", ".tif", ".tiff", ".bmp"),
     *(".heic", ".heif", ".avif"),
 )
+SOLUTIONS = (
+    "recognition_solution.csv",
+    "metadata/recognition_solution.csv",
+    "ground_truth/recognition_solution_v2.1.csv",
+)
 FOLDER_CHUNK = 512
 """Files of class folders that are read as one archive."""
 
@@ -185,8 +190,7 @@ class Source:
         Raises:
             UserError: the solution can't be read, or there are no tars.
         """
-        names = ("recognition_solution.csv", "metadata/recognition_solution.csv")
-        csv = next((name for name in names if self.csv and self.folder.exists(name)), "")
+        csv = next((name for name in SOLUTIONS if self.csv and self.folder.exists(name)), "")
         if not csv:
             return None
         kinds = {"id": pa.string(), "landmarks": pa.string()}

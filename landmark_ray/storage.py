@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import IO, Any, cast
 from urllib.parse import urlsplit
 
+import aiohttp
 import fsspec
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -93,7 +94,12 @@ class Folder:
     def exists(self, name: str = "") -> bool:
         """Whether there is such a file or folder."""
         strict = {"strict": True} if self.web else {}  # else a server that is ill has no file
-        return bool(self._done(self.fs.exists, name, **strict))
+        try:
+            return bool(self._done(self.fs.exists, name, **strict))
+        except aiohttp.ClientResponseError as error:
+            if error.status in (401, 403):  # what S3 says of a missing file to who mayn't list
+                return False
+            raise
 
     def size(self, name: str) -> int:
         """Bytes of a file; 0 where a web server doesn't say.

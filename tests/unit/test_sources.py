@@ -1,7 +1,11 @@
 import hashlib
 import io
 import os
+import shutil
 import tarfile
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
@@ -180,3 +184,43 @@ def test_md5_that_is_none_is_shown_as_text(tmp_path):
     (archive,) = source.archives()
     list(archive.members(100))
     assert archive.problem.endswith("not " + "\ufffd" * 40)
+
+
+class LikeS3(SimpleHTTPRequestHandler):
+    """A bucket that may be read and not listed: what isn't there is forbidden."""
+
+    def send_error(self, code, message=None, explain=None):
+        super().send_error(403 if code == 404 else code, message, explain)
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def bucket(tmp_path):
+    """Address of GLDv2's layout as its public bucket has it."""
+    gldv2(tmp_path, {f"images_{i:03d}": tar_of(IMAGE) for i in range(3)})
+    for name in ("metadata", "ground_truth"):
+        (tmp_path / name).mkdir()
+    shutil.move(tmp_path / "train.csv", tmp_path / "metadata")
+    shutil.copytree(tmp_path / "train", tmp_path / "test")
+    (tmp_path / "ground_truth/recognition_solution_v2.1.csv").write_text(
+        "id,landmarks,Usage\n00000000000000aa,7 8,Public\nbb,,Private\n"
+    )
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(LikeS3, directory=tmp_path))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+
+
+def test_a_public_bucket_is_read_in_place(bucket):
+    source = Source(bucket)
+    assert source.csv == "metadata/train.csv"
+    assert source.index()[0].num_rows == 2
+    archives = source.archives()
+    assert [a.name for a in archives] == [f"train/images_{i:03d}.tar" for i in range(3)]
+    assert [m.data for m in archives[2].members(100)] == [b"jpeg"]
+    assert (archives[2].problem, archives[2].notes) == ("", [])
+    tars, solution = source.test_set()
+    assert len(tars) == 3
+    assert solution == {"00000000000000aa": frozenset({7, 8}), "bb": frozenset()}
