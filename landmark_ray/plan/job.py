@@ -1,0 +1,49 @@
+"""A run's hours, disk, requests and dollars before it, from train.csv and a few of its photos."""
+
+import json
+
+from landmark_ray.errors import UserError
+from landmark_ray.plan import calibration, report, workload
+from landmark_ray.plan.clusters import Cluster, cluster_of
+from landmark_ray.plan.forecast import forecast
+from landmark_ray.plan.options import PlanConfig
+from landmark_ray.plan.work import Job
+from landmark_ray.sources import Source
+from landmark_ray.storage import Folder
+
+
+def run(config: PlanConfig) -> None:
+    """Calibrate, forecast, show.
+
+    Raises:
+        UserError: anything that a person can mend.
+    """
+    if not config.source:
+        raise UserError("--source is missing: a folder or URI with the raw dataset")
+    if config.redo:
+        raise UserError("--redo: a plan is for a run from the beginning; see --from")
+    stages = config.chosen()
+    cluster = stored_at(config, cluster_of(config))
+    source = Source(config.source)
+    data, catalog = workload.read(config, source, config.plan.tests)
+    if config.plan.sample:
+        known = calibration.calibrate(config, source, catalog, data)
+    else:
+        known = calibration.stored()
+    if config.plan.unverified is not None:
+        shares = known.shares.model_copy(update={"unverified": config.plan.unverified})
+        known = known.model_copy(update={"shares": shares})
+    job = Job.of(config, data, known.shares)
+    found = forecast(job, known, cluster, stages)
+    report.show(job, found, known, cluster)
+    if config.plan.output:
+        value = {"cluster": cluster.model_dump(), "calibration": known.model_dump()}
+        folder, _, name = config.plan.output.rpartition("/")
+        Folder(folder or ".").write(name, json.dumps(value | found.to_json(), indent=1).encode())
+
+
+def stored_at(config: PlanConfig, cluster: Cluster) -> Cluster:
+    """The cluster, with an object store where the root is on one."""
+    if config.root and not Folder(config.root).local and not cluster.object_store:
+        return cluster.model_copy(update={"object_store": True})
+    return cluster

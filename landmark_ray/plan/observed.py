@@ -1,0 +1,122 @@
+"""What a finished run was: its workload, its images from stage to stage, its files."""
+
+from collections import Counter
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+
+from landmark_ray import ledger
+from landmark_ray.config import STAGES, Config
+from landmark_ray.pipeline import MODULES
+from landmark_ray.plan.shares import Flow, Shares, all_others
+from landmark_ray.plan.work import Job, Work, work_of
+from landmark_ray.plan.workload import of_catalog
+from landmark_ray.sources import Source
+from landmark_ray.storage import Tables
+
+
+@dataclass(frozen=True)
+class Observed:
+    """A run in small.
+
+    Attributes:
+        job: what it was.
+        seconds: of each finished stage.
+        bytes: that each stage's tables hold.
+        files: and their number.
+        pairs: that were tried.
+    """
+
+    job: Job
+    seconds: dict[str, float]
+    bytes: dict[str, int]
+    files: dict[str, int]
+    pairs: int
+
+    def work(self, stage: str) -> Work:
+        """The work of a stage; pairs as they were counted."""
+        work = work_of(stage, self.job)
+        if stage == "match" and work.total:
+            return replace(work, weights=work.weights * self.pairs / work.total)
+        return work
+
+
+def observe(config: Config) -> Observed:
+    """Read what a run left in its root.
+
+    Args:
+        config: of the run; stages from some point on may be missing.
+    """
+    assert config.root and config.source
+    tables, source = Tables(config.root), Source(config.source)
+    records = {str(s): r for s in STAGES if (r := ledger.read(tables, s)) and "funnel" in r}
+    sizes: Counter[str] = Counter()
+    files: Counter[str] = Counter()
+    owner = {table: stage for stage in STAGES for table in MODULES[stage].WRITES}
+    for name, size in tables.files().items():
+        stage = next((s for table, s in owner.items() if name.startswith(f"{table}/")), "")
+        sizes[stage] += size
+        files[stage] += 1
+    catalog = tables.dataset("catalog").to_table()
+    archives = np.array([archive.size for archive in source.archives()], np.int64)
+    data = of_catalog(catalog, catalog.num_rows, config, archives)
+    classes = _classes(tables, records)
+    flow = _flow(tables, records, classes)
+    pairs = records.get("match", {}).get("funnel", {}).get("facts", {}).get("pairs", 0)
+    shares = _shares(data.images, flow, classes, pairs)
+    seconds = {stage: record["seconds"] for stage, record in records.items()}
+    return Observed(Job(config, data, shares, flow), seconds, dict(sizes), dict(files), pairs)
+
+
+def _classes(tables: Tables, records: dict[str, ledger.Record]) -> pd.DataFrame:
+    """A row of each class of the catalog, in its order: images that came so far."""
+    catalog = tables.dataset("catalog").to_table(["landmark_id", "bucket", "shard"]).to_pandas()
+    keys = ["bucket", "shard", "landmark_id"]
+    classes = catalog.drop_duplicates("landmark_id").sort_values(keys).set_index("landmark_id")
+    classes = classes[[]].copy()
+    for stage, table in (("ingest", "images"), ("group", "examples")):
+        rows = tables.dataset(table).to_table(["landmark_id"]) if stage in records else None
+        found = rows["landmark_id"].to_pandas().value_counts() if rows else {}
+        classes[table] = classes.index.map(found).fillna(0) if rows else 0
+    names = {"keep": "kept", "unverified": "alone", "over_cap": "over"}
+    classes[list(names.values())] = 0
+    if "prune" in records:
+        rows = tables.dataset("kept").to_table(["landmark_id", "keep", "reason"]).to_pandas()
+        rows["over_cap"], rows["unverified"] = (
+            rows.reason == "over_cap",
+            rows.reason == "unverified",
+        )
+        counts = rows.groupby("landmark_id")[list(names)].sum().rename(columns=names)
+        classes.update(counts)
+    if "group" in records:
+        rows = tables.dataset("examples").to_table(["landmark_id", "group"]).to_pandas()
+        classes["group"] = classes.index.map(rows.groupby("landmark_id").group.first()).fillna(0)
+    else:
+        classes["group"] = 0
+    return classes.astype(np.int64)
+
+
+def _flow(tables: Tables, records: dict[str, ledger.Record], classes: pd.DataFrame) -> Flow:
+    settled = np.maximum(classes.images - classes.over, 1)
+    verified = classes.images * (1 - classes.alone / settled)  # beyond the cap as before it
+    background = tables.dataset("background").count_rows() if "resize" in records else 0
+    return Flow(
+        usable=classes.images.to_numpy(),
+        verified=verified.round().to_numpy(np.int64),
+        kept=classes.kept.to_numpy(),
+        examples=classes.examples.to_numpy(),
+        group=classes.group.to_numpy(),
+        background=background,
+    )
+
+
+def _shares(images: int, flow: Flow, classes: pd.DataFrame, pairs: int) -> Shares:
+    usable = (classes.images - classes.over).sum()
+    alone = all_others(classes.images.to_numpy(float), classes.alone.to_numpy(float)).sum()
+    return Shares(
+        usable=flow.usable.sum() / max(images, 1),
+        unverified=classes.alone.sum() / max(usable, 1),
+        tries=max(pairs - alone, 0) / max(usable - classes.alone.sum(), 1),
+        cleaned=flow.examples.sum() / max(flow.kept.sum(), 1),
+    )
