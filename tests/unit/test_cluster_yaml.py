@@ -21,7 +21,19 @@ def test_a_schema_is_checked_at_all(config):
         validate_config(prepare_config(config | {"max_wrkers": 3}))
 
 
-def test_every_start_of_ray_asks_for_the_token_and_opens_nothing(config):
+@pytest.fixture(scope="module")
+def desktops():
+    return yaml.safe_load((REPO / "desktops.yaml").read_text())
+
+
+def test_rays_own_schema_accepts_the_desktops(desktops):
+    validate_config(prepare_config(desktops))
+    assert "make --quiet venv" in desktops["setup_commands"][1]
+
+
+@pytest.mark.parametrize("which", ["config", "desktops"])
+def test_every_start_of_ray_asks_for_the_token_and_opens_nothing(which, request):
+    config = request.getfixturevalue(which)
     starts = [
         command
         for which in ("head", "worker")
