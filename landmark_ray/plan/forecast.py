@@ -105,7 +105,7 @@ def row_of(stage: str, job: Job, known: Calibration, cluster: Cluster) -> Row:
     crew = crew_of(stage, work, job.config, cluster)
     fixed = fit.fixed * crew.rounds(work) / crew.machines.core_speed
     seconds = fixed + fit.rate * crew.busiest(work)
-    busy = fit.rate * work.total / crew.speed
+    busy = fit.rate * crew.all(work)
     if stage == "sample":
         seconds, fixed, busy = job.data.seconds, job.data.seconds, 0.0
     elif stage == "ingest" and known.read_s:
@@ -121,7 +121,7 @@ def row_of(stage: str, job: Job, known: Calibration, cluster: Cluster) -> Row:
     requests = (gets * cluster.get_dollars + puts * cluster.put_dollars) / 1000
     return Row(
         stage,
-        work.total,
+        work.total if work.count is None else work.count,
         work.unit,
         seconds,
         (fixed + (0.0 if crew.gpus else busy)) / HOUR,

@@ -4,13 +4,18 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from landmark_ray.config import Config
 from landmark_ray.plan.clusters import Cluster, Machines
 from landmark_ray.plan.fit import makespan
 from landmark_ray.plan.work import Work
 
-NETWORKS = ("trunk", "embed", "finetune", "evaluate")
-"""Stages that a GPU makes faster. The heads of `train` are too small to gain."""
+CLASSIFIERS = ("trunk", "embed", "train", "finetune", "evaluate")
+"""Stages that share the options `train`."""
+
+WHOLE = ("trunk", "finetune")
+"""Stages whose trainings share all cores of their machine; a head takes one."""
 
 
 @dataclass(frozen=True)
@@ -21,12 +26,14 @@ class Crew:
         machines: theirs.
         count: of them.
         speed: of each, in cores of the machine that calibrated.
+        networks: of each, for networks.
         gpus: of each; 0 where it works on cores.
     """
 
     machines: Machines
     count: int
     speed: float
+    networks: float
     gpus: float = 0.0
 
     def rounds(self, work: Work) -> int:
@@ -35,39 +42,35 @@ class Crew:
 
     def busiest(self, work: Work) -> float:
         """Work of the busiest worker, as a core of the machine that calibrated would have it."""
-        return makespan(work.weights, self.count) / self.speed
+        return makespan(self._each(work), self.count)
+
+    def all(self, work: Work) -> float:
+        """Work of all of them."""
+        return float(self._each(work).sum())
+
+    def _each(self, work: Work) -> np.ndarray:
+        share = np.asarray(work.networks)
+        return work.weights * ((1 - share) / self.speed + share / self.networks)
 
 
 def crew_of(stage: str, work: Work, config: Config, cluster: Cluster) -> Crew:
     """The workers that a stage has on a cluster."""
-    options: Any = {
-        "trunk": config.train,
-        "embed": config.train,
-        "finetune": config.train,
-        "evaluate": config.train,
-    }.get(stage) or getattr(config, stage, None)
-    networks = stage in NETWORKS
-    networks |= stage == "extract" and config.extract.extractor == "delf"
-    networks |= stage == "detect" and bool(config.detect.handle)
-    wanted = getattr(options, "gpus", None)
-    if (networks or stage == "train") and wanted != 0:
-        machines = cluster.kind(gpus=True)
-    else:
-        machines = cluster.kind(gpus=False)
-    cores = machines.count * machines.cores
-    pieces = max(len(work.weights), 1)
-    most = getattr(options, "parallel_groups", None) if work.trainings else None
-    if machines.gpus and (networks or stage == "train") and wanted != 0:
-        gpus = wanted or 1.0
-        count = max(int(machines.count * machines.gpus / gpus), 1)
-        count = min(count, most or count)
-        speed = machines.gpu_cores * gpus if networks else machines.core_speed
-        return Crew(machines, count, speed, gpus)
+    options: Any = config.train if stage in CLASSIFIERS else getattr(config, stage)
     cpus = getattr(options, "cpus", 1.0)
-    count = max(int(cores / cpus), 1)
-    if stage in ("trunk", "finetune"):  # a network that learns has all cores of its machine
-        count = min(count, most or count, pieces)
-        mine = max(machines.cores // -(-count // machines.count), 1)
-        return Crew(machines, count, mine * machines.core_speed)
-    speed = machines.core_speed * (max(cpus, 1) if networks else 1)
-    return Crew(machines, min(count, most or count), speed)
+    gpus = getattr(options, "gpus", None)
+    most = getattr(options, "parallel_groups", None) if work.trainings else None
+    on_gpus = bool(np.any(work.networks)) and gpus != 0
+    machines = cluster.kind(gpus=on_gpus)
+    if on_gpus and machines.gpus:
+        count = max(int(machines.count * machines.gpus / (gpus or 1)), 1)
+        networks = machines.gpu_cores * (gpus or 1)
+        return Crew(machines, min(count, most or count), machines.core_speed, networks, gpus or 1)
+    count = max(int(machines.count * machines.cores / cpus), 1)
+    count = min(count, most or count)
+    speed = networks = machines.core_speed
+    if stage in WHOLE:
+        count = min(count, max(len(work.weights), 1))
+        networks *= max(machines.cores // math.ceil(count / machines.count), 1)
+    elif np.any(work.networks):
+        networks *= max(cpus, 1)
+    return Crew(machines, count, speed, networks)

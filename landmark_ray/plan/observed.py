@@ -64,7 +64,10 @@ def observe(config: Config) -> Observed:
     classes = _classes(tables, records)
     flow = _flow(tables, records, classes)
     pairs = records.get("match", {}).get("funnel", {}).get("facts", {}).get("pairs", 0)
+    features = records.get("trunk", {}).get("funnel", {}).get("facts", {}).get("features", 0)
     shares = _shares(data.images, flow, classes, pairs)
+    if features:
+        shares = shares.model_copy(update={"features": features})
     seconds = {stage: record["seconds"] for stage, record in records.items()}
     return Observed(Job(config, data, shares, flow), seconds, dict(sizes), dict(files), pairs)
 

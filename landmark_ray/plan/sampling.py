@@ -15,7 +15,8 @@ from landmark_ray.errors import UserError
 from landmark_ray.kernels.sampling import rank_key
 from landmark_ray.plan.workload import Counts
 from landmark_ray.progress import Meter
-from landmark_ray.sources import Member, Source
+from landmark_ray.sources import Source
+from landmark_ray.tars import Member
 
 TAR_PHOTOS = 48
 """Photos of a tar of the sample: all cores of most machines have some to read."""

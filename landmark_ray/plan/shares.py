@@ -19,12 +19,14 @@ class Shares(BaseModel):
         unverified: of the usable ones, no other of their landmark verifies.
         tries: pairs that a photo tries until one verifies it.
         cleaned: of what prune keeps, clean keeps.
+        features: numbers of the trunk's vector of a photo.
     """
 
     usable: float = 1.0
     unverified: float = 0.15
     tries: float = 2.0
     cleaned: float = 1.0
+    features: int = 2048
 
 
 @dataclass(frozen=True)

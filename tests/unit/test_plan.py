@@ -137,14 +137,20 @@ def test_gpus_take_the_networks_and_cores_the_rest():
         crew_of(stage, work_of(stage, job), job.config, cluster)
         for stage in ("embed", "extract", "train")
     )
-    assert (embed.count, embed.speed, embed.gpus) == (12, 80, 1)
+    assert (embed.count, embed.networks, embed.gpus) == (12, 80, 1)
     assert (extract.count, extract.speed, extract.gpus) == (512, 0.6, 0)
-    assert (train.count, train.speed) == (12, 0.6)
+    assert (train.count, train.speed, train.networks) == (12, 0.6, 80)
 
 
 def test_without_gpus_networks_take_cores():
     job, cluster = job_of([50] * 40), cluster_of(PlanConfig(plan={"cluster": "reference"}))
     assert crew_of("embed", work_of("embed", job), job.config, cluster).count == 8
+
+
+def test_a_head_of_many_landmarks_takes_longer_for_a_vector():
+    few, many = job_of([10] * 20), job_of([10] * 2000, config={"train": {"others": 1}})
+    each = [w.total / w.count for w in (work_of("train", few), work_of("train", many))]
+    assert each == pytest.approx([1 + 2048 * 20 / 390_000, 1 + 2048 * 2000 / 390_000])
 
 
 def test_time_and_dollars_of_a_stage_by_hand():
