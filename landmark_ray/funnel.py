@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from landmark_ray.errors import UserError
@@ -31,6 +32,14 @@ class Funnel:
         self.why += other.why
         self.facts += other.facts
         self.notes += other.notes
+
+    @classmethod
+    def total(cls, reports: Iterable[str | bytes]) -> "Funnel":
+        """The sum of parts, each as `to_json` gives it."""
+        funnel = cls()
+        for report in reports:
+            funnel.add(cls.from_json(report))
+        return funnel
 
     def to_json(self) -> str:
         """One line of JSON."""

@@ -300,7 +300,8 @@ class Tables(Folder):
     def committed(self, table: str) -> dict[tuple[int, int], bytes]:
         """(bucket, shard) -> report of every finished shard of a table."""
         names = [n for n in self.files(table) if n.endswith(".parquet")]
-        with ThreadPoolExecutor(16) as pool:
+        readers = 1 if self.local else 16  # a disk's footers are there at once
+        with ThreadPoolExecutor(readers) as pool:
             return dict(pool.map(self._report, names))
 
     def report(self, table: str, bucket: int, shard: int) -> str | None:

@@ -47,9 +47,7 @@ def run(config: Config, tables: Tables, source: Source) -> Funnel:
     )
     shards = tables.shards()
     done = tables.committed("duplicates")
-    funnel = Funnel()
-    for report in done.values():
-        funnel.add(Funnel.from_json(report))
+    funnel = Funnel.total(done.values())
     todo = [shard for shard in shards if shard.key not in done]
     if todo:
         found = find(shards, config, tables)

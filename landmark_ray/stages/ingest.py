@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.dataset as pads
 import ray
 
 from landmark_ray import schemas
@@ -52,7 +53,8 @@ class CatalogIndex:
     def read(cls, tables: Tables) -> "CatalogIndex":
         """The whole catalog."""
         rows = tables.dataset("catalog").to_table()
-        ids = np.array([i.encode() for i in rows["image_id"].to_pylist()])
+        names = rows["image_id"].cast(pa.binary()).chunks  # one by one: few are Python objects
+        ids = np.concatenate([np.array(chunk.to_pylist(), bytes) for chunk in names])
         order = np.argsort(ids)
         columns = (rows[name].to_numpy()[order] for name in ("landmark_id", "bucket", "shard"))
         return cls(ids[order], *columns)
@@ -165,20 +167,22 @@ def gather_all(config: Config, tables: Tables, notes: dict[str, Any]) -> Funnel:
     for s in shards:
         wanted[s.bucket][s.shard] = s.images
     done = tables.committed("images")
-    funnel = Funnel()
-    for report in done.values():
-        funnel.add(Funnel.from_json(report))
-    fragments: dict[int, list[tuple[str, str]]] = defaultdict(list)
+    funnel = Funnel.total(done.values())
+    fragments: dict[int, list[str]] = defaultdict(list)
+    problems: dict[str, str] = {}
     for note in notes.values():
         for name in note["fragments"]:
             bucket = int(name.rpartition("/")[0].rpartition("=")[2])
-            fragments[bucket].append((name, note["problem"]))
+            fragments[bucket].append(name)
+            if note["problem"]:
+                problems[name] = note["problem"]
     damaged = [line for note in notes.values() for line in note["notes"] if " is damaged" in line]
     units = [
         {
             "bucket": bucket,
             "shards": [s for s in images if (bucket, s) not in done],
             "rows": sum(n for s, n in images.items() if (bucket, s) not in done),
+            "fragments": sorted(fragments[bucket]),
         }
         for bucket, images in wanted.items()
     ]
@@ -187,8 +191,8 @@ def gather_all(config: Config, tables: Tables, notes: dict[str, Any]) -> Funnel:
 
     @unit_of_work
     def gather_row(row: Row) -> Row:
-        bucket = row["bucket"]
-        found = gather(bucket, row["shards"], fragments[bucket], damaged, tables)
+        files = [(name, problems.get(name, "")) for name in row["fragments"]]
+        found = gather(row["bucket"], row["shards"], files, damaged, tables, config.ingest)
         return {"rows": row["rows"], "report": found.to_json()}
 
     with Meter("sort", total, done=total - left) as meter:
@@ -203,8 +207,12 @@ def gather(
     fragments: list[tuple[str, str]],
     damaged: list[str],
     tables: Tables,
+    config: IngestConfig,
 ) -> Funnel:
     """Write some shards of a bucket from its fragments, then delete those.
+
+    A fragment holds next to nothing of a shard, and there are many, so each is read once for as
+    many shards as fit in memory.
 
     Args:
         bucket: which.
@@ -212,6 +220,7 @@ def gather(
         fragments: (file, why nothing in it can be trusted or empty), in the archives' order.
         damaged: what is known of damaged archives, for images that weren't found.
         tables: the root.
+        config: how much is held in memory.
     """
     funnel = Funnel()
     todo = []
@@ -224,15 +233,16 @@ def gather(
     if not todo:
         return funnel
     catalog = tables.read_table(f"catalog/bucket={bucket}/catalog.parquet")
-    files = [(tables.dataset(name), problem) for name, problem in sorted(fragments)]
-    for shard in todo:
+    files = [(tables.dataset(name), problem) for name, problem in fragments]
+    size = sum(tables.files(f"{STAGING}/fragments/bucket={bucket}").values())
+    each = size / len(pc.unique(catalog["shard"]))
+    most = max(int(config.buffer_mb * 1e6 / max(2 * each, 1)), 1)  # twice while it is put together
+    for i, shard in enumerate(todo):
+        if i % most == 0:
+            held = fragment_rows(files, todo[i : i + most])
         here = pc.field("shard") == shard
         expected = catalog.filter(here)
-        parts = [
-            _with_problem(file.to_table(schemas.FRAGMENT.names, filter=here), problem)
-            for file, problem in files
-        ]
-        images, rejects = settle(expected, parts, damaged)
+        images, rejects = settle(expected, held.filter(here), damaged)
         part = Funnel(
             expected.num_rows,
             images.num_rows,
@@ -248,6 +258,16 @@ def gather(
     return funnel
 
 
+def fragment_rows(files: list[tuple[pads.Dataset, str]], shards: list[int]) -> pa.Table:
+    """What fragments hold of some shards, in order."""
+    here = pc.field("shard").isin(shards)
+    parts = [
+        _with_problem(file.to_table(schemas.FRAGMENT.names, filter=here), problem)
+        for file, problem in files
+    ]
+    return pa.concat_tables([schemas.FRAGMENT.empty_table(), *parts]).combine_chunks()
+
+
 def _with_problem(rows: pa.Table, problem: str) -> pa.Table:
     """Reject all rows where nothing of their archive can be trusted."""
     if not problem:
@@ -258,16 +278,13 @@ def _with_problem(rows: pa.Table, problem: str) -> pa.Table:
     )
 
 
-def settle(
-    expected: pa.Table, parts: list[pa.Table], damaged: list[str]
-) -> tuple[pa.Table, pa.Table]:
-    """Each expected image once: the first usable copy, else a reason.
+def settle(expected: pa.Table, rows: pa.Table, damaged: list[str]) -> tuple[pa.Table, pa.Table]:
+    """Each expected image once: the first usable copy among `rows`, else a reason.
 
     Returns:
         rows of `images` and rows of `rejects`, sorted.
     """
     order = [("landmark_id", "ascending"), ("image_id", "ascending")]
-    rows = pa.concat_tables([schemas.FRAGMENT.empty_table(), *parts])
     ids, reasons = rows["image_id"].to_pylist(), rows["reason"].to_pylist()
     first: dict[str, int] = {}
     for i, image_id in enumerate(ids):

@@ -5,9 +5,10 @@ run side by side, keep what they find until the class is done, and are not repea
 killed.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import chain
 
 import numpy as np
 import pyarrow as pa
@@ -158,10 +159,11 @@ def match_part(images: ClassImages, part: Part, config: Config) -> pa.Table:
     return pa.Table.from_pylist([found[pair] for pair in sorted(found)], schemas.PAIRS)
 
 
-def all_partners(image: int, likeliest: list[int], images: ClassImages) -> list[int]:
+def all_partners(image: int, likeliest: list[int], images: ClassImages) -> Iterator[int]:
     """The partners of an image, the likeliest first; none is a duplicate of it."""
-    others = dict.fromkeys((*likeliest, *range(len(images))))
-    return [i for i in others if not images.duplicates(i, image)]
+    first = set(likeliest)
+    others = (i for i in range(len(images)) if i not in first)
+    return (i for i in chain(likeliest, others) if not images.duplicates(i, image))
 
 
 def likeliest_partners(means: np.ndarray, images: list[int]) -> list[list[int]]:
@@ -207,7 +209,12 @@ def large(images: ClassImages, config: Config) -> bool:
 def run_parts(
     images: ClassImages, config: Config, tables: Tables, parts: list[Part]
 ) -> list[pa.Table]:
-    """Run parts of a class in Ray tasks; what is found is kept until the stage is finished."""
+    """Run parts of a class in Ray tasks; what is found is kept until the stage is finished.
+
+    A single part runs here: it is no more work than a class that isn't large.
+    """
+    if len(parts) == 1:
+        return [match_part(images, parts[0], config)]
     names = [f"{STAGING}/{images.landmark_id}/{part.name}.parquet" for part in parts]
     task = ray.remote(run_part).options(**needs(config.match))
     ray.get(

@@ -197,9 +197,7 @@ def run_over_shards(
     """Run a plan over the shards of the catalog whose file in `table` doesn't exist yet."""
     shards = tables.shards()
     done = tables.committed(table)
-    funnel = Funnel()
-    for report in done.values():
-        funnel.add(Funnel.from_json(report))
+    funnel = Funnel.total(done.values())
     todo = [s for s in shards if s.key not in done]
     before = sum(s.images for s in shards) - sum(s.images for s in todo)
     with Meter(title, sum(s.images for s in shards), done=before) as meter:

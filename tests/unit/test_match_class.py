@@ -99,7 +99,7 @@ def test_matching_every_pair_gives_equal_rows_however_it_is_cut(graph):
 
 
 def test_partners_are_all_others_the_likeliest_first():
-    assert match.all_partners(2, [4, 2, 0], Images(6)) == [4, 0, 1, 3, 5]
+    assert list(match.all_partners(2, [4, 2, 0], Images(6))) == [4, 0, 1, 3, 5]
 
 
 def test_likeliest_partners_have_the_most_similar_mean_descriptors():

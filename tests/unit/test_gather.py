@@ -1,0 +1,65 @@
+import pyarrow as pa
+import pyarrow.dataset as pads
+
+from landmark_ray import schemas
+from landmark_ray.config import IngestConfig
+from landmark_ray.stages import ingest
+from landmark_ray.storage import Tables
+
+CATALOG = {0: "ab", 1: "cd", 2: "ef"}
+"""Shard of bucket 5 -> its images."""
+
+
+def fragment(tables, number, *rows):
+    name = f"{ingest.STAGING}/fragments/bucket=5/t-{number:03d}.parquet"
+    size = {"width": 40, "height": 30}
+    full = [
+        {"image_id": image, "landmark_id": 7 + shard, "shard": shard, "jpeg": data, "reason": why}
+        | size
+        for shard, image, data, why in rows
+    ]
+    tables.write_table(name, pa.Table.from_pylist(full, schemas.FRAGMENT), rows=1)
+    return name
+
+
+def gathered(folder, buffer_mb, monkeypatch):
+    """Shard -> its images, the rejects, and how often a fragment was read."""
+    tables = Tables(str(folder))
+    catalog = [
+        {"image_id": image, "landmark_id": 7 + shard, "shard": shard}
+        for shard, images in CATALOG.items()
+        for image in images
+    ]
+    table = pa.Table.from_pylist(catalog, schemas.CATALOG)
+    tables.write_table("catalog/bucket=5/catalog.parquet", table)
+    files = [
+        (fragment(tables, 0, (0, "a", b"1" * 999, None), (1, "c", b"bad md5", None)), "wrong md5"),
+        (fragment(tables, 1, (0, "a", b"2", None), (1, "c", b"3", None), (2, "f", b"4", None)), ""),
+        (fragment(tables, 2, (0, "b", None, "empty: 0 bytes"), (1, "d", b"5", None)), ""),
+    ]
+    reads = []
+    rows = ingest.fragment_rows
+    monkeypatch.setattr(ingest, "fragment_rows", lambda *a: reads.append(a) or rows(*a))
+    options = IngestConfig(buffer_mb=buffer_mb)
+    funnel = ingest.gather(5, [2, 0, 1], files, [], tables, options)
+    images = {s: tables.read_shard("images", 5, s, ["image_id", "jpeg"]) for s in CATALOG}
+    rejects = pads.dataset(f"{folder}/rejects", format="parquet").to_table()
+    found = {s: list(zip(*table.to_pydict().values(), strict=True)) for s, table in images.items()}
+    assert (funnel.images_in, funnel.images_out) == (6, 4)
+    assert not tables.files(ingest.STAGING)
+    reasons = dict(zip(rejects["image_id"].to_pylist(), rejects["reason"].to_pylist(), strict=True))
+    return found, reasons, reads
+
+
+def test_gather_takes_the_first_usable_copy_and_says_why_there_is_none(tmp_path, monkeypatch):
+    found, rejects, reads = gathered(tmp_path, 256, monkeypatch)
+    assert found == {0: [("a", b"2")], 1: [("c", b"3"), ("d", b"5")], 2: [("f", b"4")]}
+    assert rejects == {"b": "empty: 0 bytes", "e": "missing: in no archive"}
+    assert len(reads) == 1
+
+
+def test_gather_reads_fragments_again_only_where_memory_is_short(tmp_path, monkeypatch):
+    much = gathered(tmp_path / "much", 256, monkeypatch)
+    little = gathered(tmp_path / "little", 1e-6, monkeypatch)
+    assert little[:2] == much[:2]
+    assert len(little[2]) == 3
