@@ -27,6 +27,8 @@ T = TypeVar("T")
 
 def passing(error: BaseException) -> bool:
     """Whether an error may be gone the next time."""
+    if isinstance(error, FileNotFoundError) and error.__cause__:
+        return passing(error.__cause__)  # as the web's file system calls all errors
     status = getattr(error, "status", None)
     if isinstance(status, int):
         return status >= 500 or status in (408, 429)
@@ -59,7 +61,8 @@ def patiently(uri: str, work: Callable[..., T], *args: Any, **named: Any) -> T:
     try:
         return trying(work, *args, **named)
     except Exception as error:
-        why = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        cause = error.__cause__ if isinstance(error, FileNotFoundError) else None
+        why = " ".join(f"{type(error).__name__}: {cause or error}".split())[:200]
         if not passing(error):
             if _kinds(error) or isinstance(error, PermissionError | aiohttp.InvalidURL):
                 raise UserError(f"{uri}: {why}") from None

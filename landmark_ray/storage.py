@@ -107,16 +107,7 @@ class Folder:
         Raises:
             FileNotFoundError: there is none.
         """
-
-        def info(path: str) -> dict[str, Any]:
-            try:
-                return cast(dict[str, Any], self.fs.info(path))
-            except FileNotFoundError as error:  # as the web's file system calls all errors
-                if error.__cause__ and passing(error.__cause__):
-                    raise error.__cause__ from None
-                raise
-
-        return int(self._done(info, name)["size"] or 0)
+        return int(self._done(self.fs.info, name)["size"] or 0)
 
     def open(self, name: str) -> IO[bytes] | PatientFile:
         """A file, for reading from its beginning to its end."""

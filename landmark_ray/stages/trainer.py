@@ -24,6 +24,7 @@ from ray.train import (
     TrainingFailedError,
 )
 from ray.train.v2._internal.exceptions import WorkerHealthCheckFailedError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from landmark_ray.config import Config
 from landmark_ray.errors import UserError
@@ -231,13 +232,16 @@ class Done:
 def watched(meter: Meter, sizes: dict[str, int], config: Config) -> Iterator[Any]:
     """An actor that workers tell how far they are; a meter follows it.
 
+    It lives with the driver: were it lost with another node, all trainings would be.
+
     Args:
         meter: counts images.
         sizes: images of each training, by its name.
         config: for Ray.
     """
     start_ray(config)
-    actor = ray.remote(Done).options(num_cpus=0).remote()
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    actor = ray.remote(Done).options(num_cpus=0, scheduling_strategy=here).remote()
     stop = threading.Event()
     before = meter.done
 

@@ -1,5 +1,7 @@
 import os
 import secrets
+import shutil
+from pathlib import Path
 
 import pytest
 
@@ -25,3 +27,10 @@ def cluster(tmp_path_factory):
                 yield address, env
                 return
     pytest.fail("no head that runs jobs in three attempts: see the logs in /tmp/ray")
+
+
+@pytest.fixture
+def again(trained_root, tmp_path) -> Path:
+    """A copy of the trained root to train anew."""
+    shutil.copytree(trained_root, tmp_path / "root")
+    return tmp_path / "root"

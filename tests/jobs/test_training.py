@@ -3,7 +3,6 @@
 import contextlib
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -14,30 +13,14 @@ import psutil
 import pytest
 
 from tests.conftest import FINETUNING, REPO, TRAINING
+from tests.training import checkpoints, history, wait_for
 
 pytestmark = pytest.mark.ray
-
-
-def history(root: Path, place: str, group: int) -> list[dict[str, float]]:
-    head = root / f"models/{place}/group={group}/head.json"
-    found: list[dict[str, float]] = json.loads(head.read_text())["report"]["history"]
-    return found
 
 
 def command(stage: str, source, root: Path, *more: str) -> list[str]:
     words = [sys.executable, REPO / f"jobs/{stage}.py", "--source", source.path, "--root", root]
     return list(map(str, [*words, *source.options, *TRAINING, *FINETUNING, *more]))
-
-
-@pytest.fixture
-def again(trained_root, tmp_path) -> Path:
-    """A copy of the trained root to train anew."""
-    shutil.copytree(trained_root, tmp_path / "root")
-    return tmp_path / "root"
-
-
-def checkpoints(root: Path) -> set[Path]:
-    return set(root.glob("_staging/train/*/checkpoint_2*"))
 
 
 def train_workers(driver: subprocess.Popen[bytes]) -> list[psutil.Process]:
@@ -49,15 +32,6 @@ def train_workers(driver: subprocess.Popen[bytes]) -> list[psutil.Process]:
                 if "RayTrainWorker" in process.name() + "".join(process.cmdline()):
                     found.append(process)
     return found
-
-
-def wait_for(driver: subprocess.Popen[bytes], root: Path, number: int) -> None:
-    """Until there have been so many checkpoints in all."""
-    seen: set[Path] = set()
-    while len(seen) < number:
-        assert driver.poll() is None, f"it ended after {len(seen)} checkpoints"
-        seen |= checkpoints(root)
-        time.sleep(0.02)
 
 
 def test_all_phases_leave_their_history_and_the_best_epoch_wins(trained_root):

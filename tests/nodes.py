@@ -1,0 +1,66 @@
+"""A Ray cluster of several nodes on this machine, one of which can be killed at any moment."""
+
+import contextlib
+import os
+import signal
+from collections.abc import Iterator
+
+import psutil
+from ray.cluster_utils import Cluster
+
+from tests.serving import free_port
+
+STORE = 150_000_000
+"""Bytes of a node's object store."""
+
+
+class Nodes:
+    """A head of one core, and one other node, the victim."""
+
+    def __init__(self) -> None:
+        self.cluster = Cluster(initialize_head=True, head_node_args=self._node())
+        self.victim = self.cluster.add_node(**self._node())
+
+    def _node(self) -> dict[str, object]:
+        return {
+            "num_cpus": 1,
+            "object_store_memory": STORE,
+            "include_dashboard": False,
+            "dashboard_agent_listen_port": free_port(),
+        }
+
+    @property
+    def env(self) -> dict[str, str]:
+        """The environment of a driver."""
+        return os.environ | {"RAY_ADDRESS": self.cluster.address, "RAY_USAGE_STATS_ENABLED": "0"}
+
+    def busy(self, names: tuple[str, ...]) -> list[psutil.Process]:
+        """The victim's processes that run tasks of such names."""
+        found = []
+        raylet = self.victim.all_processes["raylet"][0].process.pid
+        with contextlib.suppress(psutil.Error):
+            for process in psutil.Process(raylet).children(recursive=True):
+                with contextlib.suppress(psutil.Error):
+                    title = process.name() + " ".join(process.cmdline())
+                    if any(name in title for name in names):
+                        found.append(process)
+        return found
+
+    def lose(self) -> None:
+        """Kill the victim with all that runs on it, as a power cut does; put another in place."""
+        workers = self.busy(("ray::",))
+        self.cluster.remove_node(self.victim, allow_graceful=False)
+        for process in workers:
+            with contextlib.suppress(psutil.Error):
+                process.send_signal(signal.SIGKILL)
+        self.victim = self.cluster.add_node(**self._node())
+
+
+@contextlib.contextmanager
+def nodes() -> Iterator[Nodes]:
+    """A cluster that goes at the end."""
+    running = Nodes()
+    try:
+        yield running
+    finally:
+        running.cluster.shutdown()
