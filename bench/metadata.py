@@ -13,7 +13,6 @@ its fingerprint and for its rows; classes chosen, capped at 500; catalog written
 
 import multiprocessing
 import os
-import re
 import sys
 import tempfile
 import time
@@ -22,9 +21,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.csv as pacsv
-from common import GIB, finish, report
+from common import finish, report
+from gldv2 import CLASSES, IMAGES, class_sizes, peak_gib, write_csv
 
 from landmark_ray import pipeline
 from landmark_ray.config import Config
@@ -32,41 +30,10 @@ from landmark_ray.sources import Source
 from landmark_ray.stages.group import assign, clusters
 from landmark_ray.storage import Tables
 
-IMAGES, CLASSES = 4_132_914, 203_094
-SIZES = {1: 6272, 5_000: 153, 87_330: 10.5, 125_918: 5.5, CLASSES: 1}
-"""Rank of a class -> its images, straight lines between in logarithms. Weyand et al. 2020: 57% of
-the classes have at most 10 images, 38% at most 5; the second point makes the total right."""
 CORES = 2
 CAP = 100
 NEAR_DUPLICATES = 0.05
 MOST_SECONDS, MOST_GIB = 60, 4
-
-
-def class_sizes() -> np.ndarray:
-    """[CLASSES] images of each class; they sum to IMAGES."""
-    ranks = np.log(np.arange(1, CLASSES + 1))
-    sizes = np.exp(np.interp(ranks, np.log(list(SIZES)), np.log(list(SIZES.values())))).astype(int)
-    missing = IMAGES - sizes.sum()
-    sizes[10_000 : 10_000 + abs(missing)] += np.sign(missing)
-    return sizes
-
-
-def write_csv(path: Path) -> None:
-    """A train.csv like GLDv2's, its rows in random order."""
-    rng = np.random.default_rng(0)
-    landmarks = rng.permutation(np.repeat(rng.permutation(CLASSES), class_sizes()))
-    ids = np.frombuffer(rng.bytes(8 * IMAGES).hex().encode(), "S16").astype("U16")
-    ids = pa.array(ids)
-    folder = pc.utf8_slice_codeunits(ids, 0, 2)
-    number = pa.array(landmarks).cast(pa.string())
-    base = pa.scalar("http://upload.wikimedia.org/wikipedia/commons/")
-    name = pc.binary_join_element_wise(
-        "Landmark", number, "%2C_view_from_the_old_town", ids, "(cropped).JPG", "_"
-    )
-    url = pc.binary_join_element_wise(
-        base, pc.utf8_slice_codeunits(folder, 0, 1), "/", folder, "/", name, ""
-    )
-    pacsv.write_csv(pa.table({"id": ids, "url": url, "landmark_id": landmarks}), path)
 
 
 def duplicates_of(ids: np.ndarray, landmarks: np.ndarray) -> pa.Table:
@@ -83,12 +50,6 @@ def duplicates_of(ids: np.ndarray, landmarks: np.ndarray) -> pa.Table:
             "landmarks": [[landmark] for landmark in landmarks[rows].tolist()],
         }
     )
-
-
-def peak_gib() -> float:
-    """Most memory that this process ever held (ru_maxrss would include the parent's)."""
-    status = Path("/proc/self/status").read_text()
-    return int(re.search(r"VmHWM:\s+(\d+)", status)[1]) * 1024 / GIB
 
 
 def measure(folder: str) -> dict[str, float]:
@@ -128,7 +89,7 @@ def main() -> None:
     """Generate in this process, measure in another."""
     with tempfile.TemporaryDirectory(prefix="bench-metadata-") as folder:
         print(f"generating {IMAGES:,} rows", file=sys.stderr)
-        write_csv(Path(folder) / "train.csv")
+        write_csv(Path(folder) / "train.csv", class_sizes())
         with multiprocessing.get_context("spawn").Pool(1) as pool:
             found = pool.apply(measure, (folder,))
     report(

@@ -108,34 +108,33 @@ def packed(table: pa.Table) -> bytes:
 
 def find(shards: list[Shard], config: Config, tables: Tables) -> dict[tuple[int, int], pa.Table]:
     """(bucket, shard) -> its rows of `duplicates`."""
-    columns = ["image_id", "landmark_id", "digest", "phash"]
-    parts = at_once(lambda s: tables.read_shard("hashes", *s.key, columns), shards)
-    sizes = [part.num_rows for part in parts]
-    images = pa.concat_tables(parts).combine_chunks()
-    shard_of = np.repeat(np.arange(len(shards)), sizes)
-    place = np.arange(len(images)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-
-    hashes, group = np.unique(images["phash"].to_numpy(), return_inverse=True)
+    parts = at_once(lambda s: tables.read_shard("hashes", *s.key, ["phash"]), shards)
+    starts = np.cumsum([0, *map(len, parts)])
+    phash = pa.concat_tables(parts)["phash"].to_numpy()
+    hashes, group = np.unique(phash, return_inverse=True)
     pairs = alike(hashes, config)
     wanted = np.bincount(group, minlength=len(hashes)) > 1
     wanted[pairs.ravel()] = True
-    rows = np.flatnonzero(wanted[group])  # few: no other image is looked at
+    rows = np.flatnonzero(wanted[group])  # few: of other images no more than the hash is read
+    cuts = np.searchsorted(rows, starts)
 
-    numbers = np.arange(len(shards) + 1)
-    cuts = np.searchsorted(shard_of[rows], numbers)
+    def look(shard: int) -> tuple[pa.Table, np.ndarray]:
+        """The images that may be duplicates, and their thumbnails."""
+        mine = rows[cuts[shard] : cuts[shard + 1]] - starts[shard]
+        images = tables.read_shard("hashes", *shards[shard].key).take(pa.array(mine))
+        data = b"".join(images["thumbnail"].to_pylist())
+        pixels = np.frombuffer(data, np.uint8).reshape(-1, THUMBNAIL, THUMBNAIL)
+        return images.drop_columns("thumbnail"), pixels
 
-    def thumbnails(shard: int) -> np.ndarray:
-        mine = place[rows[cuts[shard] : cuts[shard + 1]]]
-        column = tables.read_shard("hashes", *shards[shard].key, ["thumbnail"])["thumbnail"]
-        data = b"".join(column.take(pa.array(mine)).to_pylist())
-        return np.frombuffer(data, np.uint8).reshape(-1, THUMBNAIL, THUMBNAIL)
-
-    read = at_once(thumbnails, np.unique(shard_of[rows]).tolist())
-    empty = np.empty((0, THUMBNAIL, THUMBNAIL), np.uint8)
-    found = clustered(images.take(rows), group[rows], np.concatenate([empty, *read]), pairs, config)
-    found["shard"] = shard_of[rows[found.pop("row")]]
+    empty = schemas.HASHES.empty_table().drop_columns("thumbnail")
+    looked = at_once(look, np.flatnonzero(np.diff(cuts)).tolist())
+    images = pa.concat_tables([empty, *(images for images, _ in looked)])
+    none = np.empty((0, THUMBNAIL, THUMBNAIL), np.uint8)
+    thumbnails = np.concatenate([none, *(pixels for _, pixels in looked)])
+    found = clustered(images, group[rows], thumbnails, pairs, config)
+    found["shard"] = np.repeat(np.arange(len(shards)), np.diff(cuts))[found.pop("row")]
     found = found.sort_values(["shard", "landmark_id", "image_id"])
-    cuts = np.searchsorted(found.pop("shard"), numbers)
+    cuts = np.searchsorted(found.pop("shard"), np.arange(len(shards) + 1))
     table = pa.Table.from_pylist(found.to_dict("records"), schemas.DUPLICATES)
     return {s.key: table[cuts[i] : cuts[i + 1]] for i, s in enumerate(shards)}
 
