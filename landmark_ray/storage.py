@@ -89,17 +89,20 @@ class Folder:
         """What a method of the file system returns for a file; a remote one is tried patiently."""
         if self.local:
             return work(self.at(name), *args, **named)
-        return patiently(f"{self.uri}/{name}", work, self.at(name), *args, **named)
+        try:
+            return patiently(f"{self.uri}/{name}", work, self.at(name), *args, **named)
+        except aiohttp.ClientResponseError as error:
+            if error.status in (401, 403):  # what S3 says of a missing file to who mayn't list
+                raise FileNotFoundError(name) from None
+            raise
 
     def exists(self, name: str = "") -> bool:
         """Whether there is such a file or folder."""
         strict = {"strict": True} if self.web else {}  # else a server that is ill has no file
         try:
             return bool(self._done(self.fs.exists, name, **strict))
-        except aiohttp.ClientResponseError as error:
-            if error.status in (401, 403):  # what S3 says of a missing file to who mayn't list
-                return False
-            raise
+        except FileNotFoundError:
+            return False
 
     def size(self, name: str) -> int:
         """Bytes of a file; 0 where a web server doesn't say.

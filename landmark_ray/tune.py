@@ -151,7 +151,7 @@ def search(config: TuneConfig, tables: Tables, groups: list[int]) -> list[Option
             try_options, config=config, data=data, on_cpus=not workers.gpus
         )
         tuner = tune.Tuner(
-            tune.with_resources(trial, {"CPU": workers.cpus, "GPU": workers.gpus}),
+            tune.with_resources(trial, workers.each),
             param_space=searched,
             tune_config=tune.TuneConfig(
                 metric="score",

@@ -1,4 +1,4 @@
-"""A Ray cluster of several nodes on this machine, one of which can be killed at any moment."""
+"""A Ray cluster of several nodes on loopback, one of which can be killed at any moment."""
 
 import contextlib
 import os
@@ -6,6 +6,7 @@ import signal
 from collections.abc import Iterator
 
 import psutil
+from ray._private import ray_constants
 from ray.cluster_utils import Cluster
 
 from tests.serving import free_port
@@ -18,12 +19,16 @@ class Nodes:
     """A head of one core, and one other node, the victim."""
 
     def __init__(self) -> None:
+        # else Ray takes this machine's own address in place of loopback
+        ray_constants.ENABLE_RAY_CLUSTER = False
+        os.environ[ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR] = "0"
         self.cluster = Cluster(initialize_head=True, head_node_args=self._node())
         self.victim = self.cluster.add_node(**self._node())
 
     def _node(self) -> dict[str, object]:
         return {
             "num_cpus": 1,
+            "node_ip_address": "127.0.0.1",
             "object_store_memory": STORE,
             "include_dashboard": False,
             "dashboard_agent_listen_port": free_port(),

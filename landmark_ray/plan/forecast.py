@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 
-from landmark_ray.config import STAGES
 from landmark_ray.plan.calibration import Calibration
 from landmark_ray.plan.clusters import Cluster
 from landmark_ray.plan.machines import crew_of
@@ -133,8 +132,3 @@ def row_of(stage: str, job: Job, known: Calibration, cluster: Cluster) -> Row:
         puts,
         an_hour * seconds / HOUR + requests,
     )
-
-
-def chosen(first: str, last: str) -> tuple[str, ...]:
-    """The stages from one to another."""
-    return tuple(STAGES[STAGES.index(first) : STAGES.index(last) + 1])

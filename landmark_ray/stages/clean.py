@@ -81,7 +81,7 @@ def plan(units: Dataset, config: Config, tables: Tables, verdicts: Verdicts) -> 
         tables.commit("cleaned", *place, cleaned, funnel.to_json())
         return {"rows": unit["rows"], "report": funnel.to_json()}
 
-    return units.map(once("cleaned", tables, clean_shard), **needs(config.clean))
+    return units.map(once("cleaned", tables, clean_shard), **needs(config, "clean"))
 
 
 def clean_rows(

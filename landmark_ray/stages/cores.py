@@ -3,7 +3,7 @@
 import functools
 import os
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import cv2
 import pyarrow as pa
@@ -11,19 +11,8 @@ import ray
 from ray.data import ActorPoolStrategy
 from threadpoolctl import threadpool_limits
 
+from landmark_ray.config import Config
 from landmark_ray.errors import UserError
-
-
-class Wishes(Protocol):
-    """Options that say what each task of a stage may take."""
-
-    @property
-    def cpus(self) -> float:
-        """Cores."""
-
-    @property
-    def memory_gb(self) -> float | None:
-        """Memory that Ray keeps for it."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +32,12 @@ class Workers:
     memory: int = 0
 
     @property
+    def each(self) -> dict[str, float]:
+        """What Ray keeps for each."""
+        kept = {"memory": self.memory} if self.memory else {}
+        return {"CPU": self.cpus, "GPU": self.gpus, **kept}
+
+    @property
     def pool(self) -> dict[str, Any]:
         """How `Dataset.map` takes them."""
         kept = {"memory": self.memory} if self.memory else {}
@@ -50,22 +45,38 @@ class Workers:
         return {"compute": size, "num_gpus": self.gpus, "num_cpus": self.cpus, **kept}
 
 
-def needs(wishes: Wishes) -> dict[str, Any]:
-    """The resources that Ray keeps for a task.
+def needs(config: Config, stage: str) -> dict[str, Any]:
+    """The resources that Ray keeps for a task of a stage.
 
     Raises:
-        UserError: this machine has less, and there is no other; Ray would wait for ever.
+        UserError: the cluster has less in all; Ray would wait for ever.
     """
-    wanted = {"CPU": wishes.cpus, "memory": (wishes.memory_gb or 0) * 1e9}
-    if not os.environ.get("RAY_ADDRESS"):
-        have = ray.cluster_resources()
-        if wanted["CPU"] > have.get("CPU", 0):
-            raise UserError(f"cpus {wishes.cpus:g}: Ray has {have.get('CPU', 0):g} cores here")
-        if wanted["memory"] > have.get("memory", 0):
-            gb = have.get("memory", 0) / 1e9
-            raise UserError(f"memory_gb {wishes.memory_gb:g}: Ray has {gb:.1f} GB here")
-    kept = {"memory": int(wanted["memory"])} if wanted["memory"] else {}
-    return {"num_cpus": wishes.cpus, **kept}
+    wishes = getattr(config, stage)
+    check(f"--{stage}.", wishes)
+    memory = {"memory": int(wishes.memory_gb * 1e9)} if wishes.memory_gb else {}
+    return {"num_cpus": wishes.cpus, **memory}
+
+
+def check(section: str, wishes: Any) -> None:
+    """Compare what a task or worker may take with what there is.
+
+    Args:
+        section: of the options, such as "--train.", for the error.
+        wishes: options with `cpus` and `memory_gb`.
+
+    Raises:
+        UserError: the cluster has less in all.
+    """
+    if os.environ.get("RAY_ADDRESS"):
+        return  # larger machines may come when they are asked for
+    have = ray.cluster_resources()
+    for option, kind, unit in (("cpus", "CPU", 1), ("memory_gb", "memory", 1e9)):
+        value, there = getattr(wishes, option) or 0, have.get(kind, 0) / unit
+        if value > there:
+            raise UserError(
+                f"{section}{option} {value:g}: Ray has {there:.3g} here; "
+                "leave it out to use what there is"
+            )
 
 
 def pin_threads() -> int:

@@ -77,7 +77,7 @@ def plan(units: Dataset, config: Config, tables: Tables) -> Dataset:
         tables.commit("hashes", *place, pa.Table.from_pylist(rows, schemas.HASHES), report)
         return {"rows": unit["rows"], "report": report}
 
-    return units.map(once("hashes", tables, hash_shard), **needs(config.dedupe))
+    return units.map(once("hashes", tables, hash_shard), **needs(config, "dedupe"))
 
 
 def write_plan(units: Dataset, tables: Tables) -> Dataset:
@@ -150,7 +150,7 @@ def alike(hashes: np.ndarray, config: Config) -> np.ndarray:
     start_ray(config)
     ways = kernel.ways(config.dedupe.bits)
     shared = ray.put(hashes)
-    task = ray.remote(kernel.near_pairs).options(**needs(config.dedupe))
+    task = ray.remote(kernel.near_pairs).options(**needs(config, "dedupe"))
     waiting = [task.remote(shared, config.dedupe.bits, way) for way in ways]
     found = []
     with Meter("compare", len(ways), unit="ways") as meter:

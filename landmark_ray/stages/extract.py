@@ -59,7 +59,7 @@ def sift_plan(units: Dataset, config: Config, tables: Tables) -> Dataset:
         images = tables.read_shard("images", unit["bucket"], unit["shard"])
         return commit(unit, images, lambda image: sift_features(image["jpeg"], options), tables)
 
-    return units.map(once("features", tables, extract_shard), **needs(options))
+    return units.map(once("features", tables, extract_shard), **needs(config, "extract"))
 
 
 def sift_features(jpeg: bytes, options: ExtractConfig) -> tuple[np.ndarray, np.ndarray]:

@@ -44,7 +44,7 @@ def plan(units: Dataset, config: Config, tables: Tables) -> Dataset:
         tables.commit("examples", *place, examples, funnel.to_json())
         return {"rows": unit["rows"], "report": funnel.to_json()}
 
-    return units.map(once("examples", tables, group_shard), **needs(config.group))
+    return units.map(once("examples", tables, group_shard), **needs(config, "group"))
 
 
 def group_rows(resized: pa.Table, duplicates: pa.Table, config: Config) -> tuple[pa.Table, Funnel]:

@@ -54,7 +54,8 @@ class CatalogIndex:
         """The whole catalog."""
         rows = tables.dataset("catalog").to_table()
         names = rows["image_id"].cast(pa.binary()).chunks  # one by one: few are Python objects
-        ids = np.concatenate([np.array(chunk.to_pylist(), bytes) for chunk in names])
+        parts = [np.array(chunk.to_pylist(), bytes) for chunk in names]
+        ids = np.concatenate([np.array([], bytes), *parts])
         order = np.argsort(ids)
         columns = (rows[name].to_numpy()[order] for name in ("landmark_id", "bucket", "shard"))
         return cls(ids[order], *columns)
@@ -98,7 +99,7 @@ def scatter_all(config: Config, tables: Tables, todo: list[Archive], count: int)
             return {"rows": 1, "report": Funnel().to_json()}
 
         units = [{"archive": a.name} for a in todo]
-        drive(units, lambda ds: ds.map(scatter_row, **needs(config.ingest)), config, meter)
+        drive(units, lambda ds: ds.map(scatter_row, **needs(config, "ingest")), config, meter)
 
 
 def scatter(archive: Archive, index: CatalogIndex, tables: Tables, config: IngestConfig) -> None:
@@ -196,7 +197,7 @@ def gather_all(config: Config, tables: Tables, notes: dict[str, Any]) -> Funnel:
         return {"rows": row["rows"], "report": found.to_json()}
 
     with Meter("sort", total, done=total - left) as meter:
-        new = drive(units, lambda ds: ds.map(gather_row, **needs(config.ingest)), config, meter)
+        new = drive(units, lambda ds: ds.map(gather_row, **needs(config, "ingest")), config, meter)
     funnel.add(new)
     return funnel
 

@@ -67,7 +67,7 @@ def plan(units: Dataset, config: Config, tables: Tables) -> Dataset:
         tables.commit("pairs", *place, pa.concat_tables(found), funnel.to_json())
         return {"rows": unit["rows"], "report": funnel.to_json()}
 
-    return units.map(once("pairs", tables, match_shard), **needs(config.match))
+    return units.map(once("pairs", tables, match_shard), **needs(config, "match"))
 
 
 def count(funnel: Funnel, images: ClassImages, pairs: pa.Table, config: Config) -> None:
@@ -216,7 +216,7 @@ def run_parts(
     if len(parts) == 1:
         return [match_part(images, parts[0], config)]
     names = [f"{STAGING}/{images.landmark_id}/{part.name}.parquet" for part in parts]
-    task = ray.remote(run_part).options(**needs(config.match))
+    task = ray.remote(run_part).options(**needs(config, "match"))
     ray.get(
         [
             task.remote(images.place, part, config, tables, name)

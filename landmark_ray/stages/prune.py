@@ -43,7 +43,7 @@ def plan(units: Dataset, config: Config, tables: Tables) -> Dataset:
         tables.commit("kept", *place, kept, funnel.to_json())
         return {"rows": unit["rows"], "report": funnel.to_json()}
 
-    return units.map(once("kept", tables, prune_shard), **needs(config.prune))
+    return units.map(once("kept", tables, prune_shard), **needs(config, "prune"))
 
 
 def prune_rows(images: pa.Table, pairs: pa.Table, config: Config) -> tuple[pa.Table, Funnel]:

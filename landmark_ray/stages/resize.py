@@ -57,7 +57,7 @@ def plan(units: Dataset, config: Config, tables: Tables) -> Dataset:
         tables.commit("resized", *place, rows, report, rejects=rejects, stage="resize")
         return {"rows": unit["rows"], "report": report}
 
-    return units.map(once("resized", tables, resize_shard), **needs(config.resize))
+    return units.map(once("resized", tables, resize_shard), **needs(config, "resize"))
 
 
 def chosen(images: pa.Table, image_ids: pa.Array) -> pa.Table:

@@ -19,7 +19,7 @@ from landmark_ray.errors import UserError
 from landmark_ray.funnel import Funnel
 from landmark_ray.options import Options
 from landmark_ray.progress import Meter
-from landmark_ray.stages.cores import Workers, pin_threads
+from landmark_ray.stages.cores import Workers, check, pin_threads
 from landmark_ray.storage import Tables
 
 MAX_TASKS = 4096
@@ -74,9 +74,10 @@ def workers_of(config: Options, section: str, wishes: Any) -> Workers:
             `memory_gb`.
 
     Raises:
-        UserError: there are fewer GPUs.
+        UserError: there are fewer GPUs, or less of all else.
     """
     start_ray(config)
+    check(f"--{section}", wishes)
     have = ray.cluster_resources()
     gpus = float(have.get("GPU", 0) >= 1) if wishes.gpus is None else wishes.gpus
     if gpus > have.get("GPU", 0):

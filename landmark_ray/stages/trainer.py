@@ -67,11 +67,7 @@ def train(name: str, loop: Loop, work: dict[str, Any]) -> None:
             scaling_config=ScalingConfig(
                 num_workers=1,
                 use_gpu=bool(workers.gpus),
-                resources_per_worker={
-                    "CPU": workers.cpus,
-                    "GPU": workers.gpus,
-                    "memory": workers.memory,
-                },
+                resources_per_worker=workers.each,
             ),
             run_config=RunConfig(
                 name=name,

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from tests.conftest import REPO
-from tests.poison.sitecustomize import MARK
+from tests.poison.mark import MARK
 from tests.tables import rows
 
 pytestmark = pytest.mark.ray

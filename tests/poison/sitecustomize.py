@@ -8,8 +8,8 @@ import os
 import signal
 
 import PIL.Image
+from mark import MARK
 
-MARK = b"landmark_ray: this photo kills"
 _open = PIL.Image.open
 
 

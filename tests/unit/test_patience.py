@@ -19,6 +19,7 @@ class Server(BaseHTTPRequestHandler):
     ill = 0
     short = 0
     asked = 0
+    missing = 404
 
     def do_HEAD(self) -> None:
         self.do_GET()
@@ -33,7 +34,7 @@ class Server(BaseHTTPRequestHandler):
             self.end_headers()
             return
         if not self.path.endswith("file"):
-            self.send_response(404)
+            self.send_response(cls.missing)
             self.send_header("Content-Length", "0")
             self.end_headers()
             return
@@ -94,8 +95,10 @@ def test_server_that_stays_ill_has_no_missing_files(web):
             ask("file")
 
 
-def test_what_is_not_there_is_asked_for_once(web):
+@pytest.mark.parametrize("status", [404, 403])  # as S3 says to who may not list
+def test_what_is_not_there_is_asked_for_once(web, status):
     handler, folder = web
+    handler.missing = status
     assert not folder.exists("nothing")
     handler.asked = 0
     with pytest.raises(FileNotFoundError):

@@ -1,0 +1,42 @@
+import pytest
+import ray
+
+from landmark_ray.config import Config
+from landmark_ray.errors import UserError
+from landmark_ray.stages.cores import Workers, needs
+
+
+@pytest.fixture
+def machine(monkeypatch):
+    """A Ray of 4 cores and 8 GB that the job started itself."""
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 4.0, "memory": 8e9})
+
+
+def test_task_takes_what_its_options_say(machine):
+    assert needs(Config(), "match") == {"num_cpus": 1.0}
+    config = Config(match={"cpus": 2, "memory_gb": 1.5})
+    assert needs(config, "match") == {"num_cpus": 2.0, "memory": 1_500_000_000}
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "says"),
+    [
+        ("cpus", 5, "--resize.cpus 5: Ray has 4 here"),
+        ("memory_gb", 9, "--resize.memory_gb 9: Ray has 8 here"),
+    ],
+)
+def test_more_than_there_is_is_an_error_and_no_endless_wait(machine, option, value, says):
+    with pytest.raises(UserError, match=says):
+        needs(Config(resize={option: value}), "resize")
+
+
+def test_cluster_may_get_larger_machines(machine, monkeypatch):
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:6379")
+    assert needs(Config(resize={"cpus": 5}), "resize")["num_cpus"] == 5
+
+
+def test_workers_keep_memory_only_where_it_is_asked_for():
+    assert Workers(3, 0, 0.9).each == {"CPU": 0.9, "GPU": 0}
+    assert Workers(3, 1, 0.5, 7).each == {"CPU": 0.5, "GPU": 1, "memory": 7}
+    assert Workers(3, 1, 0.5, 7).pool["memory"] == 7
