@@ -82,8 +82,12 @@ def config_of(folder: str, root: str = "root") -> Config:
 
 def alone(work: Callable[..., Any], *args: Any) -> Any:
     """What a function returns in a new process on `CORES` cores."""
-    with multiprocessing.get_context("spawn").Pool(1, os.sched_setaffinity, (0, CPUS)) as pool:
+    pool = multiprocessing.get_context("spawn").Pool(1, os.sched_setaffinity, (0, CPUS))
+    try:
         return pool.apply(work, args)
+    finally:  # let its Ray go in peace
+        pool.close()
+        pool.join()
 
 
 CPUS = sorted(os.sched_getaffinity(0))[:CORES]

@@ -79,11 +79,12 @@ def parts(images: Sequence[int], pairs_of: Callable[[int], int], most: int) -> l
 
 
 def settle(
-    images: Iterable[int],
+    images: Sequence[int],
     evaluate: Callable[[int, int], int],
     likely: Callable[[int], Iterable[int]],
     evidence: Evidence,
-) -> None:
+    most: int | None = None,
+) -> list[int]:
     """Evaluate pairs until each of some images is verified, or has met all others.
 
     Args:
@@ -91,10 +92,17 @@ def settle(
         evaluate: inliers of a pair (i, j), i < j; called for pairs that `evidence` doesn't hold.
         likely: for an image, all others, the likeliest partner first.
         evidence: what is known; the evaluated pairs are added.
+        most: begin with no further image after so many pairs.
+
+    Returns:
+        The images that this left.
     """
-    for image in images:
+    room = float("inf") if most is None else len(evidence.inliers) + most
+    for number, image in enumerate(images):
         if evidence.verified(image):
             continue
+        if len(evidence.inliers) >= room:
+            return list(images[number:])
         for partner in likely(image):
             pair = (min(image, partner), max(image, partner))
             if pair in evidence.inliers:
@@ -102,6 +110,7 @@ def settle(
             evidence.add(pair, evaluate(*pair))
             if evidence.verified(image):
                 break
+    return []
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """match: geometric verification of the pairs of each class.
 
-A class with few images is matched by the task of its shard. A larger one is cut into parts, which
-run side by side, keep what they find until the class is done, and are not repeated when the run is
+A class is matched by the task of its shard. What is too much for that is cut into parts, which run
+side by side, keep what they find until the class is done, and are not repeated when the run is
 killed.
 """
 
@@ -53,6 +53,7 @@ def run(config: Config, tables: Tables, source: Source) -> Funnel:
 
 def plan(units: Dataset, config: Config, tables: Tables) -> Dataset:
     """Units to reports."""
+    room = needs(config, "match")
 
     def match_shard(unit: Row) -> Row:
         place = unit["bucket"], unit["shard"]
@@ -60,14 +61,13 @@ def plan(units: Dataset, config: Config, tables: Tables) -> Dataset:
         found = [schemas.PAIRS.empty_table()]
         funnel = Funnel()
         for images in shard.classes():
-            run = partial(run_parts, images, config, tables) if large(images, config) else None
-            pairs = match_class(images, config, run)
+            pairs = match_class(images, config, partial(run_parts, images, config, tables, room))
             found.append(pairs)
             count(funnel, images, pairs, config)
         tables.commit("pairs", *place, pa.concat_tables(found), funnel.to_json())
         return {"rows": unit["rows"], "report": funnel.to_json()}
 
-    return units.map(once("pairs", tables, match_shard), **needs(config, "match"))
+    return units.map(once("pairs", tables, match_shard), **room)
 
 
 def count(funnel: Funnel, images: ClassImages, pairs: pa.Table, config: Config) -> None:
@@ -102,9 +102,12 @@ Run = Callable[[list[Part]], Iterable[pa.Table]]
 
 
 def match_class(images: ClassImages, config: Config, run: Run | None = None) -> pa.Table:
-    """The evaluated pairs of a class, as rows of `pairs`; `run` runs its parts elsewhere."""
+    """The evaluated pairs of a class, as rows of `pairs`; `run` runs its parts elsewhere.
+
+    Of a wave so many pairs are tried here as a task may try; most large classes need no more.
+    """
     n, options = len(images), config.match
-    run = run or (lambda work: [match_part(images, part, config) for part in work])
+    run = run or (lambda work: [match_part(images, part, config)[0] for part in work])
     if options.mode == "exhaustive":
         cut = schedule.parts(range(n), lambda image: n - 1 - image, options.task_pairs)
         return merged(images, run([Part(f"{i}", part) for i, part in enumerate(cut)]))
@@ -113,28 +116,36 @@ def match_class(images: ClassImages, config: Config, run: Run | None = None) -> 
     evidence = Evidence(options.min_inliers, options.min_partners)
     found: list[pa.Table] = []
     waves = schedule.waves(order, evidence, max_images=config.prune.max_images)
+
+    def part_of(name: str, some: list[int]) -> Part:
+        return Part(name, some, likeliest_partners(means, some), dict(evidence.inliers))
+
+    def credit(pairs: pa.Table) -> None:
+        found.append(pairs)
+        counts = pairs["inliers"].to_pylist()
+        for pair, inliers in zip(indices(images, pairs), counts, strict=True):
+            evidence.add(pair, inliers)
+
     for number, wave in enumerate(waves):
-        cut = schedule.parts(wave, lambda _: n - 1, options.task_pairs)
-        work = [
-            Part(f"{number}-{i}", part, likeliest_partners(means, part), dict(evidence.inliers))
-            for i, part in enumerate(cut)
-        ]
-        for pairs in run(work):
-            found.append(pairs)
-            counts = pairs["inliers"].to_pylist()
-            for pair, inliers in zip(indices(images, pairs), counts, strict=True):
-                evidence.add(pair, inliers)
+        pairs, rest = match_part(images, part_of(f"{number}", wave), config, options.task_pairs)
+        credit(pairs)
+        cut = schedule.parts(rest, lambda _: n - 1, options.task_pairs)
+        for pairs in run([part_of(f"{number}-{i}", part) for i, part in enumerate(cut)]):
+            credit(pairs)
     return merged(images, found)
 
 
-def match_part(images: ClassImages, part: Part, config: Config) -> pa.Table:
-    """The new pairs of a part, as rows of `pairs`."""
+def match_part(
+    images: ClassImages, part: Part, config: Config, most: int | None = None
+) -> tuple[pa.Table, list[int]]:
+    """The new pairs of a part, as rows of `pairs`, and the images that `most` pairs left."""
     options = config.match
     rule = options.rule(config.extract.extractor)
     evidence = Evidence(options.min_inliers, options.min_partners)
     for pair, inliers in part.known.items():
         evidence.add(pair, inliers)
     found: dict[Pair, dict[str, object]] = {}
+    rest: list[int] = []
 
     def evaluate(a: int, b: int) -> int:
         ids = images.ids[a], images.ids[b]
@@ -150,13 +161,14 @@ def match_part(images: ClassImages, part: Part, config: Config) -> pa.Table:
                     evaluate(a, b)
     else:
         first = dict(zip(part.images, part.likeliest, strict=True))
-        schedule.settle(
+        rest = schedule.settle(
             part.images,
             evaluate,
             lambda image: all_partners(image, first[image], images),
             evidence,
+            most,
         )
-    return pa.Table.from_pylist([found[pair] for pair in sorted(found)], schemas.PAIRS)
+    return pa.Table.from_pylist([found[pair] for pair in sorted(found)], schemas.PAIRS), rest
 
 
 def all_partners(image: int, likeliest: list[int], images: ClassImages) -> Iterator[int]:
@@ -201,22 +213,17 @@ def merged(images: ClassImages, found: Iterable[pa.Table]) -> pa.Table:
     return pairs.take(pa.array([first[pair] for pair in sorted(first)], pa.int64()))
 
 
-def large(images: ClassImages, config: Config) -> bool:
-    """Whether a class is work for several tasks."""
-    return len(images) * (len(images) - 1) // 2 > config.match.task_pairs
-
-
 def run_parts(
-    images: ClassImages, config: Config, tables: Tables, parts: list[Part]
+    images: ClassImages, config: Config, tables: Tables, room: Row, parts: list[Part]
 ) -> list[pa.Table]:
     """Run parts of a class in Ray tasks; what is found is kept until the stage is finished.
 
-    A single part runs here: it is no more work than a class that isn't large.
+    A single part runs here: there is nothing to run beside it.
     """
-    if len(parts) == 1:
-        return [match_part(images, parts[0], config)]
+    if len(parts) < 2:
+        return [match_part(images, part, config)[0] for part in parts]
     names = [f"{STAGING}/{images.landmark_id}/{part.name}.parquet" for part in parts]
-    task = ray.remote(run_part).options(**needs(config, "match"))
+    task = ray.remote(run_part).options(**room)
     ray.get(
         [
             task.remote(images.place, part, config, tables, name)
@@ -235,4 +242,4 @@ def run_part(
     bucket, shard, landmark_id = place
     classes = FeatureShard(tables, bucket, shard, config.match.memory_mb).classes()
     images = next(c for c in classes if c.landmark_id == landmark_id)
-    tables.write_table(name, match_part(images, part, config))
+    tables.write_table(name, match_part(images, part, config)[0])

@@ -22,8 +22,9 @@ from landmark_ray.progress import Meter
 from landmark_ray.stages.cores import Workers, check, pin_threads
 from landmark_ray.storage import Tables
 
-MAX_TASKS = 4096
-"""Units are dealt to at most so many Ray tasks; more only cost scheduling."""
+TASKS, LEAST, MOST = 64, 1024, 4096
+"""Units are dealt to so many Ray tasks a core: more only cost scheduling, some 8 ms each. At least
+to LEAST, as a cluster may grow, and at most to MOST."""
 
 LIGHT_TASKS = 4
 """Tasks a core for light units. Ray Data takes up to 0.1 s to start the next task."""
@@ -172,8 +173,9 @@ def drive(
     if not units:
         return funnel
     start_ray(config)
-    most = int(LIGHT_TASKS * ray.cluster_resources()["CPU"]) if light else MAX_TASKS
-    tasks = min(len(units), most, MAX_TASKS)
+    cores = ray.cluster_resources()["CPU"]
+    most = LIGHT_TASKS * cores if light else max(TASKS * cores, LEAST)
+    tasks = min(len(units), int(most), MOST)
     try:
         for row in plan(ray.data.from_items(units, override_num_blocks=tasks)).iter_rows():
             if row["error"]:
