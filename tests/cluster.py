@@ -1,52 +1,132 @@
-"""A Ray cluster of one node on loopback, with token authentication, as the README starts it."""
+"""A Ray cluster of a head and two workers on this machine, with token authentication.
+
+As on several machines: by `ray start`, at the machine's own address, since Ray lets no other node
+join a head on loopback; dashboard and job server are on loopback, and jobs bring their own code.
+"""
 
 import contextlib
 import os
+import secrets
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+
+from ray.util import get_node_ip_address
 
 from tests.conftest import REPO
 from tests.serving import free_port
 
 BIN = Path(sys.executable).parent
+WORKERS = 2
+STORE = "500000000"
+"""Bytes of a node's object store."""
+
+
+@dataclass(frozen=True)
+class Running:
+    """A cluster.
+
+    Attributes:
+        address: of its job server.
+        gcs: what nodes join, and drivers.
+        env: the environment of who has its token.
+    """
+
+    address: str
+    gcs: str
+    env: dict[str, str]
+
+    def submit(
+        self, *command: object, env: dict[str, str] | None = None, timeout: float = 120
+    ) -> "subprocess.CompletedProcess[str]":
+        """Run a command as a job that brings the code of this checkout, to its end."""
+        words = [BIN / "ray", "job", "submit", "--address", self.address, "--working-dir", REPO]
+        return subprocess.run(
+            [str(word) for word in (*words, "--", *command)],
+            env=env or self.env,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+        )
+
+    def ready(self, seconds: float = 120) -> bool:
+        """Whether it runs a job, with all its workers, before `seconds` are over.
+
+        A head answers well before it can.
+        """
+        count = "import ray; ray.init(); assert ray.cluster_resources().get('CPU') == "
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                job = self.submit(sys.executable, "-c", count + str(WORKERS), timeout=40)
+                if job.returncode == 0:
+                    return True
+            time.sleep(1)
+        return False
 
 
 @contextlib.contextmanager
-def head(env):
-    """Address of the job server of a head on free ports of loopback."""
-    port, dashboard, agent = free_port(), free_port(), free_port()
-    command = [BIN / "ray", "start", "--head", "--block", "--node-ip-address", "127.0.0.1"]
-    command += ["--port", str(port), "--dashboard-host", "127.0.0.1"]
+def running(folder: Path) -> Iterator[Running]:
+    """A head without cores and `WORKERS` nodes of one core, until the context ends.
+
+    Args:
+        folder: for the token.
+    """
+    token = folder / "token"
+    token.write_text(secrets.token_hex(32))
+    token.chmod(0o600)
+    env = os.environ | {
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN_PATH": str(token),
+        "RAY_USAGE_STATS_ENABLED": "0",
+    }
+    env.pop("RAY_ADDRESS", None)
+    for attempt in range(3):  # another program may take a port between our look and Ray's start
+        with contextlib.ExitStack() as stack:
+            cluster = _started(stack, env, folder / f"nodes-{attempt}")
+            if cluster and cluster.ready():
+                yield cluster
+                return
+    raise AssertionError(f"no cluster that runs jobs in three attempts: see {folder}, /tmp/ray")
+
+
+def _started(stack: contextlib.ExitStack, env: dict[str, str], logs: Path) -> Running | None:
+    """A head and then its workers, one by one: two that start at once get in each other's way."""
+    logs.mkdir()
+    port, dashboard = free_port(), free_port()
+    cluster = Running(f"http://127.0.0.1:{dashboard}", f"{get_node_ip_address()}:{port}", env)
+    head = ["--head", "--port", str(port), "--num-cpus", "0"]
+    head += ["--dashboard-host", "127.0.0.1", "--dashboard-port", str(dashboard)]
+    worker = ["--address", cluster.gcs, "--num-cpus", "1"]
+    nodes = [head, *[worker] * WORKERS]
+    up = all(_start(stack, env, logs / f"{i}.log", options) for i, options in enumerate(nodes))
+    return cluster if up else None
+
+
+def _start(stack: contextlib.ExitStack, env: dict[str, str], log: Path, options: list[str]) -> bool:
+    """A node, which ends with the stack; whether it came up."""
     # The agent's own default, 52365, is a port that any outgoing connection may hold; without
     # its agent a head lives on and never runs a job.
-    command += ["--dashboard-port", str(dashboard), "--dashboard-agent-listen-port", str(agent)]
-    command += ["--num-cpus", "2", "--object-store-memory", "500000000"]
-    process = subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, start_new_session=True)
+    command = [BIN / "ray", "start", "--block", *options]
+    command += ["--dashboard-agent-listen-port", str(free_port())]
+    command += ["--min-worker-port", "0", "--max-worker-port", "0", "--object-store-memory", STORE]
+    with log.open("w") as out:
+        node = subprocess.Popen(command, env=env, stdout=out, stderr=out, start_new_session=True)
+    stack.callback(_stop, node)
+    for _ in range(300):
+        if node.poll() is not None or "Ray runtime started" in log.read_text():
+            break
+        time.sleep(0.2)
+    return node.poll() is None
+
+
+def _stop(node: "subprocess.Popen[bytes]") -> None:
+    node.terminate()
     try:
-        yield f"http://127.0.0.1:{dashboard}"
-    finally:
-        process.terminate()
-        try:
-            process.wait(20)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-
-
-def runs_jobs(cluster, seconds: float = 90) -> bool:
-    """Whether the head runs a job before `seconds` are over: it answers well before it can."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            if submit(cluster, "true", timeout=20).returncode == 0:
-                return True
-        time.sleep(1)
-    return False
-
-
-def submit(cluster, *command: object, timeout: float = 120) -> subprocess.CompletedProcess[str]:
-    address, env = cluster
-    words = [BIN / "ray", "job", "submit", "--address", address, "--", *map(str, command)]
-    return subprocess.run(words, env=env, cwd=REPO, capture_output=True, text=True, timeout=timeout)
+        node.wait(20)
+    except subprocess.TimeoutExpired:
+        os.killpg(node.pid, signal.SIGKILL)

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -17,6 +18,10 @@ import numpy as np
 
 from landmark_ray.serving.ingress import Ingress
 from tests.conftest import REPO
+
+READY_S = 240
+PORTS = range(20_000, 32_000)
+"""Neither Ray nor outgoing connections take any of these."""
 
 SURE = {100: 0.75, 201: 0.125, 300: 0.0625}
 
@@ -89,17 +94,20 @@ def running(bundle: Path, folder: Path, *options: str, **env: str) -> Iterator[s
 
 def wait_until_ready(url: str, service: "subprocess.Popen[bytes]", log: Path) -> None:
     """Until all its models are loaded."""
-    for _ in range(600):
+    end = time.monotonic() + READY_S
+    while time.monotonic() < end:
         assert service.poll() is None, log.read_text()
         with contextlib.suppress(httpx.HTTPError):
             if httpx.get(f"{url}/readyz", timeout=5).status_code == 200:
                 return
         time.sleep(0.2)
-    raise AssertionError(f"not ready after two minutes: {log.read_text()}")
+    raise AssertionError(f"not ready after {READY_S} s: {log.read_text()}")
 
 
 def free_port() -> int:
     """A port of loopback that nobody listens on now."""
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return int(s.getsockname()[1])
+    while True:
+        port = secrets.choice(PORTS)
+        with socket.socket() as s, contextlib.suppress(OSError):
+            s.bind(("127.0.0.1", port))
+            return port

@@ -56,7 +56,8 @@ class Calibration(BaseModel):
         shares: of the photos.
         start: seconds of a run besides its stages: Python's start, the report.
         read_s: seconds a byte that reading the source takes; 0 where it is local.
-        stored: stages that are taken from the stored figures.
+        stored: stages that are taken from the stored figures, or their rate alone where it drowns
+            in the noise of short runs.
         stored_about: where those come from.
     """
 
@@ -205,7 +206,10 @@ def fitted(runs: list[Observed], config: PlanConfig) -> Calibration:
             times.append((crew.rounds(work), crew.busiest(work), one.seconds[stage]))
             sizes.append((1.0, amount_of(stage, one.job), one.bytes.get(stage, 0)))
         if times:
-            found.fits[stage], found.bytes[stage] = line(times), line(sizes)
+            spare = stored().fits[stage].rate
+            found.fits[stage], found.bytes[stage] = line(times, spare), line(sizes)
+            if spare and found.fits[stage].rate == spare:
+                found.stored.append(stage)
             found.files[stage] = last.files.get(stage, 0) / pieces_of(stage, last.job)
     return found
 
@@ -218,4 +222,5 @@ def completed(found: Calibration) -> Calibration:
         found.fits[stage] = spare.fits[stage]
         found.bytes[stage] = spare.bytes[stage]
         found.files[stage] = spare.files[stage]
-    return found.model_copy(update={"stored": missing, "stored_about": spare.about})
+    taken = [stage for stage in STAGES if stage in {*missing, *found.stored}]
+    return found.model_copy(update={"stored": taken, "stored_about": spare.about})

@@ -52,6 +52,11 @@ class Attempts:
         if self._careful:
             self._write(None)
 
+    def over(self) -> None:
+        """Nothing of this attempt can be lost any more: the next one isn't there for its death."""
+        self._note |= {"suspect": None, "deaths": 0}
+        self._write(None)
+
     def _blame(self, stage: str, unit: str) -> None:
         """Count the death of the attempt before this one."""
         note = self._note

@@ -86,7 +86,8 @@ def plan(units: Dataset, config: Config, tables: Tables) -> Dataset:
     def images_of(unit: Row) -> pa.Table:
         return kept_images(tables, unit, ["jpeg"])
 
-    return decoded(units, images_of, options.max_side).map(DetectWorker, **workers.pool)
+    pixels = decoded(units, "detect", tables, images_of, options.max_side)
+    return pixels.map(DetectWorker, **workers.pool)
 
 
 def kept_images(tables: Tables, unit: Row, columns: list[str]) -> pa.Table:

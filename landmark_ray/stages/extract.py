@@ -99,7 +99,8 @@ def delf_plan(units: Dataset, config: Config, tables: Tables) -> Dataset:
 
             return commit(unit, images, features, tables)
 
-    return decoded(units, images_of, options.max_side).map(DelfWorker, **workers.pool)
+    pixels = decoded(units, "extract", tables, images_of, options.max_side)
+    return pixels.map(DelfWorker, **workers.pool)
 
 
 def load_delf(options: ExtractConfig, threads: int | None) -> Delf:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -19,7 +20,7 @@ from landmark_ray import schemas
 from landmark_ray.config import Config
 from landmark_ray.funnel import Funnel
 from landmark_ray.kernels import schedule
-from landmark_ray.kernels.matching import PairResult, match_pair, pair_seed
+from landmark_ray.kernels.matching import match_pair, pair_seed
 from landmark_ray.kernels.sampling import rank_key
 from landmark_ray.kernels.schedule import Evidence, Pair
 from landmark_ray.sources import Source
@@ -97,8 +98,19 @@ class Part:
     known: dict[Pair, int] = field(default_factory=dict)
 
 
-Run = Callable[[list[Part]], Iterable[pa.Table]]
-"""Parts to their new pairs, in the same order."""
+class Matched(NamedTuple):
+    """What is kept of a pair: as in `pairs`."""
+
+    putative: int
+    inliers: int
+    affine: list[float] | None
+
+
+Found = dict[Pair, Matched]
+"""New pairs of a class."""
+
+Run = Callable[[list[Part]], Iterable[Found]]
+"""Runs parts, side by side or not."""
 
 
 def match_class(images: ClassImages, config: Config, run: Run | None = None) -> pa.Table:
@@ -107,68 +119,88 @@ def match_class(images: ClassImages, config: Config, run: Run | None = None) -> 
     Of a wave so many pairs are tried here as a task may try; most large classes need no more.
     """
     n, options = len(images), config.match
-    run = run or (lambda work: [match_part(images, part, config)[0] for part in work])
+    run = run or (lambda parts: [match_part(images, part, config) for part in parts])
+    found: Found = {}
     if options.mode == "exhaustive":
         cut = schedule.parts(range(n), lambda image: n - 1 - image, options.task_pairs)
-        return merged(images, run([Part(f"{i}", part) for i, part in enumerate(cut)]))
+        for new in run([Part(f"{i}", part) for i, part in enumerate(cut)]):
+            found |= new
+        return table_of(images, found)
     order = np.argsort(rank_key(images.ids, config.seed), kind="stable").tolist()
     means = images.mean_descriptors()
-    evidence = Evidence(options.min_inliers, options.min_partners)
-    found: list[pa.Table] = []
+    evidence = evidence_of(config)
     waves = schedule.waves(order, evidence, max_images=config.prune.max_images)
-
-    def part_of(name: str, some: list[int]) -> Part:
-        return Part(name, some, likeliest_partners(means, some), dict(evidence.inliers))
-
-    def credit(pairs: pa.Table) -> None:
-        found.append(pairs)
-        counts = pairs["inliers"].to_pylist()
-        for pair, inliers in zip(indices(images, pairs), counts, strict=True):
-            evidence.add(pair, inliers)
-
     for number, wave in enumerate(waves):
-        pairs, rest = match_part(images, part_of(f"{number}", wave), config, options.task_pairs)
-        credit(pairs)
+        first = likeliest_partners(means, wave)
+        rest = settle(images, wave, first, config, evidence, found, options.task_pairs)
         cut = schedule.parts(rest, lambda _: n - 1, options.task_pairs)
-        for pairs in run([part_of(f"{number}-{i}", part) for i, part in enumerate(cut)]):
-            credit(pairs)
-    return merged(images, found)
+        parts = [
+            Part(f"{number}-{i}", some, likeliest_partners(means, some), dict(evidence.inliers))
+            for i, some in enumerate(cut)
+        ]
+        for new in run(parts) if parts else ():
+            found |= new
+            for pair, matched in new.items():
+                evidence.add(pair, matched.inliers)
+    return table_of(images, found)
 
 
-def match_part(
-    images: ClassImages, part: Part, config: Config, most: int | None = None
-) -> tuple[pa.Table, list[int]]:
-    """The new pairs of a part, as rows of `pairs`, and the images that `most` pairs left."""
-    options = config.match
-    rule = options.rule(config.extract.extractor)
-    evidence = Evidence(options.min_inliers, options.min_partners)
-    for pair, inliers in part.known.items():
+def evidence_of(config: Config, known: dict[Pair, int] | None = None) -> Evidence:
+    """What is known of a class."""
+    evidence = Evidence(config.match.min_inliers, config.match.min_partners)
+    for pair, inliers in (known or {}).items():
         evidence.add(pair, inliers)
-    found: dict[Pair, dict[str, object]] = {}
-    rest: list[int] = []
+    return evidence
 
-    def evaluate(a: int, b: int) -> int:
-        ids = images.ids[a], images.ids[b]
-        seed = pair_seed(*ids, config.seed)
-        result = match_pair(images[a], images[b], rule, stop_below=options.min_inliers, seed=seed)
-        found[a, b] = pair_row(images.landmark_id, *ids, result)
-        return result.inliers
 
-    if options.mode == "exhaustive":
+def match_part(images: ClassImages, part: Part, config: Config) -> Found:
+    """The new pairs of a part."""
+    found: Found = {}
+    if config.match.mode == "exhaustive":
+        evaluate = evaluation(images, config, found)
         for a in part.images:
             for b in range(a + 1, len(images)):
                 if not images.duplicates(a, b):
                     evaluate(a, b)
     else:
-        first = dict(zip(part.images, part.likeliest, strict=True))
-        rest = schedule.settle(
-            part.images,
-            evaluate,
-            lambda image: all_partners(image, first[image], images),
-            evidence,
-            most,
-        )
-    return pa.Table.from_pylist([found[pair] for pair in sorted(found)], schemas.PAIRS), rest
+        evidence = evidence_of(config, part.known)
+        settle(images, part.images, part.likeliest, config, evidence, found)
+    return found
+
+
+def settle(
+    images: ClassImages,
+    some: list[int],
+    likeliest: list[list[int]],
+    config: Config,
+    evidence: Evidence,
+    found: Found,
+    most: int | None = None,
+) -> list[int]:
+    """Settle images with the partners that each tries first; those that `most` pairs left."""
+    first = dict(zip(some, likeliest, strict=True))
+    return schedule.settle(
+        some,
+        evaluation(images, config, found),
+        lambda image: all_partners(image, first[image], images),
+        evidence,
+        most,
+    )
+
+
+def evaluation(images: ClassImages, config: Config, found: Found) -> Callable[[int, int], int]:
+    """A function that matches a pair, adds it to what is found, and tells its inliers."""
+    options, ids = config.match, images.ids
+    rule = options.rule(config.extract.extractor)
+
+    def evaluate(a: int, b: int) -> int:
+        seed = pair_seed(ids[a], ids[b], config.seed)
+        result = match_pair(images[a], images[b], rule, stop_below=options.min_inliers, seed=seed)
+        affine = None if result.affine is None else result.affine.ravel().tolist()
+        found[a, b] = Matched(result.putative, result.inliers, affine)
+        return result.inliers
+
+    return evaluate
 
 
 def all_partners(image: int, likeliest: list[int], images: ClassImages) -> Iterator[int]:
@@ -186,42 +218,42 @@ def likeliest_partners(means: np.ndarray, images: list[int]) -> list[list[int]]:
     return np.argsort(-likeness, axis=1, kind="stable")[:, :LIKELIEST].tolist()
 
 
-def pair_row(landmark_id: int, image_a: str, image_b: str, result: PairResult) -> dict[str, object]:
-    """A row of `pairs`."""
-    affine = None if result.affine is None else result.affine.ravel().tolist()
-    return {
-        "landmark_id": landmark_id,
-        "image_a": image_a,
-        "image_b": image_b,
-        "putative": result.putative,
-        "inliers": result.inliers,
-        "affine": affine,
-    }
+def table_of(images: ClassImages, found: Found) -> pa.Table:
+    """Rows of `pairs`, sorted."""
+    pairs = sorted(found)
+    ids = pa.array(images.ids, pa.string())
+    a, b = (ids.take(pa.array(end)) for end in np.array(pairs, np.int64).reshape(-1, 2).T)
+    matched = [found[pair] for pair in pairs]
+    return pa.table(
+        {
+            "landmark_id": np.full(len(pairs), images.landmark_id),
+            "image_a": a,
+            "image_b": b,
+            "putative": [m.putative for m in matched],
+            "inliers": [m.inliers for m in matched],
+            "affine": [m.affine for m in matched],
+        },
+        schemas.PAIRS,
+    )
 
 
-def indices(images: ClassImages, pairs: pa.Table) -> list[Pair]:
-    """Rows of `pairs` as indices in their class."""
+def found_of(images: ClassImages, pairs: pa.Table) -> Found:
+    """What rows of `pairs` say."""
     index = {image_id: i for i, image_id in enumerate(images.ids)}
-    names = zip(pairs["image_a"].to_pylist(), pairs["image_b"].to_pylist(), strict=True)
-    return [(index[a], index[b]) for a, b in names]
-
-
-def merged(images: ClassImages, found: Iterable[pa.Table]) -> pa.Table:
-    """The pairs of all parts, sorted; what two parts evaluated side by side, once."""
-    pairs = pa.concat_tables([schemas.PAIRS.empty_table(), *found])
-    first = {pair: row for row, pair in reversed(list(enumerate(indices(images, pairs))))}
-    return pairs.take(pa.array([first[pair] for pair in sorted(first)], pa.int64()))
+    names = ("image_a", "image_b", *Matched._fields)
+    rows = zip(*(pairs[name].to_pylist() for name in names), strict=True)
+    return {(index[a], index[b]): Matched(*rest) for a, b, *rest in rows}
 
 
 def run_parts(
     images: ClassImages, config: Config, tables: Tables, room: Row, parts: list[Part]
-) -> list[pa.Table]:
+) -> list[Found]:
     """Run parts of a class in Ray tasks; what is found is kept until the stage is finished.
 
     A single part runs here: there is nothing to run beside it.
     """
     if len(parts) < 2:
-        return [match_part(images, part, config)[0] for part in parts]
+        return [match_part(images, part, config) for part in parts]
     names = [f"{STAGING}/{images.landmark_id}/{part.name}.parquet" for part in parts]
     task = ray.remote(run_part).options(**room)
     ray.get(
@@ -231,7 +263,7 @@ def run_parts(
             if not tables.exists(name)
         ]
     )
-    return [tables.read_table(name) for name in names]
+    return [found_of(images, tables.read_table(name)) for name in names]
 
 
 def run_part(
@@ -242,4 +274,4 @@ def run_part(
     bucket, shard, landmark_id = place
     classes = FeatureShard(tables, bucket, shard, config.match.memory_mb).classes()
     images = next(c for c in classes if c.landmark_id == landmark_id)
-    tables.write_table(name, match_part(images, part, config)[0])
+    tables.write_table(name, table_of(images, match_part(images, part, config)))

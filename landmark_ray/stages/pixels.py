@@ -7,17 +7,23 @@ import pyarrow as pa
 from ray.data import Dataset
 
 from landmark_ray.kernels.image import ImageError, decode
+from landmark_ray.stages.attempts import Attempts
 from landmark_ray.stages.shards import Row, unit_of_work
+from landmark_ray.storage import Tables
 
 DECODE_CPUS = 0.1
 """Of a core: decoding is light beside a model, and must find room where that takes the rest."""
 
 
-def decoded(units: Dataset, images_of: Callable[[Row], pa.Table], max_side: int) -> Dataset:
+def decoded(
+    units: Dataset, stage: str, tables: Tables, images_of: Callable[[Row], pa.Table], max_side: int
+) -> Dataset:
     """Units with the pixels of their images, at most `max_side` long.
 
     Args:
         units: of a stage.
+        stage: its name.
+        tables: where attempts are noted.
         images_of: a unit's rows of `images`.
         max_side: pixels.
     """
@@ -25,11 +31,14 @@ def decoded(units: Dataset, images_of: Callable[[Row], pa.Table], max_side: int)
     @unit_of_work
     def decode_unit(unit: Row) -> Row:
         pixels: list[np.ndarray | str] = []
-        for jpeg in images_of(unit)["jpeg"].to_pylist():
+        attempts = Attempts(tables, stage, f"decode-{unit['bucket']}-{unit['shard']}")
+        for image in images_of(unit).select(["image_id", "jpeg"]).to_pylist():
             try:
-                pixels.append(decode(jpeg, max_side))
+                attempts.at(image["image_id"])
+                pixels.append(decode(image["jpeg"], max_side))
             except ImageError as error:
                 pixels.append(str(error))
+        attempts.over()
         return {**unit, "pixels": [_pack(p) for p in pixels]}
 
     return units.map(decode_unit, num_cpus=DECODE_CPUS)

@@ -23,11 +23,11 @@ from landmark_ray.stages.cores import Workers, check, pin_threads
 from landmark_ray.storage import Tables
 
 TASKS, LEAST, MOST = 64, 1024, 4096
-"""Units are dealt to so many Ray tasks a core: more only cost scheduling, some 8 ms each. At least
-to LEAST, as a cluster may grow, and at most to MOST."""
+"""Units are dealt to so many Ray tasks a core: more cost scheduling, and Ray Data takes up to 0.1 s
+to start the next one. To LEAST at least on a cluster, which may grow, and to MOST at most."""
 
 LIGHT_TASKS = 4
-"""Tasks a core for light units. Ray Data takes up to 0.1 s to start the next task."""
+"""Tasks a core for light units."""
 
 Row = dict[str, Any]
 
@@ -174,7 +174,8 @@ def drive(
         return funnel
     start_ray(config)
     cores = ray.cluster_resources()["CPU"]
-    most = LIGHT_TASKS * cores if light else max(TASKS * cores, LEAST)
+    least = LEAST if os.environ.get("RAY_ADDRESS") else 1
+    most = LIGHT_TASKS * cores if light else max(TASKS * cores, least)
     tasks = min(len(units), int(most), MOST)
     try:
         for row in plan(ray.data.from_items(units, override_num_blocks=tasks)).iter_rows():

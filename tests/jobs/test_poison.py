@@ -3,12 +3,16 @@
 import hashlib
 import io
 import os
+import shutil
 import tarfile
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
+from landmark_ray.kernels.image import decode
+from tests import delf
 from tests.conftest import REPO
 from tests.poison.mark import MARK
 from tests.tables import rows
@@ -50,22 +54,58 @@ def assert_only_missing(found: pd.DataFrame, whole: pd.DataFrame, killer: str) -
     pd.testing.assert_frame_equal(found, rest)
 
 
+@pytest.fixture(scope="module")
+def marked_root(marked, small_source, run_job, tmp_path_factory) -> Path:
+    """The marked photos, as tables, by a machine that they don't kill."""
+    root = tmp_path_factory.mktemp("marked-root") / "root"
+    args = ("--source", marked[0], "--root", root, *small_source.options)
+    done = run_job("pipeline", *args, "--to", "dedupe")
+    assert done.returncode == 0, done.stderr
+    return root
+
+
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize(("stage", "table"), [("ingest", "images"), ("extract", "features")])
 def test_photo_that_kills_its_worker_is_rejected_and_the_rest_goes_on(
-    marked, small_source, small_root, run_job, tmp_path, stage, table
+    marked, marked_root, small_source, small_root, run_job, tmp_path, stage, table
 ):
     folder, killer = marked
-    args = ("--source", folder, "--root", tmp_path, *small_source.options)
+    root = tmp_path / "root"
     if stage != "ingest":
-        done = run_job("pipeline", *args, "--to", "dedupe")
-        assert done.returncode == 0, done.stderr
+        shutil.copytree(marked_root, root)
+    args = ("--source", folder, "--root", root, *small_source.options)
     deadly = os.environ | {"PYTHONPATH": f"{POISON}:{REPO}"}
     done = run_job("pipeline", *args, "--to", stage, env=deadly)
     assert done.returncode == 0, done.stderr
-    rejects = rows(tmp_path, "rejects").set_index("image_id")
+    rejects = rows(root, "rejects").set_index("image_id")
     assert rejects.loc[killer, "stage"] == stage
     assert rejects.loc[killer, "reason"] == "kills its worker: 3 attempts ended at this image"
-    assert_only_missing(rows(tmp_path, table), rows(small_root, table), killer)
+    assert_only_missing(rows(root, table), rows(small_root, table), killer)
     assert "kills its worker" in done.stdout
-    assert not list(tmp_path.glob("_staging/attempts/*/*"))
+    assert not list(root.glob("_staging/attempts/*/*"))
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("where", ["decoding", "model"])
+def test_photo_that_kills_a_worker_with_a_model_is_rejected(
+    where, marked, marked_root, small_source, run_job, tmp_path
+):
+    folder, killer = marked
+    photo = rows(marked_root, "images").set_index("image_id").jpeg[killer]
+    total = int(decode(photo).sum(dtype=np.int64))
+    deadly = os.environ | {"PYTHONPATH": f"{POISON}:{REPO}"}
+    ways = {"whole": (None, -1), "decoding": (deadly, -1), "model": (None, total)}
+    for name in ("whole", where):
+        env, kills_at = ways[name]
+        shutil.copytree(marked_root, tmp_path / name)
+        args = ["--source", folder, "--root", tmp_path / name, *small_source.options]
+        args += ["--extract.extractor", "delf"]
+        args += ["--extract.handle", delf.save(tmp_path / f"{name}-model", kills_at)]
+        done = run_job("pipeline", *args, "--to", "extract", env=env)
+        assert done.returncode == 0, done.stderr
+    rejects = rows(tmp_path / where, "rejects").set_index("image_id")
+    assert rejects.loc[killer, "stage"] == "extract"
+    assert rejects.loc[killer, "reason"] == "kills its worker: 3 attempts ended at this image"
+    found, whole = (rows(tmp_path / name, "features") for name in (where, "whole"))
+    assert_only_missing(found, whole, killer)
+    assert not list((tmp_path / where).glob("_staging/attempts/*/*"))

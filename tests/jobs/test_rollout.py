@@ -2,7 +2,6 @@
 
 import asyncio
 import io
-import os
 import subprocess
 import sys
 import threading
@@ -31,7 +30,6 @@ def photo() -> bytes:
 @pytest.fixture
 def deploy(cluster, tmp_path):
     """`serve deploy` of serve.yaml with a bundle; the port it serves at."""
-    address, env = cluster
     port = serving.free_port()
 
     def run(bundle, host="127.0.0.1") -> int:
@@ -40,14 +38,16 @@ def deploy(cluster, tmp_path):
         config["applications"][0]["args"]["bundle"] = str(bundle)
         path = tmp_path / "serve.yaml"
         path.write_text(yaml.safe_dump(config))
-        words = [BIN / "serve", "deploy", "--address", address, path]
-        done = subprocess.run(words, env=env, cwd=REPO, capture_output=True, text=True, timeout=120)
+        words = [BIN / "serve", "deploy", "--address", cluster.address, path]
+        done = subprocess.run(
+            words, env=cluster.env, cwd=REPO, capture_output=True, text=True, timeout=120
+        )
         assert done.returncode == 0, done.stderr
         return port
 
     yield run
-    words = [BIN / "serve", "shutdown", "--address", address, "-y"]
-    subprocess.run(words, env=env, capture_output=True, timeout=120, check=True)
+    words = [BIN / "serve", "shutdown", "--address", cluster.address, "-y"]
+    subprocess.run(words, env=cluster.env, capture_output=True, timeout=120, check=True)
 
 
 async def load(url, until, found):
@@ -111,9 +111,8 @@ def test_bundles_are_rolled_out_and_back_without_a_failed_request(cluster, deplo
 
 def job(cluster, bundle, port, **more):
     """jobs/serve.py on the same cluster: it replaces the replicas, deploys and leaves."""
-    _, env = cluster
     words = [sys.executable, REPO / "jobs/serve.py", "--bundle", bundle, "--port", port]
-    joined = env | {"RAY_ADDRESS": "auto", "PATH": os.environ["PATH"]} | more
+    joined = cluster.env | {"RAY_ADDRESS": cluster.gcs} | more
     return subprocess.run(
         list(map(str, words)), env=joined, capture_output=True, text=True, timeout=300
     )
@@ -129,10 +128,9 @@ def test_other_machines_are_let_in_only_with_a_key_that_every_node_has(cluster, 
 def test_configuration_that_lets_other_machines_in_needs_a_key(cluster, deploy, tmp_path):
     bundles.write(tmp_path / "bundle")
     deploy(tmp_path / "bundle", host="0.0.0.0")
-    address, env = cluster
     for _ in range(60):
-        words = [BIN / "serve", "status", "--address", address]
-        done = subprocess.run(words, env=env, capture_output=True, text=True, timeout=60)
+        words = [BIN / "serve", "status", "--address", cluster.address]
+        done = subprocess.run(words, env=cluster.env, capture_output=True, text=True, timeout=60)
         if "DEPLOY_FAILED" in done.stdout:
             break
         time.sleep(1)

@@ -1,4 +1,4 @@
-"""Every stage as a job of a running cluster, with token authentication, on loopback."""
+"""Every stage as a job of a cluster of a head and two workers, with token authentication."""
 
 import sys
 
@@ -6,7 +6,6 @@ import pytest
 
 from landmark_ray.config import STAGES
 from landmark_ray.manifest import Bundle
-from tests.cluster import submit
 from tests.conftest import TRAINING
 from tests.tables import TABLES, assert_same_tables
 
@@ -17,16 +16,37 @@ def test_every_stage_runs_as_a_submitted_job(cluster, small_source, small_root, 
     source = ("--source", small_source.path, "--root", tmp_path, *small_source.options)
     for stage in STAGES:
         options = () if stage in STAGES[: STAGES.index("resize")] else TRAINING
-        done = submit(cluster, sys.executable, f"jobs/{stage}.py", *source, *options)
+        done = cluster.submit(sys.executable, f"jobs/{stage}.py", *source, *options)
         assert done.returncode == 0, done.stdout + done.stderr
     same = [table for table in TABLES if table not in ("examples", "background")]  # other pixels
     assert_same_tables(tmp_path, small_root, same)
     assert Bundle(str(tmp_path / "bundle")).manifest.groups == [1, 2]
 
 
+WHERE = """
+import ray, landmark_ray
+def where():
+    import landmark_ray
+    return landmark_ray.__file__
+ray.init()
+asked = [ray.remote(where).options(scheduling_strategy="SPREAD").remote() for _ in range(4)]
+for place in [landmark_ray.__file__, *ray.get(asked)]:
+    print("code:", place)
+"""
+
+
+def test_job_brings_its_code_and_nothing_else(cluster):
+    done = cluster.submit(sys.executable, "-c", WHERE)
+    assert done.returncode == 0, done.stdout + done.stderr
+    places = [line for line in done.stdout.splitlines() if line.startswith("code: ")]
+    assert len(places) == 5 and all("working_dir_files" in place for place in places)
+    done = cluster.submit("ls", "-A", ".")
+    assert {"jobs", "landmark_ray"} <= set(done.stdout.split())
+    assert not {"tests", "docs", "bench", ".git", ".venv", "demo"} & set(done.stdout.split())
+
+
 def test_job_of_somebody_without_the_token_is_refused(cluster):
-    address, env = cluster
-    stranger = {k: v for k, v in env.items() if not k.startswith("RAY_AUTH")}
-    done = submit((address, stranger), sys.executable, "-c", "print('in')")
+    stranger = {k: v for k, v in cluster.env.items() if not k.startswith("RAY_AUTH")}
+    done = cluster.submit(sys.executable, "-c", "print('in')", env=stranger)
     assert done.returncode != 0
     assert "401" in done.stdout + done.stderr or "uthentication" in done.stdout + done.stderr

@@ -4,13 +4,12 @@ import json
 import shutil
 import sys
 
-import boto3
 import pandas as pd
 import pytest
-from moto.server import ThreadedMotoServer
 from PIL import Image
 
 from landmark_ray.config import STAGES
+from tests import store
 from tests.tables import assert_same_tables, rows
 
 pytestmark = pytest.mark.ray
@@ -81,37 +80,42 @@ def test_folder_of_class_folders_gives_the_same_images(small_source, small_root,
 
 
 @pytest.fixture
-def bucket(monkeypatch):
-    """A bucket of an S3 API on loopback; the environment points to it."""
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
+def s3(monkeypatch):
+    """An S3 API on loopback, and its client; the environment points to it."""
+    ill = store.Ill()
+    server, address = store.serve(ill)
     for name, value in {
-        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
+        "AWS_ENDPOINT_URL": address,
         "AWS_ACCESS_KEY_ID": "test",
         "AWS_SECRET_ACCESS_KEY": "test",
         "AWS_DEFAULT_REGION": "us-east-1",
     }.items():
         monkeypatch.setenv(name, value)
-    client = boto3.client("s3")
-    client.create_bucket(Bucket="landmarks")
-    yield client
-    server.stop()
+    yield ill, store.client()
+    server.shutdown()
+    server.server_close()
 
 
-def test_whole_run_on_s3_gives_the_same_tables(bucket, small_source, small_root, run_job, tmp_path):
+@pytest.mark.parametrize("ill", [False, True], ids=["well", "ill"])
+def test_whole_run_on_s3_gives_the_same_tables(
+    ill, s3, small_source, small_root, run_job, tmp_path
+):
+    server, bucket = s3
     for file in small_source.path.rglob("*"):
         if file.is_file():
             key = f"source/{file.relative_to(small_source.path)}"
-            bucket.upload_file(str(file), "landmarks", key)
+            bucket.upload_file(str(file), store.BUCKET, key)
     run_all = ("s3://landmarks/source", "s3://landmarks/root", "--to", "group")
+    server.ill = ill
     done = run(run_job, *run_all, *small_source.options)
+    server.ill = False
     assert "What went in" in done.stdout
-    pages = bucket.get_paginator("list_objects_v2").paginate(Bucket="landmarks", Prefix="root/")
-    for item in (item for page in pages for item in page["Contents"]):
-        target = tmp_path / item["Key"].removeprefix("root/")
+    troubles = {*store.ANSWERS, "outage", "late", "half"}
+    assert set(+server.seen) == (troubles if ill else set())
+    for key in store.files(bucket, "root/"):
+        target = tmp_path / key.removeprefix("root/")
         target.parent.mkdir(parents=True, exist_ok=True)
-        bucket.download_file("landmarks", item["Key"], str(target))
+        bucket.download_file(store.BUCKET, key, str(target))
     assert_same_tables(tmp_path, small_root)
     again = run(run_job, *run_all, *small_source.options)
     assert again.stderr.count("finished already") == len(STAGES[: STAGES.index("group") + 1])

@@ -61,6 +61,11 @@ def test_worker_that_dies_at_no_image_is_an_error_in_the_end(tables):
     Attempts(tables, "extract", "1-2")  # the same command tries again
 
 
+def test_attempt_that_came_through_is_no_death(tables):
+    for _ in range(LOST + 5):  # its work is repeated, for what came of it was lost later
+        Attempts(tables, "detect", "decode-1-2").over()
+
+
 def test_first_attempt_writes_once(tables, monkeypatch):
     written = []
     monkeypatch.setattr(Tables, "write_json", lambda *args, **_: written.append(args[1]))

@@ -60,6 +60,7 @@ def test_two_runs_tell_the_fixed_part_from_the_rate():
 
 def test_neither_part_is_negative():
     assert line([(1, 10, 5), (1, 30, 4)]).rate == 0
+    assert line([(1, 10, 5), (1, 30, 4)], spare=0.1) == Fit(fixed=2.5, rate=0.1)
     assert line([(1, 10, 1), (1, 30, 9)]).fixed == 0
 
 

@@ -1,0 +1,43 @@
+"""A DELF whose graph ends its process at one photo, as a fault in a model's native code does."""
+
+from pathlib import Path
+
+GRID = 8
+"""Features of an image: a grid of so many times so many points."""
+
+
+def save(path: Path, deadly: int = -1) -> Path:
+    """Write the SavedModel.
+
+    Args:
+        path: its folder.
+        deadly: an image whose values add up to this kills.
+    """
+    import tensorflow as tf
+
+    class Delf(tf.Module):
+        @tf.function(
+            input_signature=[
+                tf.TensorSpec([None, None, 3], tf.float32, "image"),
+                tf.TensorSpec([], tf.float32, "score_threshold"),
+                tf.TensorSpec([None], tf.float32, "image_scales"),
+                tf.TensorSpec([], tf.int32, "max_feature_num"),
+            ]
+        )
+        def extract(self, image, score_threshold, image_scales, max_feature_num):
+            if tf.reduce_sum(tf.cast(tf.round(image * 255), tf.int64)) == deadly:
+                with tf.control_dependencies([tf.raw_ops.Abort(error_msg="a fault")]):
+                    image = tf.identity(image)
+            small = tf.image.resize(image, (GRID, GRID))
+            size = tf.cast(tf.shape(image)[:2], tf.float32)
+            axis = (tf.range(GRID, dtype=tf.float32) + 0.5) / GRID
+            points = tf.stack(tf.meshgrid(axis, axis, indexing="ij"), -1)
+            descriptors = tf.reshape(small, (-1, 3))
+            return {
+                "locations": tf.reshape(points, (-1, 2)) * size,
+                "descriptors": tf.math.l2_normalize(descriptors + 1e-3, -1),
+            }
+
+    model = Delf()
+    tf.saved_model.save(model, str(path), {"default": model.extract})
+    return path
