@@ -53,6 +53,13 @@ class Running:
             timeout=timeout,
         )
 
+    def refuses_strangers(self) -> bool:
+        """Whether a job of somebody without the token is refused."""
+        stranger = {k: v for k, v in self.env.items() if not k.startswith("RAY_AUTH")}
+        done = self.submit("echo", "in", env=stranger)
+        said = done.stdout + done.stderr
+        return done.returncode != 0 and ("401" in said or "uthentication" in said)
+
     def ready(self, seconds: float = 120) -> bool:
         """Whether it runs a job, with all its workers, before `seconds` are over.
 

@@ -138,7 +138,7 @@ def match_class(images: ClassImages, config: Config, run: Run | None = None) -> 
             Part(f"{number}-{i}", some, likeliest_partners(means, some), dict(evidence.inliers))
             for i, some in enumerate(cut)
         ]
-        for new in run(parts) if parts else ():
+        for new in run(parts):
             found |= new
             for pair, matched in new.items():
                 evidence.add(pair, matched.inliers)
