@@ -22,7 +22,7 @@ Start = Callable[..., Any]
 class Ill:
     """An S3 of whose answers, while it is ill, some are errors, some late and some half.
 
-    From the 200th request on nothing works for `OUTAGE_S`.
+    From the 60th request on nothing works for `OUTAGE_S`.
     """
 
     def __init__(self) -> None:
@@ -36,7 +36,7 @@ class Ill:
         if not self.ill:
             return self.app(environ, start)
         number = next(self._number)
-        if number == 200:
+        if number == 60:
             self._well_at = time.monotonic() + OUTAGE_S
         out = time.monotonic() < self._well_at
         self.seen["outage"] += out

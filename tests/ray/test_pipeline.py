@@ -111,7 +111,7 @@ def test_whole_run_on_s3_gives_the_same_tables(
     server.ill = False
     assert "What went in" in done.stdout
     troubles = {*store.ANSWERS, "outage", "late", "half"}
-    assert set(+server.seen) == (troubles if ill else set())
+    assert set(+server.seen) == (troubles if ill else set()), server.seen
     for key in store.files(bucket, "root/"):
         target = tmp_path / key.removeprefix("root/")
         target.parent.mkdir(parents=True, exist_ok=True)
