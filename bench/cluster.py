@@ -1,8 +1,8 @@
 """A head and two workers on this machine against a plain local run: all stages of gld-mini.
 
-The cluster is started by `ray start` as docs/operations.md says it, with a token, on loopback; the
-head has no cores and each worker one, so that both sides have two. The run is one submitted job
-(`ray job submit --working-dir .`), which brings its own code. Whoever has no token is refused.
+The cluster is started by `ray start` with a token (tests/cluster.py): the head has no cores, each
+worker has one, so that both sides have two. The run is one submitted job, which brings its own code
+(`ray job submit --working-dir .`). Whoever has no token is refused.
 
     python bench/cluster.py
 
@@ -17,26 +17,24 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from common import GLD_MINI, SHARED, finish, report
+from common import GLD_MINI, finish, gld_mini_options, report
 
 from landmark_ray import demo, ledger
 from landmark_ray.config import STAGES
 from landmark_ray.storage import Tables
 
-sys.path.append(str(Path(__file__).parents[1]))
+REPO = Path(__file__).parents[1]
+sys.path.append(str(REPO))
 from tests.cluster import Running, running  # noqa: E402
 from tests.tables import TABLES, rows  # noqa: E402
 
 MOST = 1.25
-REPO = Path(__file__).parents[1]
 
 
 def options(folder: Path) -> list[str]:
     """Of a run."""
     if GLD_MINI.exists():
-        weights = SHARED / "models/mobilenet_v2_imagenet_notop.weights.h5"
-        network = ["--train.network", "mobilenet_v2", "--train.weights", str(weights)]
-        return ["--source", str(GLD_MINI), *network]
+        return gld_mini_options()
     demo.draw(folder / "source", seed=0)
     return ["--source", str(folder / "source"), "--config", str(REPO / "jobs/conf/demo.toml")]
 

@@ -32,6 +32,13 @@ class Photo:
     data: bytes
 
 
+def gld_mini_options() -> list[str]:
+    """Of a run over gld-mini, with a network that two cores train in minutes."""
+    weights = SHARED / "models/mobilenet_v2_imagenet_notop.weights.h5"
+    network = ["--train.network", "mobilenet_v2", "--train.weights", str(weights)]
+    return ["--source", str(GLD_MINI), *network]
+
+
 def photographs() -> list[Photo]:
     """The training images of gld-mini; of the drawn demo where it isn't there."""
     if GLD_MINI.exists():

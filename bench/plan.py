@@ -16,7 +16,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from common import GLD_MINI, SHARED, finish, report
+from common import GLD_MINI, finish, gld_mini_options, report
 
 from landmark_ray import demo, ledger
 from landmark_ray.config import STAGES
@@ -33,9 +33,7 @@ def datasets(folder: Path) -> dict[str, list[str]]:
     demo.draw(folder / "demo", seed=0, scale=SCALE)
     found = {}
     if GLD_MINI.exists():
-        weights = SHARED / "models/mobilenet_v2_imagenet_notop.weights.h5"
-        network = ["--train.network", "mobilenet_v2", "--train.weights", str(weights)]
-        found["gld-mini"] = ["--source", str(GLD_MINI), *network]
+        found["gld-mini"] = gld_mini_options()
     conf = str(REPO / "jobs/conf/demo.toml")
     found[f"demo at {SCALE}x"] = ["--source", str(folder / "demo"), "--config", conf]
     return found

@@ -6,6 +6,18 @@ GRID = 8
 """Features of an image: a grid of so many times so many points."""
 
 
+def signature():
+    """What DELF takes."""
+    import tensorflow as tf
+
+    return [
+        tf.TensorSpec([None, None, 3], tf.float32, "image"),
+        tf.TensorSpec([], tf.float32, "score_threshold"),
+        tf.TensorSpec([None], tf.float32, "image_scales"),
+        tf.TensorSpec([], tf.int32, "max_feature_num"),
+    ]
+
+
 def save(path: Path, deadly: int = -1) -> Path:
     """Write the SavedModel.
 
@@ -16,14 +28,7 @@ def save(path: Path, deadly: int = -1) -> Path:
     import tensorflow as tf
 
     class Delf(tf.Module):
-        @tf.function(
-            input_signature=[
-                tf.TensorSpec([None, None, 3], tf.float32, "image"),
-                tf.TensorSpec([], tf.float32, "score_threshold"),
-                tf.TensorSpec([None], tf.float32, "image_scales"),
-                tf.TensorSpec([], tf.int32, "max_feature_num"),
-            ]
-        )
+        @tf.function(input_signature=signature())
         def extract(self, image, score_threshold, image_scales, max_feature_num):
             if tf.reduce_sum(tf.cast(tf.round(image * 255), tf.int64)) == deadly:
                 with tf.control_dependencies([tf.raw_ops.Abort(error_msg="a fault")]):

@@ -23,7 +23,7 @@ from landmark_ray.config import STAGES, Config
 from landmark_ray.errors import UserError
 from landmark_ray.plan import sampling
 from landmark_ray.plan.clusters import this_machine
-from landmark_ray.plan.fit import Fit, line
+from landmark_ray.plan.fit import Fit, at_rate, line
 from landmark_ray.plan.machines import crew_of
 from landmark_ray.plan.observed import Observed, observe
 from landmark_ray.plan.options import PlanConfig
@@ -56,8 +56,8 @@ class Calibration(BaseModel):
         shares: of the photos.
         start: seconds of a run besides its stages: Python's start, the report.
         read_s: seconds a byte that reading the source takes; 0 where it is local.
-        stored: stages that are taken from the stored figures, or their rate alone where it drowns
-            in the noise of short runs.
+        stored: stages that are taken from the stored figures.
+        noisy: stages of which only the rate is, as it drowned in the noise of short runs.
         stored_about: where those come from.
     """
 
@@ -71,6 +71,7 @@ class Calibration(BaseModel):
     start: float = 0.0
     read_s: float = 0.0
     stored: list[str] = []
+    noisy: list[str] = []
     stored_about: str = ""
 
 
@@ -195,7 +196,7 @@ def _run(config: Config, stages: tuple[str, ...], problems: Any) -> None:
 
 def fitted(runs: list[Observed], config: PlanConfig) -> Calibration:
     """What two runs say of each stage."""
-    here = this_machine(config.cluster.cpus)
+    here, spare = this_machine(config.cluster.cpus), stored()
     last = runs[-1]
     found = Calibration(about=here.about, fits={}, bytes={}, files={}, shares=last.job.shares)
     for stage in STAGES:
@@ -206,10 +207,10 @@ def fitted(runs: list[Observed], config: PlanConfig) -> Calibration:
             times.append((crew.rounds(work), crew.busiest(work), one.seconds[stage]))
             sizes.append((1.0, amount_of(stage, one.job), one.bytes.get(stage, 0)))
         if times:
-            spare = stored().fits[stage].rate
-            found.fits[stage], found.bytes[stage] = line(times, spare), line(sizes)
-            if spare and found.fits[stage].rate == spare:
-                found.stored.append(stage)
+            found.fits[stage], found.bytes[stage] = line(times), line(sizes)
+            if times[-1][1] and not found.fits[stage].rate and spare.fits[stage].rate:
+                found.fits[stage] = at_rate(times, spare.fits[stage].rate)
+                found.noisy.append(stage)
             found.files[stage] = last.files.get(stage, 0) / pieces_of(stage, last.job)
     return found
 
@@ -222,5 +223,4 @@ def completed(found: Calibration) -> Calibration:
         found.fits[stage] = spare.fits[stage]
         found.bytes[stage] = spare.bytes[stage]
         found.files[stage] = spare.files[stage]
-    taken = [stage for stage in STAGES if stage in {*missing, *found.stored}]
-    return found.model_copy(update={"stored": taken, "stored_about": spare.about})
+    return found.model_copy(update={"stored": missing, "stored_about": spare.about})

@@ -38,19 +38,21 @@ def makespan(weights: Weights, workers: int) -> float:
     return max(busy)
 
 
-def line(runs: Sequence[tuple[float, float, float]], spare: float = 0.0) -> Fit:
+def line(runs: Sequence[tuple[float, float, float]]) -> Fit:
     """The fixed part and the rate that come nearest to runs, neither of them negative.
 
     Args:
         runs: (rounds, work, seconds): the fixed part is paid once a round, the rate for the work
             of the busiest worker. Of one run alone all is taken for work, where there is any.
-        spare: the rate where there is work but the runs differ by so little that none shows.
     """
     known = np.array(runs, float)
     if len(runs) == 1 and known[0, 1]:
         known[0, 0] = 0.0
     (fixed, rate), _ = nnls(known[:, :2], known[:, 2])
-    if spare and not rate and known[-1, 1]:
-        left = (known[:, 2] - spare * known[:, 1]) / known[:, 0]
-        return Fit(fixed=max(left.mean(), 0.0), rate=spare)
     return Fit(fixed=fixed, rate=rate)
+
+
+def at_rate(runs: Sequence[tuple[float, float, float]], rate: float) -> Fit:
+    """The fixed part that is left of runs, as `line` takes them, at a rate known from elsewhere."""
+    rounds, work, seconds = np.array(runs, float).T
+    return Fit(fixed=max(float(((seconds - rate * work) / rounds).mean()), 0.0), rate=rate)

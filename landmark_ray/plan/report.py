@@ -66,7 +66,7 @@ def show(job: Job, found: Forecast, known: Calibration, cluster: Cluster) -> Non
     for name, _, _ in columns:
         table.add_column(name, justify="right")
     for row in found.rows:
-        mark = "*" if row.stage in known.stored else ""
+        mark = "*" if row.stage in {*known.stored, *known.noisy} else ""
         table.add_row(row.stage + mark, work(row), *(f(getattr(row, n)) for _, n, f in columns))
     table.add_section()
     table.add_row("total", "", *(f(found.total(n)) for _, n, f in columns))
@@ -124,7 +124,7 @@ def assumptions(rows: list[Row], job: Job, known: Calibration, cluster: Cluster)
     if known.photos:
         photos = " and ".join(f"{n:,}" for n in known.photos)
         found.append(f"stages take what they took on {photos} photos here ({known.about})")
-    if {row.stage for row in rows} & {*known.stored}:
+    if {row.stage for row in rows} & {*known.stored, *known.noisy}:
         found.append(
             f"* is by stored figures, not by this machine and these photos: {known.stored_about}"
         )

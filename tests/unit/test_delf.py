@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from landmark_ray.kernels.delf import Delf
+from tests.delf import signature as delf_signature
 
 STANDIN = Path(__file__).resolve().parents[3] / "shared/models/delf_standin"
 SCALES = (0.5, 1.0)
@@ -15,14 +16,7 @@ def saved(path, outputs, signature="default"):
     import tensorflow as tf
 
     class Model(tf.Module):
-        @tf.function(
-            input_signature=[
-                tf.TensorSpec([None, None, 3], tf.float32, "image"),
-                tf.TensorSpec([], tf.float32, "score_threshold"),
-                tf.TensorSpec([None], tf.float32, "image_scales"),
-                tf.TensorSpec([], tf.int32, "max_feature_num"),
-            ]
-        )
+        @tf.function(input_signature=delf_signature())
         def extract(self, image, score_threshold, image_scales, max_feature_num):
             size = tf.cast(tf.shape(image)[:2], tf.float32)
             parts = tf.stack([tf.reduce_max(image), score_threshold, image_scales[0]])

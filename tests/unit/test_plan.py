@@ -11,7 +11,7 @@ from landmark_ray.errors import UserError
 from landmark_ray.kernels import schedule
 from landmark_ray.plan import calibration, report, sampling, workload
 from landmark_ray.plan.clusters import Cluster, cluster_of
-from landmark_ray.plan.fit import Fit, line, makespan
+from landmark_ray.plan.fit import Fit, at_rate, line, makespan
 from landmark_ray.plan.forecast import forecast, row_of
 from landmark_ray.plan.machines import crew_of
 from landmark_ray.plan.options import PlanConfig
@@ -60,7 +60,7 @@ def test_two_runs_tell_the_fixed_part_from_the_rate():
 
 def test_neither_part_is_negative():
     assert line([(1, 10, 5), (1, 30, 4)]).rate == 0
-    assert line([(1, 10, 5), (1, 30, 4)], spare=0.1) == Fit(fixed=2.5, rate=0.1)
+    assert at_rate([(1, 10, 5), (1, 30, 4)], 0.1) == Fit(fixed=2.5, rate=0.1)
     assert line([(1, 10, 1), (1, 30, 9)]).fixed == 0
 
 
