@@ -15,7 +15,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from ray.util import get_node_ip_address
+from ray._common.network_utils import node_ip_address_from_perspective
+from ray._private.ray_constants import ENABLE_RAY_CLUSTERS_ENV_VAR
 
 from tests.conftest import REPO
 from tests.serving import free_port
@@ -72,6 +73,7 @@ class Running:
                 job = self.submit(sys.executable, "-c", count + str(WORKERS), timeout=40)
                 if job.returncode == 0:
                     return True
+                print(job.stdout, job.stderr)
             time.sleep(1)
         return False
 
@@ -91,21 +93,24 @@ def running(folder: Path) -> Iterator[Running]:
         "RAY_AUTH_TOKEN_PATH": str(token),
         "RAY_USAGE_STATS_ENABLED": "0",
     }
-    env.pop("RAY_ADDRESS", None)
+    for name in ("RAY_ADDRESS", ENABLE_RAY_CLUSTERS_ENV_VAR):  # a Ray of the tests' own sets them
+        env.pop(name, None)
     for attempt in range(3):  # another program may take a port between our look and Ray's start
         with contextlib.ExitStack() as stack:
             cluster = _started(stack, env, folder / f"nodes-{attempt}")
             if cluster and cluster.ready():
                 yield cluster
                 return
-    raise AssertionError(f"no cluster that runs jobs in three attempts: see {folder}, /tmp/ray")
+    logs = [f"{log}: {log.read_text()[-500:]}" for log in sorted(folder.glob("*/*.log"))]
+    raise AssertionError("\n".join(["no cluster that runs jobs in three attempts", *logs]))
 
 
 def _started(stack: contextlib.ExitStack, env: dict[str, str], logs: Path) -> Running | None:
     """A head and then its workers, one by one: two that start at once get in each other's way."""
     logs.mkdir()
     port, dashboard = free_port(), free_port()
-    cluster = Running(f"http://127.0.0.1:{dashboard}", f"{get_node_ip_address()}:{port}", env)
+    gcs = f"{node_ip_address_from_perspective()}:{port}"
+    cluster = Running(f"http://127.0.0.1:{dashboard}", gcs, env)
     head = ["--head", "--port", str(port), "--num-cpus", "0"]
     head += ["--dashboard-host", "127.0.0.1", "--dashboard-port", str(dashboard)]
     worker = ["--address", cluster.gcs, "--num-cpus", "1"]

@@ -4,6 +4,7 @@ import contextlib
 import os
 import signal
 from collections.abc import Iterator
+from unittest import mock
 
 import psutil
 from ray._private import ray_constants
@@ -19,9 +20,6 @@ class Nodes:
     """A head of one core, and one other node, the victim."""
 
     def __init__(self) -> None:
-        # else Ray takes this machine's own address in place of loopback
-        ray_constants.ENABLE_RAY_CLUSTER = False
-        os.environ[ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR] = "0"
         self.cluster = Cluster(initialize_head=True, head_node_args=self._node())
         self.victim = self.cluster.add_node(**self._node())
 
@@ -64,8 +62,13 @@ class Nodes:
 @contextlib.contextmanager
 def nodes() -> Iterator[Nodes]:
     """A cluster that goes at the end."""
-    running = Nodes()
-    try:
-        yield running
-    finally:
-        running.cluster.shutdown()
+    # else Ray takes this machine's own address in place of loopback
+    with (
+        mock.patch.object(ray_constants, "ENABLE_RAY_CLUSTER", False),
+        mock.patch.dict(os.environ, {ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR: "0"}),
+    ):
+        running = Nodes()
+        try:
+            yield running
+        finally:
+            running.cluster.shutdown()

@@ -7,6 +7,7 @@ A stage's time is a fixed part and a rate; two runs of different size tell them 
 import contextlib
 import multiprocessing
 import os
+import signal
 import sys
 import tempfile
 import time
@@ -38,6 +39,9 @@ SMALLER = 4
 
 BUSY = 0.5
 """Load of a core from which on the plan warns."""
+
+CLEANS_UP_S = 20.0
+"""A run that is interrupted stops its Ray meanwhile."""
 
 CUT_EPOCHS = 2
 """Of networks that learn from photos; `small`, whose epochs take seconds, has its own number."""
@@ -165,9 +169,14 @@ def run(config: Config, stages: tuple[str, ...]) -> tuple[float, str]:
     problems = context.SimpleQueue()
     process = context.Process(target=_run, args=(config, stages, problems))
     begun = time.monotonic()
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # until `_run` can take it
     process.start()
+    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     try:
         process.join()
+    except KeyboardInterrupt:
+        process.join(CLEANS_UP_S)  # Ctrl-C reached it, too; a second signal would disturb it
+        raise
     finally:
         _end(process)
     seconds = time.monotonic() - begun
@@ -175,10 +184,10 @@ def run(config: Config, stages: tuple[str, ...]) -> tuple[float, str]:
 
 
 def _end(process: BaseProcess) -> None:
-    """Let a process that is interrupted clean up, which stops its Ray, and wait."""
+    """End a process that still runs, and wait."""
     if process.is_alive():
         process.terminate()
-        process.join(30)
+        process.join(CLEANS_UP_S)
         process.kill()
 
 
@@ -187,6 +196,7 @@ def _run(config: Config, stages: tuple[str, ...], problems: Any) -> None:
     os.environ.pop("RAY_ADDRESS", None)
     with open(os.devnull, "w") as nothing, contextlib.redirect_stdout(nothing):
         try:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
             pipeline.run(config, stages)
         except UserError as error:
             problems.put(str(error))

@@ -15,6 +15,7 @@ import ray
 from ray._private import ray_constants
 from ray.data import DataContext, Dataset
 
+from landmark_ray import interrupts
 from landmark_ray.errors import UserError
 from landmark_ray.funnel import Funnel
 from landmark_ray.options import Options
@@ -48,15 +49,16 @@ def start_ray(config: Options, **local: Any) -> None:
             # else Ray takes this machine's own address in place of loopback, here and in workers
             ray_constants.ENABLE_RAY_CLUSTER = False
             os.environ[ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR] = "0"
-            ray.init(
-                address="local",
-                _node_ip_address="127.0.0.1",
-                num_cpus=config.cluster.cpus,
-                object_store_memory=int(config.cluster.object_store_gb * 1e9),
-                include_dashboard=False,
-                **quiet,
-                **local,
-            )
+            with interrupts.held():
+                ray.init(
+                    address="local",
+                    _node_ip_address="127.0.0.1",
+                    num_cpus=config.cluster.cpus,
+                    object_store_memory=int(config.cluster.object_store_gb * 1e9),
+                    include_dashboard=False,
+                    **quiet,
+                    **local,
+                )
     context = DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
