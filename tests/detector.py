@@ -6,6 +6,8 @@ of its colour, as sure as the box is full.
 
 from pathlib import Path
 
+from tests.deadly import unless
+
 ENTITIES = {"Person": (0.9, 0.1, 0.1), "Tree": (0.1, 0.6, 0.1), "Building": (0.5, 0.5, 0.5)}
 """Entity -> its colour."""
 
@@ -13,13 +15,19 @@ NEAR = 0.15
 LEAST = 0.01
 
 
-def save(path: Path) -> Path:
-    """Write the SavedModel."""
+def save(path: Path, deadly: int = -1) -> Path:
+    """Write the SavedModel.
+
+    Args:
+        path: its folder.
+        deadly: kills at the image of this `total`.
+    """
     import tensorflow as tf
 
     class Detector(tf.Module):
         @tf.function(input_signature=[tf.TensorSpec([1, None, None, 3], tf.float32, "images")])
         def detect(self, images):
+            images = unless(images, deadly)
             size = tf.cast(tf.shape(images)[1:3], tf.float32)
             boxes, scores = [], []
             for colour in ENTITIES.values():

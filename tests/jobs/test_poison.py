@@ -7,19 +7,20 @@ import shutil
 import tarfile
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pytest
 
-from landmark_ray.kernels.image import decode
-from tests import delf
+from tests import deadly, delf, detector
 from tests.conftest import REPO
 from tests.poison.mark import MARK
 from tests.tables import rows
 
 pytestmark = pytest.mark.ray
 
-POISON = REPO / "tests/poison"
+DEADLY = {"PYTHONPATH": f"{REPO / 'tests/poison'}:{REPO}"}
+"""The environment of a machine that marked photos kill."""
+
+REASON = "kills its worker: 3 attempts ended at this image"
 
 
 @pytest.fixture(scope="module")
@@ -74,12 +75,11 @@ def test_photo_that_kills_its_worker_is_rejected_and_the_rest_goes_on(
     if stage != "ingest":
         shutil.copytree(marked_root, root)
     args = ("--source", folder, "--root", root, *small_source.options)
-    deadly = os.environ | {"PYTHONPATH": f"{POISON}:{REPO}"}
-    done = run_job("pipeline", *args, "--to", stage, env=deadly)
+    done = run_job("pipeline", *args, "--to", stage, env=os.environ | DEADLY)
     assert done.returncode == 0, done.stderr
     rejects = rows(root, "rejects").set_index("image_id")
     assert rejects.loc[killer, "stage"] == stage
-    assert rejects.loc[killer, "reason"] == "kills its worker: 3 attempts ended at this image"
+    assert rejects.loc[killer, "reason"] == REASON
     assert_only_missing(rows(root, table), rows(small_root, table), killer)
     assert "kills its worker" in done.stdout
     assert not list(root.glob("_staging/attempts/*/*"))
@@ -91,10 +91,8 @@ def test_photo_that_kills_a_worker_with_a_model_is_rejected(
     where, marked, marked_root, small_source, run_job, tmp_path
 ):
     folder, killer = marked
-    photo = rows(marked_root, "images").set_index("image_id").jpeg[killer]
-    total = int(decode(photo).sum(dtype=np.int64))
-    deadly = os.environ | {"PYTHONPATH": f"{POISON}:{REPO}"}
-    ways = {"whole": (None, -1), "decoding": (deadly, -1), "model": (None, total)}
+    total = deadly.total(rows(marked_root, "images").set_index("image_id").jpeg[killer])
+    ways = {"whole": (None, -1), "decoding": (os.environ | DEADLY, -1), "model": (None, total)}
     for name in ("whole", where):
         env, kills_at = ways[name]
         shutil.copytree(marked_root, tmp_path / name)
@@ -105,7 +103,27 @@ def test_photo_that_kills_a_worker_with_a_model_is_rejected(
         assert done.returncode == 0, done.stderr
     rejects = rows(tmp_path / where, "rejects").set_index("image_id")
     assert rejects.loc[killer, "stage"] == "extract"
-    assert rejects.loc[killer, "reason"] == "kills its worker: 3 attempts ended at this image"
+    assert rejects.loc[killer, "reason"] == REASON
     found, whole = (rows(tmp_path / name, "features") for name in (where, "whole"))
     assert_only_missing(found, whole, killer)
     assert not list((tmp_path / where).glob("_staging/attempts/*/*"))
+
+
+@pytest.mark.timeout(900)
+def test_photo_that_kills_the_detector_is_rejected(small_source, small_root, run_job, tmp_path):
+    images = rows(small_root, "images").set_index("image_id")
+    kept = rows(small_root, "kept")
+    killer = kept[kept.keep].image_id.iloc[0]
+    total = deadly.total(images.jpeg[killer], 640)
+    for name, kills_at in {"whole": -1, "ill": total}.items():
+        shutil.copytree(small_root, tmp_path / name)
+        args = ["--source", small_source.path, "--root", tmp_path / name, *small_source.options]
+        args += ["--detect.handle", detector.save(tmp_path / f"{name}-model", kills_at)]
+        done = run_job("pipeline", *args, "--redo", "detect", "--to", "clean")
+        assert done.returncode == 0, done.stderr
+    rejects = rows(tmp_path / "ill", "rejects").set_index("image_id")
+    assert rejects.loc[killer, "stage"] == "detect"
+    assert rejects.loc[killer, "reason"] == REASON
+    found, whole = (rows(tmp_path / name, "detections") for name in ("ill", "whole"))
+    assert_only_missing(found, whole, killer)
+    assert not list((tmp_path / "ill").glob("_staging/attempts/*/*"))
