@@ -1,5 +1,6 @@
 """Training loops that go on from a checkpoint: batches in a seeded order, a report each epoch."""
 
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,18 +73,30 @@ class Stream:
 
 
 class Reporting(keras.callbacks.Callback):  # type: ignore[misc]
-    """Reports every few epochs, and after the last."""
+    """Reports every few epochs, and after the last.
+
+    `step_s` is the seconds of a step, but for an epoch's first one, which waits for its data.
+    """
 
     def __init__(self, report: Report, every: int) -> None:
         """report: told; every: epochs."""
         super().__init__()
         self.report, self.every = report, every
+        self.second = 0.0
+
+    def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        """Note when the second step begins."""
+        if batch == 1:
+            self.second = time.monotonic()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Report, if it is time."""
-        done = epoch + 1
+        done, later = epoch + 1, self.params["steps"] - 1
+        seconds = time.monotonic() - self.second
         if done % self.every == 0 or done == self.params["epochs"]:
             figures = {k: float(v) for k, v in (logs or {}).items()}
+            if later:
+                figures["step_s"] = seconds / later
             self.model.stop_training = bool(self.report(done, figures, self.model))
 
 

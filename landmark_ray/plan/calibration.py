@@ -218,6 +218,8 @@ def fitted(runs: list[Observed], config: PlanConfig) -> Calibration:
             sizes.append((1.0, amount_of(stage, one.job), one.bytes.get(stage, 0)))
         if times:
             found.fits[stage], found.bytes[stage] = line(times), line(sizes)
+            if stage in last.photo_s:  # short epochs mostly wait, which hides what a photo takes
+                found.fits[stage] = at_rate(times, last.photo_s[stage] * crew.networks)
             if times[-1][1] and not found.fits[stage].rate and spare.fits[stage].rate:
                 found.fits[stage] = at_rate(times, spare.fits[stage].rate)
                 found.noisy.append(stage)

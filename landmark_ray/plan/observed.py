@@ -7,13 +7,15 @@ import numpy as np
 import pandas as pd
 
 from landmark_ray import ledger
+from landmark_ray.bundle import FINETUNED, head_infos
 from landmark_ray.config import STAGES, Config
 from landmark_ray.pipeline import MODULES
 from landmark_ray.plan.shares import Flow, Shares, all_others
 from landmark_ray.plan.work import Job, Work, work_of
 from landmark_ray.plan.workload import of_catalog
 from landmark_ray.sources import Source
-from landmark_ray.storage import Tables
+from landmark_ray.stages.trunk import HISTORY
+from landmark_ray.storage import Folder, Tables
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,7 @@ class Observed:
         bytes: that each stage's tables hold.
         files: and their number.
         pairs: that were tried.
+        photo_s: of trainings on photos: seconds a photo, besides an epoch's waiting for its data.
     """
 
     job: Job
@@ -33,6 +36,7 @@ class Observed:
     bytes: dict[str, int]
     files: dict[str, int]
     pairs: int
+    photo_s: dict[str, float]
 
     def work(self, stage: str) -> Work:
         """The work of a stage; pairs as they were counted."""
@@ -69,7 +73,16 @@ def observe(config: Config) -> Observed:
     if features:
         shares = shares.model_copy(update={"features": features})
     seconds = {stage: record["seconds"] for stage, record in records.items()}
-    return Observed(Job(config, data, shares, flow), seconds, dict(sizes), dict(files), pairs)
+    job, paces = Job(config, data, shares, flow), _photo_s(tables, config)
+    return Observed(job, seconds, dict(sizes), dict(files), pairs, paces)
+
+
+def _photo_s(tables: Tables, config: Config) -> dict[str, float]:
+    folder = Folder(f"{tables.uri}/models")
+    tuned = [info.report["history"] for info in head_infos(folder, FINETUNED)]
+    epochs = {"trunk": folder.read_json(HISTORY) or [], "finetune": sum(tuned, [])}
+    steps = {s: [e["step_s"] for e in told if "step_s" in e] for s, told in epochs.items()}
+    return {s: float(np.median(each)) / config.train.batch for s, each in steps.items() if each}
 
 
 def _classes(tables: Tables, records: dict[str, ledger.Record]) -> pd.DataFrame:

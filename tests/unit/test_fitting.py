@@ -31,11 +31,39 @@ def test_a_report_ends_the_training_or_lets_it_go_on():
 
     def report(epoch, figures, model):
         seen.append(epoch)
-        assert {"loss", "accuracy"} <= set(figures)
+        assert {"loss", "accuracy", "step_s"} == set(figures)
         return epoch == 3
 
     train(build_head(8, 3), 6, report)
     assert seen == [1, 2, 3]
+
+
+def test_seconds_of_a_step_leave_out_the_first_of_an_epoch(monkeypatch):
+    seen, now = [], iter([100.0, 103.0, 200.0, 206.0])
+    monkeypatch.setattr(fitting.time, "monotonic", lambda: next(now))
+    reporting = fitting.Reporting(lambda _, figures, __: seen.append(figures), 1)
+    reporting.set_params({"steps": 4, "epochs": 2})
+    reporting.set_model(build_head(8, 3))
+    for epoch in range(2):
+        for step in range(4):
+            reporting.on_train_batch_begin(step)
+        reporting.on_epoch_end(epoch, {"loss": 1.0})
+    assert seen == [{"loss": 1, "step_s": 1}, {"loss": 1, "step_s": 2}]
+
+
+def test_one_step_has_no_seconds_besides_its_waiting():
+    seen = []
+    stream = fitting.Stream(batches(2), 1)
+    fitting.fit(
+        build_head(8, 3),
+        stream,
+        rate=1e-2,
+        epochs=2,
+        warmup=0.1,
+        options=TrainConfig(),
+        report=lambda _, figures, __: seen.append(set(figures)),
+    )
+    assert seen == [{"loss", "accuracy"}] * 2
 
 
 def test_checkpoint_goes_on_with_its_optimizer(tmp_path):

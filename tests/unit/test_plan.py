@@ -14,6 +14,7 @@ from landmark_ray.plan.clusters import Cluster, cluster_of
 from landmark_ray.plan.fit import Fit, at_rate, line, makespan
 from landmark_ray.plan.forecast import forecast, row_of
 from landmark_ray.plan.machines import crew_of
+from landmark_ray.plan.observed import Observed
 from landmark_ray.plan.options import PlanConfig
 from landmark_ray.plan.requests import requests_of
 from landmark_ray.plan.shares import Flow, Shares, flow_of, pairs_of
@@ -182,7 +183,21 @@ def test_fragments_count_for_the_peak_alone():
 def test_stored_figures_know_every_stage():
     known = calibration.stored()
     assert set(known.fits) == set(known.bytes) == set(known.files) == set(STAGES)
-    assert known.fits["extract"].rate and known.fits["match"].rate and known.fits["embed"].rate
+    assert all(known.fits[stage].rate for stage in STAGES if stage not in ("detect", "export"))
+
+
+def test_photos_of_a_training_take_what_its_steps_took():
+    """Epochs of both runs wait for 2 s, so that they take equally long."""
+    config = PlanConfig(train={"weights": "none", "trunk_epochs": 10}, cluster={"cpus": 2})
+    runs = []
+    for photos in (64, 256):
+        job = Job.of(config, data_of([photos]), PLAIN)
+        alike = {"trunk": 1}
+        runs.append(Observed(job, {"trunk": 30.0}, alike, alike, 0, {"trunk": 0.002}))
+    fit = calibration.fitted(runs, config).fits["trunk"]
+    assert fit.rate == pytest.approx(0.002 * 2)
+    seen = sum(work_of("trunk", run.job).total for run in runs) / 2
+    assert fit.fixed == pytest.approx(30 - 0.002 * seen)
 
 
 @pytest.mark.parametrize(
