@@ -42,13 +42,27 @@ class Running:
     env: dict[str, str]
 
     def submit(
-        self, *command: object, env: dict[str, str] | None = None, timeout: float = 120
+        self,
+        *command: object,
+        options: tuple[str, ...] = (),
+        env: dict[str, str] | None = None,
+        timeout: float = 120,
     ) -> "subprocess.CompletedProcess[str]":
-        """Run a command as a job that brings the code of this checkout, to its end."""
-        words = [BIN / "ray", "job", "submit", "--address", self.address, "--working-dir", REPO]
+        """Run a command as a job that brings the code of this checkout; by default to its end."""
+        words = ("submit", "--working-dir", REPO, *options, "--", *command)
+        return self._job(words, env or self.env, timeout)
+
+    def stop(self, submission: str) -> "subprocess.CompletedProcess[str]":
+        """Stop a job that has such an id."""
+        return self._job(("stop", submission), self.env, 120)
+
+    def _job(
+        self, words: tuple[object, ...], env: dict[str, str], timeout: float
+    ) -> "subprocess.CompletedProcess[str]":
+        command = [BIN / "ray", "job", words[0], "--address", self.address, *words[1:]]
         return subprocess.run(
-            [str(word) for word in (*words, "--", *command)],
-            env=env or self.env,
+            [str(word) for word in command],
+            env=env,
             capture_output=True,
             text=True,
             timeout=timeout,

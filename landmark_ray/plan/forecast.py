@@ -120,7 +120,7 @@ def row_of(stage: str, job: Job, known: Calibration, cluster: Cluster) -> Row:
     requests = (gets * cluster.get_dollars + puts * cluster.put_dollars) / 1000
     return Row(
         stage,
-        work.total if work.count is None else work.count,
+        float(work.units.sum()),
         work.unit,
         seconds,
         (fixed + (0.0 if crew.gpus else busy)) / HOUR,

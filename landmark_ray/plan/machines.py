@@ -42,13 +42,14 @@ class Crew:
 
     def busiest(self, work: Work) -> float:
         """Work of the busiest worker, as a core of the machine that calibrated would have it."""
-        return makespan(self._each(work), self.count)
+        return makespan(self.each(work), self.count)
 
     def all(self, work: Work) -> float:
         """Work of all of them."""
-        return float(self._each(work).sum())
+        return float(self.each(work).sum())
 
-    def _each(self, work: Work) -> np.ndarray:
+    def each(self, work: Work) -> np.ndarray:
+        """[N] of each piece, on one of them."""
         share = np.asarray(work.networks)
         return work.weights * ((1 - share) / self.speed + share / self.networks)
 

@@ -7,9 +7,11 @@ import numpy as np
 import pandas as pd
 
 from landmark_ray import ledger
-from landmark_ray.bundle import FINETUNED, head_infos
+from landmark_ray.bundle import FINETUNED, GROUPS, head_infos
 from landmark_ray.config import STAGES, Config
 from landmark_ray.pipeline import MODULES
+from landmark_ray.plan.fit import Weights
+from landmark_ray.plan.machines import Crew
 from landmark_ray.plan.shares import Flow, Shares, all_others
 from landmark_ray.plan.work import Job, Work, work_of
 from landmark_ray.plan.workload import of_catalog
@@ -28,7 +30,8 @@ class Observed:
         bytes: that each stage's tables hold.
         files: and their number.
         pairs: that were tried.
-        photo_s: of trainings on photos: seconds a photo, besides an epoch's waiting for its data.
+        paces: of stages that train: [N] seconds that each training takes for an example, besides
+            an epoch's waiting for its data; nan where epochs have but one step.
     """
 
     job: Job
@@ -36,7 +39,7 @@ class Observed:
     bytes: dict[str, int]
     files: dict[str, int]
     pairs: int
-    photo_s: dict[str, float]
+    paces: dict[str, Weights]
 
     def work(self, stage: str) -> Work:
         """The work of a stage; pairs as they were counted."""
@@ -44,6 +47,14 @@ class Observed:
         if stage == "match" and work.total:
             return replace(work, weights=work.weights * self.pairs / work.total)
         return work
+
+    def rate(self, stage: str, crew: Crew) -> float | None:
+        """Seconds a unit of work of a stage that trains, on what it ran on; None if not known."""
+        pace, work = self.paces.get(stage, np.zeros(0)), self.work(stage)
+        known = np.isfinite(pace)
+        if len(pace) != len(work.weights) or not known.any():
+            return None
+        return float((pace * work.units)[known].sum() / crew.each(work)[known].sum())
 
 
 def observe(config: Config) -> Observed:
@@ -73,16 +84,25 @@ def observe(config: Config) -> Observed:
     if features:
         shares = shares.model_copy(update={"features": features})
     seconds = {stage: record["seconds"] for stage, record in records.items()}
-    job, paces = Job(config, data, shares, flow), _photo_s(tables, config)
+    job, paces = Job(config, data, shares, flow), _paces(tables, config)
     return Observed(job, seconds, dict(sizes), dict(files), pairs, paces)
 
 
-def _photo_s(tables: Tables, config: Config) -> dict[str, float]:
-    folder = Folder(f"{tables.uri}/models")
-    tuned = [info.report["history"] for info in head_infos(folder, FINETUNED)]
-    epochs = {"trunk": folder.read_json(HISTORY) or [], "finetune": sum(tuned, [])}
-    steps = {s: [e["step_s"] for e in told if "step_s" in e] for s, told in epochs.items()}
-    return {s: float(np.median(each)) / config.train.batch for s, each in steps.items() if each}
+def _paces(tables: Tables, config: Config) -> dict[str, Weights]:
+    folder, train = Folder(f"{tables.uri}/models"), config.train
+    batches = {"trunk": train.batch, "train": train.head_batch, "finetune": train.batch}
+    histories = {
+        "trunk": [folder.read_json(HISTORY) or []],
+        "train": [info.report["history"] for info in head_infos(folder, GROUPS)],
+        "finetune": [info.report["history"] for info in head_infos(folder, FINETUNED)],
+    }
+    return {stage: _pace(histories[stage]) / batch for stage, batch in batches.items()}
+
+
+def _pace(histories: list[list[dict[str, float]]]) -> Weights:
+    """[N] seconds of a step of each training; nan where epochs have but one."""
+    steps = [[e["step_s"] for e in told if "step_s" in e] for told in histories]
+    return np.array([np.median(each) if each else np.nan for each in steps])
 
 
 def _classes(tables: Tables, records: dict[str, ledger.Record]) -> pd.DataFrame:

@@ -28,19 +28,24 @@ class Work:
         weights: [N] of each piece, in units that one core takes equally long for.
         networks: the share of it, or [N] of each piece, that a GPU takes off the cores.
         trainings: whether each piece is a training, with a worker to start for it.
-        count: units to show, where weights are no plain count.
+        counts: [N] units of each piece, where weights are no plain count.
     """
 
     unit: str
     weights: Weights
     networks: "float | Weights" = 0.0
     trainings: bool = False
-    count: float | None = None
+    counts: Weights | None = None
 
     @property
     def total(self) -> float:
         """Of all pieces."""
         return float(self.weights.sum())
+
+    @property
+    def units(self) -> Weights:
+        """[N] of each piece, as they are counted."""
+        return self.weights if self.counts is None else self.counts
 
 
 @dataclass(frozen=True)
@@ -165,7 +170,7 @@ def _heads(job: Job) -> Work:
         seen.append(vectors * train.views * train.head_epochs)
         softmax.append(job.shares.features * float(here.sum()) / SOFTMAX)
     weights, dear = np.array(seen), np.array(softmax)
-    parts = {"networks": dear / (1 + dear), "trainings": True, "count": float(weights.sum())}
+    parts = {"networks": dear / (1 + dear), "trainings": True, "counts": weights}
     return Work("vectors seen", weights * (1 + dear), **parts)
 
 

@@ -1,6 +1,7 @@
 """Every stage as a job of a cluster of a head and two workers, with token authentication."""
 
 import sys
+import time
 
 import pytest
 
@@ -21,6 +22,21 @@ def test_every_stage_runs_as_a_submitted_job(cluster, small_source, small_root, 
     same = [table for table in TABLES if table not in ("examples", "background")]  # other pixels
     assert_same_tables(tmp_path, small_root, same)
     assert Bundle(str(tmp_path / "bundle")).manifest.groups == [1, 2]
+
+
+def test_job_that_is_stopped_goes_on(cluster, small_source, small_root, tmp_path):
+    source = ("--source", small_source.path, "--root", tmp_path, *small_source.options)
+    command = (sys.executable, "jobs/pipeline.py", *source, "--to", "match")
+    cluster.submit(*command, options=("--no-wait", "--submission-id", "stopped"))
+    while not any(tmp_path.glob("features/**/*.parquet")):
+        time.sleep(0.05)
+    stopped = cluster.stop("stopped")
+    assert "was stopped" in stopped.stdout, stopped.stdout + stopped.stderr
+    assert not list(tmp_path.glob("pairs/**/*.parquet"))
+    done = cluster.submit(*command)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "ingest: finished already" in done.stdout + done.stderr
+    assert_same_tables(tmp_path, small_root, TABLES[: TABLES.index("pairs") + 1])
 
 
 WHERE = """

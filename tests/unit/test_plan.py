@@ -25,6 +25,8 @@ from tests import drawn
 
 PLAIN = Shares(usable=1.0, unverified=0.0, tries=2.0)
 
+HERE = Cluster(about="two cores", machines=({"count": 1, "cores": 2},))
+
 
 def data_of(sizes, shard=None, archives=(10,), **more) -> Workload:
     shard = np.arange(len(sizes)) if shard is None else np.array(shard)
@@ -151,7 +153,7 @@ def test_without_gpus_networks_take_cores():
 
 def test_a_head_of_many_landmarks_takes_longer_for_a_vector():
     few, many = job_of([10] * 20), job_of([10] * 2000, config={"train": {"others": 1}})
-    each = [w.total / w.count for w in (work_of("train", few), work_of("train", many))]
+    each = [w.total / w.units.sum() for w in (work_of("train", few), work_of("train", many))]
     assert each == pytest.approx([1 + 2048 * 20 / 390_000, 1 + 2048 * 2000 / 390_000])
 
 
@@ -193,11 +195,21 @@ def test_photos_of_a_training_take_what_its_steps_took():
     for photos in (64, 256):
         job = Job.of(config, data_of([photos]), PLAIN)
         alike = {"trunk": 1}
-        runs.append(Observed(job, {"trunk": 30.0}, alike, alike, 0, {"trunk": 0.002}))
+        runs.append(Observed(job, {"trunk": 30.0}, alike, alike, 0, {"trunk": np.array([0.002])}))
     fit = calibration.fitted(runs, config).fits["trunk"]
     assert fit.rate == pytest.approx(0.002 * 2)
     seen = sum(work_of("trunk", run.job).total for run in runs) / 2
     assert fit.fixed == pytest.approx(30 - 0.002 * seen)
+
+
+def test_vectors_of_heads_take_what_steps_took_where_there_are_steps():
+    job = job_of([40, 40, 10], config={"group": {"edges": (5, 20)}, "cluster": {"cpus": 2}})
+    work, crew = work_of("train", job), crew_of("train", work_of("train", job), job.config, HERE)
+    assert len(work.weights) == 2
+    run = Observed(job, {}, {}, {}, 0, {"train": np.array([np.nan, 1e-4])})
+    assert run.rate("train", crew) == pytest.approx(1e-4 * work.units[1] / work.weights[1])
+    none = Observed(job, {}, {}, {}, 0, {"train": np.array([np.nan, np.nan])})
+    assert none.rate("train", crew) is None and none.rate("extract", crew) is None
 
 
 @pytest.mark.parametrize(
