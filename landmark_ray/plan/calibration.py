@@ -225,7 +225,7 @@ def fitted(runs: list[Observed], config: PlanConfig) -> Calibration:
             if times[-1][1] and not found.fits[stage].rate and spare.fits[stage].rate:
                 found.fits[stage] = at_rate(times, spare.fits[stage].rate)
                 found.noisy.append(stage)
-            found.files[stage] = last.files.get(stage, 0) / pieces_of(stage, last.job)
+            found.files[stage] = last.files.get(stage, 0) / max(pieces_of(stage, last.job), 1)
     return found
 
 

@@ -84,7 +84,7 @@ def amount_of(stage: str, job: Job) -> float:
 def pieces_of(stage: str, job: Job) -> float:
     """What the number of a stage's files follows: shards, or trainings."""
     if stage in ("train", "finetune"):
-        return float(max(len(work_of(stage, job).weights), 1))
+        return float(len(work_of(stage, job).weights))
     return float({"sample": job.data.buckets, "trunk": 1, "export": 1}.get(stage, job.data.shards))
 
 
@@ -178,7 +178,7 @@ def _finetuned(job: Job) -> Work:
     """For each group its photos and others, in as many epochs as there are at most."""
     train = job.config.train
     if "finetune" not in train.phases:
-        return Work("photos seen", np.zeros(0))
+        return Work("photos seen", np.zeros(0), trainings=True)
     weights = []
     for group in _groups(job):
         own = float(job.flow.examples[job.flow.group == group].sum())

@@ -26,17 +26,17 @@ def test_every_stage_runs_as_a_submitted_job(cluster, small_source, small_root, 
 
 def test_job_that_is_stopped_goes_on(cluster, small_source, small_root, tmp_path):
     source = ("--source", small_source.path, "--root", tmp_path, *small_source.options)
-    command = (sys.executable, "jobs/pipeline.py", *source, "--to", "match")
+    command = (sys.executable, "jobs/pipeline.py", *source, "--to", "group")
     cluster.submit(*command, options=("--no-wait", "--submission-id", "stopped"))
-    while not any(tmp_path.glob("features/**/*.parquet")):
+    while not any(tmp_path.glob("images/**/*.parquet")):
         time.sleep(0.05)
     stopped = cluster.stop("stopped")
     assert "was stopped" in stopped.stdout, stopped.stdout + stopped.stderr
-    assert not list(tmp_path.glob("pairs/**/*.parquet"))
     done = cluster.submit(*command)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "ingest: finished already" in done.stdout + done.stderr
-    assert_same_tables(tmp_path, small_root, TABLES[: TABLES.index("pairs") + 1])
+    assert "sample: finished already" in done.stdout + done.stderr
+    assert "group: finished already" not in done.stdout + done.stderr
+    assert_same_tables(tmp_path, small_root)
 
 
 WHERE = """
