@@ -218,9 +218,8 @@ def fitted(runs: list[Observed], config: PlanConfig) -> Calibration:
             sizes.append((1.0, amount_of(stage, one.job), one.bytes.get(stage, 0)))
         if times:
             found.fits[stage], found.bytes[stage] = line(times), line(sizes)
-            if rate := last.rate(
-                stage, crew
-            ):  # short trainings mostly wait: a line would not see it
+            # Short trainings mostly wait: a line would not see what an example takes.
+            if rate := last.rate(stage, crew):
                 found.fits[stage] = at_rate(times, rate)
             if times[-1][1] and not found.fits[stage].rate and spare.fits[stage].rate:
                 found.fits[stage] = at_rate(times, spare.fits[stage].rate)
