@@ -5,7 +5,7 @@ with mobilenet_v2, and the drawn demo with four times as many landmarks by jobs/
 
     python bench/plan.py [--rounds 1]
 
-25 minutes, 3 GB of disk; without ../shared the demo alone. The machine must have nothing else to
+35 minutes, 3 GB of disk; without ../shared the demo alone. The machine must have nothing else to
 do, or both sides meet different loads. To expect: totals within 25%, to `group` and to the end.
 """
 

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import GLD_MINI, SHARED, finish, report
+from common import GLD_MINI, finish, gld_mini_options, report
 
 from landmark_ray import cli, demo, ledger
 from landmark_ray.config import Config
@@ -39,9 +39,7 @@ def options(folder: Path) -> list[str]:
     """A dataset, a root, and a network that can be had."""
     root = ["--root", str(folder / "root")]
     if GLD_MINI.exists():
-        weights = SHARED / "models/mobilenet_v2_imagenet_notop.weights.h5"
-        network = ["--train.network", "mobilenet_v2", "--train.weights", str(weights)]
-        return [*root, "--source", str(GLD_MINI), *network]
+        return [*root, *gld_mini_options()]
     demo.draw(folder / "source", seed=0)
     network = ["--train.network", "small", "--train.weights", "none"]
     return [*root, "--source", str(folder / "source"), *network, "--resize.size", "112"]

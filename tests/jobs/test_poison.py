@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from landmark_ray.config import DetectConfig
 from tests import deadly, delf, detector
 from tests.conftest import REPO
 from tests.poison.mark import MARK
@@ -114,7 +115,7 @@ def test_photo_that_kills_the_detector_is_rejected(small_source, small_root, run
     images = rows(small_root, "images").set_index("image_id")
     kept = rows(small_root, "kept")
     killer = kept[kept.keep].image_id.iloc[0]
-    total = deadly.total(images.jpeg[killer], 640)
+    total = deadly.total(images.jpeg[killer], DetectConfig().max_side)
     for name, kills_at in {"whole": -1, "ill": total}.items():
         shutil.copytree(small_root, tmp_path / name)
         args = ["--source", small_source.path, "--root", tmp_path / name, *small_source.options]

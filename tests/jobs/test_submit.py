@@ -27,7 +27,8 @@ def test_every_stage_runs_as_a_submitted_job(cluster, small_source, small_root, 
 def test_job_that_is_stopped_goes_on(cluster, small_source, small_root, tmp_path):
     source = ("--source", small_source.path, "--root", tmp_path, *small_source.options)
     command = (sys.executable, "jobs/pipeline.py", *source, "--to", "group")
-    cluster.submit(*command, options=("--no-wait", "--submission-id", "stopped"))
+    begun = cluster.submit(*command, options=("--no-wait", "--submission-id", "stopped"))
+    assert begun.returncode == 0, begun.stdout + begun.stderr
     while not any(tmp_path.glob("images/**/*.parquet")):
         time.sleep(0.05)
     stopped = cluster.stop("stopped")
