@@ -4,6 +4,7 @@ A photo is told by the ending of its name where that is known, else by its first
 followed. What is hidden or a system's own, such as thumbnails and trash, is no photo anywhere.
 """
 
+import hashlib
 import mimetypes
 import os
 import re
@@ -174,6 +175,17 @@ def image_stem(name: str) -> str:
     """A photo's name without folders and its ending: "a/IMG_2021.05.10.jpg" -> "IMG_2021.05.10"."""
     base = name.rpartition("/")[2]
     return base[: len(base) - len(photo_ending(base))]
+
+
+def text_id(name: str) -> str:
+    """A file's name as text that no other file has; of most names the name itself."""
+    try:
+        name.encode()
+        return name
+    except UnicodeEncodeError:
+        raw = name.encode(errors="surrogateescape")
+        text = raw.decode(errors="backslashreplace")
+        return f"{text} [{hashlib.blake2b(raw, digest_size=4).hexdigest()}]"
 
 
 def printable(name: str) -> str:
