@@ -122,6 +122,8 @@ def read_labels(file: CsvFile) -> Labelled:
         lists = pc.utf8_split_whitespace(pc.fill_null(rows["images"], "")).combine_chunks()
         ids = pc.list_flatten(lists)
         labels = rows["landmark_id"].take(pc.list_parent_indices(lists))
+        some = pc.not_equal(ids, "")
+        ids, labels = ids.filter(some), labels.filter(some)
     else:
         rows = file.columns("id", "landmark_id")
         ids, labels = rows["id"], rows["landmark_id"]

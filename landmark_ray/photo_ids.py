@@ -26,18 +26,20 @@ class PhotoIds:
     ending or with folders also a file is meant that agrees but for these, unless two such do.
     """
 
-    def __init__(self, ids: pa.ChunkedArray | pa.Array) -> None:
+    def __init__(self, ids: pa.ChunkedArray | pa.Array, *, loose: bool = True) -> None:
         """Sort the ids.
 
         Args:
             ids: [N] strings, each once, without nulls.
+            loose: whether files may agree but for endings and folders; not where `ids` are a part
+                of a list, others of which such files may be.
         """
         self.keys, order = _sorted(ids)
         with_folders = pc.match_substring(ids, "/")
         self.folders = bool(pc.any(with_folders).as_py())
         with_dots = pc.match_substring(ids, ".")
-        loose = pc.or_(with_folders, with_dots)
-        rows = np.flatnonzero(loose.to_numpy(zero_copy_only=False))
+        others = pc.or_(with_folders, with_dots).to_numpy(zero_copy_only=False)
+        rows = np.flatnonzero(others & loose)
         stems = [image_stem(name) for name in ids.take(pa.array(rows)).to_pylist()]
         self.stems, places = _sorted(pa.array(stems, pa.string()))
         self.stem_places = np.argsort(order)[rows[places]]

@@ -51,7 +51,7 @@ LOOSE = "photos in no class folder"
 TWICE = "tars that are there in another form, too"
 LISTS_TOO = "lists of photos beside the one that is used"
 BESIDE = "other files and folders beside the dataset's"
-UNSOLVED = "test photos without a recognition_solution.csv"
+UNSOLVED = "folders of test photos without a recognition_solution.csv"
 
 
 class Source:

@@ -102,10 +102,10 @@ def choose(sizes: Counts, photos: int) -> Counts:
 
 def members(source: Source, wanted: dict[str, int]) -> Iterator[Member]:
     """The wanted photos, in the order in which they lie; of class folders no others are read."""
-    ids = PhotoIds(pa.array(list(wanted), pa.string()))
+    ids = PhotoIds(pa.array(list(wanted), pa.string()), loose=bool(source.csv))
     for archive in source.archives():
         for member in ids.renamed(archive, 64e6):
-            if member.data:
+            if member.data or not member.size:
                 yield member
 
 
