@@ -59,7 +59,7 @@ _HEAD = 32
 
 @dataclass
 class LeftOut:
-    """How many files of each kind are not used, and one of them."""
+    """How many files of each kind are not used, and the first one's name."""
 
     counts: Counter[str] = field(default_factory=Counter)
     examples: dict[str, str] = field(default_factory=dict)
@@ -67,7 +67,7 @@ class LeftOut:
     def add(self, kind: str, name: str, count: int = 1) -> None:
         """Count files."""
         self.counts[kind] += count
-        self.examples.setdefault(kind, name)
+        self.examples[kind] = min(self.examples.get(kind, name), name)
 
     def update(self, other: "LeftOut") -> None:
         """Add what another holds."""

@@ -94,7 +94,7 @@ class Unpacked:
     """The bytes that a packed stream stands for.
 
     Raises:
-        tarfile.ReadError: when read, if it is damaged, cut or a bomb.
+        tarfile.ReadError: when read, if it is damaged, cut or a bomb, after all that came before.
     """
 
     def __init__(self, stream: Hashed, new: Callable[[], Any]) -> None:
@@ -102,12 +102,19 @@ class Unpacked:
         self.stream, self.new, self.object = stream, new, new()
         self.waiting = b""
         self.count = 0
+        self.damage: tarfile.ReadError | None = None
 
     def read(self, size: int) -> bytes:
         """The next bytes, fewer than asked for only at the end."""
-        parts = []
+        parts: list[bytes] = []
         while size > 0:
-            part = self._some(size)
+            try:
+                part = self._some(size)
+            except tarfile.ReadError as error:
+                self.damage = error
+                if not parts:
+                    raise
+                break
             if not part:
                 break
             parts.append(part)
@@ -115,6 +122,8 @@ class Unpacked:
         return b"".join(parts)
 
     def _some(self, size: int) -> bytes:
+        if self.damage:
+            raise self.damage
         while True:
             if self.object.eof:
                 rest: bytes = self.object.unused_data.lstrip(b"\0")  # padding

@@ -82,7 +82,7 @@ def run(config: Config, tables: Tables, source: Source) -> Funnel:
     for note in notes.values():
         left_out.update(LeftOut(Counter(note["left_out"]), note["examples"]))
     if not any(note["listed"] for note in notes.values()) and left_out.counts[UNLISTED]:
-        raise _nothing_in_common(source, left_out, notes)
+        raise _nothing_in_common(source, notes)
     funnel = gather_all(config, tables, notes)
     funnel.notes = [line for note in notes.values() for line in note["notes"]]
     funnel.facts += left_out.facts()
@@ -90,10 +90,13 @@ def run(config: Config, tables: Tables, source: Source) -> Funnel:
     return funnel
 
 
-def _nothing_in_common(source: Source, left_out: LeftOut, notes: dict[str, Any]) -> UserError:
+def _nothing_in_common(source: Source, notes: dict[str, Any]) -> UserError:
     listed = source.index()[0]["image_id"].drop_null()
-    stray = left_out.examples[UNLISTED]
-    archive = next(name for name, note in notes.items() if UNLISTED in note["left_out"])
+    archive, stray = next(
+        (name, note["examples"][UNLISTED])
+        for name, note in notes.items()
+        if UNLISTED in note["examples"]
+    )
     return UserError(
         f"none of the {len(listed):,} ids of {source.csv} is in the archives: it has "
         f"{listed[0].as_py()!r}, and {archive} has {printable(stray)!r}; mend {source.csv}"
