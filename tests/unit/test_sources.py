@@ -157,6 +157,18 @@ def test_a_datasets_parts_are_no_classes(tmp_path):
     assert set(ids_by_name(Source(str(tmp_path / "train")))) == {"tower"}
 
 
+def test_one_folder_around_the_classes_is_said(tmp_path):
+    put(tmp_path, "photos/tower/x.jpg", "photos/abbey/y.jpg")
+    (line,) = Source(str(tmp_path)).lines()
+    assert line.endswith(f"if its 2 folders are the landmarks, give --source {tmp_path}/photos")
+
+
+def test_fingerprint_of_class_folders_with_numbers_is_as_ever(tmp_path):
+    put(tmp_path, "12/a.jpg", "7/b.jpg")
+    names = hashlib.sha256(b"12/a.jpg\n7/b.jpg").hexdigest()[:16]
+    assert Source(str(tmp_path)).index()[2] == names
+
+
 def test_class_folders_with_numbers_keep_them(tmp_path):
     for name in ("12/a.jpg", "7/b.jpg"):
         (tmp_path / name).parent.mkdir()
@@ -358,7 +370,7 @@ def bucket(tmp_path):
     shutil.move(tmp_path / "train.csv", tmp_path / "metadata")
     shutil.copytree(tmp_path / "train", tmp_path / "test")
     (tmp_path / "ground_truth/recognition_solution_v2.1.csv").write_text(
-        "id,landmarks,Usage\n00000000000000aa,7 8,Public\nbb,,Private\n"
+        "id,landmarks,Usage\n00000000000000aa,7 8.0,Public\nbb,,Private\ncc,NaN,Private\n"
     )
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(LikeS3, directory=tmp_path))
     threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -376,4 +388,4 @@ def test_a_public_bucket_is_read_in_place(bucket):
     assert (archives[2].problem, archives[2].notes) == ("", [])
     tars, solution = source.test_set()
     assert len(tars) == 3
-    assert solution == {"00000000000000aa": frozenset({7, 8}), "bb": frozenset()}
+    assert solution == {"00000000000000aa": frozenset({7, 8}), "bb": frozenset(), "cc": frozenset()}
