@@ -61,6 +61,8 @@ class Archive:
             data = self.folder.read(name) if size <= max_bytes else b""
             return Member(text, size, data, text)
         except OSError as error:
+            if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):
+                raise  # not the file's fault
             if error.errno == errno.ELOOP:
                 why = "a link to itself"
             elif self.folder.local and os.path.islink(self.folder.at(name)):

@@ -15,6 +15,7 @@ from landmark_ray.funnel import Funnel
 from landmark_ray.listing import HIDDEN
 from landmark_ray.sources import Source
 from landmark_ray.stages import gathering, ingest, sample
+from landmark_ray.stages.evaluate import each_once, unanswered
 from landmark_ray.stages.ingest import CatalogIndex
 from landmark_ray.storage import Tables
 
@@ -152,3 +153,11 @@ def test_an_index_over_all_ids_knows_what_the_catalog_has_not(tmp_path):
     assert index.shard.tolist() == [-1, 3, -1, 4]
     assert index.landmark.tolist() == [-1, 7, -1, 8]
     assert index.bucket.tolist() == [-1, 5, -1, 5]
+
+
+def test_a_test_photo_that_lies_there_twice_counts_once():
+    rows = unanswered(["a", "b"], {"a": frozenset(), "b": frozenset({7})}, {})
+    answer = rows.slice(1).to_pylist()[0] | {"landmarks": [7], "confidences": [0.5]}
+    twice = pa.concat_tables([rows, pa.Table.from_pylist([answer], rows.schema), rows])
+    found = each_once(twice).to_pylist()
+    assert [(row["image_id"], row["landmarks"]) for row in found] == [("b", [7]), ("a", [])]
