@@ -389,3 +389,31 @@ def test_a_public_bucket_is_read_in_place(bucket):
     tars, solution = source.test_set()
     assert len(tars) == 3
     assert solution == {"00000000000000aa": frozenset({7, 8}), "bb": frozenset(), "cc": frozenset()}
+
+
+FIELD = {  # photos in archives that the list names, landmark ids that are known, landmarks in all
+    "float_ids": (12, {11, 22}, 2),
+    "hidden_folder": (18, {100, 200, 300}, 3),
+    "ids_with_ending": (12, {11, 22}, 2),
+    "kaggle_unpacked": (12, {11, 22}, 2),
+    "leading_zeros": (24, {1, 2}, 4),
+    "md5_bsd": (12, {11, 22}, 2),
+    "mixed_tars": (12, {11, 22}, 2),
+    "nested_in_class": (20, {id_of_name("tower"), id_of_name("bridge")}, 2),
+    "odd_endings": (24, {id_of_name("tower"), id_of_name("bridge")}, 2),
+    "train_clean": (12, {11, 22}, 2),
+}
+
+
+@pytest.mark.parametrize("name", FIELD)
+def test_the_examples_of_the_field(shared, name):
+    photos, known, landmarks = FIELD[name]
+    source = Source(str(shared / f"field/{name}/source"))
+    images = sources.drop_unlabelled(source.index()[0])
+    ids = set(images["landmark_id"].to_pylist())
+    assert known <= ids and len(ids) == landmarks
+    listed = PhotoIds(images["image_id"])
+    archives = source.archives()
+    found = [m.image_id for a in archives for m in listed.renamed(a, 1e6) if m.data]
+    assert sorted(found) == sorted(images["image_id"].to_pylist()) and len(found) == photos
+    assert not any(archive.problem for archive in archives)
