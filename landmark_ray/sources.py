@@ -32,6 +32,7 @@ from landmark_ray.listing import (
     is_hidden,
     photo_files,
     photos_among,
+    printable,
     text_id,
     visible_files,
 )
@@ -186,7 +187,7 @@ class Source:
     def fingerprint(self, split: str = "train") -> str:
         """What the archives of a split are, as a hex digest: names and sizes."""
         lines = [f"{a.name} {a.size}" for a in self.archives(split)]
-        digest = hashlib.sha256("\n".join(lines).encode())
+        digest = hashlib.sha256("\n".join(lines).encode(errors="surrogateescape"))
         for name in self._splits[split][1] if self.csv else ():
             digest.update(f"\n{name}".encode(errors="surrogateescape"))
         return digest.hexdigest()[:16]
@@ -215,8 +216,8 @@ class Source:
         if len(classes) == 1 and len(inner) > 1 and all(n.count("/") > 1 for n in self.files):
             (only,) = classes
             self.notes.append(
-                f"all photos are below {only}, and so of one landmark; if its {len(inner):,} "
-                f"folders are the landmarks, give --source {uri}/{only}"
+                f"all photos are below {printable(only)}, and so of one landmark; if its {len(inner):,} "
+                f"folders are the landmarks, give --source {uri}/{printable(only)}"
             )
         if {name.lower() for name in classes} <= SPLITS:
             first = min(classes)

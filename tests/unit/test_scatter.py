@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import os
 import tarfile
 
 import numpy as np
@@ -105,6 +106,16 @@ def test_files_are_matched_by_their_names_and_the_others_are_counted(tmp_path, m
         f"left out: {HIDDEN}, such as ._b.jpg": 1,
     }
     assert funnel.notes == []
+
+
+def test_a_tar_whose_name_is_not_utf8_is_read(tmp_path, monkeypatch):
+    (tmp_path / "train.csv").write_text("id,landmark_id\na,7\nb,7\n")
+    tar(tmp_path / "train/x.tar", {"a.jpg": photo(1), "b.jpg": photo(2)})
+    (tmp_path / "train/x.tar").rename(tmp_path / os.fsdecode(b"train/\xff\n.tar"))
+    tables, funnel, _ = ingested(tmp_path, monkeypatch, min_images=1)
+    assert images(tables) == {"a": photo(1), "b": photo(2)}
+    md5 = r"md5sum/train/md5.\xff\n.txt"
+    assert funnel.notes == [rf"train/\xff\n.tar was not checked: {md5} is missing"]
 
 
 def test_a_list_and_archives_that_have_nothing_in_common_are_shown(tmp_path, monkeypatch):
