@@ -214,10 +214,10 @@ class Source:
         classes = {name.partition("/")[0] for name in self.files}
         inner = {name.split("/")[1] for name in self.files if name.count("/") > 1}
         if len(classes) == 1 and len(inner) > 1 and all(n.count("/") > 1 for n in self.files):
-            (only,) = classes
+            only = printable(min(classes))
             self.notes.append(
-                f"all photos are below {printable(only)}, and so of one landmark; if its {len(inner):,} "
-                f"folders are the landmarks, give --source {uri}/{printable(only)}"
+                f"all photos are below {only}, and so of one landmark; if its {len(inner):,} "
+                f"folders are the landmarks, give --source {uri}/{only}"
             )
         if {name.lower() for name in classes} <= SPLITS:
             first = min(classes)

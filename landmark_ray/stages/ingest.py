@@ -97,9 +97,10 @@ def _nothing_in_common(source: Source, notes: dict[str, Any]) -> UserError:
         for name, note in notes.items()
         if UNLISTED in note["examples"]
     )
+    shown = printable(archive)
     return UserError(
         f"none of the {len(listed):,} ids of {source.csv} is in the archives: it has "
-        f"{listed[0].as_py()!r}, and {printable(archive)} has {printable(stray)!r}; mend {source.csv}"
+        f"{listed[0].as_py()!r}, and {shown} has {printable(stray)!r}; mend {source.csv}"
     )
 
 
