@@ -10,6 +10,7 @@ import threading
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
+import fsspec
 import pyarrow as pa
 import pytest
 
@@ -417,3 +418,27 @@ def test_the_examples_of_the_field(shared, name):
     found = [m.image_id for a in archives for m in listed.renamed(a, 1e6) if m.data]
     assert sorted(found) == sorted(images["image_id"].to_pylist()) and len(found) == photos
     assert not any(archive.problem for archive in archives)
+
+
+@pytest.mark.parametrize("layout", ["tars", "kaggle", "classes"])
+def test_a_remote_source_is_like_a_local_one(tmp_path, layout):
+    folder = tmp_path / "source"
+    if layout == "classes":
+        put(folder, "7/a.jpg", "tower/deep/b", "loose.jpg", "7/.x/c.jpg", "7/d.txt")
+    else:
+        put(folder, ".x/a.jpg", "README", "train/notes.txt", "train/@eaDir/x.jpg")
+        (folder / "train.csv").write_text("id,landmark_id\naa,7\nbb,8\n")
+        if layout == "kaggle":
+            put(folder, "train/a/aa.jpg", "train/b/bb")
+        else:
+            (folder / "train/x.tar").write_bytes(tar_of({"aa.jpg": JPEG, "bb.jpg": JPEG}))
+    remote = fsspec.filesystem("memory")
+    remote.put(str(folder), "/alike", recursive=True)
+    one, other = Source(str(folder)), Source("memory://alike")
+    remote.rm("/alike", recursive=True)
+    assert one.lines() == other.lines() and len(one.lines()) >= 3
+    assert one.left_out == other.left_out
+    assert one.fingerprint() == other.fingerprint()
+    assert [(a.name, a.files) for a in one.archives()] == [
+        (a.name, a.files) for a in other.archives()
+    ]
