@@ -7,6 +7,7 @@ import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
+from landmark_ray.serving.encodings import unpacked
 from landmark_ray.serving.metrics import Metrics
 from landmark_ray.serving.options import GraphOptions
 from landmark_ray.serving.page import FILES
@@ -67,7 +68,8 @@ class Door:
 
         try:
             self._check(scope)
-            await self.app(scope, self._bounded(receive), send_safely)
+            body = unpacked(scope, self._bounded(receive), self.options.max_megabytes)
+            await self.app(scope, body, send_safely)
         except Refused as refused:
             if status:  # of an answer that has begun the rest can't be said
                 raise
