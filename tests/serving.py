@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import io
 import os
 import secrets
 import signal
@@ -15,6 +16,7 @@ from typing import Any
 
 import httpx
 import numpy as np
+from PIL import Image
 
 from landmark_ray.serving.ingress import Ingress
 from tests.conftest import REPO
@@ -22,6 +24,8 @@ from tests.conftest import REPO
 READY_S = 240
 PORTS = range(20_000, 32_000)
 """Neither Ray nor outgoing connections take any of these."""
+
+JPEG = {"Content-Type": "image/jpeg"}
 
 SURE = {100: 0.75, 201: 0.125, 300: 0.0625}
 
@@ -111,3 +115,19 @@ def free_port() -> int:
         with socket.socket() as s, contextlib.suppress(OSError):
             s.bind(("127.0.0.1", port))
             return port
+
+
+def photo(kind: str = "JPEG", size: tuple[int, int] = (64, 48)) -> bytes:
+    """A file of noise."""
+    out = io.BytesIO()
+    pixels = np.random.default_rng(0).integers(0, 255, (*size[::-1], 3), np.uint8)
+    Image.fromarray(pixels).save(out, kind)
+    return out.getvalue()
+
+
+def error(answer: httpx.Response, status: int) -> str:
+    """The sentence of a refusal."""
+    assert answer.status_code == status, answer.text
+    assert list(answer.json()) == ["error"]
+    sentence: str = answer.json()["error"]
+    return sentence

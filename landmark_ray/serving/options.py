@@ -6,10 +6,11 @@ import socket
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from landmark_ray.errors import UserError
 from landmark_ray.options import Count, Options, StageConfig
+from landmark_ray.serving.cors import origins
 
 KEY = "LANDMARK_RAY_KEY"
 """The environment variable with the key."""
@@ -62,6 +63,17 @@ class GraphOptions(StageConfig):
         description=f"file with the key that clients must send as a bearer token; or the variable "
         f"{KEY}",
     )
+
+    cors_origins: str = Field(
+        "",
+        description="pages that browsers let ask the service: https://a.example,https://b.example, "
+        "or * for all",
+    )
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _are_origins(cls, text: str) -> str:
+        return ",".join(origins(text))
 
     @property
     def used_runtime(self) -> Runtime:
