@@ -29,7 +29,7 @@ def here(name: str, *args: object) -> Done:
     words = [str(REPO / "jobs" / f"{name}.py"), *map(str, args)]
     own = [word for word in words if word.startswith("--cluster.")]
     assert not own, f"{own} is of the Ray that is shared: run it in a process"
-    out, err = io.StringIO(), io.StringIO()
+    out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True) for _ in range(2))
     status = 0
     with (
         mock.patch.object(sys, "argv", words),
@@ -42,7 +42,8 @@ def here(name: str, *args: object) -> Done:
             runpy.run_path(words[0], run_name="__main__")
         except SystemExit as end:
             status = end.code if isinstance(end.code, int) else int(end.code is not None)
-    return subprocess.CompletedProcess(words, status, out.getvalue(), err.getvalue())
+    said = (stream.buffer.getvalue().decode() for stream in (out, err))
+    return subprocess.CompletedProcess(words, status, *said)
 
 
 def no_ray_here() -> None:

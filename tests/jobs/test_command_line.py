@@ -45,5 +45,6 @@ def test_classes_that_are_all_too_small_are_said(run_job, tmp_path):
     assert "none of the 1 landmarks has 6 images or more; see --sample.min_images" in line
 
 
-def test_unknown_option_is_one_line(run_job):
-    assert "did you mean --match.min_inliers?" in line_of(run_job("match", "--match.mininliers", 3))
+def test_unknown_option_is_one_line(run_process):
+    line = line_of(run_process("match", "--match.mininliers", 3))
+    assert "did you mean --match.min_inliers?" in line
