@@ -61,7 +61,7 @@ class SmallSource:
 
 TRAINING = (
     *("--resize.size", "32", "--group.edges", "6,12"),
-    *("--train.network", "small", "--train.weights", "none", "--train.trunk_epochs", "20"),
+    *("--train.network", "small", "--train.weights", "none", "--train.trunk_epochs", "10"),
     *("--train.views", "2", "--train.head_epochs", "6", "--train.batch", "8"),
 )
 FINETUNING = ("--train.phases", "head,finetune", "--train.epochs", "4", "--train.rate", "1e-3")

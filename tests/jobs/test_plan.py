@@ -20,7 +20,8 @@ def test_plan_runs_the_stages_in_small_and_leaves_nothing(small_source, run_proc
     scratch.mkdir()
     args = ("--source", small_source.path, *small_source.options, *TRAINING)
     own = ("--plan.sample", 48, "--plan.scratch", scratch, "--plan.output", output)
-    done = run_process("plan", *args, *own, "--root", tmp_path / "root", "--from", "ingest")
+    few = ("--train.trunk_epochs", 2, "--train.head_epochs", 2)
+    done = run_process("plan", *args, *few, *own, "--root", tmp_path / "root", "--from", "ingest")
     assert done.returncode == 0, done.stderr
     plan = json.loads(output.read_text())
     assert list(plan["stages"]) == ["start", *STAGES[1:]]
