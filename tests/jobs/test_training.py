@@ -115,13 +115,13 @@ def test_worker_that_dies_again_and_again_is_one_line(small_source, again):
     )
 
 
-def test_finished_groups_are_skipped(small_source, again):
+def test_finished_groups_are_skipped(small_source, again, run_job):
     (again / "_ledger/finetune.json").unlink()
     kept = again / "models/finetuned/group=1/head.json"
     gone = again / "models/finetuned/group=2/head.json"
     stamp = kept.stat().st_mtime_ns
     gone.unlink()
-    done = subprocess.run(command("finetune", small_source, again), capture_output=True, text=True)
+    done = run_job("finetune", *command("finetune", small_source, again)[2:])
     assert done.returncode == 0, done.stderr
     assert kept.stat().st_mtime_ns == stamp
     assert gone.exists()
@@ -138,5 +138,5 @@ def test_finished_groups_are_skipped(small_source, again):
     ],
 )
 def test_wrong_options_are_one_line(small_source, again, run_job, options, says):
-    args = ("--source", small_source.path, "--root", again, *small_source.options, *TRAINING)
-    assert says in line_of(run_job("trunk", *args, *FINETUNING, "--redo", "trunk", *options))
+    job = command("trunk", small_source, again, "--redo", "trunk", *options)
+    assert says in line_of(run_job("trunk", *job[2:]))
