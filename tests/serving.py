@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +23,9 @@ from landmark_ray.serving.ingress import Ingress
 from tests.conftest import REPO
 
 READY_S = 240
+CACHE = tempfile.TemporaryDirectory(prefix="landmark-ray-")
+"""Of all services of these tests: a network is converted once, however many of them serve it."""
+
 PORTS = range(20_000, 32_000)
 """Neither Ray nor outgoing connections take any of these."""
 
@@ -76,7 +80,7 @@ def running(bundle: Path, folder: Path, *options: str, **env: str) -> Iterator[s
 
     Args:
         bundle: that it serves.
-        folder: for its copies of networks and its log.
+        folder: for its log.
         *options: of jobs/serve.py.
         **env: variables of its environment.
     """
@@ -84,7 +88,7 @@ def running(bundle: Path, folder: Path, *options: str, **env: str) -> Iterator[s
     words = [sys.executable, REPO / "jobs/serve.py", "--bundle", bundle, "--port", port]
     words += ["--metrics_port", metrics, *options]
     log = folder / "serve.log"
-    environment = os.environ | {"XDG_CACHE_HOME": str(folder / "cache")} | env
+    environment = os.environ | {"XDG_CACHE_HOME": CACHE.name} | env
     with log.open("w") as out:
         service = subprocess.Popen(list(map(str, words)), stderr=out, env=environment)
     url = f"http://127.0.0.1:{port}"
