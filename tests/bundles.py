@@ -21,6 +21,7 @@ def write(
     shared: bool = True,
     seed: int = 0,
     size: int = SIZE,
+    warning: str = "",
     threshold: float = 0.0,
 ) -> Manifest:
     """A bundle whose group g knows the landmarks 100 g, 100 g + 1, ...; 100 has a link for a name.
@@ -32,6 +33,7 @@ def write(
         shared: one trunk for all groups; else each has its own.
         seed: of the weights.
         size: of the photos that it takes, in pixels.
+        warning: what people must know of the models; with one they don't reject strangers.
         threshold: of "not a landmark".
     """
     import keras
@@ -61,6 +63,8 @@ def write(
     return seal(
         folder,
         threshold=threshold,
+        rejects_strangers=not warning,
+        warning=warning,
         size=size,
         min_side=16,
         max_megapixels=100.0,

@@ -26,6 +26,9 @@ def photo(kind="JPEG", size=(64, 48)) -> bytes:
     return out.getvalue()
 
 
+WARNING = "these models can't be trusted to know when a photo doesn't show the one landmark"
+
+
 def flat(size) -> bytes:
     out = io.BytesIO()
     Image.new("RGB", size).save(out, "PNG")
@@ -35,7 +38,7 @@ def flat(size) -> bytes:
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory):
     place = tmp_path_factory.mktemp("bundle") / "bundle"
-    return str(place), bundles.write(place, threshold=0.5)
+    return str(place), bundles.write(place, threshold=0.5, warning=WARNING)
 
 
 @pytest.fixture
@@ -68,7 +71,7 @@ def test_raw_photo_is_named_with_all_that_is_known_of_its_landmark(make, bundle)
     answer = client.post("/predict?top_k=2", content=photo(), headers=JPEG)
     assert answer.status_code == 200
     value = answer.json()
-    assert value["model_version"] == bundle[1].version
+    assert value["model_version"] == bundle[1].version and value["warning"] == WARNING
     assert set(value["timings_ms"]) == {"decode", "models", "total"}
     (found,) = value["photos"]
     assert found["file"] is None and found["is_landmark"] and found["error"] is None
@@ -168,6 +171,7 @@ def test_landmark_and_version_say_what_the_bundle_says(make, bundle):
     version = client.get("/version").json()
     assert version["version"] == bundle[1].version and version["threshold"] == 0.5
     assert version["landmarks"] == 12 and version["groups"] == [1, 2, 3]
+    assert version["rejects_strangers"] is False and version["warning"] == WARNING
 
 
 def test_key_is_asked_for_everywhere_but_on_the_page_and_health(make):
