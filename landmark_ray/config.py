@@ -281,6 +281,7 @@ class ResizeConfig(TaskConfig):
         ge=0,
         description="discarded images, about so many, that show models what is no landmark",
     )
+    synthetic: int = Field(64, ge=0, description="drawn images of nothing that show it, too")
     max_rejected: Share = Field(
         0.1, description="the stage fails when a larger share is rejected", json_schema_extra=SPEED
     )

@@ -68,6 +68,7 @@ async def predict(request: Request, top_k: Annotated[int, Query(ge=1, le=MOST)] 
     return Prediction(
         photos=[answer for answer, _ in answers],
         model_version=seen[0].knowledge.manifest.version,
+        warning=seen[0].knowledge.manifest.warning,
         timings_ms=Timings(
             decode=_ms(max(found.decode_s for found in seen)),
             models=_ms(max(found.models_s for found in seen)),

@@ -10,7 +10,7 @@ from tests import bundles
 def bundle(tmp_path_factory):
     """The address of a small bundle with a threshold of 0.5, and its manifest."""
     place = tmp_path_factory.mktemp("bundle") / "bundle"
-    return str(place), bundles.write(place, threshold=0.5)
+    return str(place), bundles.write(place, threshold=0.5, warning=bundles.WARNING)
 
 
 @pytest.fixture

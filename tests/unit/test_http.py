@@ -25,7 +25,7 @@ def test_raw_photo_is_named_with_all_that_is_known_of_its_landmark(make, bundle)
     answer = client.post("/predict?top_k=2", content=photo(), headers=JPEG)
     assert answer.status_code == 200
     value = answer.json()
-    assert value["model_version"] == bundle[1].version
+    assert value["model_version"] == bundle[1].version and value["warning"] == bundles.WARNING
     assert set(value["timings_ms"]) == {"decode", "models", "total"}
     (found,) = value["photos"]
     assert found["file"] is None and found["is_landmark"] and found["error"] is None
@@ -125,6 +125,7 @@ def test_landmark_and_version_say_what_the_bundle_says(make, bundle):
     version = client.get("/version").json()
     assert version["version"] == bundle[1].version and version["threshold"] == 0.5
     assert version["landmarks"] == 12 and version["groups"] == [1, 2, 3]
+    assert version["rejects_strangers"] is False and version["warning"] == bundles.WARNING
 
 
 def test_key_is_asked_for_everywhere_but_on_the_page_and_health(make):
