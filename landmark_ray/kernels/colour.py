@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageCms
+from PIL.ImageFile import ImageFile
 
 WHITES = (1.0, 2**8 - 1, 2**10 - 1, 2**12 - 1, 2**14 - 1, 2**16 - 1, 2**31 - 1, 2**32 - 1)
 """What may stand for white: 1 in floats only; 8, 10, 12, 14, 16 bits, whatever holds them."""
@@ -65,7 +66,7 @@ def to_8_bits(values: NDArray[Any]) -> NDArray[np.uint8]:
     return np.asarray((shown * np.float32(255 / white) + 0.5).clip(0, 255).astype(np.uint8))
 
 
-def load(image: Image.Image, reopen: Callable[[], Image.Image]) -> Image.Image:
+def load(image: ImageFile, reopen: Callable[[], ImageFile]) -> Image.Image:
     """Decode in full: an opaque 8-bit picture, L, RGB or CMYK; transparency is shown on white.
 
     Args:
@@ -83,26 +84,22 @@ def load(image: Image.Image, reopen: Callable[[], Image.Image]) -> Image.Image:
         deep = _grey_values(image)
     else:
         return _opaque(_with_palette(image))
-    info = image.info
-    clear = info.get("transparency")
-    colours = to_8_bits(deep[..., :3] if image.mode != "CMYK" else deep)
+    alpha = deep[..., 3] if image.mode == "RGBA" else None
+    colours = to_8_bits(deep if alpha is None else deep[..., :3])
     if _tag(image, 262) == 0:  # WhiteIsZero, which Pillow heeds in fewer bits only
         colours = 255 - colours
+    clear = image.info.pop("transparency", None)
     if clear is not None:
-        see_through = deep == clear
-        colours[see_through if deep.ndim == 2 else see_through.all(-1)] = 255
-    if image.mode == "RGBA":
-        colours = np.dstack([colours, to_8_bits(deep[..., 3])])
-    mode = image.mode if image.mode == "CMYK" else None
-    found = Image.frombytes(mode, image.size, colours.tobytes()) if mode else None
-    found = found or Image.fromarray(colours)
-    found.info = {k: v for k, v in info.items() if k != "transparency"}
-    return _opaque(found)
+        colours[deep == clear if deep.ndim == 2 else (deep == clear).all(-1)] = 255
+    if alpha is not None:
+        colours = np.dstack([colours, to_8_bits(alpha)])
+    mode = image.mode if deep.ndim == 3 else "L"
+    return _opaque(Image.frombytes(mode, image.size, colours.tobytes()))
 
 
-def _raw_mode(image: Image.Image) -> str:
+def _raw_mode(image: ImageFile) -> str:
     """How a file's pixels are packed, by Pillow's name."""
-    args = image.tile[0].args if getattr(image, "tile", None) else ""
+    args = image.tile[0].args if image.tile else ""
     return str(args[0] if isinstance(args, tuple) and args else args or "")
 
 
@@ -118,9 +115,7 @@ def _grey_values(image: Image.Image) -> NDArray[Any]:
     return values.view(np.uint32) if unsigned else values
 
 
-def _both_bytes(
-    image: Image.Image, raw: str, reopen: Callable[[], Image.Image]
-) -> NDArray[np.uint16]:
+def _both_bytes(image: ImageFile, raw: str, reopen: Callable[[], ImageFile]) -> NDArray[np.uint16]:
     """[H, W, C] values of 16-bit colours, of which Pillow gives a byte at a time."""
     if raw.startswith("LA"):
         raise UnknownRange("16-bit grey with transparency: scale it to 8 bits")
@@ -149,9 +144,7 @@ def _opaque(image: Image.Image) -> Image.Image:
     if image.mode in ("RGBA", "RGBa", "LA", "PA") or "transparency" in image.info:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, "white")
-        flat = Image.alpha_composite(white, image).convert("RGB")
-        flat.info = image.info
-        return flat
+        return Image.alpha_composite(white, image).convert("RGB")
     if image.mode == "LAB":  # of itself a colour space: its profile says nothing new
         image.info.pop("icc_profile", None)
     if image.mode in ("L", "RGB", "CMYK"):
@@ -184,10 +177,10 @@ def transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
             ImageCms.ImageCmsProfile(io.BytesIO(profile)), _SRGB, mode, "RGB"
         )
         probe = _probe(mode)
-        apart = np.subtract(change.apply(probe), probe.convert("RGB"), dtype=int)
+        seen, meant = np.asarray(probe.convert("RGB"), int), np.asarray(change.apply(probe), int)
     except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
         return None
-    return change if np.abs(apart).max() > SAME else None
+    return change if np.abs(meant - seen).max() > SAME else None
 
 
 def _probe(mode: str) -> Image.Image:

@@ -10,6 +10,7 @@ import numpy as np
 import pillow_heif
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
+from PIL.ImageFile import ImageFile
 
 from landmark_ray.kernels import colour
 
@@ -179,7 +180,7 @@ def fingerprint(jpeg: bytes) -> Fingerprint:
     return Fingerprint(digest, int(np.packbits(bits).view(">u8")[0]), grey.tobytes())
 
 
-def _open(data: bytes) -> Image.Image:
+def _open(data: bytes) -> ImageFile:
     if not data:
         raise ImageError("empty: 0 bytes")
     try:
@@ -191,7 +192,7 @@ def _open(data: bytes) -> Image.Image:
         raise ImageError(f"not an image: {len(data)} bytes that begin with {shown!r}") from error
 
 
-def _bound(image: Image.Image, side: int, limits: Limits | None = None) -> None:
+def _bound(image: ImageFile, side: int, limits: Limits | None = None) -> None:
     """Have a JPEG decoded at the least fraction that covers `side` squared; then check limits."""
     full = image.size
     image.draft("RGB", (side, side))
@@ -199,7 +200,7 @@ def _bound(image: Image.Image, side: int, limits: Limits | None = None) -> None:
         limits.check(full, decoded_pixels(image, full))
 
 
-def decoded_pixels(image: Image.Image, full: tuple[int, int]) -> float:
+def decoded_pixels(image: ImageFile, full: tuple[int, int]) -> float:
     """What an open image of `full` size takes to decode, in pixels.
 
     A JPEG at a fraction takes what is left of it. But all its data are read: that is an eighth of
@@ -212,7 +213,7 @@ def decoded_pixels(image: Image.Image, full: tuple[int, int]) -> float:
     return max(float(image.width * image.height), least)
 
 
-def _load(image: Image.Image, data: bytes) -> tuple[Image.Image, Image.Transpose | None]:
+def _load(image: ImageFile, data: bytes) -> tuple[Image.Image, Image.Transpose | None]:
     """Decode in full: an opaque picture of 8 bits (L, RGB or CMYK), and what makes it upright."""
     try:
         flat = colour.load(image, lambda: _open(data))

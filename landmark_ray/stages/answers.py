@@ -29,7 +29,9 @@ def photos(
         for member in chunk:
             try:
                 if member.size and not member.data:
-                    raise ImageError(f"too large: {member.size} bytes")
+                    raise ImageError(
+                        f"too large: a file of {member.size} bytes, over max_megabytes"
+                    )
                 found.append(model_input(member.data, size, limits))
                 ids.append(member.image_id)
             except ImageError as error:

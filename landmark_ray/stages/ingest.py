@@ -18,7 +18,7 @@ import ray
 from landmark_ray import schemas
 from landmark_ray.config import Config, IngestConfig
 from landmark_ray.funnel import Funnel, reason_kind
-from landmark_ray.kernels.image import ImageError, Limits, normalise
+from landmark_ray.kernels.image import ImageError, normalise
 from landmark_ray.progress import Meter
 from landmark_ray.sources import Archive, Member, Source
 from landmark_ray.stages.attempts import Attempts
@@ -104,7 +104,6 @@ def scatter_all(config: Config, tables: Tables, todo: list[Archive], count: int)
 
 def scatter(archive: Archive, index: CatalogIndex, tables: Tables, config: IngestConfig) -> None:
     """Stream an archive; write its images of the catalog as fragments, then its note."""
-    limits = config.limits
     buffer: dict[int, list[Row]] = defaultdict(list)
     fragments: list[str] = []
     buffered, spills, read = 0, 0, 0
@@ -125,7 +124,7 @@ def scatter(archive: Archive, index: CatalogIndex, tables: Tables, config: Inges
         if row < 0:
             continue
         read += 1
-        image = prove(member, limits, attempts)
+        image = prove(member, config, attempts)
         buffer[int(index.bucket[row])].append(
             {
                 "image_id": member.image_id,
@@ -149,13 +148,14 @@ def scatter(archive: Archive, index: CatalogIndex, tables: Tables, config: Inges
     tables.write_json(_note(archive.name), note)
 
 
-def prove(member: Member, limits: Limits, attempts: Attempts) -> Row:
+def prove(member: Member, config: IngestConfig, attempts: Attempts) -> Row:
     """The stored form of an image, or the reason why it can't be used."""
     if member.size and not member.data:
-        return {"reason": f"too large: a file of {member.size} bytes"}
+        most = f"--ingest.max_megabytes {config.max_megabytes:g}"
+        return {"reason": f"too large: a file of {member.size} bytes, more than {most}"}
     try:
         attempts.at(member.image_id)
-        photo = normalise(member.data, limits)
+        photo = normalise(member.data, config.limits)
     except ImageError as error:
         return {"reason": str(error)}
     return {"jpeg": photo.jpeg, "width": photo.width, "height": photo.height}
