@@ -54,7 +54,7 @@ def to_8_bits(values: NDArray[Any]) -> NDArray[np.uint8]:
     low, high = (float(edge) for edge in (shown.min(), shown.max()))
     slack = OVERSHOOT if real else 0.0
     white = next((w for w in WHITES[0 if real else 1 :] if high <= w * (1 + slack)), np.inf)
-    if low < -slack * white or (high and high < DARKEST * white):
+    if np.isinf(white) or low < -slack * white or (high and high < DARKEST * white):
         kind = "floats" if real else "integers"
         raise UnknownRange(
             f"{kind} from {low:.4g} to {high:.4g}; 0 to 1 (floats), 0 to 255 or 10, 12, 14, 16 or "
