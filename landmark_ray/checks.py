@@ -1,0 +1,169 @@
+"""Whether a run can come to something: options that fit each other, photos that are left."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from landmark_ray.config import STAGES, Config
+from landmark_ray.errors import UserError
+from landmark_ray.storage import Tables
+
+Records = dict[str, dict[str, Any]]
+"""Stage -> its record in the ledger."""
+
+LAST_CHANCE = {
+    "ingest": "dedupe",
+    "extract": "match",
+    "clean": "resize",  # not prune: a verdict brings photos back, and there is a page to look at
+    "resize": "group",
+    "group": "trunk",
+}
+"""Stage whose photos are all gone -> the first stage that can do nothing without them."""
+
+
+def options_fit(config: Config, stages: Sequence[str]) -> None:
+    """Refuse options that leave no landmark whatever the photos show.
+
+    Raises:
+        UserError: names the options that contradict each other.
+    """
+    least = _least(config, stages)
+    name, photos = max(least.items(), key=lambda item: item[1])
+    for option, most in _most(config, stages).items():
+        if most < photos:
+            raise UserError(
+                f"--{option} {most} leaves no landmark the {photos} photos that --{name} asks for: "
+                f"raise the one to {photos}, or lower the other to {most}"
+            )
+
+
+def landmarks_fit(sizes: NDArray[np.int64], config: Config, stages: Sequence[str]) -> None:
+    """Refuse a source whose landmarks are all too small for some stage to come.
+
+    Args:
+        sizes: [C] photos of each landmark of the source.
+        config: all options.
+        stages: that are to run.
+
+    Raises:
+        UserError: names all options that ask for more photos, and values that work.
+    """
+    least = _least(config, stages)
+    photos = max(least.values())
+    if len(sizes) and sizes.max() >= photos:
+        return
+    most = int(sizes.max()) if len(sizes) else 0
+    found = f"none of the {len(sizes):,} landmarks has {photos} photos, the largest has {most}"
+    enough = int(np.sort(sizes)[-2:].min()) if len(sizes) else 0  # for two landmarks, not for one
+    if enough <= config.match.min_partners:
+        raise UserError(
+            f"{found}; each photo needs {config.match.min_partners} other photos of its landmark "
+            "that confirm it: add photos"
+        )
+    every = _least(config, STAGES)  # what is mended now needn't be mended again
+    edges = (enough, *(edge for edge in config.group.edges if edge > enough))
+    values = {"group.edges": ",".join(map(str, edges))}
+    asked = [name for name, value in every.items() if value > enough]
+    raise UserError(
+        f"{found}: add photos, or give "
+        f"{' '.join(f'--{name} {values.get(name, enough)}' for name in asked)} together"
+    )
+
+
+def _least(config: Config, stages: Sequence[str]) -> dict[str, int]:
+    """Option -> photos that it asks of a landmark, of the stages that are to run."""
+    asks = {
+        "sample.min_images": ("sample", config.sample.min_images),
+        "match.min_partners": ("prune", config.match.min_partners + 1),
+        "prune.min_images": ("prune", config.prune.min_images),
+        "group.edges": ("group", config.group.edges[0]),
+    }
+    return {name: value for name, (stage, value) in asks.items() if stage in stages} or {"": 0}
+
+
+def _most(config: Config, stages: Sequence[str]) -> dict[str, int]:
+    """Option -> photos that it leaves a landmark, where a stage after it asks for some."""
+    leave = {
+        "sample.max_images": ("sample", config.sample.max_images),
+        "prune.max_images": ("prune", config.prune.max_images),
+    }
+    later = {"prune", "group"} & set(stages)
+    return {n: value for n, (stage, value) in leave.items() if later and stage in stages}
+
+
+def something_left(stage: str, records: Records, config: Config, tables: Tables) -> None:
+    """Refuse to run a stage that has no photos to work on.
+
+    Args:
+        stage: about to run.
+        records: of the stages before it.
+        config: all options.
+        tables: the root.
+
+    Raises:
+        UserError: says which stage left nothing, why, and what to do.
+    """
+    for before, first in LAST_CHANCE.items():
+        if STAGES.index(stage) < STAGES.index(first) or before not in records:
+            continue
+        if not records[before]["funnel"]["images_out"]:
+            why = _why_nothing(before, records, config, tables.shown)
+            raise UserError(f"nothing is left to train on: {why}")
+
+
+def _why_nothing(stage: str, records: Records, config: Config, root: str) -> str:
+    funnel = records[stage]["funnel"]
+    reasons = sorted(funnel["why"].items(), key=lambda item: -item[1])
+    most = f"{reasons[0][1]:,} of them: {reasons[0][0].replace('_', ' ')}" if reasons else ""
+    if stage == "group":
+        edge = config.group.edges[0]
+        return (
+            f"no landmark has the {edge} photos that --group.edges asks for: give it a lower first "
+            "edge with --redo group, or add photos"
+        )
+    if stage != "clean":
+        return (
+            f"{stage} rejected all {funnel['images_in']:,} photos ({most}): see "
+            f"{root}/rejects/stage={stage}, mend the source and add --redo {stage}"
+        )
+    page = f"see {root}/reports/curation.html"
+    pruned = records["prune"]["funnel"]
+    if pruned["images_out"]:
+        return f"clean dropped all {pruned['images_out']:,} photos ({most}): {page}"
+    small = pruned["why"].get("small_class", 0)
+    if small:
+        return (
+            f"{small:,} of {pruned['images_in']:,} photos are verified, but no landmark has "
+            f"--prune.min_images {config.prune.min_images} of them: {page}; lower that (and the "
+            "first of --group.edges) with --redo prune, or add photos"
+        )
+    return (
+        f"no photo is verified: no two of the {pruned['images_in']:,} photos of a landmark agree "
+        f"in --match.min_inliers {config.match.min_inliers} points or more: {page}; look whether "
+        "they show the same, or lower --match.min_inliers with --redo match"
+    )
+
+
+def not_too_many_rejected(stage: str, funnel: dict[str, Any], limit: float) -> None:
+    """Refuse a stage's work when it could use too few of its photos.
+
+    Args:
+        stage: that has run.
+        funnel: its counts.
+        limit: of the share that it may reject.
+
+    Raises:
+        UserError: names the commonest reason.
+    """
+    images, rejected = funnel["images_in"], funnel["images_in"] - funnel["images_out"]
+    if not rejected or rejected <= limit * images:
+        return
+    reason, count = max(funnel["why"].items(), key=lambda item: item[1], default=("unknown", 0))
+    notes = f" ({funnel['notes'][0]})" if funnel["notes"] else ""
+    raise UserError(
+        f"{stage} rejected {rejected / images:.1%} of {images:,} images, more than {limit:.1%}; "
+        f"{count:,} of them: {reason}{notes}. See the table rejects; mend the source and add "
+        f"--redo {stage}, or raise --{stage}.max_rejected"
+    )
