@@ -65,7 +65,9 @@ def landmarks_fit(sizes: NDArray[np.int64], config: Config, stages: Sequence[str
     every = _least(config, STAGES)  # what is mended now needn't be mended again
     edges = (enough, *(edge for edge in config.group.edges if edge > enough))
     values = {"group.edges": ",".join(map(str, edges))}
-    asked = [name for name, value in every.items() if value > enough]
+    asked = [
+        name for name, value in every.items() if value >= enough and name != "match.min_partners"
+    ]
     raise UserError(
         f"{found}: add photos, or give "
         f"{' '.join(f'--{name} {values.get(name, enough)}' for name in asked)} together"

@@ -34,6 +34,7 @@ from landmark_ray.stages import (
     trunk,
 )
 from landmark_ray.storage import Tables
+from landmark_ray.unexpected import during
 
 MODULES: dict[str, ModuleType] = {
     "sample": sample,
@@ -95,8 +96,8 @@ def run(config: Config, stages: Sequence[str]) -> None:
             sizes = tables.dataset("landmarks").to_table(["images"])["images"].to_numpy()
             checks.landmarks_fit(sizes, config, stages)
     records = {s: r for s in STAGES if (r := ledger.read(tables, s)) and "funnel" in r}
-    report.show(records)
     report.store(records, tables)
+    report.show(records)
     if "clean" in stages:
         print(f"\nwhat was thrown away, and why: {tables.shown}/{curation.PAGE}")
     print(f"\ntables in {tables.shown}, funnel in {tables.shown}/reports/funnel.png and .json")
@@ -116,7 +117,8 @@ def run_stage(stage: str, config: Config, tables: Tables, source: Source) -> Non
     if module in (extract, detect):
         module.check(config)
     begun = time.monotonic()
-    funnel = module.run(config, tables, source)
+    with during(stage):
+        funnel = module.run(config, tables, source)
     limit = getattr(getattr(config, stage, None), "max_rejected", 1.0)
     checks.not_too_many_rejected(stage, vars(funnel), limit)
     for table in module.WRITES:
