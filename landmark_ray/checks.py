@@ -29,14 +29,23 @@ def options_fit(config: Config, stages: Sequence[str]) -> None:
     Raises:
         UserError: names the options that contradict each other.
     """
-    least = _least(config, stages)
-    name, photos = max(least.items(), key=lambda item: item[1])
-    for option, most in _most(config, stages).items():
-        if most < photos:
-            raise UserError(
-                f"--{option} {most} leaves no landmark the {photos} photos that --{name} asks for: "
-                f"raise the one to {photos}, or lower the other to {most}"
-            )
+    asked = _asked(config, stages)
+    asked.pop("sample.min_images", None)
+    _leaves(asked, "sample.max_images", config.sample.max_images)
+    asked.pop("match.min_partners", None)  # it counts those that prune leaves out, too
+    _leaves(asked, "prune.max_images", config.prune.max_images)
+
+
+def _leaves(asked: dict[str, int], option: str, most: int) -> None:
+    """Refuse an option that leaves a landmark fewer photos than others ask for."""
+    names = [name for name, photos in asked.items() if photos > most]
+    if names:
+        photos = max(asked.values())
+        raise UserError(
+            f"--{option} {most} leaves no landmark the {photos} photos that "
+            f"{' and '.join(f'--{name}' for name in names)} ask for: raise the one or lower the "
+            "others"
+        )
 
 
 def landmarks_fit(sizes: NDArray[np.int64], config: Config, stages: Sequence[str]) -> None:
@@ -50,11 +59,10 @@ def landmarks_fit(sizes: NDArray[np.int64], config: Config, stages: Sequence[str
     Raises:
         UserError: names all options that ask for more photos, and values that work.
     """
-    least = _least(config, stages)
-    photos = max(least.values())
-    if len(sizes) and sizes.max() >= photos:
-        return
+    photos = max(_asked(config, stages).values(), default=0)
     most = int(sizes.max()) if len(sizes) else 0
+    if most >= photos:
+        return
     found = f"none of the {len(sizes):,} landmarks has {photos} photos, the largest has {most}"
     enough = int(np.sort(sizes)[-2:].min()) if len(sizes) else 0  # for two landmarks, not for one
     if enough <= config.match.min_partners:
@@ -62,19 +70,18 @@ def landmarks_fit(sizes: NDArray[np.int64], config: Config, stages: Sequence[str
             f"{found}; each photo needs {config.match.min_partners} other photos of its landmark "
             "that confirm it: add photos"
         )
-    every = _least(config, STAGES)  # what is mended now needn't be mended again
-    edges = (enough, *(edge for edge in config.group.edges if edge > enough))
-    values = {"group.edges": ",".join(map(str, edges))}
-    asked = [
-        name for name, value in every.items() if value >= enough and name != "match.min_partners"
-    ]
-    raise UserError(
-        f"{found}: add photos, or give "
-        f"{' '.join(f'--{name} {values.get(name, enough)}' for name in asked)} together"
-    )
+    edges = [edge for edge in config.group.edges if edge > enough]
+    lowest = min(config.group.edges[0], enough)
+    values = {
+        "sample.min_images": min(config.sample.min_images, enough),
+        "prune.min_images": min(config.prune.min_images, enough),
+        "group.edges": ",".join(map(str, [lowest, *edges])),
+    }
+    together = " ".join(f"--{name} {value}" for name, value in values.items())
+    raise UserError(f"{found}: add photos, or give {together} together")
 
 
-def _least(config: Config, stages: Sequence[str]) -> dict[str, int]:
+def _asked(config: Config, stages: Sequence[str]) -> dict[str, int]:
     """Option -> photos that it asks of a landmark, of the stages that are to run."""
     asks = {
         "sample.min_images": ("sample", config.sample.min_images),
@@ -82,17 +89,7 @@ def _least(config: Config, stages: Sequence[str]) -> dict[str, int]:
         "prune.min_images": ("prune", config.prune.min_images),
         "group.edges": ("group", config.group.edges[0]),
     }
-    return {name: value for name, (stage, value) in asks.items() if stage in stages} or {"": 0}
-
-
-def _most(config: Config, stages: Sequence[str]) -> dict[str, int]:
-    """Option -> photos that it leaves a landmark, where a stage after it asks for some."""
-    leave = {
-        "sample.max_images": ("sample", config.sample.max_images),
-        "prune.max_images": ("prune", config.prune.max_images),
-    }
-    later = {"prune", "group"} & set(stages)
-    return {n: value for n, (stage, value) in leave.items() if later and stage in stages}
+    return {name: photos for name, (stage, photos) in asks.items() if stage in stages}
 
 
 def something_left(stage: str, records: Records, config: Config, tables: Tables) -> None:
