@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from landmark_ray.config import STAGES, Config
+from landmark_ray.config import STAGES, Config, GroupConfig
 from landmark_ray.errors import UserError
+from landmark_ray.kernels.splitting import validation_share, wanted_validation
 from landmark_ray.storage import Tables
 
 Records = dict[str, dict[str, Any]]
@@ -34,6 +35,20 @@ def options_fit(config: Config, stages: Sequence[str]) -> None:
     _leaves(asked, "sample.max_images", config.sample.max_images)
     asked.pop("match.min_partners", None)  # it counts those that prune leaves out, too
     _leaves(asked, "prune.max_images", config.prune.max_images)
+    if "group" in stages:
+        _some_train(config.group)
+
+
+def _some_train(options: GroupConfig) -> None:
+    """Refuse shares that leave the smallest landmarks of a group no photo to learn from."""
+    first, last = options.validation_first, options.validation_last
+    for group, photos in enumerate(options.edges, 1):
+        share = validation_share(group, len(options.edges), first, last)
+        if wanted_validation(share, photos) >= photos:
+            raise UserError(
+                f"--group.validation_first {first:g} and --group.validation_last {last:g} leave "
+                f"landmarks of {photos} photos (group {group}) none to train on: lower them"
+            )
 
 
 def _leaves(asked: dict[str, int], option: str, most: int) -> None:
