@@ -72,7 +72,12 @@ class Manifest(BaseModel):
     @property
     def limits(self) -> Limits:
         """What photos may be."""
-        return Limits(min_side=self.min_side, max_pixels=self.max_megapixels * 1e6)
+        return Limits(
+            min_side=self.min_side,
+            max_pixels=self.max_megapixels * 1e6,
+            max_option="the bundle's ingest.max_megapixels",
+            min_option="the bundle's ingest.min_side",
+        )
 
 
 class Bundle(Folder):

@@ -51,7 +51,7 @@ def test_stage_without_its_input_names_the_job_to_run(run_job, tmp_path):
 def test_classes_that_are_all_too_small_are_said(run_job, tmp_path):
     (tmp_path / "train.csv").write_text("id,landmark_id\na,1\n")
     line = line_of(run_job("sample", "--source", tmp_path, "--root", tmp_path / "out"))
-    assert "none of the 1 landmarks has 6 images or more; see --sample.min_images" in line
+    assert "none of the 1 landmarks has 6 photos" in line
 
 
 def test_unknown_option_is_one_line(run_process):
