@@ -1,6 +1,6 @@
 # make demo: the whole pipeline on drawn landmarks.  make serve: its models over HTTP.
-# make test: all checks and tests.
-.PHONY: venv demo serve test lint lock audit clean
+# make test: all checks and tests.  make test-all: the long ones, too.
+.PHONY: venv demo serve test test-all lint lock audit clean
 PYTHON ?= python3.11
 REQUIREMENTS ?= requirements.txt
 RUN = .venv/bin/python
@@ -29,6 +29,9 @@ lint: venv
 
 test: lint
 	$(RUN) -m pytest
+
+test-all: lint
+	$(RUN) -m pytest -m ""
 
 # Versions stay as they are, unless a line of requirements.in asks for another.
 LOCK = .venv/bin/uv pip compile --quiet --python-version 3.11 --generate-hashes --no-annotate \

@@ -6,15 +6,15 @@ import errno
 import os
 import re
 import sys
+import threading
 import tomllib
-import traceback
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
 from pydantic_settings import CliSettingsSource, SettingsError
 
-from landmark_ray import ledger, pipeline
+from landmark_ray import ledger, pipeline, unexpected
 from landmark_ray.config import STAGES, Config
 from landmark_ray.errors import UserError
 from landmark_ray.options import Options
@@ -195,20 +195,38 @@ def as_run(config: C, tables: Tables, last: str) -> C:
 def guard(
     action: Callable[[], None], stopped: str = "stopped: the same command goes on from here"
 ) -> None:
-    """Run an action; errors for people become one line and status 2, Ctrl-C status 130."""
+    """Run an action; whatever ends it is said in one line.
+
+    Status 2 is for what a person can mend, 130 for Ctrl-C, 141 for `| head`, which has read enough,
+    and 1 for the unexpected, whose trace is in a file that the line names.
+    """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's greetings
+    threading.excepthook = unexpected.thread_hook
     try:
         action()
+        sys.stdout.flush()
     except UserError as error:
-        print(f"error: {redacted(' '.join(str(error).split()))}", file=sys.stderr)
+        unexpected.say(f"error: {redacted(' '.join(str(error).split()))}")
         sys.exit(2)
     except KeyboardInterrupt:
-        print(stopped, file=sys.stderr)
+        unexpected.say(stopped)
         sys.exit(130)
     except Exception as error:
-        if isinstance(error, OSError) and error.errno in _MENDED and error.filename:
-            place = redacted(str(error.filename))[:300]
-            print(f"error: {place}: {error.strerror}", file=sys.stderr)
+        if isinstance(error, BrokenPipeError) and unexpected.reader_left():
+            sys.exit(unexpected.READER_LEFT)
+        line = _mended(unexpected.cause_of(error))
+        if line:
+            unexpected.say(f"error: {redacted(line)}")
             sys.exit(2)
-        print(redacted(traceback.format_exc()), end="", file=sys.stderr)  # a mistake of ours
-        sys.exit(1)
+        unexpected.report(error, os.path.basename(sys.argv[0]))
+        sys.exit(unexpected.STATUS)
+
+
+def _mended(error: BaseException) -> str | None:
+    """What a person can mend about a file, in a line."""
+    if not isinstance(error, OSError):
+        return None
+    place = str(error.filename or "")[:300]
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"{place or 'a disk'}: no space left; free some, and the same command goes on"
+    return f"{place}: {error.strerror}" if error.errno in _MENDED and place else None

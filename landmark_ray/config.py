@@ -70,7 +70,10 @@ class IngestConfig(TaskConfig):
     max_side: Count = Field(800, description="longest side of a stored image, in pixels")
     min_side: Count = Field(32, description="an image with a shorter side is rejected, in pixels")
     max_megapixels: float = Field(
-        100.0, gt=0, description="a larger image is rejected unread, in millions of pixels"
+        100.0,
+        gt=0,
+        description="a larger image is rejected unread, in millions of pixels; a JPEG counts at "
+        "the fraction that it is decoded at",
     )
     max_megabytes: float = Field(64.0, gt=0, description="a larger file is rejected unread, in MB")
     quality: int = Field(92, ge=1, le=95, description="JPEG quality of images that are changed")
@@ -87,7 +90,14 @@ class IngestConfig(TaskConfig):
     @property
     def limits(self) -> Limits:
         """What the kernels accept and make."""
-        return Limits(self.max_side, self.min_side, self.max_megapixels * 1e6, self.quality)
+        return Limits(
+            self.max_side,
+            self.min_side,
+            self.max_megapixels * 1e6,
+            self.quality,
+            max_option="--ingest.max_megapixels",
+            min_option="--ingest.min_side",
+        )
 
 
 class DedupeConfig(TaskConfig):
@@ -281,6 +291,7 @@ class ResizeConfig(TaskConfig):
         ge=0,
         description="discarded images, about so many, that show models what is no landmark",
     )
+    synthetic: int = Field(64, ge=0, description="drawn images of nothing that show it, too")
     max_rejected: Share = Field(
         0.1, description="the stage fails when a larger share is rejected", json_schema_extra=SPEED
     )

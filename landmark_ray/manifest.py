@@ -36,6 +36,9 @@ class Manifest(BaseModel):
         min_side, max_megapixels, max_megabytes: photos outside are refused.
         threshold: an answer with a lower confidence is "not a landmark".
         floor: an answer with a lower confidence is hardly ever right; below the threshold.
+        rejects_strangers: whether there were enough photos of none of the landmarks, to learn from
+            and to choose the threshold by; None: not known, the bundle is an older one.
+        warning: why not, in words for people; empty where it does.
         landmarks: how many it knows.
         groups: numbers of the groups that have a model.
         metrics: of validation images and of the test set: top1, top5, gap …
@@ -56,6 +59,8 @@ class Manifest(BaseModel):
     max_megabytes: float
     threshold: float
     floor: float
+    rejects_strangers: bool | None = None
+    warning: str = ""
     landmarks: int
     groups: list[int]
     metrics: dict[str, dict[str, float]]
@@ -67,7 +72,12 @@ class Manifest(BaseModel):
     @property
     def limits(self) -> Limits:
         """What photos may be."""
-        return Limits(min_side=self.min_side, max_pixels=self.max_megapixels * 1e6)
+        return Limits(
+            min_side=self.min_side,
+            max_pixels=self.max_megapixels * 1e6,
+            max_option="the bundle's ingest.max_megapixels",
+            min_option="the bundle's ingest.min_side",
+        )
 
 
 class Bundle(Folder):

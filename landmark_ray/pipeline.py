@@ -8,10 +8,9 @@ from typing import Any
 
 from pydantic import Field
 
-from landmark_ray import ledger
+from landmark_ray import checks, ledger
 from landmark_ray.config import STAGES, Config, StageName
 from landmark_ray.errors import UserError
-from landmark_ray.funnel import Funnel
 from landmark_ray.reports import curation
 from landmark_ray.reports import funnel as report
 from landmark_ray.sources import Source
@@ -35,6 +34,7 @@ from landmark_ray.stages import (
     trunk,
 )
 from landmark_ray.storage import Tables
+from landmark_ray.unexpected import during
 
 MODULES: dict[str, ModuleType] = {
     "sample": sample,
@@ -85,37 +85,44 @@ def run(config: Config, stages: Sequence[str]) -> None:
         raise UserError("--root is missing: a folder or URI for all tables")
     if not config.source:
         raise UserError("--source is missing: a folder or URI with the raw dataset")
+    checks.options_fit(config, stages)
     tables = Tables(config.root)
     source = Source(config.source)
     for line in source.lines():
         print(f"  source: {line}", file=sys.stderr)
     if config.redo:
         forget(tables, config.redo)
-    ran = [stage for stage in stages if run_stage(stage, config, tables, source)]
+    for stage in stages:
+        run_stage(stage, config, tables, source)
+        if stage == "sample":  # it took a second, and what follows may take days
+            sizes = tables.dataset("landmarks").to_table(["images"])["images"].to_numpy()
+            checks.landmarks_fit(sizes, config, stages)
     records = {s: r for s in STAGES if (r := ledger.read(tables, s)) and "funnel" in r}
-    report.show(records)
     report.store(records, tables)
-    if "clean" in ran:
-        curation.store(tables, config)
+    report.show(records)
+    if "clean" in stages:
         print(f"\nwhat was thrown away, and why: {tables.shown}/{curation.PAGE}")
     print(f"\ntables in {tables.shown}, funnel in {tables.shown}/reports/funnel.png and .json")
 
 
-def run_stage(stage: str, config: Config, tables: Tables, source: Source) -> bool:
-    """Run a stage, or say that it is finished; whether it ran."""
+def run_stage(stage: str, config: Config, tables: Tables, source: Source) -> None:
+    """Run a stage, or say that it is finished."""
     module = MODULES[stage]
     upstream = {s: ledger.finished(tables, s, config.identity(s)) for s in _upstream(stage)}
+    checks.something_left(stage, upstream, config, tables)
     inputs: dict[str, Any] = module.inputs(config, source)
     inputs |= {f"tables of {s}": upstream[s]["fingerprint"] for s in module.READS}
     record = ledger.begin(tables, stage, config.identity(stage), inputs)
     if record["state"] == "finished":
         print(f"{stage:>8}: finished already", file=sys.stderr)
-        return False
+        return
     if module in (extract, detect):
         module.check(config)
     begun = time.monotonic()
-    funnel = module.run(config, tables, source)
-    _check_rejected(stage, funnel, config)
+    with during(stage):
+        funnel = module.run(config, tables, source)
+    limit = getattr(getattr(config, stage, None), "max_rejected", 1.0)
+    checks.not_too_many_rejected(stage, vars(funnel), limit)
     for table in module.WRITES:
         tables.ensure(table)
         tables.sweep(table)
@@ -123,7 +130,8 @@ def run_stage(stage: str, config: Config, tables: Tables, source: Source) -> boo
     ledger.finish(tables, stage, record, funnel, time.monotonic() - begun)
     for line in funnel.notes:
         print(f"{stage:>8}: warning: {line}", file=sys.stderr)
-    return True
+    if stage == "clean":
+        curation.store(tables, config)
 
 
 def _upstream(stage: str) -> tuple[str, ...]:
@@ -138,16 +146,3 @@ def forget(tables: Tables, stage: str) -> None:
         scratch = (*getattr(MODULES[later], "SCRATCH", ()), attempts.place(later))
         for folder in (*MODULES[later].WRITES, *scratch):
             tables.delete(folder)
-
-
-def _check_rejected(stage: str, funnel: Funnel, config: Config) -> None:
-    limit = getattr(getattr(config, stage, None), "max_rejected", 1.0)
-    share = 1 - funnel.images_out / max(funnel.images_in, 1)
-    if share > limit:
-        reason, count = funnel.why.most_common(1)[0]
-        notes = f" ({funnel.notes[0]})" if funnel.notes else ""
-        raise UserError(
-            f"{stage} rejected {share:.1%} of {funnel.images_in:,} images, more than "
-            f"{limit:.1%}; {count:,} of them: {reason}{notes}. See the table rejects; mend the "
-            f"source and add --redo {stage}, or raise --{stage}.max_rejected"
-        )

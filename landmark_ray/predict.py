@@ -224,4 +224,6 @@ def show(funnel: Funnel, given: int, bundle: Bundle, output: str) -> None:
     console.print(table)
     for note in funnel.notes:
         print(f"warning: {note}", file=sys.stderr)
+    if bundle.manifest.warning:
+        print(f"warning: {bundle.manifest.warning}", file=sys.stderr)
     print(f"bundle {bundle.manifest.version}, answers in {output} and, the k surest, .parquet")

@@ -11,6 +11,7 @@ from landmark_ray.storage import Folder
 
 SIZE = 48
 NAME = "http://commons.wikimedia.org/wiki/Category:Torre_dos_Cl%C3%A9rigos"
+WARNING = "these models can't be trusted to know when a photo doesn't show the one landmark"
 
 
 def write(
@@ -21,6 +22,7 @@ def write(
     shared: bool = True,
     seed: int = 0,
     size: int = SIZE,
+    warning: str = "",
     threshold: float = 0.0,
 ) -> Manifest:
     """A bundle whose group g knows the landmarks 100 g, 100 g + 1, ...; 100 has a link for a name.
@@ -32,6 +34,7 @@ def write(
         shared: one trunk for all groups; else each has its own.
         seed: of the weights.
         size: of the photos that it takes, in pixels.
+        warning: what people must know of the models; with one they don't reject strangers.
         threshold: of "not a landmark".
     """
     import keras
@@ -61,6 +64,8 @@ def write(
     return seal(
         folder,
         threshold=threshold,
+        rejects_strangers=not warning,
+        warning=warning,
         size=size,
         min_side=16,
         max_megapixels=100.0,

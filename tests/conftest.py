@@ -1,14 +1,13 @@
 import shutil
 import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from tests import drawn
+from tests import drawn, running
+from tests.running import REPO
 
-REPO = Path(__file__).parents[1]
 SHARED = REPO.parent / "shared"
 
 
@@ -28,15 +27,15 @@ def gld_mini(shared: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def run_job():
+    """Run jobs/NAME.py in this process."""
+    yield running.here
+    running.no_ray_here()
+
+
+@pytest.fixture(scope="session")
+def run_process():
     """Run jobs/NAME.py as a person does."""
-
-    def run(
-        name: str, *args: object, env: dict[str, str] | None = None
-    ) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, REPO / "jobs" / f"{name}.py", *map(str, args)]
-        return subprocess.run(command, capture_output=True, text=True, env=env, timeout=900)
-
-    return run
+    return running.in_a_process
 
 
 def line_of(done: "subprocess.CompletedProcess[str]") -> str:
@@ -62,7 +61,7 @@ class SmallSource:
 
 TRAINING = (
     *("--resize.size", "32", "--group.edges", "6,12"),
-    *("--train.network", "small", "--train.weights", "none", "--train.trunk_epochs", "20"),
+    *("--train.network", "small", "--train.weights", "none", "--train.trunk_epochs", "10"),
     *("--train.views", "2", "--train.head_epochs", "6", "--train.batch", "8"),
 )
 FINETUNING = ("--train.phases", "head,finetune", "--train.epochs", "4", "--train.rate", "1e-3")
@@ -78,21 +77,21 @@ def small_source(tmp_path_factory) -> SmallSource:
 
 
 @pytest.fixture(scope="session")
-def small_root(small_source, run_job, tmp_path_factory) -> Path:
+def small_root(small_source, run_process, tmp_path_factory) -> Path:
     """The tables of an undisturbed run over `small_source`, up to the examples."""
     root = tmp_path_factory.mktemp("small-root")
     args = ("--source", small_source.path, "--root", root, *small_source.options)
-    done = run_job("pipeline", *args, "--to", "group")
+    done = run_process("pipeline", *args, "--to", "group")
     assert done.returncode == 0, done.stderr
     return root
 
 
 @pytest.fixture(scope="session")
-def trained_root(small_source, small_root, run_job, tmp_path_factory) -> Path:
+def trained_root(small_source, small_root, run_process, tmp_path_factory) -> Path:
     """`small_root`, gone on with to the bundle: two groups, both phases."""
     root = tmp_path_factory.mktemp("trained") / "root"
     shutil.copytree(small_root, root)
     args = ("--source", small_source.path, "--root", root, *small_source.options, *TRAINING)
-    done = run_job("pipeline", *args, *FINETUNING, "--redo", "resize")
+    done = run_process("pipeline", *args, *FINETUNING, "--redo", "resize")
     assert done.returncode == 0, done.stderr
     return root

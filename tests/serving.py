@@ -2,12 +2,14 @@
 
 import asyncio
 import contextlib
+import io
 import os
 import secrets
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,13 +17,19 @@ from typing import Any
 
 import httpx
 import numpy as np
+from PIL import Image
 
 from landmark_ray.serving.ingress import Ingress
 from tests.conftest import REPO
 
 READY_S = 240
+CACHE = tempfile.TemporaryDirectory(prefix="landmark-ray-")
+"""Of all services of these tests: a network is converted once, however many of them serve it."""
+
 PORTS = range(20_000, 32_000)
 """Neither Ray nor outgoing connections take any of these."""
+
+JPEG = {"Content-Type": "image/jpeg"}
 
 SURE = {100: 0.75, 201: 0.125, 300: 0.0625}
 
@@ -72,7 +80,7 @@ def running(bundle: Path, folder: Path, *options: str, **env: str) -> Iterator[s
 
     Args:
         bundle: that it serves.
-        folder: for its copies of networks and its log.
+        folder: for its log.
         *options: of jobs/serve.py.
         **env: variables of its environment.
     """
@@ -80,7 +88,7 @@ def running(bundle: Path, folder: Path, *options: str, **env: str) -> Iterator[s
     words = [sys.executable, REPO / "jobs/serve.py", "--bundle", bundle, "--port", port]
     words += ["--metrics_port", metrics, *options]
     log = folder / "serve.log"
-    environment = os.environ | {"XDG_CACHE_HOME": str(folder / "cache")} | env
+    environment = os.environ | {"XDG_CACHE_HOME": CACHE.name} | env
     with log.open("w") as out:
         service = subprocess.Popen(list(map(str, words)), stderr=out, env=environment)
     url = f"http://127.0.0.1:{port}"
@@ -111,3 +119,19 @@ def free_port() -> int:
         with socket.socket() as s, contextlib.suppress(OSError):
             s.bind(("127.0.0.1", port))
             return port
+
+
+def photo(kind: str = "JPEG", size: tuple[int, int] = (64, 48)) -> bytes:
+    """A file of noise."""
+    out = io.BytesIO()
+    pixels = np.random.default_rng(0).integers(0, 255, (*size[::-1], 3), np.uint8)
+    Image.fromarray(pixels).save(out, kind)
+    return out.getvalue()
+
+
+def error(answer: httpx.Response, status: int) -> str:
+    """The sentence of a refusal."""
+    assert answer.status_code == status, answer.text
+    assert list(answer.json()) == ["error"]
+    sentence: str = answer.json()["error"]
+    return sentence

@@ -15,6 +15,16 @@ MOST = 20.0
 VALIDATION_SMOOTHING = 0.02
 """Of the labels of a group's validation images: few images, all right, prove little."""
 
+FEW_STRANGERS = 10
+"""Fewer photos of no landmark prove nothing: were all of 9 refused, 3 in 10 others could yet pass
+(the rule of three: 3 / n, at 95%)."""
+
+USUAL = 0.05
+"""Of the right answers so many may be refused where there is too little else to choose by."""
+
+UNMEASURED = 0.5
+"""The threshold where not even a right answer is known: likelier right than wrong."""
+
 _HALVINGS = 20  # of log MOST: the temperature is exact to 3 millionths
 _CELLS = 1 << 22  # of the logits that are worked on at once: 32 MiB in float64
 
@@ -129,7 +139,9 @@ class Threshold:
     f1: float
 
 
-def choose_threshold(confidences: ArrayLike, correct: ArrayLike, *, landmarks: int) -> Threshold:
+def choose_threshold(
+    confidences: ArrayLike, correct: ArrayLike, *, landmarks: int, least: float = 0.0
+) -> Threshold:
     """The threshold of "not a landmark" with the highest F1.
 
     It lies in the middle between the lowest accepted and the highest rejected confidence. Of
@@ -140,10 +152,11 @@ def choose_threshold(confidences: ArrayLike, correct: ArrayLike, *, landmarks: i
         confidences: [N] from 0 to 1, of the predictions for validation images.
         correct: [N] bool; False for every image without a landmark.
         landmarks: images with a landmark, with a prediction or without.
+        least: the threshold is not lower, whatever its F1.
 
     Returns:
-        With value 0.0 where nothing needs to be rejected, and also without a correct prediction:
-        then every threshold is as bad.
+        With value `least` where nothing needs to be rejected, and also without a correct
+        prediction: then every threshold is as bad.
 
     Raises:
         ValueError: shapes or values are not as described, or landmarks is 0 or less than the
@@ -151,7 +164,7 @@ def choose_threshold(confidences: ArrayLike, correct: ArrayLike, *, landmarks: i
     """
     curve = precision_recall(confidences, correct, landmarks=landmarks)
     if not curve.correct.any():
-        return Threshold(0.0, 0.0, 0.0, 0.0)
+        return Threshold(least, 0.0, 0.0, 0.0)
     below = np.append(curve.thresholds[1:], 0.0)
     gaps = np.where(curve.f1 == curve.f1.max(), curve.thresholds - below, -1.0)
     best = len(gaps) - 1 - int(gaps[::-1].argmax())
@@ -160,9 +173,30 @@ def choose_threshold(confidences: ArrayLike, correct: ArrayLike, *, landmarks: i
         high, low = float(curve.thresholds[best]), float(below[best])
         middle = (low + high) / 2
         value = middle if middle > low else high  # neighbours in float64 have no middle
+    if value < least:
+        value, best = least, int((curve.thresholds >= least).sum()) - 1
+    if best < 0:
+        return Threshold(value, 0.0, 0.0, 0.0)
     return Threshold(
         value, float(curve.precision[best]), float(curve.recall[best]), float(curve.f1[best])
     )
+
+
+def usual_confidence(confidences: ArrayLike, correct: ArrayLike) -> float:
+    """What all but `USUAL` of the right answers reach: the least threshold without strangers.
+
+    Where nothing is known of photos without a landmark, accepting everything has the highest F1.
+    What is known is how sure right answers are; whatever is less sure is unlike them.
+
+    Args:
+        confidences: [N] from 0 to 1.
+        correct: [N] bool.
+
+    Returns:
+        `UNMEASURED` without a right answer.
+    """
+    right = np.asarray(confidences, np.float64)[np.asarray(correct, bool)]
+    return float(np.quantile(right, USUAL, method="lower")) if len(right) else UNMEASURED
 
 
 def choose_floor(confidences: ArrayLike, correct: ArrayLike) -> float:

@@ -11,8 +11,6 @@ from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 SAME = 3
 """Blocks that must agree. With 3 and `bits` 4, 27 of 64 bits do: enough for 100 million hashes."""
@@ -109,6 +107,9 @@ def leaders(
 
 def clusters(images: int, pairs: Pairs) -> NDArray[np.int64]:
     """[N] the first image of each one's cluster: those that pairs link, through others or not."""
+    from scipy.sparse import coo_array  # a quarter of a second that no other stage needs
+    from scipy.sparse.csgraph import connected_components
+
     ones = np.ones(len(pairs), np.int8)
     graph = coo_array((ones, (pairs[:, 0], pairs[:, 1])), shape=(images, images))
     _, label = connected_components(graph, directed=False)

@@ -11,7 +11,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from landmark_ray.kernels.calibration import choose_threshold
+from landmark_ray.kernels import synthetic
+from landmark_ray.kernels.calibration import (
+    FEW_STRANGERS,
+    UNMEASURED,
+    choose_threshold,
+    usual_confidence,
+)
 from landmark_ray.kernels.metrics import (
     NO_LANDMARK,
     PrecisionRecall,
@@ -46,8 +52,8 @@ def figures(predictions: pa.Table) -> dict[str, Any]:
     group = rows["group"].to_numpy()
     own = {int(g): np.flatnonzero(group == g) for g in np.unique(group[group > 0])}
     return {
-        "ensemble": summary(ids, truth, ranked, confidences),
-        "closed": summary(ids, truth, *closed),
+        "ensemble": measured(summary(ids, truth, ranked, confidences)),
+        "closed": measured(summary(ids, truth, *closed)),
         "groups": {
             g: summary([ids[i] for i in at], [truth[i] for i in at], ranked[at], confidences[at])
             for g, at in own.items()
@@ -57,17 +63,36 @@ def figures(predictions: pa.Table) -> dict[str, Any]:
     }
 
 
+def measured(found: dict[str, float | int]) -> dict[str, float | int]:
+    """Figures of a whole set without those that need a photo of no landmark, if it has none."""
+    if found["images"] > found["landmark_images"]:
+        return found
+    return {k: v for k, v in found.items() if k not in ("gap", "ece", "precision", "f1")}
+
+
 def judged(predictions: pa.Table) -> pa.Table:
     """The rows whose answers can be right or wrong.
 
     A background image whose answer is the landmark that the web gave it is left out: nothing
-    verified it, but it may well show that landmark.
+    verified it, but it may well show that landmark. So are synthetic images: they are no photos.
     """
     first = pc.list_element(_padded(predictions["landmarks"]), 0)
     known = pc.greater_equal(predictions["label"], 0)
     named = pc.and_(known, pc.equal(predictions["label"], first))
     unsure = pc.and_(pc.equal(predictions["group"], 0), named)
-    return predictions.filter(pc.invert(unsure))
+    return predictions.filter(pc.invert(pc.or_(unsure, drawn(predictions))))
+
+
+def drawn(predictions: pa.Table) -> pa.ChunkedArray:
+    """Which rows are of synthetic images."""
+    return pc.equal(predictions["label"], synthetic.LABEL)
+
+
+def synthetic_accepted(predictions: pa.Table, threshold: float) -> dict[str, int]:
+    """How many synthetic images there are, and how many of them a threshold accepts."""
+    _, confidences = ranking(predictions.filter(drawn(predictions)))
+    accepted = int((confidences[:, 0] >= threshold).sum())
+    return {"images": len(confidences), "accepted": accepted}
 
 
 @dataclass(frozen=True)
@@ -200,17 +225,19 @@ def summary(
         images, landmark_images; and where there is a landmark: top1 and top5 (of landmark images),
         gap, gap_landmarks (without the other images), ece (calibration error of the first answer),
         and the threshold of "not a landmark" with the highest F1: threshold, precision, recall, f1.
+        With fewer photos of no landmark than `FEW_STRANGERS` it is at least `usual_confidence`.
     """
     landmarks = sum(map(bool, truth))
     found: dict[str, float | int] = {"images": len(image_ids), "landmark_images": landmarks}
     if not landmarks:
-        return found
+        return found | {"threshold": UNMEASURED}
     first, sure = ranked[:, 0], confidences[:, 0].clip(0, 1)
     right = np.array([label in names for label, names in zip(first.tolist(), truth, strict=True)])
     solution = dict(zip(image_ids, truth, strict=True))
     # of an image with several landmarks the one that ranks best counts
     best = np.array([_best(row, names) for row, names in zip(ranked, truth, strict=True)])
-    threshold = choose_threshold(sure, right, landmarks=landmarks)
+    least = 0.0 if len(truth) - landmarks >= FEW_STRANGERS else usual_confidence(sure, right)
+    threshold = choose_threshold(sure, right, landmarks=landmarks, least=least)
     return found | {
         "top1": top_k_accuracy(ranked, best, 1),
         "top5": top_k_accuracy(ranked, best, min(5, ranked.shape[1])),

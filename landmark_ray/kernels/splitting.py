@@ -19,6 +19,11 @@ def validation_share(group: int, groups: int, first: float, last: float) -> floa
     return first + (last - first) * (group - 1) / max(groups - 1, 1)
 
 
+def wanted_validation(share: float, images: int) -> int:
+    """Images of a class that are to validate."""
+    return int(share * images + 0.5)
+
+
 def split_class(
     rank: NDArray[np.uint64], cluster: NDArray[np.int64], share: float
 ) -> NDArray[np.bool_]:
@@ -32,7 +37,7 @@ def split_class(
     Whole clusters are taken by their smallest rank until no further one fits. A class that is one
     single cluster only trains.
     """
-    wanted = int(share * len(rank) + 0.5)
+    wanted = wanted_validation(share, len(rank))
     names, members = np.unique(cluster, return_inverse=True)
     size = np.bincount(members, minlength=len(names))
     least = np.full(len(names), np.iinfo(np.uint64).max, np.uint64)

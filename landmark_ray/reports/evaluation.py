@@ -1,7 +1,7 @@
 """How good the models are: a table, JSON, and a page that needs nothing but itself."""
 
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
@@ -60,16 +60,16 @@ def show(figures: Figures, config: Config) -> None:
         for group in sorted(models | summaries):
             words = f"group {group} ({images_of(group, config.group.edges)})"
             own = models[group]["landmarks"] if group in models else 0
-            table.add_row(words, f"{own:,}", *_cells(summaries.get(group, {})))
+            table.add_row(words, f"{own:,}", *_cells(summaries.get(group, {}), decimal))
         table.add_section()
-        table.add_row("ensemble", f"{landmarks:,}", *_cells(figures[name]["ensemble"]))
-        table.add_row("reference's rule", f"{landmarks:,}", *_cells(figures[name]["closed"]))
+        for words, key in (("ensemble", "ensemble"), ("reference's rule", "closed")):
+            table.add_row(words, f"{landmarks:,}", *_cells(figures[name][key], measured))
         console.print(table)
 
 
-def _cells(summary: Mapping[str, Any]) -> list[str]:
+def _cells(summary: Mapping[str, Any], exactly: Callable[[Any], str]) -> list[str]:
     shares = [percent(summary.get(name)) for name in ("top1", "top5")]
-    exact = [decimal(summary.get(name)) for name in ("gap", "ece")]
+    exact = [exactly(summary.get(name)) for name in ("gap", "ece")]
     return [f"{summary.get('images', 0):,}", *shares, *exact]
 
 
@@ -158,7 +158,7 @@ def page(figures: Figures, tables: Tables, config: Config) -> str:
     """The page: HTML with all pictures in it."""
     sets = [ImageSet.read(key, figures, tables) for key in SETS if key in figures]
     answers = sets[0].answers
-    threshold = figures["validation"]["ensemble"].get("threshold", 0.0)
+    threshold = figures["validation"]["ensemble"]["threshold"]
     others = answers.accepted_others(threshold, OTHERS)
     pairs = [(row["landmark"], row["named"]) for row in sets[0].confused]
     mistakes = answers.mistakes(pairs)
@@ -171,9 +171,11 @@ def page(figures: Figures, tables: Tables, config: Config) -> str:
     histories = [model["history"] for model in figures["models"] if model.get("history")]
     lowest = charts.lowest_share(histories)
     trunk = figures.get("trunk", {}).get("history")
-    filters = {"percent": percent, "decimal": decimal, "duration": duration}
+    filters = {"percent": percent, "decimal": decimal, "duration": duration, "measured": measured}
     return template("evaluation.html", **filters).render(
         uri=tables.shown,
+        warning=figures["warning"],
+        synthetic=figures["synthetic"],
         sets=sets,
         thresholds={"threshold": threshold, "floor": figures["floor"]},
         groups=group_rows(figures, tables, config.group.edges),
@@ -237,6 +239,11 @@ def percent(share: float | None) -> str:
 def decimal(value: float | None) -> str:
     """A number of three decimals; a dash where there is none."""
     return "–" if value is None or value != value else f"{value:.3f}"
+
+
+def measured(value: Any) -> str:
+    """A number of a set of images, which may have been no use for measuring it."""
+    return decimal(value) if isinstance(value, float) else "not measured"
 
 
 def duration(seconds: float | None) -> str:

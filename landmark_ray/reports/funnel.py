@@ -4,7 +4,6 @@ import io
 import json
 from typing import Any
 
-from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table
 
@@ -54,6 +53,8 @@ def store(records: Records, tables: Tables) -> None:
 
 def draw(records: Records) -> bytes:
     """A PNG: for each stage a bar of what came out and of what did not, with the reasons beside."""
+    from matplotlib.figure import Figure  # half a second that --help and errors need not wait
+
     figure = Figure(figsize=(11, 0.7 * len(records) + 1.2), dpi=110, layout="constrained")
     axes = figure.subplots()
     total = max(r["funnel"]["images_in"] for r in records.values())

@@ -11,7 +11,6 @@ from landmark_ray.config import Config
 from landmark_ray.kernels.image import decode
 from landmark_ray.kernels.matching import match_pair, pair_seed
 from landmark_ray.reports.album import thumbnail
-from landmark_ray.reports.matches import draw
 from landmark_ray.storage import Tables
 from landmark_ray.stored import image_features, rows_of
 
@@ -46,6 +45,8 @@ class Pairs:
     def _drawn(
         self, a: str, b: str, images: dict[str, dict[str, Any]], features: dict[str, dict[str, Any]]
     ) -> str:
+        from landmark_ray.reports.matches import draw  # matplotlib: half a second
+
         first, second = sorted((a, b))
         options = self._config.match
         local = [image_features(features[image]) for image in (first, second)]

@@ -40,6 +40,7 @@ class Prediction(BaseModel):
     model_version: str = Field(
         description="of the first answer; while another one is rolled out, others may differ"
     )
+    warning: str = Field(description="of the model, see /version; empty where there is none")
     timings_ms: Timings
 
 
@@ -62,6 +63,11 @@ class Version(BaseModel):
     landmarks: int
     groups: list[int]
     threshold: float = Field(description="a lower confidence is not a landmark")
+    rejects_strangers: bool | None = Field(
+        description="whether there were photos enough of other things to tell landmarks from; "
+        "null: not known"
+    )
+    warning: str = Field(description="why is_landmark can't be trusted; empty where it can")
     runtime: str
     precision: str
     metrics: dict[str, dict[str, float]] = Field(description="of validation and test photos")

@@ -32,13 +32,15 @@ def is_plain(data: bytes) -> bool:
     """Whether a photo is a JPEG of modest size that is decoded in one pass: in 30 ms at most.
 
     A progressive one can have thousands of passes; so can one that names its components one by one.
+    A colour profile is a program of its own.
     """
     if data[:2] != b"\xff\xd8" or data.count(b"\xff\xda") > PLAIN_SCANS:
         return False
     try:
         with Image.open(io.BytesIO(data), formats=["JPEG"]) as image:
             small = image.width * image.height <= PLAIN_PIXELS
-            return small and image.format == "JPEG" and "progressive" not in image.info
+            simple = not {"progressive", "icc_profile"} & set(image.info)
+            return small and simple and image.format == "JPEG"
     except Exception:  # it is for a process to find out what is wrong
         return False
 
@@ -95,11 +97,13 @@ class Decoder:
             raise bad_photo(error) from None
         except Late:
             raise bad_photo(
-                ImageError(f"too slow: decoding takes more than {self.seconds:g} s")
+                ImageError(
+                    f"too slow: decoding takes more than {self.seconds:g} s (--decode_seconds)"
+                )
             ) from None
         except MemoryError:
             raise Refused(
-                413, "The photo can't be used: it needs too much memory.", "too large"
+                413, "The photo can't be used: too large: it needs too much memory.", "too large"
             ) from None
         except ProcessExpired:
             raise bad_photo(ImageError("damaged: the decoder crashed")) from None

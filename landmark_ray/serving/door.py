@@ -7,10 +7,11 @@ import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
+from landmark_ray.serving.encodings import unpacked
 from landmark_ray.serving.metrics import Metrics
 from landmark_ray.serving.options import GraphOptions
 from landmark_ray.serving.page import FILES
-from landmark_ray.serving.proxy import told
+from landmark_ray.serving.proxy import CALLBACK, told
 from landmark_ray.serving.refusals import Refused, too_large
 
 Message = MutableMapping[str, Any]
@@ -32,6 +33,11 @@ HEADERS = {
     "cross-origin-resource-policy": "same-origin",
     "cache-control": "no-store",
 }
+
+LOST = (
+    "The request's body was lost, since it offers another protocol (Upgrade): send it without, or "
+    f"start Ray on every node with {'='.join(CALLBACK)}."
+)
 
 HEADERS_MOST = 64_000
 """Bytes of a request's headers: the server in front has no limit."""
@@ -67,7 +73,8 @@ class Door:
 
         try:
             self._check(scope)
-            await self.app(scope, self._bounded(receive), send_safely)
+            body = unpacked(scope, self._bounded(scope, receive), self.options.max_megabytes)
+            await self.app(scope, body, send_safely)
         except Refused as refused:
             if status:  # of an answer that has begun the rest can't be said
                 raise
@@ -99,7 +106,7 @@ class Door:
         if length.isdigit() and int(length) > self.options.max_megabytes * 1e6:
             raise too_large(self.options.max_megabytes)
 
-    def _bounded(self, receive: Receive) -> Receive:
+    def _bounded(self, scope: Message, receive: Receive) -> Receive:
         """The body, counted and timed; its time begins when it is first asked for."""
         size, end = 0, 0.0
 
@@ -122,10 +129,22 @@ class Door:
                 if size > self.options.max_megabytes * 1e6:
                     raise too_large(self.options.max_megabytes)
                 if not message.get("more_body"):
+                    if not size and offers_upgrade(scope):
+                        raise Refused(400, LOST, "upgrade")
                     size = -1  # what comes now is only that the client hangs up
             return message
 
         return bounded
+
+
+def offers_upgrade(scope: Message) -> bool:
+    """Whether a request with a body offers another protocol: here none does, by `serving.upgrade`.
+
+    Without it, the body is lost.
+    """
+    headers = dict(scope["headers"])
+    has_body = headers.get(b"content-length", b"0") != b"0" or b"transfer-encoding" in headers
+    return has_body and b"upgrade" in headers
 
 
 async def refuse(refused: Refused, send: Send) -> None:

@@ -14,7 +14,9 @@ from starlette.requests import ClientDisconnect
 
 from landmark_ray.serving import page, prediction, protocol, state
 from landmark_ray.serving.answers import Error
+from landmark_ray.serving.cors import Cors, origins
 from landmark_ray.serving.door import Door
+from landmark_ray.serving.names import check_query
 from landmark_ray.serving.refusals import Refused
 from landmark_ray.serving.tensors import SCHEMAS
 
@@ -29,14 +31,15 @@ SENTENCES = {
 
 def build(service: Ingress) -> FastAPI:
     """The app of an ingress."""
+    bearer = HTTPBearer(auto_error=False)
     app = FastAPI(
         title="landmark_ray",
         summary="Names the landmark on a photo, with a confidence.",
         version="1",
         docs_url=None,
         redoc_url=None,
-        responses={code: {"model": Error} for code in (400, 401, 429, 431, 503)},
-        dependencies=[Depends(HTTPBearer(auto_error=False))] if service.key else None,
+        responses={code: {"model": Error} for code in (400, 401, 422, 429, 431, 503)},
+        dependencies=[Depends(check_query), *([Depends(bearer)] if service.key else [])],
     )
     app.state.service = service
     for router in (prediction.router, state.router, protocol.router):
@@ -49,6 +52,8 @@ def build(service: Ingress) -> FastAPI:
     app.add_exception_handler(Exception, _broken)
     app.openapi()["components"]["schemas"] |= SCHEMAS
     app.add_middleware(Door, options=service.options, key=service.key, metrics=service.metrics)
+    if allowed := origins(service.options.cors_origins):
+        app.add_middleware(Cors, allowed=allowed)
     return app
 
 

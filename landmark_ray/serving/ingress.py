@@ -15,7 +15,6 @@ from ray.serve.handle import DeploymentHandle
 
 from landmark_ray.errors import UserError
 from landmark_ray.kernels.ensemble import Surest, merged
-from landmark_ray.kernels.image import Limits
 from landmark_ray.kernels.metrics import NO_LANDMARK
 from landmark_ray.serving import http
 from landmark_ray.serving.answers import Guess, PhotoAnswer
@@ -150,10 +149,7 @@ class Ingress:
             for knowledge in tuple(self.known):
                 manifest = knowledge.manifest
                 begun = time.monotonic()
-                limits = Limits(
-                    min_side=manifest.min_side, max_pixels=self.options.max_megapixels * 1e6
-                )
-                size = manifest.size
+                limits, size = self.options.limits(manifest.limits), manifest.size
                 if size not in squares:
                     squares[size] = await self.decoder.square(data, size, limits)
                 decoded = time.monotonic()

@@ -3,13 +3,16 @@
 import ipaddress
 import os
 import socket
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from landmark_ray.errors import UserError
+from landmark_ray.kernels.image import Limits
 from landmark_ray.options import Count, Options, StageConfig
+from landmark_ray.serving.cors import origins
 
 KEY = "LANDMARK_RAY_KEY"
 """The environment variable with the key."""
@@ -54,7 +57,11 @@ class GraphOptions(StageConfig):
     )
     max_files: Count = Field(16, description="files of a request, at most")
     max_megabytes: float = Field(20.0, gt=0, description="of a request's body, at most")
-    max_megapixels: float = Field(50.0, gt=0, description="of a photo, at most")
+    max_megapixels: float = Field(
+        50.0,
+        gt=0,
+        description="of a photo, at most; a JPEG counts at the fraction that it is decoded at",
+    )
     decode_seconds: float = Field(5.0, gt=0, description="to decode a photo, at most")
     upload_seconds: float = Field(20.0, gt=0, description="for a body to arrive, at most")
     key_file: str = Field(
@@ -63,12 +70,27 @@ class GraphOptions(StageConfig):
         f"{KEY}",
     )
 
+    cors_origins: str = Field(
+        "",
+        description="pages that browsers let ask the service: https://a.example,https://b.example, "
+        "or * for all",
+    )
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _are_origins(cls, text: str) -> str:
+        return ",".join(origins(text))
+
     @property
     def used_runtime(self) -> Runtime:
         """What auto stands for."""
         if self.runtime != "auto":
             return self.runtime
         return "tensorflow" if self.gpus else "openvino"
+
+    def limits(self, bundle: Limits) -> Limits:
+        """What photos may be, where a bundle asks for this."""
+        return replace(bundle, max_pixels=self.max_megapixels * 1e6, max_option="--max_megapixels")
 
     @property
     def used_batch(self) -> int:

@@ -9,8 +9,6 @@ are. `top_k` is a parameter of the request.
 from __future__ import annotations
 
 import asyncio
-import base64
-import binascii
 import json
 import math
 from typing import TYPE_CHECKING, Any
@@ -21,9 +19,11 @@ from fastapi.responses import JSONResponse, Response
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
+from landmark_ray.serving import names
 from landmark_ray.serving.answers import Error, PhotoAnswer
 from landmark_ray.serving.refusals import Refused
-from landmark_ray.serving.tensors import OUTPUTS, Inference, Inferred, Wanted
+from landmark_ray.serving.tensors import OUTPUTS, PARTS, Inference, Inferred, Parameters, Wanted
+from landmark_ray.serving.texts import WANTED, decoded
 
 if TYPE_CHECKING:
     from landmark_ray.serving.ingress import Ingress
@@ -71,7 +71,7 @@ def known(service: Ingress, model: str, version: str | None) -> None:
         raise Refused(404, f"There is only the model {MODEL}, version {have}.", "model")
 
 
-_MISSING: dict[int | str, dict[str, Any]] = {code: {"model": Error} for code in (404, 422)}
+_MISSING: dict[int | str, dict[str, Any]] = {404: {"model": Error}}
 
 
 @router.get("/models/{model}", responses=_MISSING)
@@ -122,7 +122,7 @@ _BODY = {
 }
 _ANSWERS: dict[int | str, dict[str, Any]] = {
     200: {"model": Inferred, "content": _BINARY},
-    **{code: {"model": Error} for code in (404, 408, 413, 415, 422)},
+    **{code: {"model": Error} for code in (404, 408, 413, 415)},
 }
 
 
@@ -157,12 +157,42 @@ def split(body: bytes, length: str | None) -> tuple[Inference, bytes]:
     end = int(said)
     if body.count(b",", 0, end) > VALUES:  # few bytes of JSON can be very many objects of Python
         raise Refused(400, f"The JSON has more than {VALUES} values.", "malformed")
+    return read(body[:end]), body[end:]
+
+
+def read(text: bytes) -> Inference:
+    """A request's JSON.
+
+    Raises:
+        Refused: it isn't what the protocol says.
+    """
     try:
-        return Inference.model_validate_json(body[:end]), body[end:]
+        try:
+            return Inference.model_validate_json(text)
+        except ValidationError as error:
+            problem = error.errors()[0]
+            if problem["type"] != "json_invalid" or "control character" not in problem["msg"]:
+                raise
+            # of a shell, as in "$(base64 FILE)": lines are broken within texts
+            return Inference.model_validate_json(text.translate(None, b"\r\n"))
     except ValidationError as error:
-        problem = error.errors()[0]
-        place = ".".join(map(str, problem["loc"])) or "the request"
-        raise Refused(400, f"{place}: {problem['msg']}.", "malformed") from None
+        raise Refused(400, f"{explain(error.errors()[0])}.", "malformed") from None
+
+
+def explain(problem: Any) -> str:
+    """What is wrong with a request's JSON."""
+    *place, last = problem["loc"] or [""]
+    where = ".".join(map(str, place)) or "the request"
+    if problem["type"] == "extra_forbidden":
+        part = PARTS[tuple(word for word in place if isinstance(word, str))]
+        known = {name: name for name in part.model_fields}
+        if part is not Parameters:
+            known = {name: f"parameters.{name}" for name in Parameters.model_fields} | known
+        return names.unknown(str(last), known, where)
+    what = ".".join(map(str, problem["loc"])) or "the request"
+    if last == "data":
+        return f"{what}: {problem['msg']}: {WANTED}"
+    return f"{what}: {problem['msg']}"
 
 
 def photos_of(head: Inference, rest: bytes, most: int) -> list[bytes]:
@@ -179,7 +209,7 @@ def photos_of(head: Inference, rest: bytes, most: int) -> list[bytes]:
     count = math.prod(tensor.shape)
     if count > most:
         raise Refused(422, f"A request takes {most} photos.", "files")
-    size = tensor.parameters.get("binary_data_size")
+    size = tensor.parameters.binary_data_size
     photos = unpacked(rest, size, count) if size is not None else decoded(tensor.data or [])
     if len(photos) != count:
         raise Refused(
@@ -188,7 +218,7 @@ def photos_of(head: Inference, rest: bytes, most: int) -> list[bytes]:
     return photos
 
 
-def unpacked(data: bytes, size: Any, count: int) -> list[bytes]:
+def unpacked(data: bytes, size: int, count: int) -> list[bytes]:
     """Each element follows its length, 4 bytes, little-endian; `count` of them."""
     found, place = [], 0
     if size == len(data):
@@ -199,15 +229,6 @@ def unpacked(data: bytes, size: Any, count: int) -> list[bytes]:
     if not found or place != size:
         raise Refused(400, "The binary data isn't as long as it says.", "malformed")
     return found
-
-
-def decoded(texts: list[Any]) -> list[bytes]:
-    """Base64 of JSON; nested lists are flat here."""
-    flat = [t for text in texts for t in (text if isinstance(text, list) else [text])]
-    try:
-        return [base64.b64decode(text, validate=True) for text in flat]
-    except (binascii.Error, ValueError, TypeError):
-        raise Refused(400, f"{INPUT}'s data must be Base64 texts.", "malformed") from None
 
 
 def arrays(answers: list[PhotoAnswer], top_k: int) -> dict[str, NDArray[Any]]:
@@ -228,10 +249,7 @@ def respond(head: Inference, found: dict[str, NDArray[Any]], version: str | None
     Raises:
         Refused: an unknown output is asked for.
     """
-    wanted = head.outputs or [
-        Wanted(name=name, parameters={"binary_data": head.parameters.binary_data_output})
-        for name in OUTPUTS
-    ]
+    wanted = head.outputs or [Wanted(name=name) for name in OUTPUTS]
     outputs, tail = [], b""
     for one in wanted:
         if one.name not in found:
@@ -242,7 +260,8 @@ def respond(head: Inference, found: dict[str, NDArray[Any]], version: str | None
             "datatype": OUTPUTS[one.name][0],
             "shape": list(values.shape),
         }
-        if one.parameters.get("binary_data", head.parameters.binary_data_output):
+        binary = one.parameters.binary_data
+        if head.parameters.binary_data_output if binary is None else binary:
             data = packed(values)
             output["parameters"] = {"binary_data_size": len(data)}
             tail += data

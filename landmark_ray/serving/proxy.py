@@ -8,6 +8,8 @@ import asyncio
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from landmark_ray.serving import upgrade
+
 CALLBACK = ("RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH", f"{__name__}:middlewares")
 """Name and value."""
 
@@ -99,5 +101,6 @@ def told(scope: Scope, receive: Receive) -> Receive:
 
 
 def middlewares() -> list[Middleware]:
-    """For Serve."""
+    """For Serve, which asks before its HTTP server starts."""
+    upgrade.ignore()
     return [Middleware(Deaf), Middleware(Ahead)]

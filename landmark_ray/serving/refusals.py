@@ -39,7 +39,9 @@ def bad_photo(error: ImageError) -> Refused:
 
 def too_large(megabytes: float) -> Refused:
     """For a body over the limit."""
-    return Refused(413, f"The request is larger than {megabytes:g} MB.", "body too large")
+    return Refused(
+        413, f"The request is larger than {megabytes:g} MB (--max_megabytes).", "body too large"
+    )
 
 
 def busy(seconds: int) -> Refused:

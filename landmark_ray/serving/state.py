@@ -18,7 +18,7 @@ router = APIRouter(tags=["state"])
 @router.get(
     "/landmarks/{landmark_id}",
     response_model=Landmark,
-    responses={code: {"model": Error} for code in (404, 422)},
+    responses={404: {"model": Error}},
 )
 async def landmark(request: Request, landmark_id: int) -> Landmark:
     """A landmark that the models know."""

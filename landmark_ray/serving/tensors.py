@@ -16,39 +16,70 @@ OUTPUTS: dict[str, tuple[str, list[int]]] = {
 """Name -> datatype and shape."""
 
 
-class Tensor(BaseModel):
+TopK = Annotated[int, Field(ge=1, le=MOST)]
+"""Landmarks that an answer names."""
+
+
+class Strict(BaseModel):
+    """Part of a request: what it doesn't know isn't ignored."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class InputParameters(Strict):
+    """Of an input."""
+
+    binary_data_size: int | None = None
+
+
+class Tensor(Strict):
     """An input."""
 
     name: str
     shape: list[Annotated[int, Field(lt=1 << 31)]] = Field(max_length=8)
     datatype: str
-    parameters: dict[str, Any] = {}
+    parameters: InputParameters = InputParameters()
     data: list[Any] | None = None
 
 
-class Wanted(BaseModel):
+class OutputParameters(Strict):
+    """Of an output."""
+
+    binary_data: bool | None = None
+
+
+class Wanted(Strict):
     """An output that is asked for."""
 
     name: str
-    parameters: dict[str, Any] = {}
+    parameters: OutputParameters = OutputParameters()
 
 
-class Parameters(BaseModel):
+class Parameters(Strict):
     """Of a request."""
 
-    model_config = ConfigDict(extra="allow")
-
-    top_k: int = Field(5, ge=1, le=MOST)
+    top_k: TopK = 5
     binary_data_output: bool = False
 
 
-class Inference(BaseModel):
+class Inference(Strict):
     """A request, or the JSON that one with binary data begins with."""
 
     id: str | None = None
     parameters: Parameters = Parameters()
     inputs: list[Tensor]
     outputs: list[Wanted] | None = Field(None, max_length=len(OUTPUTS))
+
+
+PARTS: dict[tuple[str, ...], type[Strict]] = {
+    (): Inference,
+    ("parameters",): Parameters,
+    ("inputs",): Tensor,
+    ("inputs", "parameters"): InputParameters,
+    ("outputs",): Wanted,
+    ("outputs", "parameters"): OutputParameters,
+}
+"""Where in a request each is."""
 
 
 class Output(BaseModel):

@@ -31,7 +31,9 @@ def photos(
                 if member.problem:
                     raise ImageError(member.problem)
                 if member.size and not member.data:
-                    raise ImageError(f"too large: {member.size} bytes")
+                    raise ImageError(
+                        f"too large: a file of {member.size} bytes, over max_megabytes"
+                    )
                 found.append(model_input(member.data, size, limits))
                 ids.append(member.image_id)
             except ImageError as error:

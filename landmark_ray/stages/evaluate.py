@@ -21,11 +21,12 @@ from landmark_ray.bundle import CLOSED, FINETUNED, GROUPS, TRUNK, head_infos
 from landmark_ray.config import Config
 from landmark_ray.funnel import Funnel, reason_kind
 from landmark_ray.kernels.calibration import choose_floor
-from landmark_ray.kernels.evaluation import figures, ranking
+from landmark_ray.kernels.evaluation import figures, ranking, synthetic_accepted
 from landmark_ray.photo_ids import PhotoIds
 from landmark_ray.progress import Meter
 from landmark_ray.reports import evaluation as report
 from landmark_ray.sources import Archive, Source
+from landmark_ray.stages import strangers
 from landmark_ray.stages.answers import photos
 from landmark_ray.stages.cores import pin_tensorflow
 from landmark_ray.stages.examples import pixels, read_examples
@@ -62,7 +63,10 @@ def run(config: Config, tables: Tables, source: Source) -> Funnel:
     test = source.test_set()
     if test:
         over_test_set(*test, config, tables)
-    report.store(figures_of(config, tables, test is not None), tables, config)
+    found = figures_of(config, tables, test is not None)
+    report.store(found, tables, config)
+    funnel.facts["synthetic images accepted"] = found["synthetic"]["accepted"]
+    funnel.notes += filter(None, [found["warning"]])
     return funnel
 
 
@@ -269,6 +273,13 @@ def figures_of(config: Config, tables: Tables, test: bool) -> dict[str, Any]:
             for info in head_infos(folder, place)
         ],
     }
+    whole = found["validation"]["ensemble"]
+    found["synthetic"] = synthetic_accepted(predictions, whole["threshold"])
+    found["warning"] = strangers.warning(
+        strangers.learned(tables, config),
+        whole["images"] - whole["landmark_images"],
+        sum(model["landmarks"] for model in found["models"]),
+    )
     if history := folder.read_json(f"{TRUNK}/history.json"):
         found["trunk"] = {"history": history}
     if test:

@@ -47,7 +47,9 @@ def run(config: Config, tables: Tables, source: Source) -> Funnel:
     records = {stage: ledger.read(tables, stage) or {} for stage in STAGES[:-1]}
     manifest = seal(
         bundle,
-        threshold=evaluation["validation"]["ensemble"].get("threshold", 0.0),
+        threshold=evaluation["validation"]["ensemble"]["threshold"],
+        rejects_strangers=not evaluation["warning"],
+        warning=evaluation["warning"],
         size=config.resize.size,
         min_side=config.ingest.min_side,
         max_megapixels=config.ingest.max_megapixels,

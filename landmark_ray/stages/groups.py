@@ -8,7 +8,7 @@ from landmark_ray.bundle import head_info
 from landmark_ray.config import Config
 from landmark_ray.funnel import Funnel
 from landmark_ray.progress import Meter
-from landmark_ray.stages import trainer
+from landmark_ray.stages import strangers, trainer
 from landmark_ray.storage import Folder, Tables
 
 
@@ -34,12 +34,7 @@ def over_groups(
     empty = [str(g) for g in range(1, len(config.group.edges) + 1) if g not in sizes]
     if empty:
         funnel.notes.append(f"no landmark in group {', '.join(empty)}: no model")
-    for group in sorted(sizes):
-        if pc.sum(pc.equal(classes, group)).as_py() == 1:
-            says = "a fine detector, with the class other"
-            if not config.train.other_share:
-                says = "without a class other it is always sure"
-            funnel.notes.append(f"group {group} has one landmark: {says}")
+    funnel.notes += strangers.note(strangers.learned(tables, config))
     done = {group for group in sizes if head_info(folder, place, group) is not None}
     todo = sorted(set(sizes) - done, key=lambda group: -sizes[group])
     before = sum(sizes[group] for group in done)

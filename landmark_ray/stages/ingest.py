@@ -18,7 +18,7 @@ from landmark_ray import schemas
 from landmark_ray.config import Config, IngestConfig
 from landmark_ray.errors import UserError
 from landmark_ray.funnel import Funnel
-from landmark_ray.kernels.image import ImageError, Limits, normalise
+from landmark_ray.kernels.image import ImageError, normalise
 from landmark_ray.listing import LeftOut, printable, text_id
 from landmark_ray.photo_ids import PhotoIds
 from landmark_ray.progress import Meter
@@ -142,7 +142,6 @@ def scatter_all(
 def scatter(archive: Archive, index: CatalogIndex, tables: Tables, config: IngestConfig) -> None:
     """Stream an archive; write its images of the catalog as fragments, then its note."""
     archive = replace(archive, notes=[], left_out=LeftOut())  # of a task that is tried again
-    limits = config.limits
     buffer: dict[int, list[Row]] = defaultdict(list)
     fragments: list[str] = []
     buffered, spills, listed = 0, 0, 0
@@ -170,7 +169,7 @@ def scatter(archive: Archive, index: CatalogIndex, tables: Tables, config: Inges
     for member in archive.members(config.max_megabytes * 1e6, chosen):
         row, exact = index.ids.find(member.name)
         image_id = index.ids[row]
-        image = prove(replace(member, image_id=image_id), limits, attempts)
+        image = prove(replace(member, image_id=image_id), config, attempts)
         buffer[int(index.bucket[row])].append(
             {
                 "image_id": image_id,
@@ -197,15 +196,16 @@ def scatter(archive: Archive, index: CatalogIndex, tables: Tables, config: Inges
     tables.write_json(_note_name(archive.name), note)
 
 
-def prove(member: Member, limits: Limits, attempts: Attempts) -> Row:
+def prove(member: Member, config: IngestConfig, attempts: Attempts) -> Row:
     """The stored form of an image, or the reason why it can't be used."""
     if member.problem:
         return {"reason": member.problem}
     if member.size and not member.data:
-        return {"reason": f"too large: a file of {member.size} bytes"}
+        most = f"--ingest.max_megabytes {config.max_megabytes:g}"
+        return {"reason": f"too large: a file of {member.size} bytes, more than {most}"}
     try:
         attempts.at(member.image_id)
-        photo = normalise(member.data, limits)
+        photo = normalise(member.data, config.limits)
     except ImageError as error:
         return {"reason": str(error)}
     return {"jpeg": photo.jpeg, "width": photo.width, "height": photo.height}

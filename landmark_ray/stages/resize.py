@@ -1,17 +1,20 @@
 """resize: the kept images as squares, with the function that serves at prediction time.
 
-Some of the discarded ones, too: models learn from them what shows no landmark.
+Some of the discarded ones, too, and drawn images of nothing: models learn from them what shows no
+landmark.
 """
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from PIL import Image
 from ray.data import Dataset
 
 from landmark_ray import ledger, schemas
 from landmark_ray.config import Config, ResizeConfig
 from landmark_ray.funnel import Funnel, reason_kind
 from landmark_ray.kernels import image as kernel
+from landmark_ray.kernels import synthetic
 from landmark_ray.kernels.sampling import rank_key
 from landmark_ray.sources import Source
 from landmark_ray.stages.attempts import Attempts
@@ -41,6 +44,7 @@ def run(config: Config, tables: Tables, source: Source) -> Funnel:
 def plan(units: Dataset, config: Config, tables: Tables) -> Dataset:
     """Units to reports."""
     share = background_share(config, tables)
+    shards = [shard.key for shard in tables.shards()]
 
     def resize_shard(unit: Row) -> Row:
         place = unit["bucket"], unit["shard"]
@@ -52,6 +56,9 @@ def plan(units: Dataset, config: Config, tables: Tables) -> Dataset:
         others = chosen(images, background_ids(kept, share, config.seed))
         background, _, _ = resize_rows(others, config.resize, attempts)
         attempts.done()
+        drawn = synthetic_rows(shards.index(place), len(shards), config)
+        funnel.facts["synthetic images"] = drawn.num_rows
+        background = pa.concat_tables([background, drawn])
         tables.commit("background", *place, background, "")
         report = funnel.to_json()
         tables.commit("resized", *place, rows, report, rejects=rejects, stage="resize")
@@ -77,6 +84,27 @@ def background_ids(kept: pa.Table, share: float, seed: int) -> np.ndarray:
     """A random choice of the discarded images of a shard."""
     ids = kept.filter(pc.is_in(kept["reason"], pa.array(NO_CLASS)))["image_id"].to_numpy()
     return ids[rank_key(ids, seed) <= share * 2**64]
+
+
+def synthetic_rows(shard: int, shards: int, config: Config) -> pa.Table:
+    """The rows of `background` that nobody took; they are dealt to all shards in turn.
+
+    Args:
+        shard: its number, from 0, of all.
+        shards: how many there are.
+        config: number, size and seed of the images.
+    """
+    options = config.resize
+    rows = [
+        {
+            "image_id": f"synthetic-{number}",
+            "landmark_id": synthetic.LABEL,
+            "jpeg": kernel.encode(Image.fromarray(pixels), options.quality),
+        }
+        for number in range(shard, options.synthetic, shards)
+        for pixels in [synthetic.draw(number, options.size, config.seed)]
+    ]
+    return pa.Table.from_pylist(rows, schemas.RESIZED)
 
 
 def resize_rows(

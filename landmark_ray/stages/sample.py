@@ -6,8 +6,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from landmark_ray import schemas
+from landmark_ray.checks import landmarks_fit
 from landmark_ray.config import Config
-from landmark_ray.errors import UserError
 from landmark_ray.funnel import Funnel
 from landmark_ray.kernels import sampling
 from landmark_ray.progress import Meter
@@ -19,8 +19,15 @@ WRITES = ("catalog", "landmarks")
 
 
 def inputs(config: Config, source: Source) -> dict[str, str]:
-    """What the stage reads besides other stages' tables."""
-    return {"source metadata": source.index()[2]}
+    """What the stage reads besides other stages' tables.
+
+    Raises:
+        UserError: no class is large enough: said before the root holds anything of other options.
+    """
+    images, _, digest = source.index()
+    sizes = np.unique(drop_unlabelled(images)["landmark_id"].to_numpy(), return_counts=True)[1]
+    landmarks_fit(sizes, config, ["sample"])
+    return {"source metadata": digest}
 
 
 def run(config: Config, tables: Tables, source: Source) -> Funnel:
@@ -54,11 +61,7 @@ def choose(images: pa.Table, names: pa.Table, config: Config) -> tuple[pa.Table,
         ids, landmarks, min_images=rule.min_images, max_images=rule.max_images, seed=config.seed
     )
     classes, sizes = np.unique(landmarks, return_counts=True)
-    if not len(rows):
-        raise UserError(
-            f"none of the {len(classes)} landmarks has {rule.min_images} images or more; "
-            "see --sample.min_images"
-        )
+    landmarks_fit(sizes, config, ["sample"])
     chosen, chosen_sizes = np.unique(landmarks[rows], return_counts=True)
     small = int(sizes[sizes < rule.min_images].sum())
     funnel = Funnel(images.num_rows, len(rows), len(classes), len(chosen))

@@ -7,6 +7,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from landmark_ray.config import Config
+from landmark_ray.kernels import synthetic
 from landmark_ray.kernels.sampling import rank_key
 from landmark_ray.storage import Tables
 
@@ -83,14 +84,16 @@ def closed(data: GroupVectors) -> GroupVectors:
 def others(
     index: pd.DataFrame, group: int, landmarks: NDArray[np.int64], config: Config
 ) -> NDArray[np.bool_]:
-    """Rows of images of other groups and of the background: a random choice of the images.
+    """Rows of images of other groups and of the background: a random choice of the photos.
 
+    Of synthetic images there are few, and no photo stands for them: all are taken.
     A discarded photo of one of the group's own landmarks may well show it; it is left out.
     """
     strange = ((index.group != group) & ~index.landmark_id.isin(landmarks)).to_numpy()
-    ids = index.image_id[strange].unique()
+    drawn = (index.landmark_id == synthetic.LABEL).to_numpy()
+    ids = index.image_id[strange & ~drawn].unique()
     order = np.argsort(rank_key(ids, config.seed), kind="stable")[: config.train.others]
-    return np.asarray(strange & index.image_id.isin(ids[order]).to_numpy())
+    return np.asarray(drawn | strange & index.image_id.isin(ids[order]).to_numpy())
 
 
 def weigh(y: NDArray[np.int64], classes: int, config: Config) -> NDArray[np.float32]:

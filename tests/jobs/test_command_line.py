@@ -2,6 +2,7 @@
 
 import pytest
 
+from landmark_ray import pipeline
 from landmark_ray.config import STAGES
 from tests.conftest import line_of
 
@@ -13,6 +14,14 @@ def test_help_explains_the_job(job, run_job):
     done = run_job(job, "--help")
     assert done.returncode == 0
     assert "--match.min_inliers" in done.stdout and "(default: 11)" in done.stdout
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_job_of_a_stage_runs_that_stage(stage, run_job, tmp_path, monkeypatch):
+    ran = []
+    monkeypatch.setattr(pipeline, "run", lambda config, stages: ran.append((config.seed, *stages)))
+    done = run_job(stage, "--source", tmp_path, "--root", tmp_path / "root", "--seed", 5)
+    assert done.returncode == 0 and ran == [(5, stage)]
 
 
 def test_missing_source_root_or_dataset_is_one_line(run_job, tmp_path):
@@ -42,8 +51,9 @@ def test_stage_without_its_input_names_the_job_to_run(run_job, tmp_path):
 def test_classes_that_are_all_too_small_are_said(run_job, tmp_path):
     (tmp_path / "train.csv").write_text("id,landmark_id\na,1\n")
     line = line_of(run_job("sample", "--source", tmp_path, "--root", tmp_path / "out"))
-    assert "none of the 1 landmarks has 6 images or more; see --sample.min_images" in line
+    assert "none of the 1 landmarks has 6 photos" in line
 
 
-def test_unknown_option_is_one_line(run_job):
-    assert "did you mean --match.min_inliers?" in line_of(run_job("match", "--match.mininliers", 3))
+def test_unknown_option_is_one_line(run_process):
+    line = line_of(run_process("match", "--match.mininliers", 3))
+    assert "did you mean --match.min_inliers?" in line

@@ -37,7 +37,7 @@ def detected(small_source, small_root, handle, run_job, tmp_path_factory):
 
 
 def options(source, root, handle):
-    last = ("--from", "detect", "--to", "clean", "--detect.handle", handle, "--cluster.cpus", "2")
+    last = ("--from", "detect", "--to", "clean", "--detect.handle", handle)
     return ("--source", source.path, "--root", root, *source.options, *last)
 
 
@@ -86,7 +86,7 @@ def _sure(row):
 
 
 def test_killed_while_detecting_it_goes_on(
-    detected, small_source, small_root, handle, run_job, tmp_path
+    detected, small_source, small_root, handle, run_process, tmp_path
 ):
     root = tmp_path / "root"
     shutil.copytree(small_root, root)
@@ -102,7 +102,7 @@ def test_killed_while_detecting_it_goes_on(
     job.wait()
     first = {p: p.stat().st_mtime_ns for p in root.glob("detections/bucket=*/shard-*.parquet")}
     assert first
-    done = run_job("pipeline", *options(small_source, root, handle))
+    done = run_process("pipeline", *options(small_source, root, handle))
     assert done.returncode == 0, done.stderr
     assert all(path.stat().st_mtime_ns == made for path, made in first.items())
     assert_same_tables(root, detected, ("detections", "cleaned"))

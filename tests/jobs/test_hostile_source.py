@@ -31,7 +31,7 @@ def test_ids_and_names_that_lead_elsewhere_are_only_text(tmp_path, run_job):
             info.size = len(jpeg(number))
             tar.addfile(info, io.BytesIO(jpeg(number)))
     others = sorted(p for p in tmp_path.rglob("*"))
-    args = ("--source", source, "--root", root, "--sample.buckets", 2, "--cluster.cpus", 2)
+    args = ("--source", source, "--root", root, "--sample.buckets", 2)
     done = run_job("pipeline", *args, "--to", "ingest", "--ingest.max_rejected", 1)
     assert done.returncode == 0, done.stderr
     images = pads.dataset(root / "images", partitioning="hive").to_table()

@@ -15,12 +15,13 @@ from tests.conftest import REPO, TRAINING, line_of
 pytestmark = pytest.mark.ray
 
 
-def test_plan_runs_the_stages_in_small_and_leaves_nothing(small_source, run_job, tmp_path):
+def test_plan_runs_the_stages_in_small_and_leaves_nothing(small_source, run_process, tmp_path):
     scratch, output = tmp_path / "scratch", tmp_path / "plan.json"
     scratch.mkdir()
     args = ("--source", small_source.path, *small_source.options, *TRAINING)
     own = ("--plan.sample", 48, "--plan.scratch", scratch, "--plan.output", output)
-    done = run_job("plan", *args, *own, "--root", tmp_path / "root", "--from", "ingest")
+    few = ("--train.trunk_epochs", 2, "--train.head_epochs", 2)
+    done = run_process("plan", *args, *few, *own, "--root", tmp_path / "root", "--from", "ingest")
     assert done.returncode == 0, done.stderr
     plan = json.loads(output.read_text())
     assert list(plan["stages"]) == ["start", *STAGES[1:]]
@@ -43,10 +44,10 @@ def test_plan_without_calibration_says_so(small_source, run_job, tmp_path):
     assert plan["stages"]["ingest"]["gets"] and plan["total"]["dollars"]
 
 
-def test_beginning_of_a_tar_is_enough(small_source, run_job, tmp_path):
+def test_beginning_of_a_tar_is_enough(small_source, run_process, tmp_path):
     output = tmp_path / "plan.json"
     own = ("--plan.sample", 24, "--plan.read_gb", 0, "--plan.output", output, "--to", "resize")
-    done = run_job("plan", "--source", small_source.path, *small_source.options, *own)
+    done = run_process("plan", "--source", small_source.path, *small_source.options, *own)
     assert done.returncode == 0, done.stderr
     plan = json.loads(output.read_text())
     assert plan["calibration"]["fits"]["match"]["rate"] > 0

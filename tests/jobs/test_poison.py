@@ -66,48 +66,64 @@ def marked_root(marked, small_source, run_job, tmp_path_factory) -> Path:
     return root
 
 
+def with_delf(model: Path) -> tuple[object, ...]:
+    return ("--extract.extractor", "delf", "--extract.handle", model, "--to", "extract")
+
+
+@pytest.fixture(scope="module")
+def whole(marked, marked_root, small_source, run_job, tmp_path_factory) -> Path:
+    """`marked_root`, gone on with by a DELF that no photo kills."""
+    folder = tmp_path_factory.mktemp("whole")
+    shutil.copytree(marked_root, folder / "root")
+    args = ("--source", marked[0], "--root", folder / "root", *small_source.options)
+    done = run_job("pipeline", *args, *with_delf(delf.save(folder / "model")))
+    assert done.returncode == 0, done.stderr
+    return folder / "root"
+
+
+def assert_rejected(root: Path, stage: str, killer: str) -> None:
+    """It is named with the reason, and nothing is left of the attempts."""
+    rejects = rows(root, "rejects").set_index("image_id")
+    assert rejects.loc[killer, "stage"] == stage
+    assert rejects.loc[killer, "reason"] == REASON
+    assert not list(root.glob("_staging/attempts/*/*"))
+
+
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize(("stage", "table"), [("ingest", "images"), ("extract", "features")])
 def test_photo_that_kills_its_worker_is_rejected_and_the_rest_goes_on(
-    marked, marked_root, small_source, small_root, run_job, tmp_path, stage, table
+    marked, marked_root, small_source, small_root, run_process, tmp_path, stage, table
 ):
     folder, killer = marked
     root = tmp_path / "root"
     if stage != "ingest":
         shutil.copytree(marked_root, root)
     args = ("--source", folder, "--root", root, *small_source.options)
-    done = run_job("pipeline", *args, "--to", stage, env=os.environ | DEADLY)
+    done = run_process("pipeline", *args, "--to", stage, env=os.environ | DEADLY)
     assert done.returncode == 0, done.stderr
-    rejects = rows(root, "rejects").set_index("image_id")
-    assert rejects.loc[killer, "stage"] == stage
-    assert rejects.loc[killer, "reason"] == REASON
+    assert_rejected(root, stage, killer)
     assert_only_missing(rows(root, table), rows(small_root, table), killer)
     assert "kills its worker" in done.stdout
-    assert not list(root.glob("_staging/attempts/*/*"))
 
 
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("where", ["decoding", "model"])
 def test_photo_that_kills_a_worker_with_a_model_is_rejected(
-    where, marked, marked_root, small_source, run_job, tmp_path
+    where, marked, marked_root, whole, small_source, run_process, run_job, tmp_path
 ):
     folder, killer = marked
-    total = deadly.total(rows(marked_root, "images").set_index("image_id").jpeg[killer])
-    ways = {"whole": (None, -1), "decoding": (os.environ | DEADLY, -1), "model": (None, total)}
-    for name in ("whole", where):
-        env, kills_at = ways[name]
-        shutil.copytree(marked_root, tmp_path / name)
-        args = ["--source", folder, "--root", tmp_path / name, *small_source.options]
-        args += ["--extract.extractor", "delf"]
-        args += ["--extract.handle", delf.save(tmp_path / f"{name}-model", kills_at)]
-        done = run_job("pipeline", *args, "--to", "extract", env=env)
-        assert done.returncode == 0, done.stderr
-    rejects = rows(tmp_path / where, "rejects").set_index("image_id")
-    assert rejects.loc[killer, "stage"] == "extract"
-    assert rejects.loc[killer, "reason"] == REASON
-    found, whole = (rows(tmp_path / name, "features") for name in (where, "whole"))
-    assert_only_missing(found, whole, killer)
-    assert not list((tmp_path / where).glob("_staging/attempts/*/*"))
+    root = tmp_path / "root"
+    shutil.copytree(marked_root, root)
+    args = ("--source", folder, "--root", root, *small_source.options)
+    if where == "decoding":
+        model = delf.save(tmp_path / "model")
+        done = run_process("pipeline", *args, *with_delf(model), env=os.environ | DEADLY)
+    else:
+        total = deadly.total(rows(root, "images").set_index("image_id").jpeg[killer])
+        done = run_job("pipeline", *args, *with_delf(delf.save(tmp_path / "model", total)))
+    assert done.returncode == 0, done.stderr
+    assert_rejected(root, "extract", killer)
+    assert_only_missing(rows(root, "features"), rows(whole, "features"), killer)
 
 
 @pytest.mark.timeout(900)
@@ -122,9 +138,6 @@ def test_photo_that_kills_the_detector_is_rejected(small_source, small_root, run
         args += ["--detect.handle", detector.save(tmp_path / f"{name}-model", kills_at)]
         done = run_job("pipeline", *args, "--redo", "detect", "--to", "clean")
         assert done.returncode == 0, done.stderr
-    rejects = rows(tmp_path / "ill", "rejects").set_index("image_id")
-    assert rejects.loc[killer, "stage"] == "detect"
-    assert rejects.loc[killer, "reason"] == REASON
+    assert_rejected(tmp_path / "ill", "detect", killer)
     found, whole = (rows(tmp_path / name, "detections") for name in ("ill", "whole"))
     assert_only_missing(found, whole, killer)
-    assert not list((tmp_path / "ill").glob("_staging/attempts/*/*"))

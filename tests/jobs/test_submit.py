@@ -1,43 +1,43 @@
-"""Every stage as a job of a cluster of a head and two workers, with token authentication."""
+"""Jobs of a cluster of a head and two workers, with token authentication."""
 
 import sys
 import time
 
 import pytest
 
+from landmark_ray import ledger
 from landmark_ray.config import STAGES
 from landmark_ray.manifest import Bundle
+from landmark_ray.storage import Tables
 from tests.conftest import TRAINING
 from tests.tables import TABLES, assert_same_tables
 
 pytestmark = pytest.mark.ray
 
 
-def test_every_stage_runs_as_a_submitted_job(cluster, small_source, small_root, tmp_path):
-    source = ("--source", small_source.path, "--root", tmp_path, *small_source.options)
-    for stage in STAGES:
-        options = () if stage in STAGES[: STAGES.index("resize")] else TRAINING
-        done = cluster.submit(sys.executable, f"jobs/{stage}.py", *source, *options)
-        assert done.returncode == 0, done.stdout + done.stderr
-    same = [table for table in TABLES if table not in ("examples", "background")]  # other pixels
-    assert_same_tables(tmp_path, small_root, same)
-    assert Bundle(str(tmp_path / "bundle")).manifest.groups == [1, 2]
-
-
-def test_job_that_is_stopped_goes_on(cluster, small_source, small_root, tmp_path):
-    source = ("--source", small_source.path, "--root", tmp_path, *small_source.options)
-    command = (sys.executable, "jobs/pipeline.py", *source, "--to", "group")
+@pytest.mark.timeout(900)
+def test_stopped_pipeline_goes_on_to_the_bundle(cluster, small_source, small_root, tmp_path):
+    """A stage alone, and the whole pipeline after it, are submitted."""
+    root = tmp_path / "root"
+    source = ("--source", small_source.path, "--root", root, *small_source.options, *TRAINING)
+    done = cluster.submit(sys.executable, "jobs/sample.py", *source)
+    assert done.returncode == 0, done.stdout + done.stderr
+    command = (sys.executable, "jobs/pipeline.py", *source)
     begun = cluster.submit(*command, options=("--no-wait", "--submission-id", "stopped"))
     assert begun.returncode == 0, begun.stdout + begun.stderr
-    while not any(tmp_path.glob("images/**/*.parquet")):
+    while not any(root.glob("images/**/*.parquet")):
         time.sleep(0.05)
     stopped = cluster.stop("stopped")
     assert "was stopped" in stopped.stdout, stopped.stdout + stopped.stderr
-    done = cluster.submit(*command)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "sample: finished already" in done.stdout + done.stderr
-    assert "group: finished already" not in done.stdout + done.stderr
-    assert_same_tables(tmp_path, small_root)
+    done = cluster.submit(*command, timeout=600)
+    said = done.stdout + done.stderr
+    assert done.returncode == 0, said
+    assert "sample: finished already" in said and "group: finished already" not in said
+    same = [table for table in TABLES if table not in ("examples", "background")]  # other pixels
+    assert_same_tables(root, small_root, same)
+    records = {stage: ledger.read(Tables(str(root)), stage) for stage in STAGES}
+    assert {record["state"] for record in records.values()} == {"finished"}
+    assert Bundle(str(root / "bundle")).manifest.groups == [1, 2]
 
 
 WHERE = """

@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -12,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.conftest import FINETUNING, REPO, TRAINING
+from tests.conftest import FINETUNING, REPO, TRAINING, line_of
 from tests.training import checkpoints, history, wait_for
 
 pytestmark = pytest.mark.ray
@@ -36,7 +35,7 @@ def train_workers(driver: subprocess.Popen[bytes]) -> list[psutil.Process]:
 
 def test_all_phases_leave_their_history_and_the_best_epoch_wins(trained_root):
     trunk = json.loads((trained_root / "models/trunk/history.json").read_text())
-    assert [entry["epoch"] for entry in trunk] == list(range(1, 21))
+    assert [entry["epoch"] for entry in trunk] == list(range(1, 11))
     assert trunk[-1]["loss"] < trunk[0]["loss"]
     for group in (1, 2):
         assert [e["epoch"] for e in history(trained_root, "groups", group)] == [1, 2, 3, 4, 5, 6]
@@ -122,7 +121,7 @@ def test_finished_groups_are_skipped(small_source, again, run_job):
     gone = again / "models/finetuned/group=2/head.json"
     stamp = kept.stat().st_mtime_ns
     gone.unlink()
-    done = subprocess.run(command("finetune", small_source, again), capture_output=True, text=True)
+    done = run_job("finetune", *command("finetune", small_source, again)[2:])
     assert done.returncode == 0, done.stderr
     assert kept.stat().st_mtime_ns == stamp
     assert gone.exists()
@@ -138,9 +137,6 @@ def test_finished_groups_are_skipped(small_source, again, run_job):
         (("--train.phases", "finetune"), "must be head, or head,finetune"),
     ],
 )
-def test_wrong_options_are_one_line(small_source, again, options, says):
+def test_wrong_options_are_one_line(small_source, again, run_job, options, says):
     job = command("trunk", small_source, again, "--redo", "trunk", *options)
-    done = subprocess.run(job, capture_output=True, text=True, env=os.environ)
-    assert done.returncode == 2, done.stderr
-    assert says in done.stderr.strip().splitlines()[-1]
-    assert "Traceback" not in done.stderr
+    assert says in line_of(run_job("trunk", *job[2:]))

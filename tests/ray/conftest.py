@@ -1,3 +1,5 @@
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,9 +16,23 @@ def bundle(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def service(bundle, tmp_path_factory):
+def metrics_port() -> int:
+    """Where the service shows its metrics."""
+    return serving.free_port()
+
+
+@pytest.fixture(scope="session")
+def service_files(tmp_path_factory) -> Iterator[tuple[Path, ...]]:
+    """The folders in which the service may write: its temporary files, its log, its copies."""
+    with tempfile.TemporaryDirectory(prefix="up-") as folder:  # short: Ray has sockets in it
+        yield Path(folder), tmp_path_factory.mktemp("service"), Path(serving.CACHE.name)
+
+
+@pytest.fixture(scope="session")
+def service(bundle, metrics_port, service_files):
     """The address of a service of that bundle, with small limits."""
-    limits = ("--max_megabytes", "2", "--max_megapixels", "8", "--upload_seconds", "3")
-    folder = tmp_path_factory.mktemp("service")
-    with serving.running(bundle, folder, *limits, "--decode_seconds", "2") as url:
+    options = ("--max_megabytes", "2", "--max_megapixels", "8", "--upload_seconds", "3")
+    options += ("--decode_seconds", "2", "--metrics_port", str(metrics_port))
+    temporary, folder, _ = service_files
+    with serving.running(bundle, folder, *options, TMPDIR=str(temporary)) as url:
         yield url

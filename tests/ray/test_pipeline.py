@@ -15,17 +15,20 @@ from tests.tables import assert_same_tables, rows
 pytestmark = pytest.mark.ray
 
 
-def run(run_job, source, root, *options, env=None):
+def run(job, source, root, *options):
     args = ("--source", source, "--root", root, *options)
-    done = run_job("pipeline", *args, env=env)
+    done = job("pipeline", *args)
     assert done.returncode == 0, done.stderr
     return done
 
 
-def test_other_cores_and_buckets_give_the_same_tables(small_source, small_root, run_job, tmp_path):
+def test_other_cores_and_buckets_give_the_same_tables(
+    small_source, small_root, run_process, tmp_path
+):
     layout = ("--sample.buckets", "7", "--sample.shard_images", "9", "--ingest.buffer_mb", "0.1")
     layout += ("--to", "group")
-    run(run_job, small_source.path, tmp_path, "--cluster.cpus", "1", *small_source.options, *layout)
+    args = ("--cluster.cpus", "1", *small_source.options, *layout)
+    run(run_process, small_source.path, tmp_path, *args)
     assert_same_tables(tmp_path, small_root)
 
 
@@ -55,10 +58,10 @@ def test_wrong_md5_rejects_the_tars_rows_and_names_it(small_source, small_root, 
 
 
 def test_stage_fails_when_more_than_the_configured_share_is_rejected(
-    small_source, run_job, tmp_path
+    small_source, run_process, tmp_path
 ):
     options = ("--to", "ingest", "--ingest.min_side", "5000", *small_source.options)
-    done = run_job("pipeline", "--source", small_source.path, "--root", tmp_path, *options)
+    done = run_process("pipeline", "--source", small_source.path, "--root", tmp_path, *options)
     assert done.returncode == 2
     line = done.stderr.strip().splitlines()[-1]
     assert "ingest rejected 100.0% of" in line and "too small" in line and "--redo ingest" in line
@@ -98,7 +101,7 @@ def s3(monkeypatch):
 
 @pytest.mark.parametrize("ill", [False, True], ids=["well", "ill"])
 def test_whole_run_on_s3_gives_the_same_tables(
-    ill, s3, small_source, small_root, run_job, tmp_path
+    ill, s3, small_source, small_root, run_process, tmp_path
 ):
     server, bucket = s3
     for file in small_source.path.rglob("*"):
@@ -107,7 +110,7 @@ def test_whole_run_on_s3_gives_the_same_tables(
             bucket.upload_file(str(file), store.BUCKET, key)
     run_all = ("s3://landmarks/source", "s3://landmarks/root", "--to", "group")
     server.ill = ill
-    done = run(run_job, *run_all, *small_source.options)
+    done = run(run_process, *run_all, *small_source.options)
     server.ill = False
     assert "What went in" in done.stdout
     troubles = {*store.ANSWERS, "outage", "late", "half"}
@@ -117,9 +120,9 @@ def test_whole_run_on_s3_gives_the_same_tables(
         target.parent.mkdir(parents=True, exist_ok=True)
         bucket.download_file(store.BUCKET, key, str(target))
     assert_same_tables(tmp_path, small_root)
-    again = run(run_job, *run_all, *small_source.options)
+    again = run(run_process, *run_all, *small_source.options)
     assert again.stderr.count("finished already") == len(STAGES[: STAGES.index("group") + 1])
 
 
-def test_python_of_the_jobs_is_the_one_of_the_tests(run_job):
+def test_python_of_the_jobs_is_the_one_of_the_tests():
     assert sys.prefix != sys.base_prefix, "run the tests with the project's .venv: make test"

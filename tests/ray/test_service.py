@@ -7,10 +7,8 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections import Counter
-from pathlib import Path
 
 import httpx
 import numpy as np
@@ -21,7 +19,7 @@ import tritonclient.http as triton
 from PIL import Image
 
 from tests import bundles, serving
-from tests.conftest import REPO
+from tests.conftest import REPO, line_of
 
 pytestmark = pytest.mark.ray
 
@@ -46,16 +44,21 @@ def first(photos):
     return (photos / "p00.jpg").read_bytes()
 
 
-@pytest.mark.parametrize("runtime", ["openvino", "tensorflow"])
-def test_answers_over_http_equal_batch_predictions(
-    runtime, bundle, photos, service, run_job, tmp_path_factory, tmp_path
-):
-    output = tmp_path / "submission.csv"
+@pytest.fixture(scope="module")
+def batch(bundle, photos, run_job, tmp_path_factory):
+    """What jobs/predict.py says of the photos, by their ids."""
+    output = tmp_path_factory.mktemp("batch") / "submission.csv"
     done = run_job("predict", "--bundle", bundle, "--source", photos, "--output", output)
     assert done.returncode == 0, done.stderr
     rows = pads.dataset(output.with_suffix(".parquet")).to_table().to_pylist()
-    batch = {row["image_id"]: row for row in rows}
-    assert len(batch) == 25
+    assert len(rows) == 25
+    return {row["image_id"]: row for row in rows}
+
+
+@pytest.mark.parametrize("runtime", ["openvino", "tensorflow"])
+def test_answers_over_http_equal_batch_predictions(
+    runtime, bundle, batch, photos, service, tmp_path_factory
+):
     if runtime == "openvino":
         answers = ask(service, photos)
     else:
@@ -72,22 +75,18 @@ def test_answers_over_http_equal_batch_predictions(
         assert answer["is_landmark"] == row["is_landmark"]
 
 
-def test_no_upload_is_kept_or_logged(bundle, tmp_path):
+def test_no_upload_is_kept_or_logged(service, service_files):
     mark = b"marker-of-an-upload-4711"
     out = io.BytesIO()
     Image.new("RGB", (300, 200), "teal").save(out, "JPEG", comment=mark)
-    with (
-        tempfile.TemporaryDirectory(prefix="up-") as folder,  # a short path: Ray has sockets in it
-        serving.running(bundle, tmp_path, TMPDIR=folder) as url,
-    ):
-        for data in (out.getvalue(), mark + b" is no photo"):  # answered, and refused
-            httpx.post(f"{url}/predict", files={"a": (f"{mark.decode()}.jpg", data)})
-            httpx.post(f"{url}/predict", content=data, headers=JPEG)
-        time.sleep(2)  # logs are written late
-        files = [p for place in (Path(folder), tmp_path) for p in place.rglob("*") if p.is_file()]
-        assert any("ServeReplica" in p.name or "replica_" in p.name for p in files)
-        for path in files:
-            assert mark not in path.read_bytes(), path
+    for data in (out.getvalue(), mark + b" is no photo"):  # answered, and refused
+        httpx.post(f"{service}/predict", files={"a": (f"{mark.decode()}.jpg", data)})
+        httpx.post(f"{service}/predict", content=data, headers=JPEG)
+    time.sleep(2)  # logs are written late
+    files = [p for place in service_files for p in place.rglob("*") if p.is_file()]
+    assert any("ServeReplica" in p.name or "replica_" in p.name for p in files)
+    for path in files:
+        assert mark not in path.read_bytes(), path
 
 
 def ask(url, photos):
@@ -137,26 +136,24 @@ def names_of(found):
     return [name.decode() if isinstance(name, bytes) else name for name in names]
 
 
-def test_metrics_count_requests_phases_groups_and_rejects(bundle, photos, tmp_path):
-    port = serving.free_port()
-    with serving.running(bundle, tmp_path, "--metrics_port", str(port)) as url:
-        for _ in range(3):
-            assert httpx.post(f"{url}/predict", content=first(photos), headers=JPEG).is_success
-        httpx.post(f"{url}/predict", content=b"bad", headers=JPEG)
-        wanted = {
-            "ray_landmark_requests_total": 'route="/predict",status="200"',
-            "ray_landmark_seconds_count": 'phase="decode"',
-            "ray_landmark_batch_size_count": 'pack="0"',
-            "ray_landmark_predictions_total": "group=",
-            "ray_landmark_rejected_total": 'reason="not an image"',
-        }
-        for _ in range(60):  # Ray sends them every few seconds
-            lines = httpx.get(f"http://127.0.0.1:{port}/metrics").text.splitlines()
-            if all(has(lines, name, label) for name, label in wanted.items()):
-                break
-            time.sleep(1)
-        missing = [name for name, label in wanted.items() if not has(lines, name, label)]
-        assert not missing
+def test_metrics_count_requests_phases_groups_and_rejects(service, metrics_port, photos):
+    for _ in range(3):
+        assert httpx.post(f"{service}/predict", content=first(photos), headers=JPEG).is_success
+    httpx.post(f"{service}/predict", content=b"bad", headers=JPEG)
+    wanted = {
+        "ray_landmark_requests_total": 'route="/predict",status="200"',
+        "ray_landmark_seconds_count": 'phase="decode"',
+        "ray_landmark_batch_size_count": 'pack="0"',
+        "ray_landmark_predictions_total": "group=",
+        "ray_landmark_rejected_total": 'reason="not an image"',
+    }
+    for _ in range(60):  # Ray sends them every few seconds
+        lines = httpx.get(f"http://127.0.0.1:{metrics_port}/metrics").text.splitlines()
+        if all(has(lines, name, label) for name, label in wanted.items()):
+            break
+        time.sleep(1)
+    missing = [name for name, label in wanted.items() if not has(lines, name, label)]
+    assert not missing
 
 
 def has(lines, name, label) -> bool:
@@ -164,15 +161,14 @@ def has(lines, name, label) -> bool:
     return any(line.startswith(name) and all(p in line for p in parts) for line in lines)
 
 
-@pytest.mark.parametrize("packs", ["0", "2"])
-def test_packs_of_own_trunks_answer_as_one(packs, photos, tmp_path):
+def test_packs_of_own_trunks_answer_as_one(photos, tmp_path):
     bundles.write(tmp_path / "bundle", shared=False, seed=3)
     answers = []
-    for number in ("1", packs):
+    for number in ("1", "0", "2"):
         with serving.running(tmp_path / "bundle", tmp_path, "--packs", number) as url:
             found = httpx.post(f"{url}/predict?top_k=12", content=first(photos), headers=JPEG)
             answers.append(found.json()["photos"])
-    assert answers[0] == answers[1] and len(answers[0][0]["landmarks"]) == 12
+    assert answers[0] == answers[1] == answers[2] and len(answers[0][0]["landmarks"]) == 12
 
 
 async def load(url, photo, clients, until, asked):
@@ -214,7 +210,7 @@ def test_killed_models_cost_no_answer(bundle, photos, tmp_path):
 
         def until():
             if len(asked) > 30 and not killed:
-                killed.append(kill_one("models-0"))
+                killed.append(kill_one(url, "models-0"))
             return len(asked) > 150
 
         found = asyncio.run(load(url, first(photos), 4, until, asked))
@@ -222,13 +218,15 @@ def test_killed_models_cost_no_answer(bundle, photos, tmp_path):
     assert {status for status, _, _ in found} == {200}
 
 
-def kill_one(deployment):
-    """SIGKILL for a replica of this test's service."""
-    for process in psutil.process_iter(["cmdline"]):
-        words = " ".join(process.info["cmdline"] or ())
-        if f"ServeReplica:landmark_ray:{deployment}" in words:
-            process.kill()
-            return process.pid
+def kill_one(url, deployment):
+    """SIGKILL for a replica of the service at an address; other services have such, too."""
+    port = url.rpartition(":")[2]
+    for service in psutil.process_iter(["cmdline"]):
+        if f"--port {port} " in " ".join(service.info["cmdline"] or ()):
+            for process in service.children(recursive=True):
+                if f"ServeReplica:landmark_ray:{deployment}" in " ".join(process.cmdline()):
+                    process.kill()
+                    return process.pid
     raise AssertionError(f"no replica of {deployment}")
 
 
@@ -236,7 +234,7 @@ def test_ctrl_c_ends_it_with_all_its_processes(bundle, tmp_path):
     port = serving.free_port()
     words = [sys.executable, REPO / "jobs/serve.py", "--bundle", bundle, "--port", port]
     words += ["--metrics_port", serving.free_port()]
-    env = os.environ | {"XDG_CACHE_HOME": str(tmp_path)}
+    env = os.environ | {"XDG_CACHE_HOME": serving.CACHE.name}
     service = subprocess.Popen(list(map(str, words)), stderr=subprocess.PIPE, env=env)
     log = tmp_path / "none"
     serving.wait_until_ready(f"http://127.0.0.1:{port}", service, log)
@@ -262,14 +260,10 @@ def test_ctrl_c_ends_it_with_all_its_processes(bundle, tmp_path):
         (("--precision", "f8"), {}, "option --precision"),
     ],
 )
-def test_wrong_options_are_one_line(bundle, options, env, says):
-    words = [sys.executable, REPO / "jobs/serve.py", "--bundle", bundle, *options]
-    done = subprocess.run(
-        list(map(str, words)), capture_output=True, text=True, env=os.environ | env, timeout=120
-    )
-    assert done.returncode == 2, done.stderr
-    assert says in done.stderr.strip().splitlines()[-1]
-    assert "Traceback" not in done.stderr
+def test_wrong_options_are_one_line(bundle, options, env, says, run_job, monkeypatch):
+    for name, value in env.items():
+        monkeypatch.setenv(name, value)
+    assert says in line_of(run_job("serve", "--bundle", bundle, *options))
 
 
 def test_damaged_bundle_and_a_port_in_use_are_one_line(bundle, tmp_path, service):

@@ -13,6 +13,7 @@ from landmark_ray.kernels.calibration import (
     choose_threshold,
     fit_temperature,
     softmax,
+    usual_confidence,
 )
 from landmark_ray.kernels.calibration import negative_log_likelihood as likelihood
 
@@ -216,6 +217,25 @@ def test_neighbouring_numbers_are_told_apart(high):
 def test_without_a_correct_prediction_nothing_is_rejected(confidences):
     found = choose_threshold(confidences, [False] * len(confidences), landmarks=2)
     assert (found.value, found.precision, found.recall, found.f1) == (0, 0, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("least", "wanted"),
+    [(0.1, (0.6, 1, 2 / 3)), (0.85, (0.85, 1, 1 / 3)), (0.95, (0.95, 0, 0)), (1.0, (1, 0, 0))],
+)
+def test_threshold_is_no_lower_than_the_least(least, wanted):
+    sure, hits = [0.9, 0.8, 0.4, 0.3, 0.2], [True, True, False, False, False]
+    found = choose_threshold(sure, hits, landmarks=3, least=least)
+    assert (found.value, found.precision, found.recall) == pytest.approx(wanted)
+    assert choose_threshold([0.4], [False], landmarks=1, least=0.5).value == 0.5
+
+
+def test_usual_confidence_is_what_all_but_a_twentieth_of_the_right_answers_reach():
+    right = np.arange(1, 101) / 100
+    found = usual_confidence(np.append(right, 0.001), np.append(np.ones(100, bool), False))
+    assert (right >= found).mean() == pytest.approx(0.95, abs=0.011)
+    assert usual_confidence([0.7, 0.9, 0.8], [True] * 3) == 0.7
+    assert usual_confidence([0.9], [False]) == usual_confidence([], []) == 0.5
 
 
 def test_threshold_refuses_what_is_no_validation():

@@ -23,6 +23,7 @@ def test_a_cameras_jpeg_is_plain():
     "data",
     [
         saved(progressive=True),
+        saved(icc_profile=b"whatever it holds"),
         saved(size=(2400, 1800)),  # too many pixels for a thread
         saved("PNG"),
         saved("WEBP"),
@@ -31,7 +32,7 @@ def test_a_cameras_jpeg_is_plain():
         b"\xff\xd8",
         saved() + 3 * b"\xff\xda\x00\x08\x01\x01\x00\x00\x3f\x00",  # more and more scans
     ],
-    ids=["progressive", "large", "png", "webp", "cut", "empty", "start", "scans"],
+    ids=["progressive", "profile", "large", "png", "webp", "cut", "empty", "start", "scans"],
 )
 def test_what_may_take_long_goes_to_a_process(data):
     assert not is_plain(data)

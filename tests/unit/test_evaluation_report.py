@@ -113,6 +113,8 @@ def make(root, answers=ANSWERS, names=NAMES, groups=GROUPS, test=None, trained=(
     found = {
         "validation": figures(predictions(answers, groups)),
         "floor": 0.3,
+        "warning": "",
+        "synthetic": {"images": 19, "accepted": 2},
         "models": [
             {"group": g, "landmarks": 2, "temperature": 0.5, "seconds": 75, "history": HISTORY}
             for g in trained
@@ -137,8 +139,10 @@ def test_page_shows_the_figures_and_nothing_from_elsewhere(tmp_path):
     assert "GAP 0.433 reference 0.600" in read.text
     assert "GAP, landmarks only 0.520 reference 0.600" in read.text
     assert "Calibration, ECE 0.410 reference 0.571" in read.text
-    # the threshold with the best F1 lies between b2 and n2
-    assert "Threshold 0.350: precision 50.0%, recall 60.0%, F1 0.545" in read.text
+    # the best F1 is between b2 and n2; with only two photos of no landmark, at b2: nearly all of
+    # the right answers reach it
+    assert "Threshold 0.600: precision 50.0%, recall 60.0%, F1 0.545" in read.text
+    assert "Of 19 drawn images of nothing" in read.text and "2 are taken for" in read.text
     assert "Floor 0.300: precision 50.0%" in read.text
     assert "7 photos, 5 of them of landmarks" in read.text
     assert "4 photos, 4 of them of landmarks" in read.text
@@ -149,7 +153,23 @@ def test_page_shows_the_figures_and_nothing_from_elsewhere(tmp_path):
     assert not read.all("script") and not read.all("link")
     assert all(image["alt"] for image in read.all("img"))
     drawn = [svg for svg in read.all("svg") if "aria-hidden" not in svg]
-    assert len(drawn) == 2 * 2 + 1 and all(svg["aria-label"] for svg in drawn)
+    assert len(drawn) == 2 + 1 and all(svg["aria-label"] for svg in drawn)
+
+
+def test_what_no_stranger_measured_is_not_shown_as_perfect(tmp_path, capsys):
+    tables, found = make(tmp_path, [ANSWERS[0], ANSWERS[3]])
+    found["warning"] = "these models can't be trusted"
+    html = page(found, tables, config())
+    text = Reader(html).text
+    assert "GAP not measured reference not measured" in text
+    assert "Calibration, ECE not measured" in text
+    assert "Threshold 0.900: recall 100.0%, precision not measured" in text
+    assert "precision 100" not in html and "F1 1" not in html
+    assert "Warning : these models can't be trusted." in text
+    store(found, tables, config())
+    lines = [line.split("│") for line in capsys.readouterr().out.splitlines()]
+    whole = next([cell.strip() for cell in line] for line in lines if "ensemble" in str(line))
+    assert whole[-3:-1] == ["not measured"] * 2
 
 
 def test_photos_are_those_of_the_mistakes(tmp_path):

@@ -1,8 +1,17 @@
 import numpy as np
 import pyarrow as pa
+import pytest
 
 from landmark_ray import schemas
-from landmark_ray.kernels.evaluation import accepted_from, first_answers, judged, thinned
+from landmark_ray.kernels import synthetic
+from landmark_ray.kernels.evaluation import (
+    accepted_from,
+    figures,
+    first_answers,
+    judged,
+    synthetic_accepted,
+    thinned,
+)
 from landmark_ray.kernels.metrics import precision_recall
 
 
@@ -30,6 +39,48 @@ ROWS = table(
 
 def test_background_named_as_the_web_names_it_is_not_judged():
     assert judged(ROWS)["image_id"].to_pylist() == list("abcdegh")
+
+
+def test_drawn_images_are_counted_by_themselves_and_change_no_figure():
+    images = [
+        (f"synthetic-{i}", [], synthetic.LABEL, 0, [1], [sure])
+        for i, sure in enumerate((0.9, 0.1, 0.5))
+    ]
+    both = pa.concat_tables([ROWS, table(images)])
+    assert figures(both) == figures(ROWS)
+    assert synthetic_accepted(both, 0.5) == {"images": 3, "accepted": 2}
+    assert synthetic_accepted(ROWS, 0.5) == {"images": 0, "accepted": 0}
+
+
+def own(count: int, sure: float = 0.9) -> list:
+    return [(f"{i}", [1], 1, 1, [1], [sure - i / 1000]) for i in range(count)]
+
+
+def strangers(count: int, sure: float = 0.99) -> list:
+    return [(f"s{i}", [], 5, 0, [1], [sure]) for i in range(count)]
+
+
+def test_without_a_stranger_the_threshold_is_what_right_answers_reach_and_nothing_else_is_claimed():
+    found = figures(table(own(60)))["ensemble"]
+    # a twentieth of 60 may be refused: from the third from below on they are accepted
+    assert found["threshold"] == pytest.approx(0.9 - 57 / 1000)
+    assert found["recall"] == pytest.approx(58 / 60)
+    assert not {"precision", "f1", "gap", "ece"} & set(found)
+    assert found["top1"] == found["gap_landmarks"] == 1
+
+
+def test_nine_strangers_dont_lower_the_threshold_to_nothing_and_ten_choose_it():
+    few, enough = (figures(table(own(20) + strangers(n)))["ensemble"] for n in (9, 10))
+    # all strangers are surer than all landmarks: to accept everything has the best F1
+    assert few["threshold"] == pytest.approx(0.9 - 19 / 1000) and enough["threshold"] == 0
+    assert few["precision"] == pytest.approx(20 / 29)
+    assert enough["precision"] == pytest.approx(20 / 30)
+
+
+def test_without_any_landmark_or_any_right_answer_the_threshold_is_not_0():
+    assert figures(table(strangers(3)))["ensemble"]["threshold"] == 0.5
+    wrong = figures(table([("a", [2], 2, 1, [1], [0.3])]))["ensemble"]
+    assert (wrong["threshold"], wrong["recall"]) == (0.5, 0.0)
 
 
 def test_first_answers_by_hand():

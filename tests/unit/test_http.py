@@ -1,29 +1,17 @@
 """The HTTP API over made-up models: what it answers, and what it refuses."""
 
 import asyncio
-import base64
 import io
 import json
 
-import numpy as np
 import pytest
 from PIL import Image
 from ray.exceptions import RayActorError
-from starlette.testclient import TestClient
 
-from landmark_ray.serving import http
 from tests import bundles
-from tests.serving import Pack, ingress
+from tests.serving import JPEG, error, photo
 
 KEY = "a-key-of-some-letters"
-JPEG = {"Content-Type": "image/jpeg"}
-
-
-def photo(kind="JPEG", size=(64, 48)) -> bytes:
-    out = io.BytesIO()
-    pixels = np.random.default_rng(0).integers(0, 255, (*size[::-1], 3), np.uint8)
-    Image.fromarray(pixels).save(out, kind)
-    return out.getvalue()
 
 
 def flat(size) -> bytes:
@@ -32,43 +20,12 @@ def flat(size) -> bytes:
     return out.getvalue()
 
 
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory):
-    place = tmp_path_factory.mktemp("bundle") / "bundle"
-    return str(place), bundles.write(place, threshold=0.5)
-
-
-@pytest.fixture
-def make(bundle, monkeypatch):
-    """A client of a service with options, and the pack of models behind it."""
-    made = []
-
-    def client(key="", sure=None, **options):
-        monkeypatch.setenv("LANDMARK_RAY_KEY", key)
-        uri, manifest = bundle
-        pack = Pack({manifest.version: uri}, **({"sure": sure} if sure else {}))
-        service = ingress(pack, **{"decoders": 1, **options})
-        asyncio.run(service.reconfigure({"bundle": uri}))
-        made.append(service)
-        return TestClient(http.build(service), raise_server_exceptions=False), pack
-
-    yield client
-    for service in made:
-        service.decoder.stop()
-
-
-def error(answer, status) -> str:
-    assert answer.status_code == status, answer.text
-    assert list(answer.json()) == ["error"]
-    return answer.json()["error"]
-
-
 def test_raw_photo_is_named_with_all_that_is_known_of_its_landmark(make, bundle):
     client, pack = make()
     answer = client.post("/predict?top_k=2", content=photo(), headers=JPEG)
     assert answer.status_code == 200
     value = answer.json()
-    assert value["model_version"] == bundle[1].version
+    assert value["model_version"] == bundle[1].version and value["warning"] == bundles.WARNING
     assert set(value["timings_ms"]) == {"decode", "models", "total"}
     (found,) = value["photos"]
     assert found["file"] is None and found["is_landmark"] and found["error"] is None
@@ -125,7 +82,7 @@ def test_several_files_have_an_answer_each_and_a_bad_one_its_own_error(make):
         ({"files": [("p", ("a.jpg", photo("PNG")))] * 3}, 400, "Too many files"),
         ({"data": {"a": "b"}, "files": []}, 415, "Content-Type must be multipart/form-data"),
         ({"content": b"{}", "headers": {"Content-Type": "application/json"}}, 415, "got 'appl"),
-        ({"content": photo()}, 415, "got ''"),
+        ({"content": b"hello"}, 415, "not an image: 5 bytes"),
         (
             {"content": b"--b", "headers": {"Content-Type": "multipart/form-data; boundary=b"}},
             400,
@@ -168,6 +125,7 @@ def test_landmark_and_version_say_what_the_bundle_says(make, bundle):
     version = client.get("/version").json()
     assert version["version"] == bundle[1].version and version["threshold"] == 0.5
     assert version["landmarks"] == 12 and version["groups"] == [1, 2, 3]
+    assert version["rejects_strangers"] is False and version["warning"] == bundles.WARNING
 
 
 def test_key_is_asked_for_everywhere_but_on_the_page_and_health(make):
@@ -277,60 +235,6 @@ def test_version_that_only_the_models_know_yet_is_learned(make, tmp_path):
     pack.have = {newer.version: str(tmp_path / "newer")}
     answer = client.post("/predict", content=photo(), headers=JPEG)
     assert answer.json()["model_version"] == newer.version
-
-
-def v2(client, inputs, **more):
-    return client.post("/v2/models/landmark/infer", json={"inputs": inputs, **more})
-
-
-def test_open_inference_protocol_takes_base64_in_json(make, bundle):
-    client, _ = make()
-    text = base64.b64encode(photo()).decode()
-    tensor = {"name": "photo", "shape": [2], "datatype": "BYTES", "data": [text, text]}
-    value = v2(client, [tensor], id="7", parameters={"top_k": 2}).json()
-    assert value["id"] == "7" and value["model_version"] == bundle[1].version
-    outputs = {output["name"]: output for output in value["outputs"]}
-    assert outputs["landmark_id"]["data"] == [100, 201, 100, 201]
-    assert outputs["landmark_id"]["shape"] == [2, 2]
-    assert outputs["is_landmark"] == {
-        "name": "is_landmark",
-        "datatype": "BOOL",
-        "shape": [2],
-        "data": [True, True],
-    }
-
-
-@pytest.mark.parametrize(
-    ("change", "status", "says"),
-    [
-        ({"name": "image"}, 400, "one input, photo"),
-        ({"datatype": "UINT8"}, 400, "must be BYTES"),
-        ({"shape": [3]}, 400, "its shape says 3"),
-        ({"shape": [-1]}, 400, "BYTES of shape"),
-        ({"shape": "x"}, 400, "inputs.0.shape"),
-        ({"data": ["%%%"]}, 400, "Base64"),
-        ({"data": [7]}, 400, "Base64"),
-        ({"data": [base64.b64encode(b"hello").decode()]}, 415, "not an image"),
-        ({"parameters": {"binary_data_size": 5}}, 400, "as long as it says"),
-    ],
-)
-def test_open_inference_protocol_refuses_in_words(make, change, status, says):
-    client, _ = make()
-    text = base64.b64encode(photo()).decode()
-    tensor = {"name": "photo", "shape": [1], "datatype": "BYTES", "data": [text]}
-    assert says in error(v2(client, [tensor | change]), status)
-
-
-def test_open_inference_protocol_names_its_model_and_version(make, bundle):
-    client, _ = make()
-    version = bundle[1].version
-    for path in ("landmark", f"landmark/versions/{version}"):
-        metadata = client.get(f"/v2/models/{path}").json()
-        assert metadata["name"] == "landmark" and metadata["versions"] == [version]
-        assert client.get(f"/v2/models/{path}/ready").json()["ready"]
-    error(client.get("/v2/models/other"), 404)
-    error(client.get("/v2/models/landmark/versions/0"), 404)
-    assert client.get("/v2/health/live").status_code == 200
 
 
 def test_openapi_documents_every_route(make):

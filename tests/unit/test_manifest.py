@@ -40,6 +40,15 @@ def test_untouched_bundle_opens(bundle):
     assert manifest.limits.max_pixels == 100e6
 
 
+def test_an_older_bundle_does_not_know_whether_it_rejects_strangers(bundle):
+    value = json.loads((bundle / FILE).read_text())
+    for name in ("rejects_strangers", "warning"):
+        del value[name]
+    (bundle / FILE).write_text(json.dumps(value))
+    manifest = Bundle(str(bundle)).manifest
+    assert manifest.rejects_strangers is None and manifest.warning == ""
+
+
 def refused(bundle) -> str:
     with pytest.raises(UserError) as error:
         Bundle(str(bundle))

@@ -6,6 +6,7 @@ import pytest
 
 from landmark_ray import schemas
 from landmark_ray.config import Config
+from landmark_ray.kernels import synthetic
 from landmark_ray.stages.vectors import closed, read_group
 from landmark_ray.storage import Tables
 
@@ -81,3 +82,19 @@ def test_no_more_others_than_asked_for(tables):
     data = read_group(tables, 1, config(others=1))
     assert len(set((data.train.y == 2).nonzero()[0])) in (0, 2)
     assert (data.train.y == 2).sum() + (data.validation.y == 2).sum() <= 2
+
+
+def test_drawn_images_are_always_learned_from_however_few_others_may_be(tmp_path, tables):
+    rows = [
+        {"image_id": f"synthetic-{i}", "landmark_id": synthetic.LABEL, "group": 0, "view": 0}
+        | {"split": split, "vector": np.full(2, 20 + i, np.float16).tobytes()}
+        for i, split in enumerate(("train", "validation", "train"))
+    ]
+    tables.commit("embeddings", 0, 2, pa.Table.from_pylist(rows, schemas.EMBEDDINGS), "")
+    data = read_group(tables, 1, config(others=1))
+    assert {20, 22} <= set(data.train.x[:, 0].tolist())
+    assert data.train.y[-2:].tolist() == [2, 2], "of the class other"
+    assert 21 in data.validation.x[:, 0]
+    photos = [x for x in data.train.x[:, 0].tolist() if x in (5, 6, 9, 10)]
+    assert len(photos) <= 2, "one image, in all its views"
+    assert not {20, 21, 22} & set(closed(data).train.x[:, 0].tolist())

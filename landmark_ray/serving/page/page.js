@@ -83,11 +83,12 @@ function fail(job, title, note, again = false) {
 }
 
 // Shows the server's answer about one photo.
-function answer(job, { photos, model_version: version }) {
+function answer(job, { photos, model_version: version, warning }) {
   const { is_landmark: known, landmarks, error } = photos[0];
   if (error) return fail(job, UNUSABLE, error);
   const title = known ? nameOf(landmarks[0]) : "Probably not a landmark";
-  const note = known ? "" : "Nothing on it looks enough like a landmark that the model knows.";
+  const blind = warning ? "This model can't tell when a photo shows something else." : "";
+  const note = known ? blind : "Nothing on it looks enough like a landmark that the model knows.";
   show(job, known ? "known" : "stranger", title, note, landmarks);
   $("#version").textContent = `Model ${version}`;
   announce(`${job.file.name}: ${title}${known ? `, ${percent(landmarks[0].confidence)}` : ""}`);

@@ -1,0 +1,35 @@
+import asyncio
+
+import pytest
+from starlette.testclient import TestClient
+
+from tests import bundles
+
+
+@pytest.fixture(scope="session")
+def bundle(tmp_path_factory):
+    """The address of a small bundle with a threshold of 0.5, and its manifest."""
+    place = tmp_path_factory.mktemp("bundle") / "bundle"
+    return str(place), bundles.write(place, threshold=0.5, warning=bundles.WARNING)
+
+
+@pytest.fixture
+def make(bundle, monkeypatch):
+    """A client of a service with options, and the pack of made-up models behind it."""
+    from landmark_ray.serving import http  # Ray, which most tests don't need
+    from tests.serving import Pack, ingress
+
+    made = []
+
+    def client(key="", sure=None, **options):
+        monkeypatch.setenv("LANDMARK_RAY_KEY", key)
+        uri, manifest = bundle
+        pack = Pack({manifest.version: uri}, **({"sure": sure} if sure else {}))
+        service = ingress(pack, **{"decoders": 1, **options})
+        asyncio.run(service.reconfigure({"bundle": uri}))
+        made.append(service)
+        return TestClient(http.build(service), raise_server_exceptions=False), pack
+
+    yield client
+    for service in made:
+        service.decoder.stop()

@@ -1,0 +1,75 @@
+"""Who can tell a landmark from anything else, on tables that can be counted by hand."""
+
+import pyarrow as pa
+import pytest
+
+from landmark_ray import schemas
+from landmark_ray.config import Config
+from landmark_ray.kernels import synthetic
+from landmark_ray.stages.examples import background_split
+from landmark_ray.stages.strangers import learned, note, warning
+from landmark_ray.storage import Tables
+
+
+def make(root, sizes: dict[tuple[int, int], int], background: dict[int, int]) -> Tables:
+    """(landmark, group) -> photos to learn from, with one each to validate; label -> background."""
+    tables = Tables(str(root))
+    examples = [
+        {"image_id": f"{landmark}/{i}", "landmark_id": landmark, "group": group, "jpeg": b""}
+        | {"split": "train" if i else "validation"}
+        for (landmark, group), size in sizes.items()
+        for i in range(size + 1)
+    ]
+    others = [
+        {"image_id": f"b{label}/{i}", "landmark_id": label, "jpeg": b""}
+        for label, size in background.items()
+        for i in range(size)
+    ]
+    for table, rows in (("examples", examples), ("background", others)):
+        tables.commit(table, 0, 0, pa.Table.from_pylist(rows, schemas.TABLES[table]), "{}")
+    return tables
+
+
+def trains(label: int, size: int) -> int:
+    ids = pa.array([f"b{label}/{i}" for i in range(size)]).to_numpy(False)
+    return int((background_split(ids, 0) == "train").sum())
+
+
+def test_one_landmark_has_nothing_to_tell_it_from_whatever_is_drawn(tmp_path):
+    found = learned(make(tmp_path, {(1, 1): 8}, {synthetic.LABEL: 64}), Config())
+    assert found == {1: 0}
+    assert "group 1: fewer than 10 photos of anything but its landmarks" in note(found)[0]
+
+
+def test_discarded_photos_of_its_own_label_tell_a_model_nothing(tmp_path):
+    tables = make(tmp_path, {(1, 1): 8, (2, 1): 8}, {1: 40, 2: 40})
+    assert learned(tables, Config()) == {1: 0}
+
+
+def test_other_groups_and_discarded_photos_of_other_labels_are_strangers(tmp_path):
+    tables = make(tmp_path, {(1, 1): 8, (2, 2): 30}, {1: 40, 9: 50})
+    found = learned(tables, Config())
+    ones, nines = trains(1, 40), trains(9, 50)
+    assert found == {1: 30 + nines, 2: 8 + ones + nines} and ones and nines
+    assert note(found) == []
+    assert learned(tables, Config.model_validate({"train": {"others": 12}})) == {1: 12, 2: 12}
+    closed = Config.model_validate({"train": {"other_share": 0}})
+    assert learned(tables, closed) == {1: 0, 2: 0}, "there is no class other"
+
+
+@pytest.mark.parametrize(
+    ("learns", "validated", "says"),
+    [
+        ({1: 0}, 0, ["group 1 learned from 0 photos", "0 validation photos", "the one landmark"]),
+        ({1: 9, 2: 500}, 20, ["group 1 learned from 9 photos"]),
+        ({1: 500, 2: 500}, 3, ["3 validation photos show none of them", "any of the 7 landmarks"]),
+    ],
+)
+def test_warning_says_what_is_missing(learns, validated, says):
+    found = warning(learns, validated, 1 if len(learns) == 1 else 7)
+    assert all(words in found for words in says), found
+    assert "\n" not in found and "Add photos of other things" in found
+
+
+def test_no_warning_where_there_is_enough():
+    assert warning({1: 10, 2: 5000}, 10, 7) == ""
