@@ -4,6 +4,7 @@ import contextlib
 import io
 import os
 import runpy
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -30,7 +31,7 @@ def here(name: str, *args: object) -> Done:
     own = [word for word in words if word.startswith("--cluster.")]
     assert not own, f"{own} is of the Ray that is shared: run it in a process"
     out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True) for _ in range(2))
-    status = 0
+    status, ends = 0, signal.getsignal(signal.SIGTERM)
     with (
         mock.patch.object(sys, "argv", words),
         mock.patch.dict(os.environ),
@@ -42,6 +43,8 @@ def here(name: str, *args: object) -> Done:
             runpy.run_path(words[0], run_name="__main__")
         except SystemExit as end:
             status = end.code if isinstance(end.code, int) else int(end.code is not None)
+        finally:
+            signal.signal(signal.SIGTERM, ends)  # Ray's own would be taken for a failed test
     said = (stream.buffer.getvalue().decode() for stream in (out, err))
     return subprocess.CompletedProcess(words, status, *said)
 
