@@ -125,7 +125,7 @@ class Disagreement(Exception):
 def difference(
     group: int, parts: list[NDArray[np.float32] | None], wanted: NDArray[np.float32] | None
 ) -> Difference:
-    """Of logits [N, C], which come in parts, from those wanted; NaN and a missing one are far off."""
+    """Of logits [N, C], which come in parts, from those wanted; NaN or none is far off."""
     if wanted is None or any(p is None or p.shape[1:] != wanted.shape[1:] for p in parts):
         return Difference(group, np.inf, 1.0)
     found = np.concatenate([part for part in parts if part is not None])

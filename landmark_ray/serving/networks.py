@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from landmark_ray.errors import UserError
 from landmark_ray.kernels.ensemble import GroupAnswer, Surest, top_k
 from landmark_ray.manifest import REFERENCE, Bundle
-from landmark_ray.reference import Disagreement, Logits, Network, Reference
+from landmark_ray.reference import Disagreement, Logits, Reference
 from landmark_ray.serving.assembly import by_trunk
 from landmark_ray.serving.conversion import converted, kept_reference
 from landmark_ray.serving.options import GraphOptions
