@@ -1,4 +1,4 @@
-"""Ask a service for a test set: python jobs/check_service.py --bundle URI --source URI [--url URL]."""
+"""Ask a service for a test set: python jobs/check_service.py --bundle URI --source URI."""
 
 from landmark_ray import cli
 from landmark_ray.serving import check
