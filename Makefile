@@ -1,4 +1,5 @@
-# make demo: the whole pipeline on drawn landmarks.  make serve: its models over HTTP.
+# make demo: the whole pipeline on drawn landmarks, then its service's answers.
+# make serve: its models over HTTP.
 # make test: all checks and tests.  make test-all: the long ones, too.
 .PHONY: venv demo serve test test-all lint lock audit clean
 PYTHON ?= python3.11
@@ -16,6 +17,7 @@ venv: .venv/.made-with-$(REQUIREMENTS)
 demo: venv
 	$(RUN) -m landmark_ray.demo --out demo/source
 	$(RUN) jobs/pipeline.py --config jobs/conf/demo.toml --source demo/source --root demo/root
+	$(RUN) jobs/check_service.py --bundle demo/root/bundle --source demo/source
 
 serve: venv
 	@test -e demo/root/bundle/bundle.json || $(MAKE) demo

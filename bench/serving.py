@@ -4,8 +4,9 @@ In turn, never two at once: Flask, ours (f32; bf16; one trunk for all groups, bf
 All but the last of ours have the same random networks (see `bundles`). All get the same 200
 photographs, over and over: from 1 client for the latency, from 8 and from 32 for the throughput.
 A ratio is against the mean of both runs of Flask; of the two throughputs' ratios the smaller one
-counts. The answers to all photographs are compared; where a side takes one for now this and now
-that landmark, it counts as wrong.
+counts. The answers to all photographs are compared, those of the shared trunk with what
+jobs/predict.py says of its bundle; where a side takes one for now this and now that landmark, it
+counts as wrong.
 
     python bench/serving.py
 
@@ -15,6 +16,7 @@ short, throughput 4.4, 8.6 and 58 times; the same top-1 as Flask's for all photo
 of networks whose answers are all but tied bf16 would change more.
 """
 
+import csv
 import io
 import json
 import os
@@ -56,6 +58,7 @@ LEAST = {
     "throughput_shared": 40.0,
     "top1_f32": 1.0,
     "top1_bf16": 0.99,
+    "top1_shared": 0.99,
 }
 
 
@@ -163,6 +166,19 @@ def load(url: str, folder: Path, **options: float) -> dict[str, Any]:
     return found
 
 
+def predicted(bundle: Path, folder: Path) -> Side:
+    """What jobs/predict.py takes the photos for."""
+    output = folder / "submission.csv"
+    options = {"--bundle": bundle, "--source": folder / "photos", "--output": output}
+    words = [str(word) for option in options.items() for word in option]
+    command = [sys.executable, str(BENCH.parent / "jobs/predict.py"), *words]
+    quiet = {**os.environ, **ENVIRONMENT}
+    subprocess.run(command, check=True, capture_output=True, env=quiet)
+    with output.open() as lines:
+        rows = [(int(row["id"]), int(row["landmarks"].split()[0])) for row in csv.DictReader(lines)]
+    return Side(answers={number: {landmark} for number, landmark in rows})
+
+
 def measure(
     side: Side, command: list[str], port: int, folder: Path, *, every: bool, nothing: bool = False
 ) -> None:
@@ -225,7 +241,7 @@ def measure_all(folder: Path) -> dict[str, Side]:
     def ours(name: str, bundle: Path, precision: str) -> None:
         port = free_port()
         command = our_command(bundle, port, precision, "--packs", "0")
-        measure(sides[name], command, port, folder, every=name != "shared")
+        measure(sides[name], command, port, folder, every=True)
 
     flask(every=False)
     ours("f32", distinct, "f32")
@@ -235,6 +251,7 @@ def measure_all(folder: Path) -> dict[str, Side]:
     with running(noop_command(port), port, folder) as service:
         sides["noop"].nothing.append(idle(service, folder))
     flask(every=True)
+    sides["predict"] = predicted(shared, folder)
     return sides
 
 
@@ -269,6 +286,7 @@ def main() -> None:
         figures[f"throughput_{name}"] = sides[name].gain(flask)
     for name in ("f32", "bf16"):
         figures[f"top1_{name}"] = sides[name].agreement(flask)
+    figures["top1_shared"] = sides["shared"].agreement(sides["predict"])
     figures["serve_cost_ms"] = statistics.mean(sides["noop"].nothing)
     figures["flask_cost_ms"] = statistics.mean(flask.nothing)
     for name in ("flask", "f32", "bf16", "shared"):

@@ -64,12 +64,16 @@ class Ensemble:
 
     def answer(self, vectors: Vectors, k: int) -> Answer:
         """The k surest landmarks of photos, from their vectors."""
+        logits = self.logits(vectors)
         answers = [
-            GroupAnswer(
-                np.array(info.landmarks, np.int64),
-                keras.ops.convert_to_numpy(head(vectors[info.trunk], training=False)),
-                info.temperature,
-            )
-            for info, head in zip(self.infos, self._heads, strict=True)
+            GroupAnswer(np.array(i.landmarks, np.int64), logits[i.group], i.temperature)
+            for i in self.infos
         ]
         return top_k(answers, k)
+
+    def logits(self, vectors: Vectors) -> dict[int, NDArray[np.float32]]:
+        """Group -> logits [N, C] of photos, from their vectors."""
+        return {
+            info.group: keras.ops.convert_to_numpy(head(vectors[info.trunk], training=False))
+            for info, head in zip(self.infos, self._heads, strict=True)
+        }

@@ -4,6 +4,7 @@ bundle.json                 the manifest, written last: a folder without one is 
 landmarks.parquet           landmark_id, name, group, images
 trunk/, groups/group=3/     the networks, see `bundle`
 evaluation.json             the figures of the stage evaluate
+reference.parquet           a few photos and what the trained networks say of them, see `reference`
 """
 
 import datetime
@@ -23,6 +24,7 @@ FORMAT = 1
 FILE = "bundle.json"
 LANDMARKS = "landmarks.parquet"
 EVALUATION = "evaluation.json"
+REFERENCE = "reference.parquet"
 
 
 class Manifest(BaseModel):
@@ -160,6 +162,6 @@ def checksum(data: bytes) -> str:
 
 def version(files: dict[str, str], threshold: float) -> str:
     """A name for bundles that answer alike."""
-    networks = {n: s for n, s in files.items() if n != EVALUATION}
+    networks = {n: s for n, s in files.items() if n not in (EVALUATION, REFERENCE)}
     text = json.dumps([networks, threshold], sort_keys=True)
     return checksum(text.encode())[:12]

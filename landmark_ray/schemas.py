@@ -214,6 +214,18 @@ BUNDLED = pa.schema(
 )
 """Landmarks of a bundle."""
 
+REFERENCE = pa.schema(
+    [
+        _field("pixels", pa.binary(), "uint8 [size, size, 3]: a photo as the models see it, RGB"),
+        _field(
+            "answers",
+            pa.list_(pa.struct({"group": pa.int32(), "logits": pa.list_(pa.float32())})),
+            "what each group's trained network says of it",
+        ),
+    ]
+)
+"""Reference answers of a bundle."""
+
 TABLES = {
     "catalog": CATALOG,
     "landmarks": LANDMARKS,

@@ -1,17 +1,34 @@
 """Bundles of small networks with random weights: they answer, whatever they say."""
 
+import io
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
+from PIL import Image
 
 from landmark_ray import schemas
 from landmark_ray.bundle import GROUPS, TRUNK, HeadInfo, write_head, write_trunk
-from landmark_ray.manifest import LANDMARKS, Manifest, seal
+from landmark_ray.manifest import LANDMARKS, REFERENCE, Bundle, Manifest, seal
+from landmark_ray.reference import Reference
 from landmark_ray.storage import Folder
 
 SIZE = 48
 NAME = "http://commons.wikimedia.org/wiki/Category:Torre_dos_Cl%C3%A9rigos"
 WARNING = "these models can't be trusted to know when a photo doesn't show the one landmark"
+
+
+def clouds(count: int, seed: int = 0, size: int = SIZE) -> np.ndarray:
+    """[count, size, size, 3] coloured clouds, all different."""
+    small = np.random.default_rng(seed).integers(0, 256, (count, 5, 5, 3), np.uint8)
+    images = [Image.fromarray(s).resize((size, size), Image.Resampling.BICUBIC) for s in small]
+    return np.stack([np.asarray(image) for image in images])
+
+
+def png(pixels: np.ndarray) -> bytes:
+    out = io.BytesIO()
+    Image.fromarray(pixels).save(out, "PNG")
+    return out.getvalue()
 
 
 def write(
@@ -24,6 +41,7 @@ def write(
     size: int = SIZE,
     warning: str = "",
     threshold: float = 0.0,
+    reference: bool = False,
 ) -> Manifest:
     """A bundle whose group g knows the landmarks 100 g, 100 g + 1, ...; 100 has a link for a name.
 
@@ -36,9 +54,11 @@ def write(
         size: of the photos that it takes, in pixels.
         warning: what people must know of the models; with one they don't reject strangers.
         threshold: of "not a landmark".
+        reference: write reference answers, as export does.
     """
     import keras
 
+    from landmark_ray.ensemble import Ensemble
     from landmark_ray.models.heads import build_head
     from landmark_ray.models.networks import build_trunk
 
@@ -61,6 +81,9 @@ def write(
             for i in landmarks
         ]
     folder.write_table(LANDMARKS, pa.Table.from_pylist(rows, schemas.BUNDLED))
+    if reference:
+        ensemble, photos = Ensemble(folder), clouds(12, seed=1, size=size)
+        Reference(photos, ensemble.logits(ensemble.vectors(photos))).write(folder, REFERENCE)
     return seal(
         folder,
         threshold=threshold,
@@ -78,3 +101,14 @@ def write(
         fingerprints={},
         software={},
     )
+
+
+def change(place: Path, **fields: object) -> Bundle:
+    """Seal a bundle anew after a file was changed, or with other fields of its manifest."""
+    folder = Folder(str(place))
+    kept = Manifest.model_validate_json((place / "bundle.json").read_bytes()).model_dump(
+        exclude={"format", "version", "created", "files"}
+    )
+    folder.delete("bundle.json")
+    seal(folder, **(kept | fields))
+    return Bundle(folder.uri)

@@ -17,8 +17,16 @@ def by_trunk(bundle: Folder) -> dict[str, list[HeadInfo]]:
     return found
 
 
+def output_of(group: int) -> str:
+    """The name of a group's logits among the outputs of a network, whatever runs it.
+
+    Runtimes order outputs as they like: OpenVINO by their names, as text. Only names count.
+    """
+    return f"group_{group}"
+
+
 def assembled(bundle: Folder, trunk: str, infos: list[HeadInfo]) -> "keras.Model":
-    """Photos [B, H, W, 3] uint8 to a list of logits [B, C], one for each head.
+    """Photos [B, H, W, 3] uint8 to logits [B, C] of each head, by the names of `output_of`.
 
     Raises:
         UserError: a network is missing or damaged.
@@ -28,9 +36,9 @@ def assembled(bundle: Folder, trunk: str, infos: list[HeadInfo]) -> "keras.Model
     network = read_trunk(bundle, trunk)
     photos = keras.Input(network.input_shape[1:], dtype="uint8", name="photos")
     features = network(keras.ops.cast(photos, "float32"))
-    logits = []
+    logits = {}
     for info in infos:
+        name = output_of(info.group)
         head = read_head(bundle, GROUPS, info)
-        named = keras.Model(head.inputs, head.outputs, name=f"group_{info.group}")
-        logits += named(features)
+        logits[name] = keras.Model(head.inputs, head.outputs[0], name=name)(features)
     return keras.Model(photos, logits, name="networks")

@@ -4,40 +4,45 @@ import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from landmark_ray.bundle import HeadInfo
+from landmark_ray.errors import UserError
 from landmark_ray.kernels.ensemble import GroupAnswer, Surest, top_k
-from landmark_ray.manifest import Bundle
-from landmark_ray.serving.assembly import assembled, by_trunk
-from landmark_ray.serving.conversion import converted
-from landmark_ray.serving.options import GraphOptions, Precision
-
-Network = Callable[[NDArray[np.uint8]], list[NDArray[np.float32]]]
-"""Photos [N, H, W, 3] to logits [N, C] of the groups that share a trunk."""
+from landmark_ray.manifest import REFERENCE, Bundle
+from landmark_ray.reference import Disagreement, Logits, Reference
+from landmark_ray.serving.assembly import by_trunk
+from landmark_ray.serving.conversion import converted, kept_reference
+from landmark_ray.serving.options import GraphOptions
+from landmark_ray.serving.runtimes import on_openvino, on_tensorflow
 
 MOST = 20
 """Landmarks that an answer names at most."""
+
+TOLERANCE = {"f32": 0.02, "bf16": 0.1}
+"""So far a logit may be from its reference, as a share of the span of its group's logits."""
+
+R = TypeVar("R")
 
 
 class Networks:
     """Those of a pack: of the bundle's trunks every `packs`-th, with the heads that they feed.
 
+    They answer as the trained networks did, or there are none: see `reference`.
+
     Raises:
-        UserError: a network is missing or damaged.
+        UserError: a network is missing or damaged, or answers otherwise.
     """
 
     def __init__(self, bundle: Bundle, pack: int, options: GraphOptions) -> None:
         """Load them; of `options`, `packs`, `runtime`, `precision` and `threads`."""
         shared = by_trunk(bundle)
         trunks = sorted(shared)[pack :: max(options.packs, 1)]
-        self._infos = [shared[trunk] for trunk in trunks]
-        self._landmarks = [
-            [np.array(i.landmarks, np.int64) for i in infos] for infos in self._infos
-        ]
+        infos = [info for trunk in trunks for info in shared[trunk]]
+        self._infos = {info.group: info for info in infos}
+        self._landmarks = {info.group: np.array(info.landmarks, np.int64) for info in infos}
         self._one_at_a_time = threading.Lock()
         self._lanes = Lanes(0, 1)
         if options.used_runtime == "openvino":
@@ -45,27 +50,56 @@ class Networks:
             cores = options.threads or len(os.sched_getaffinity(0))
             self._lanes = Lanes(len(trunks), cores)
             self._networks = [
-                on_openvino(files[trunk], options.precision, self._lanes.threads(number))
+                on_openvino(
+                    files[trunk], shared[trunk], options.precision, self._lanes.threads(number)
+                )
                 for number, trunk in enumerate(trunks)
             ]
         else:
             self._networks = [on_tensorflow(bundle, trunk, shared[trunk]) for trunk in trunks]
+        self._check(bundle, trunks, options)
+
+    def _check(self, bundle: Bundle, trunks: list[str], options: GraphOptions) -> None:
+        """Compare with the bundle's reference; a bundle from before has that of its conversion."""
+        runtime, size = options.used_runtime, bundle.manifest.size
+        bf16 = runtime == "openvino" and options.precision == "bf16"
+        tolerance = TOLERANCE["bf16" if bf16 else "f32"]
+        try:
+            if REFERENCE in bundle.manifest.files:
+                whole = Reference.read(bundle, REFERENCE, size)
+                whole.check(self.logits, self.groups, tolerance)
+            elif runtime == "openvino":
+                for trunk, network in zip(trunks, self._networks, strict=True):
+                    kept = kept_reference(bundle, trunk)
+                    kept.check(network, kept.logits, tolerance)
+        except Disagreement as error:
+            how = f"openvino, {options.precision}" if runtime == "openvino" else runtime
+            made = ", ".join(f"{name} {v}" for name, v in bundle.manifest.software.items())
+            other = (
+                "--runtime tensorflow needs no conversion"
+                if runtime == "openvino"
+                else f"serve it with what made it ({made}), or run jobs/export.py --redo export"
+            )
+            raise UserError(f"{bundle.uri} is not served ({how}): {error}; {other}") from None
 
     @property
     def groups(self) -> list[int]:
         """Groups that it answers for."""
-        return sorted(info.group for infos in self._infos for info in infos)
+        return sorted(self._infos)
 
     def answer(self, photos: NDArray[np.uint8]) -> Surest:
         """The surest landmarks of photos [N, H, W, 3]."""
-        with self._one_at_a_time:
-            all_logits = self._lanes.run(self._networks, photos)
         answers = [
-            GroupAnswer(landmarks, logits, info.temperature)
-            for *heads, found in zip(self._infos, self._landmarks, all_logits, strict=True)
-            for info, landmarks, logits in zip(*heads, found, strict=True)
+            GroupAnswer(self._landmarks[group], logits, self._infos[group].temperature)
+            for group, logits in self.logits(photos).items()
         ]
         return top_k(answers, MOST)
+
+    def logits(self, photos: NDArray[np.uint8]) -> Logits:
+        """Of all its groups, about photos [N, H, W, 3]."""
+        with self._one_at_a_time:
+            parts = self._lanes.run(self._networks, photos)
+        return {group: logits for part in parts for group, logits in part.items()}
 
 
 class Lanes:
@@ -87,46 +121,14 @@ class Lanes:
         return self._cores // self._lanes if number < self._beside else self._cores
 
     def run(
-        self, networks: list[Network], photos: NDArray[np.uint8]
-    ) -> list[list[NDArray[np.float32]]]:
+        self, networks: list[Callable[[NDArray[np.uint8]], R]], photos: NDArray[np.uint8]
+    ) -> list[R]:
         """What each says of photos [N, H, W, 3]."""
 
-        def lane(first: int) -> list[list[NDArray[np.float32]]]:
+        def lane(first: int) -> list[R]:
             return [network(photos) for network in networks[first : self._beside : self._lanes]]
 
-        found: list[list[NDArray[np.float32]]] = [[]] * self._beside
+        found: list[Any] = [None] * self._beside
         for first, said in enumerate(self._pool.map(lane, range(self._lanes))):
             found[first :: self._lanes] = said
         return found + [network(photos) for network in networks[self._beside :]]
-
-
-def on_tensorflow(bundle: Bundle, trunk: str, infos: list[HeadInfo]) -> Network:
-    """A trunk with its heads as a compiled graph of TensorFlow, on a GPU where there is one."""
-    import tensorflow as tf
-
-    model = assembled(bundle, trunk, infos)
-    call = tf.function(
-        lambda photos: model(photos, training=False),
-        input_signature=[tf.TensorSpec((None, *model.input_shape[1:]), tf.uint8)],
-    )
-    return lambda photos: [logits.numpy() for logits in call(photos)]
-
-
-def on_openvino(file: Path, precision: Precision, threads: int) -> Network:
-    """A converted trunk with its heads, on the CPU."""
-    import openvino
-
-    options: dict[str, str | int] = {
-        "INFERENCE_PRECISION_HINT": precision,
-        "PERFORMANCE_HINT": "LATENCY",
-        "INFERENCE_NUM_THREADS": threads,
-        "ENABLE_CPU_PINNING": "NO",  # or all networks would take the first cores
-    }
-    compiled = openvino.Core().compile_model(str(file), "CPU", options)
-    request = compiled.create_infer_request()
-
-    def network(photos: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
-        found = request.infer([photos], share_inputs=True)
-        return [np.array(found[output]) for output in compiled.outputs]
-
-    return network

@@ -9,7 +9,7 @@ import functools
 import logging
 import os
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import ray
 from ray._private import ray_constants
@@ -31,6 +31,8 @@ LIGHT_TASKS = 4
 """Tasks a core for light units."""
 
 Row = dict[str, Any]
+
+T = TypeVar("T")
 
 
 def start_ray(config: Options, **local: Any) -> None:
@@ -107,15 +109,15 @@ def unwrapped(error: BaseException) -> BaseException:
     return error
 
 
-def tried(config: Options, work: Callable[..., None], *args: Any) -> None:
-    """Run a function once on the cluster, so that what it can't load is known before any work.
+def tried(config: Options, work: Callable[..., T], *args: Any) -> T:
+    """What a function returns that runs once on the cluster, on a core.
 
     Raises:
         UserError: that it raised.
     """
     start_ray(config)
     try:
-        ray.get(ray.remote(work).options(max_retries=0).remote(*args))
+        return cast(T, ray.get(ray.remote(work).options(max_retries=0).remote(*args)))
     except ray.exceptions.RayTaskError as error:
         raise unwrapped(error) from None
 

@@ -8,9 +8,13 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
 
+from landmark_ray.ensemble import Ensemble
+from landmark_ray.manifest import REFERENCE, Bundle
+from landmark_ray.reference import Reference
 from tests.conftest import FINETUNING, REPO, TRAINING, line_of
 from tests.training import checkpoints, history, wait_for
 
@@ -52,6 +56,14 @@ def test_report_and_bundle_have_the_finetuned_networks(trained_root):
         head = json.loads((trained_root / f"bundle/groups/group={group}/head.json").read_text())
         assert head["trunk"] == f"groups/group={group}"
         assert (trained_root / f"bundle/{head['trunk']}/network.weights.h5").exists()
+
+
+def test_bundle_has_reference_answers_of_the_finetuned_networks(trained_root):
+    bundle = Bundle(str(trained_root / "bundle"))
+    reference = Reference.read(bundle, REFERENCE, bundle.manifest.size)
+    assert len(np.unique(reference.photos, axis=0)) == len(reference.photos) > 8
+    ensemble = Ensemble(bundle)
+    reference.check(lambda photos: ensemble.logits(ensemble.vectors(photos)), [1, 2], 1e-4)
 
 
 @pytest.mark.timeout(900)

@@ -9,9 +9,9 @@ from tests import bundles, serving
 
 @pytest.fixture(scope="session")
 def bundle(tmp_path_factory) -> Path:
-    """A bundle of small networks with random weights: 12 landmarks in 3 groups, one trunk."""
+    """A bundle of small networks with random weights: 44 landmarks in 11 groups, one trunk."""
     place: Path = tmp_path_factory.mktemp("bundle") / "bundle"
-    bundles.write(place)
+    bundles.write(place, groups=tuple(range(1, 12)), reference=True)
     return place
 
 

@@ -161,14 +161,14 @@ def has(lines, name, label) -> bool:
     return any(line.startswith(name) and all(p in line for p in parts) for line in lines)
 
 
-def test_packs_of_own_trunks_answer_as_one(photos, tmp_path):
+def test_packs_of_own_trunks_answer_as_one_process(photos, tmp_path):
     bundles.write(tmp_path / "bundle", shared=False, seed=3)
     answers = []
-    for number in ("1", "0", "2"):
+    for number in ("0", "2"):
         with serving.running(tmp_path / "bundle", tmp_path, "--packs", number) as url:
             found = httpx.post(f"{url}/predict?top_k=12", content=first(photos), headers=JPEG)
             answers.append(found.json()["photos"])
-    assert answers[0] == answers[1] == answers[2] and len(answers[0][0]["landmarks"]) == 12
+    assert answers[0] == answers[1] and len(answers[0][0]["landmarks"]) == 12
 
 
 async def load(url, photo, clients, until, asked):

@@ -1,0 +1,268 @@
+"""What serves answers as what was trained: 11 groups, every runtime, or nothing is served."""
+
+import json
+import re
+import shutil
+
+import numpy as np
+import pytest
+
+from landmark_ray.ensemble import Ensemble
+from landmark_ray.errors import UserError
+from landmark_ray.kernels.ensemble import merged
+from landmark_ray.manifest import REFERENCE, Bundle, checksum
+from landmark_ray.reference import Disagreement, Reference, difference
+from landmark_ray.serving import conversion
+from landmark_ray.serving.assembly import by_trunk
+from landmark_ray.serving.networks import MOST, Networks
+from landmark_ray.serving.options import GraphOptions
+from landmark_ray.serving.runtimes import on_openvino
+from landmark_ray.storage import Folder
+from tests import bombs, bundles
+
+GROUPS = tuple(range(1, 12))
+PHOTOS = bundles.clouds(200, seed=7)
+WAYS = {
+    "f32": {"runtime": "openvino"},
+    "bf16": {"runtime": "openvino", "precision": "bf16"},
+    "tensorflow": {"runtime": "tensorflow"},
+}
+
+
+@pytest.fixture(scope="module")
+def caches(tmp_path_factory):
+    """A cache of this module's own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+def made(place, shared) -> tuple[Bundle, Ensemble]:
+    """A bundle of 11 groups, converted here, and its models as predict and evaluate have them."""
+    bundles.write(place, groups=GROUPS, shared=shared, reference=True)
+    bundle = Bundle(str(place))
+    copies = conversion.place_of(bundle)
+    copies.mkdir(parents=True)
+    conversion.main(bundle.uri, str(copies), *by_trunk(bundle))
+    return bundle, Ensemble(bundle)
+
+
+@pytest.fixture(scope="module")
+def shared_trunk(caches, tmp_path_factory):
+    return made(tmp_path_factory.mktemp("shared") / "bundle", shared=True)
+
+
+@pytest.fixture(scope="module")
+def own_trunks(caches, tmp_path_factory):
+    return made(tmp_path_factory.mktemp("own") / "bundle", shared=False)
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("trunks", ["shared_trunk", "own_trunks"])
+def test_eleven_groups_answer_as_the_models_whatever_serves_them(trunks, way, request):
+    bundle, ensemble = request.getfixturevalue(trunks)
+    vectors = ensemble.vectors(PHOTOS)
+    logits, wanted = ensemble.logits(vectors), ensemble.answer(vectors, MOST)
+    assert len({logits[group].tobytes() for group in GROUPS}) == len(GROUPS)  # else all would do
+    apart = 0.05 if way == "bf16" else 1e-4
+    for packs in (0, 1, 4):
+        dealt = max(min(packs, len(by_trunk(bundle))), 1)  # as the graph deals them
+        options = GraphOptions(**WAYS[way], packs=dealt)
+        networks = [Networks(bundle, pack, options) for pack in range(dealt)]
+        assert sorted(g for n in networks for g in n.groups) == list(GROUPS)
+        for count, each in ((200, 8), (20, 1)):
+            batches = [PHOTOS[i : i + each] for i in range(0, count, each)]
+            for network in networks:
+                parts = [network.logits(batch) for batch in batches]
+                for group in network.groups:
+                    found = np.concatenate([part[group] for part in parts])
+                    assert np.abs(found - logits[group][:count]).max() < 8 * apart, group
+            answers = [merged([n.answer(batch) for n in networks], MOST) for batch in batches]
+            ids, sure = (np.concatenate(part) for part in zip(*answers, strict=True))
+            assert np.abs(sure - wanted[1][:count]).max() < apart
+            if way == "bf16":
+                assert (ids[:, 0] == wanted[0][:count, 0]).mean() >= 0.98
+            else:
+                assert ids.tolist() == wanted[0][:count].tolist()
+
+
+def renamed(bundle, swap) -> None:
+    """Give outputs of a bundle's copy other names: the fault of old, with checksums that agree."""
+    place = conversion.place_of(bundle)
+    path = place / "trunk.xml"
+    path.write_text(
+        re.sub(r"\bgroup_(\d+)\b", lambda m: f"group_{swap(int(m[1]))}", path.read_text())
+    )
+    sums = json.loads((place / "trunk.json").read_text())
+    sums["xml"] = checksum(path.read_bytes())
+    (place / "trunk.json").write_text(json.dumps(sums))
+
+
+@pytest.fixture
+def copied(shared_trunk, tmp_path, monkeypatch):
+    """The bundle with a shared trunk and its copy, to spoil."""
+    bundle, _ = shared_trunk
+    before = conversion.place_of(bundle)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    shutil.copytree(before, conversion.place_of(bundle))
+    shutil.copytree(bundle.uri, tmp_path / "bundle")
+    return Bundle(str(tmp_path / "bundle"))
+
+
+def refused(bundle, **options) -> str:
+    with pytest.raises(UserError) as error:
+        Networks(bundle, 0, GraphOptions(**options))
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+def as_text(group: int) -> int:
+    """What OpenVINO's order of outputs, by their names as text, took for what."""
+    order = sorted(GROUPS, key=lambda g: "Identity" + (f"_{g - 1}" if g > 1 else ""))
+    return order[group - 1]
+
+
+@pytest.mark.parametrize("swap", [as_text, lambda g: {4: 5, 5: 4}.get(g, g)])
+@pytest.mark.parametrize("precision", ["f32", "bf16"])
+def test_mixed_up_groups_are_not_served(copied, swap, precision):
+    renamed(copied, swap)
+    said = refused(copied, runtime="openvino", precision=precision)
+    group = int(re.search(r"group (\d+): its logits differ by up to \d", said)[1])
+    assert swap(group) != group
+    assert f"(openvino, {precision})" in said and "--runtime tensorflow" in said
+
+
+def test_mixed_up_groups_of_a_bundle_without_reference_are_not_served(copied, tmp_path):
+    (tmp_path / "bundle" / REFERENCE).unlink()
+    older = bundles.change(tmp_path / "bundle")
+    assert older.manifest.version == copied.manifest.version
+    assert Networks(older, 0, GraphOptions()).groups == list(GROUPS)
+    renamed(older, as_text)
+    assert "differ by up to" in refused(older)
+
+
+def test_outputs_must_have_the_names_of_the_groups(copied):
+    renamed(copied, lambda g: 77 if g == 7 else g)
+    said = refused(copied)
+    assert "group_77" in said and "group_7'" in said
+
+
+def test_tensorflow_is_compared_too(copied, tmp_path):
+    reference = Reference.read(copied, REFERENCE, bundles.SIZE)
+    logits = reference.logits | {2: reference.logits[9], 9: reference.logits[2]}
+    Reference(reference.photos, logits).write(copied, REFERENCE)
+    bundle = bundles.change(tmp_path / "bundle", software={"keras": "3.0"})
+    said = refused(bundle, runtime="tensorflow")
+    assert re.search(r"group [29]: its logits differ", said) and "keras 3.0" in said
+
+
+class Mixed:
+    """A network whose export is a copy with groups mixed up."""
+
+    def __init__(self, network, xml):
+        self.network, self.xml, self.input_shape = network, xml, network.input_shape
+
+    def __call__(self, photos, training):
+        return self.network(photos, training=training)
+
+    def export(self, path, **_):
+        for ending in ("xml", "bin"):
+            shutil.copy(self.xml.with_suffix(f".{ending}"), f"{path[:-3]}{ending}")
+
+
+def test_a_conversion_that_answers_otherwise_leaves_no_copy(copied, tmp_path, monkeypatch):
+    place = conversion.place_of(copied)
+    renamed(copied, as_text)
+    made = conversion.assembled
+    monkeypatch.setattr(
+        conversion, "assembled", lambda *args: Mixed(made(*args), place / "trunk.xml")
+    )
+    (tmp_path / "new").mkdir()
+    with pytest.raises(UserError, match=r"the copy answers otherwise: group \d+: its logits"):
+        conversion.main(copied.uri, str(tmp_path / "new"), "trunk")
+    assert list((tmp_path / "new").iterdir()) == []
+
+
+class Converter:
+    """Stands for the process that converts: what it was asked for."""
+
+    returncode, stderr = 1, "asked"
+
+    def __init__(self, monkeypatch):
+        self.trunks = []
+        monkeypatch.setattr(conversion.subprocess, "run", self.run)
+
+    def run(self, words, **_):
+        self.trunks += words[5:]
+        return self
+
+
+@pytest.mark.parametrize("name", ["trunk.xml", "trunk.bin", "trunk.parquet", "trunk.json"])
+@pytest.mark.parametrize("spoil", [lambda p: p.unlink(), lambda p: p.write_bytes(b"half")])
+def test_half_a_copy_is_made_anew(copied, monkeypatch, name, spoil):
+    converter = Converter(monkeypatch)
+    assert conversion.converted(copied, ["trunk"])["trunk"].exists() and not converter.trunks
+    spoil(conversion.place_of(copied) / name)
+    with pytest.raises(UserError, match="can't be converted for OpenVINO: asked; --runtime"):
+        conversion.converted(copied, ["trunk"])
+    assert converter.trunks == ["trunk"]
+
+
+def test_copies_of_older_code_are_not_used(copied, monkeypatch):
+    place, converter = conversion.place_of(copied), Converter(monkeypatch)
+    place.rename(place.with_name(place.name.removesuffix(f"-format-{conversion.FORMAT}")))
+    with pytest.raises(UserError):
+        conversion.converted(copied, ["trunk"])
+    assert converter.trunks == ["trunk"]
+
+
+def test_difference_is_the_largest_of_all_parts_and_nan_is_far_off():
+    wanted = np.array([[0.0, 4.0], [1.0, -4.0]], np.float32)
+    near = difference(3, [wanted[:1] + np.float32(0.5), wanted[1:]], wanted)
+    assert (near.group, near.largest, near.span, near.share) == (3, 0.5, 8.0, 0.0625)
+    bad = wanted.copy()
+    bad[1, 1] = np.nan
+    for parts in ([bad], [None], [wanted[:, :1]]):
+        assert difference(3, parts, wanted).share == np.inf
+    assert difference(3, [wanted], None).share == np.inf
+    assert difference(3, [0 * wanted], 0 * wanted).share == 0
+
+
+def test_reference_asks_for_one_photo_and_for_a_batch(tmp_path):
+    photos, asked = bundles.clouds(5), []
+    reference = Reference(photos, {1: np.ones((5, 2), np.float32), 2: np.eye(5, dtype=np.float32)})
+
+    def network(batch):
+        asked.append(len(batch))
+        at = [int(np.flatnonzero((photos == p).all((1, 2, 3)))[0]) for p in batch]
+        return {g: logits[at] for g, logits in reference.logits.items()}
+
+    reference.check(network, [1, 2], 0.0)
+    assert asked == [1, 4]
+    with pytest.raises(Disagreement, match="group 7"):
+        reference.check(network, [1, 7], 0.5)
+
+
+def test_reference_is_read_as_it_was_written_and_damage_is_a_line(shared_trunk, tmp_path):
+    bundle, _ = shared_trunk
+    reference = Reference.read(bundle, REFERENCE, bundles.SIZE)
+    assert reference.photos.shape == (12, bundles.SIZE, bundles.SIZE, 3)
+    assert sorted(reference.logits) == list(GROUPS)
+    with pytest.raises(UserError, match="reference.parquet is damaged"):
+        Reference.read(bundle, REFERENCE, bundles.SIZE + 1)
+    bombs.parquet(tmp_path / REFERENCE, tmp_path / "marker", "pixels")
+    with pytest.raises(UserError, match="reference.parquet is damaged"):
+        Reference.read(Folder(str(tmp_path)), REFERENCE, bundles.SIZE)
+    assert not (tmp_path / "marker").exists()
+
+
+def test_f32_is_nearer_than_bf16(shared_trunk):
+    bundle, ensemble = shared_trunk
+    (infos,) = by_trunk(bundle).values()
+    wanted = ensemble.logits(ensemble.vectors(PHOTOS[:32]))
+    file = conversion.place_of(bundle) / "trunk.xml"
+    far = {}
+    for precision in ("f32", "bf16"):
+        found = on_openvino(file, infos, precision)(PHOTOS[:32])
+        far[precision] = max(difference(g, [found[g]], wanted[g]).share for g in GROUPS)
+    assert far["f32"] < 1e-4 and far["f32"] <= far["bf16"] < 0.05
