@@ -4,7 +4,6 @@ import asyncio
 import io
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -230,24 +229,6 @@ def kill_one(deployment):
             process.kill()
             return process.pid
     raise AssertionError(f"no replica of {deployment}")
-
-
-def test_ctrl_c_ends_it_with_all_its_processes(bundle, tmp_path):
-    port = serving.free_port()
-    words = [sys.executable, REPO / "jobs/serve.py", "--bundle", bundle, "--port", port]
-    words += ["--metrics_port", serving.free_port()]
-    env = os.environ | {"XDG_CACHE_HOME": str(tmp_path)}
-    service = subprocess.Popen(list(map(str, words)), stderr=subprocess.PIPE, env=env)
-    log = tmp_path / "none"
-    serving.wait_until_ready(f"http://127.0.0.1:{port}", service, log)
-    children = psutil.Process(service.pid).children(recursive=True)
-    assert len(children) > 5
-    service.send_signal(signal.SIGINT)
-    _, errors = service.communicate(timeout=60)
-    assert service.returncode == 130
-    assert "Traceback" not in errors.decode()
-    _, alive = psutil.wait_procs(children, timeout=20)
-    assert not alive
 
 
 @pytest.mark.parametrize(
