@@ -1,5 +1,6 @@
 """The graph: ingress -> packs of group models, for serve.yaml and for jobs/serve.py."""
 
+import contextlib
 import logging
 import os
 import re
@@ -7,10 +8,13 @@ import signal
 import sys
 from typing import Any
 
+import ray
 from pydantic import ValidationError
-from ray import is_initialized, serve
+from ray import serve
+from ray.exceptions import RayError
 from ray.serve.config import HTTPOptions
 from ray.serve.context import _get_global_client
+from ray.serve.exceptions import RayServeException
 from ray.serve.schema import LoggingConfig
 
 from landmark_ray.errors import UserError
@@ -80,7 +84,9 @@ def build(args: dict[str, Any]) -> serve.Application:
 
 def listening() -> HTTPOptions:
     """Where the cluster's Serve listens; no host where none runs."""
-    client = _get_global_client(raise_if_no_controller_running=False) if is_initialized() else None
+    client = (
+        _get_global_client(raise_if_no_controller_running=False) if ray.is_initialized() else None
+    )
     return client.http_config if client else HTTPOptions(host=None)
 
 
@@ -102,15 +108,15 @@ def run(options: ServeOptions) -> None:
         os.environ.setdefault(name, value)
     start_ray(options, _metrics_export_port=options.metrics_port)
     logging.getLogger("ray.serve").setLevel(logging.ERROR)
+    if not joined:
+        signal.signal(signal.SIGTERM, _leave)  # Ray's own handler prints a C++ stack trace
+    deploy(app, options)
     if joined:
-        deploy(app, options)
         print("the same command with another --bundle rolls that out", file=sys.stderr)
         return
-    signal.signal(signal.SIGTERM, _leave)  # Ray's own handler prints a C++ stack trace
+    metrics = f"http://127.0.0.1:{options.metrics_port}/metrics"
+    print(f"metrics at {metrics}; Ctrl-C stops the service", file=sys.stderr)
     try:
-        deploy(app, options)
-        metrics = f"http://127.0.0.1:{options.metrics_port}/metrics"
-        print(f"metrics at {metrics}; Ctrl-C stops the service", file=sys.stderr)
         while True:
             signal.pause()
     finally:
@@ -136,12 +142,17 @@ def deploy(app: serve.Application, options: ServeOptions) -> None:
 
 
 def stop(options: ServeOptions) -> None:
-    """End the service when what is in work is answered; after another signal, at once."""
+    """End the service when what is in work is answered; after another signal, at once.
+
+    Not by `serve.shutdown`, over which Ray tells its users of a dead controller.
+    """
     try:
         closing.close(options.host, options.port, options.upload_seconds + ANSWER_S)
+        with contextlib.suppress(RayError, RayServeException, TimeoutError):
+            serve.delete(NAME)
     except (KeyboardInterrupt, SystemExit):
         print("stopping at once", file=sys.stderr)
-    serve.shutdown()
+    ray.shutdown()
 
 
 def _leave(*_: Any) -> None:
