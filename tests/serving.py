@@ -5,7 +5,6 @@ import contextlib
 import io
 import os
 import secrets
-import signal
 import socket
 import subprocess
 import sys
@@ -95,9 +94,11 @@ def running(bundle: Path, folder: Path, *options: str, **env: str) -> Iterator[s
     try:
         wait_until_ready(url, service, log)
         yield url
+        service.terminate()
+        assert service.wait(60) == 0, log.read_text()
+        assert "***" not in log.read_text() and "retries" not in log.read_text(), "of Ray's own"
     finally:
-        service.send_signal(signal.SIGINT)
-        service.wait(60)
+        service.kill()
 
 
 def wait_until_ready(url: str, service: "subprocess.Popen[bytes]", log: Path) -> None:

@@ -1,5 +1,6 @@
 """The graph: ingress -> packs of group models, for serve.yaml and for jobs/serve.py."""
 
+import contextlib
 import logging
 import os
 import re
@@ -7,17 +8,21 @@ import signal
 import sys
 from typing import Any
 
+import ray
 from pydantic import ValidationError
-from ray import is_initialized, serve
+from ray import serve
+from ray.exceptions import RayError
 from ray.serve.config import HTTPOptions
 from ray.serve.context import _get_global_client
+from ray.serve.exceptions import RayServeException
 from ray.serve.schema import LoggingConfig
 
 from landmark_ray.errors import UserError
 from landmark_ray.manifest import Bundle
 from landmark_ray.plain import redacted
+from landmark_ray.serving import closing
 from landmark_ray.serving.assembly import by_trunk
-from landmark_ray.serving.ingress import Ingress
+from landmark_ray.serving.ingress import ANSWER_S, Ingress
 from landmark_ray.serving.models import Models
 from landmark_ray.serving.options import ServeOptions, ServiceOptions, check_door, check_port
 from landmark_ray.serving.proxy import CALLBACK
@@ -79,15 +84,18 @@ def build(args: dict[str, Any]) -> serve.Application:
 
 def listening() -> HTTPOptions:
     """Where the cluster's Serve listens; no host where none runs."""
-    client = _get_global_client(raise_if_no_controller_running=False) if is_initialized() else None
+    client = (
+        _get_global_client(raise_if_no_controller_running=False) if ray.is_initialized() else None
+    )
     return client.http_config if client else HTTPOptions(host=None)
 
 
 def run(options: ServeOptions) -> None:
-    """Serve until Ctrl-C; on a running cluster, deploy and leave.
+    """Serve until Ctrl-C or SIGTERM; on a running cluster, deploy and leave.
 
     Raises:
         UserError: anything that a person can mend.
+        SystemExit: after SIGTERM, with status 0.
     """
     check_door(options.host, options.key())
     app = build(options.model_dump(include=set(ServiceOptions.model_fields)))
@@ -95,10 +103,32 @@ def run(options: ServeOptions) -> None:
     if not joined:
         check_port(options.host, options.port, "--port")
         check_port("127.0.0.1", options.metrics_port, "--metrics_port")
+        closing.allow()
     for name, value in LOCAL.items():
         os.environ.setdefault(name, value)
     start_ray(options, _metrics_export_port=options.metrics_port)
     logging.getLogger("ray.serve").setLevel(logging.ERROR)
+    if not joined:
+        signal.signal(signal.SIGTERM, _leave)  # Ray's own handler prints a C++ stack trace
+    deploy(app, options)
+    if joined:
+        print("the same command with another --bundle rolls that out", file=sys.stderr)
+        return
+    metrics = f"http://127.0.0.1:{options.metrics_port}/metrics"
+    print(f"metrics at {metrics}; Ctrl-C stops the service", file=sys.stderr)
+    try:
+        while True:
+            signal.pause()
+    finally:
+        stop(options)
+
+
+def deploy(app: serve.Application, options: ServeOptions) -> None:
+    """Serve an application, and say where.
+
+    Raises:
+        UserError: it doesn't start.
+    """
     http = HTTPOptions(host=options.host, port=options.port)
     try:
         serve.start(http_options=http, proxy_location="HeadOnly")
@@ -109,15 +139,25 @@ def run(options: ServeOptions) -> None:
         raise failed(error) from None
     place = f"http://{http.host}:{http.port}"
     print(f"serving {redacted(options.bundle)} at {place} (page: /, API: /docs)", file=sys.stderr)
-    if joined:
-        print("the same command with another --bundle rolls that out", file=sys.stderr)
-        return
-    metrics = f"http://127.0.0.1:{options.metrics_port}/metrics"
-    print(f"metrics at {metrics}; Ctrl-C stops the service", file=sys.stderr)
+
+
+def stop(options: ServeOptions) -> None:
+    """End the service when what is in work is answered; after another signal, at once.
+
+    Not by `serve.shutdown`, over which Ray tells its users of a dead controller.
+    """
     try:
-        signal.pause()
-    finally:
-        serve.shutdown()
+        closing.close(options.host, options.port, options.upload_seconds + ANSWER_S)
+        with contextlib.suppress(RayError, RayServeException, TimeoutError):
+            serve.delete(NAME)
+    except (KeyboardInterrupt, SystemExit):
+        print("stopping at once", file=sys.stderr)
+    ray.shutdown()
+
+
+def _leave(*_: Any) -> None:
+    """SIGTERM: leave as from any other block of code."""
+    sys.exit(0)
 
 
 def failed(error: RuntimeError) -> Exception:

@@ -4,11 +4,13 @@ Serve finds `middlewares` by the variable `CALLBACK`, which all nodes of a clust
 """
 
 import asyncio
+import os
 
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from landmark_ray.serving import upgrade
+from landmark_ray.serving.closing import TOKEN, Closing
 
 CALLBACK = ("RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH", f"{__name__}:middlewares")
 """Name and value."""
@@ -103,4 +105,6 @@ def told(scope: Scope, receive: Receive) -> Receive:
 def middlewares() -> list[Middleware]:
     """For Serve, which asks before its HTTP server starts."""
     upgrade.ignore()
-    return [Middleware(Deaf), Middleware(Ahead)]
+    token = os.environ.get(TOKEN)
+    closing = [Middleware(Closing, token=token)] if token else []
+    return [*closing, Middleware(Deaf), Middleware(Ahead)]

@@ -12,14 +12,13 @@ from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
 import ray
-from ray._private import ray_constants
 from ray.data import DataContext, Dataset
 
-from landmark_ray import interrupts
 from landmark_ray.errors import UserError
 from landmark_ray.funnel import Funnel
 from landmark_ray.options import Options
 from landmark_ray.progress import Meter
+from landmark_ray.stages import starting
 from landmark_ray.stages.cores import Workers, check, pin_threads
 from landmark_ray.storage import Tables
 
@@ -41,26 +40,22 @@ def start_ray(config: Options, **local: Any) -> None:
     Args:
         config: its size.
         **local: of `ray.init`, where it is started.
+
+    Raises:
+        UserError: no cluster answers, or Ray doesn't start.
     """
     if not ray.is_initialized():
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         quiet: Row = {"log_to_driver": False, "logging_level": "ERROR"}
-        if os.environ.get("RAY_ADDRESS"):
-            ray.init(**quiet)
+        if address := os.environ.get("RAY_ADDRESS"):
+            starting.join(address, **quiet)
         else:
-            # else Ray takes this machine's own address in place of loopback, here and in workers
-            ray_constants.ENABLE_RAY_CLUSTER = False
-            os.environ[ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR] = "0"
-            with interrupts.held():
-                ray.init(
-                    address="local",
-                    _node_ip_address="127.0.0.1",
-                    num_cpus=config.cluster.cpus,
-                    object_store_memory=int(config.cluster.object_store_gb * 1e9),
-                    include_dashboard=False,
-                    **quiet,
-                    **local,
-                )
+            starting.start(
+                num_cpus=config.cluster.cpus,
+                object_store_memory=int(config.cluster.object_store_gb * 1e9),
+                **quiet,
+                **local,
+            )
     context = DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False

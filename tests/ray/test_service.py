@@ -2,9 +2,7 @@
 
 import asyncio
 import io
-import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -228,24 +226,6 @@ def kill_one(url, deployment):
                     process.kill()
                     return process.pid
     raise AssertionError(f"no replica of {deployment}")
-
-
-def test_ctrl_c_ends_it_with_all_its_processes(bundle, tmp_path):
-    port = serving.free_port()
-    words = [sys.executable, REPO / "jobs/serve.py", "--bundle", bundle, "--port", port]
-    words += ["--metrics_port", serving.free_port()]
-    env = os.environ | {"XDG_CACHE_HOME": serving.CACHE.name}
-    service = subprocess.Popen(list(map(str, words)), stderr=subprocess.PIPE, env=env)
-    log = tmp_path / "none"
-    serving.wait_until_ready(f"http://127.0.0.1:{port}", service, log)
-    children = psutil.Process(service.pid).children(recursive=True)
-    assert len(children) > 5
-    service.send_signal(signal.SIGINT)
-    _, errors = service.communicate(timeout=60)
-    assert service.returncode == 130
-    assert "Traceback" not in errors.decode()
-    _, alive = psutil.wait_procs(children, timeout=20)
-    assert not alive
 
 
 @pytest.mark.parametrize(

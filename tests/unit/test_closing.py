@@ -1,0 +1,88 @@
+"""The service's end as clients see it."""
+
+import asyncio
+
+import pytest
+
+from landmark_ray.serving.closing import PATH, TOKEN, Closing
+from landmark_ray.serving.proxy import middlewares
+
+
+async def asked(app, path="/predict", **headers):
+    """Status, headers and body of an answer."""
+    sent = []
+
+    async def send(message):
+        sent.append(message)
+
+    lines = [(name.encode(), value.encode()) for name, value in headers.items()]
+    await app({"type": "http", "method": "POST", "path": path, "headers": lines}, None, send)
+    return sent[0]["status"], dict(sent[0]["headers"]), sent[1]["body"]
+
+
+class Slow:
+    """An app that answers when it is told to."""
+
+    def __init__(self):
+        self.go, self.begun = asyncio.Event(), 0
+
+    async def __call__(self, scope, receive, send):
+        self.begun += 1
+        await self.go.wait()
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": scope["path"].encode()})
+
+
+def test_what_is_in_work_is_answered_and_what_is_new_is_refused():
+    async def run():
+        slow = Slow()
+        app = Closing(slow, "secret")
+        first, second = (asyncio.create_task(asked(app, f"/{i}")) for i in range(2))
+        await asyncio.sleep(0)
+        closed = asyncio.create_task(asked(app, PATH, authorization="Bearer secret"))
+        await asyncio.sleep(0.01)
+        assert slow.begun == 2 and not closed.done()
+        status, headers, body = await asked(app)
+        assert status == 503 and b"ending" in body
+        assert headers[b"connection"] == b"close" and headers[b"retry-after"]
+        assert not closed.done() and slow.begun == 2
+        slow.go.set()
+        assert [(await one)[0::2] for one in (first, second)] == [(200, b"/0"), (200, b"/1")]
+        assert (await closed)[0] == 200
+        assert (await asked(app))[0] == 503
+
+    asyncio.run(asyncio.wait_for(run(), 10))
+
+
+def test_a_failure_is_no_longer_in_work():
+    async def run():
+        async def broken(scope, receive, send):
+            raise RuntimeError
+
+        app = Closing(broken, "secret")
+        with pytest.raises(RuntimeError):
+            await asked(app)
+        assert (await asked(app, PATH, authorization="Bearer secret"))[0] == 200
+
+    asyncio.run(asyncio.wait_for(run(), 10))
+
+
+@pytest.mark.parametrize(
+    "said", ["", "Bearer", "Bearer ", "Bearer wrong", "secret", "Bearer s\u00e9"]
+)
+def test_only_who_started_the_service_can_end_it(said):
+    async def run():
+        slow = Slow()
+        slow.go.set()
+        app = Closing(slow, "secret")
+        assert (await asked(app, PATH, authorization=said))[2] == PATH.encode()
+        assert (await asked(app))[0] == 200
+
+    asyncio.run(run())
+
+
+def test_on_a_cluster_no_request_ends_the_proxy(monkeypatch):
+    monkeypatch.delenv(TOKEN, raising=False)
+    assert Closing not in [one.cls for one in middlewares()]
+    monkeypatch.setenv(TOKEN, "secret")
+    assert middlewares()[0].cls is Closing
