@@ -6,11 +6,13 @@ import os
 import re
 import signal
 import sys
+import time
 from typing import Any
 
 import ray
 from pydantic import ValidationError
 from ray import serve
+from ray._private.services import remaining_processes_alive
 from ray.exceptions import RayError
 from ray.serve.config import HTTPOptions
 from ray.serve.context import _get_global_client
@@ -33,6 +35,9 @@ NAME = "landmark_ray"
 ONGOING = 10_000
 """Requests that Serve hands to a replica at once; the ingress itself says when it is full."""
 
+
+ORPHANED_S = 30.0
+"""For so long requests are waited for when Ray's own processes are gone."""
 
 LOCAL = {
     "RAY_worker_niceness": "0",  # a service isn't what should wait for other programs
@@ -144,14 +149,22 @@ def deploy(app: serve.Application, options: ServeOptions) -> None:
 def stop(options: ServeOptions) -> None:
     """End the service when what is in work is answered; after another signal, at once.
 
-    Not by `serve.shutdown`, over which Ray tells its users of a dead controller.
+    Not by `serve.shutdown`, over which Ray tells its users of a dead controller. Where all of Ray's
+    processes were told to end, too (systemd does that without KillMode=mixed), those that answer
+    still do, for as long as Ray lets this process live.
     """
+    most, begun = options.upload_seconds + ANSWER_S, time.monotonic()
     try:
-        closing.close(options.host, options.port, options.upload_seconds + ANSWER_S)
-        with contextlib.suppress(RayError, RayServeException, TimeoutError):
-            serve.delete(NAME)
+        while not closing.closed(options.host, options.port, 5):
+            if time.monotonic() - begun > (most if remaining_processes_alive() else ORPHANED_S):
+                break
+        if remaining_processes_alive():
+            with contextlib.suppress(RayError, RayServeException, TimeoutError):
+                serve.delete(NAME)
     except (KeyboardInterrupt, SystemExit):
         print("stopping at once", file=sys.stderr)
+    if not remaining_processes_alive():
+        os._exit(0)  # Ray would wait a minute for those that are gone, and print a stack trace
     ray.shutdown()
 
 

@@ -63,15 +63,25 @@ def allow() -> None:
     os.environ[TOKEN] = secrets.token_urlsafe()
 
 
-def close(host: str, port: int, seconds: float) -> None:
-    """Close the proxy that listens there, and wait until what is in work is answered.
+def closed(host: str, port: int, seconds: float) -> bool:
+    """Close the proxy that listens there, and wait a while until what is in work is answered.
 
     Args:
         host: of the proxy.
         port: of the proxy.
         seconds: to wait, at most.
+
+    Returns:
+        Whether nothing is in work any more.
     """
     connection = http.client.HTTPConnection(host, port, timeout=seconds)
-    with contextlib.suppress(OSError, http.client.HTTPException), contextlib.closing(connection):
-        connection.request("POST", PATH, headers={"Authorization": f"Bearer {os.environ[TOKEN]}"})
-        connection.getresponse().read()
+    with contextlib.closing(connection):
+        try:
+            headers = {"Authorization": f"Bearer {os.environ[TOKEN]}"}
+            connection.request("POST", PATH, headers=headers)
+            connection.getresponse().read()
+        except TimeoutError:
+            return False
+        except (OSError, http.client.HTTPException):
+            pass  # it is gone
+        return True

@@ -1,15 +1,15 @@
 """Ray's start: on a busy machine it has more than its 30 s, and where it fails, a line says why."""
 
 import contextlib
-import json
 import os
+import time
 from collections.abc import Iterator
 from typing import Any
 
+import psutil
 import ray
 from ray._common.utils import get_default_ray_temp_dir
-from ray._private import ray_constants
-from ray._raylet import Config
+from ray._private import ray_constants, services
 
 from landmark_ray import interrupts
 from landmark_ray.errors import UserError
@@ -45,15 +45,46 @@ def start(**options: Any) -> None:
     ray_constants.ENABLE_RAY_CLUSTER = False
     os.environ[ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR] = "0"
     os.environ.setdefault("RAY_gcs_server_port_wait_time_s", str(START_S))
-    if "RAY_raylet_start_wait_time_s" not in os.environ:  # Ray has read it when it was imported
-        Config.initialize(json.dumps({"raylet_start_wait_time_s": START_S}).encode())
     load = f"(load {os.getloadavg()[0]:.0f} on {len(os.sched_getaffinity(0))} cores)"
     advice = (
         f"; if this machine is busy {load}, try again when it is less so; "
         f"Ray's logs are in {get_default_ray_temp_dir()}/session_latest/logs"
     )
-    with _in_a_line("Ray didn't start on this machine", advice), interrupts.held():
+    with _in_a_line("Ray didn't start on this machine", advice), interrupts.held(), _patience():
         ray.init(address="local", _node_ip_address="127.0.0.1", include_dashboard=False, **options)
+
+
+@contextlib.contextmanager
+def _patience() -> Iterator[None]:
+    """Until its own raylet has answered or ended, or `START_S` are over, Ray waits for it.
+
+    By itself it gives up after 30 s, which are written in its code.
+    """
+    ask = services.get_node
+
+    def asked(*args: Any) -> Any:
+        end = time.monotonic() + START_S
+        while True:
+            try:
+                return ask(*args)
+            except RuntimeError:
+                if time.monotonic() > end or not _raylet_lives():
+                    raise
+            time.sleep(0.2)
+
+    services.get_node = asked
+    try:
+        yield
+    finally:
+        services.get_node = ask
+
+
+def _raylet_lives() -> bool:
+    """Whether this process has one."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        children = psutil.Process().children()
+        return any(c.name() == "raylet" and c.status() != psutil.STATUS_ZOMBIE for c in children)
+    return True
 
 
 @contextlib.contextmanager

@@ -1,9 +1,13 @@
 """The service's end as clients see it."""
 
 import asyncio
+import os
 
+import httpx
 import pytest
+import uvicorn
 
+from landmark_ray.serving import closing
 from landmark_ray.serving.closing import PATH, TOKEN, Closing
 from landmark_ray.serving.proxy import middlewares
 
@@ -86,3 +90,35 @@ def test_on_a_cluster_no_request_ends_the_proxy(monkeypatch):
     assert Closing not in [one.cls for one in middlewares()]
     monkeypatch.setenv(TOKEN, "secret")
     assert middlewares()[0].cls is Closing
+
+
+def test_who_asks_waits_a_while_and_goes_on_where_nobody_is(monkeypatch):
+    monkeypatch.delenv(TOKEN, raising=False)
+    closing.allow()
+    slow = Slow()
+
+    async def run():
+        app = Closing(slow, os.environ[TOKEN])
+        config = uvicorn.Config(app, port=0, log_config=None, lifespan="off")
+        server = uvicorn.Server(config)
+        running = asyncio.create_task(server.serve())
+        while not server.started:
+            await asyncio.sleep(0.01)
+        port = server.servers[0].sockets[0].getsockname()[1]
+
+        async def asks(seconds):
+            return await asyncio.to_thread(closing.closed, "127.0.0.1", port, seconds)
+
+        async with httpx.AsyncClient() as session:
+            flight = asyncio.create_task(session.get(f"http://127.0.0.1:{port}/a"))
+            while not slow.begun:
+                await asyncio.sleep(0.01)
+            assert not await asks(0.2)
+            slow.go.set()
+            assert (await flight).text == "/a"
+        assert await asks(5)
+        server.should_exit = True
+        await running
+        assert await asks(5)
+
+    asyncio.run(asyncio.wait_for(run(), 20))

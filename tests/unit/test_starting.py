@@ -1,10 +1,12 @@
 """What a person reads when Ray doesn't start."""
 
+import shutil
 import subprocess
-import sys
 
+import psutil
 import pytest
 import ray
+from ray._private import services
 
 from landmark_ray.errors import UserError
 from landmark_ray.stages import starting
@@ -42,21 +44,48 @@ def test_a_busy_machine_is_told_of_in_a_line(monkeypatch):
     assert "session_latest/logs" in line and "\n" not in line
 
 
-def test_rays_processes_have_longer_than_rays_own_30_s(monkeypatch):
-    told = []
-    monkeypatch.setattr(starting, "Config", type("C", (), {"initialize": told.append}))
+@pytest.mark.parametrize(
+    ("misses", "lives", "starts"), [(3, True, True), (10**9, True, False), (1, False, False)]
+)
+def test_rays_own_node_is_asked_for_until_it_is_there(monkeypatch, misses, lives, starts):
+    asked = []
+
+    def get_node(*args):
+        asked.append(args)
+        if len(asked) <= misses:
+            raise RuntimeError("GCS cannot find the node")
+        return {"node": 7}
+
+    monkeypatch.setattr(services, "get_node", get_node)
+    monkeypatch.setattr(starting, "START_S", 60 if starts else 0.5)
+    monkeypatch.setattr(starting, "_raylet_lives", lambda: lives)
+    found = []
+    monkeypatch.setattr(ray, "init", lambda **options: found.append(services.get_node("a", "b")))
+    if starts:
+        starting.start()
+        assert found == [{"node": 7}] and len(asked) == 4
+    else:
+        with pytest.raises(UserError, match="cannot find the node"):
+            starting.start()
+        assert (len(asked) > 1) == lives
+    assert services.get_node is get_node and set(asked) == {("a", "b")}
+
+
+def test_the_rest_of_ray_has_longer_too(monkeypatch):
     monkeypatch.setattr(ray, "init", lambda **options: None)
     starting.start()
-    assert told == [b'{"raylet_start_wait_time_s": 180}']
     assert starting.os.environ["RAY_gcs_server_port_wait_time_s"] == "180"
 
 
-def test_ray_has_the_setting():
-    """It ends the process where it has none of that name."""
-    words = "from ray._raylet import Config; Config.initialize(b'{\"%s\": 180}')"
-    for name, status in (("raylet_start_wait_time_s", 0), ("raylet_start_wait_tame_s", 1)):
-        done = subprocess.run([sys.executable, "-c", words % name], capture_output=True)
-        assert done.returncode == status
+def test_a_raylet_is_a_child_of_its_driver(tmp_path):
+    assert not starting._raylet_lives()
+    shutil.copy(shutil.which("sleep"), tmp_path / "raylet")
+    with subprocess.Popen([tmp_path / "raylet", "60"]) as child:
+        assert starting._raylet_lives()
+        child.kill()
+        while psutil.Process(child.pid).status() != psutil.STATUS_ZOMBIE:
+            pass
+        assert not starting._raylet_lives()
 
 
 @pytest.mark.parametrize(
