@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from landmark_ray.demo import draw, sheet
+from landmark_ray.demo import draw
+from landmark_ray.demo_sheet import sheet
 from landmark_ray.demo_plan import FULL, Plan
 
 LITTLE = Plan(sizes=(4, 6), small=(2,), tests=1, strangers=2, noise=3, duplicates=2, oddities=1)
