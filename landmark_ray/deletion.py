@@ -9,7 +9,7 @@ import os
 import stat
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple, NoReturn
+from typing import NamedTuple
 
 from landmark_ray.errors import UserError
 from landmark_ray.folder import PART, Folder
@@ -40,7 +40,7 @@ def lying(folder: Folder, place: str) -> list[Entry]:
     """
     if not folder.local:
         return [Entry(name, True) for name in folder.files(place, hidden=True)]
-    parts = [part for part in place.split("/") if part]
+    whole, parts = folder.at(place), [part for part in place.split("/") if part]
     for depth in range(1, len(parts) + 1):
         name = "/".join(parts[:depth])
         try:
@@ -50,7 +50,7 @@ def lying(folder: Folder, place: str) -> list[Entry]:
         if not stat.S_ISDIR(mode):
             return [Entry(name, stat.S_ISREG(mode))]
     found = []
-    for here, folders, files in os.walk(folder.at(place), onerror=_raised):
+    for here, folders, files in os.walk(whole, onerror=_raised):
         for name in (*files, *folders):
             path = f"{here}/{name}"
             with contextlib.suppress(FileNotFoundError):  # another worker's, gone already
@@ -60,8 +60,9 @@ def lying(folder: Folder, place: str) -> list[Entry]:
     return sorted(found)
 
 
-def _raised(error: OSError) -> NoReturn:
-    raise error  # what can't be listed isn't empty
+def _raised(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError):  # another worker's, gone already, or all of it
+        raise error  # what can't be listed isn't empty
 
 
 def strangers(found: Iterable[Entry], ours: Ours) -> list[Entry]:
