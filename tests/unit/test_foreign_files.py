@@ -192,10 +192,11 @@ def old(world: World, draw) -> None:
 
 def scatter(world: World, draw) -> None:
     """Others put files and links where they like."""
-    everywhere = [world.root / name for name in (*LOOKALIKES, *OTHERS, *AS_FILES)]
-    everywhere += [world.folder / name for name in AROUND]
+    groups = [[world.root / n for n in names] for names in (LOOKALIKES, OTHERS, AS_FILES)]
+    groups.append([world.folder / name for name in AROUND])
+    somewhere = st.sampled_from(groups).flatmap(st.sampled_from)
     kinds = st.sampled_from(("file", "file", "file", "photos", "nowhere", "loop"))
-    few = st.lists(st.tuples(st.sampled_from(everywhere), kinds), max_size=4)
+    few = st.lists(st.tuples(somewhere, kinds), max_size=6)
     for path, kind in draw(few):
         world.put(path, kind)
 
