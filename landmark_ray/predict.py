@@ -18,7 +18,6 @@ from rich.console import Console
 from rich.table import Table
 
 from landmark_ray import schemas
-from landmark_ray.errors import UserError
 from landmark_ray.funnel import Funnel, reason_kind
 from landmark_ray.kernels.metrics import format_prediction
 from landmark_ray.manifest import Bundle
@@ -30,8 +29,7 @@ from landmark_ray.stages.answers import photos
 from landmark_ray.stages.cores import pin_tensorflow
 from landmark_ray.stages.shards import Row, drive, unit_of_work, workers_of
 from landmark_ray.storage import Tables
-
-IDENTITY = "_identity.json"
+from landmark_ray.submission import Submission
 
 
 class PredictOptions(Options):
@@ -68,12 +66,13 @@ def run(options: PredictOptions) -> None:
         UserError: anything that a person can mend.
     """
     bundle, source = Bundle(options.bundle), Photos(options.source)
-    if not options.output.endswith(".csv"):
-        raise UserError(f"--output: {options.output} must end in .csv")
-    folder, _, name = options.output.rpartition("/")
-    tables = Tables(folder or ".")
-    answers = f"{name.removesuffix('.csv')}.parquet"
-    _same_work(tables, answers, bundle, source, options)
+    identity = {
+        "bundle": bundle.manifest.version,
+        "source": source.fingerprint(),
+        "top_k": options.top_k,
+    }
+    output = Submission(options.output, identity)
+    tables, answers = output.tables, output.answers
     done = {n: Funnel.from_json(report) for (_, n), report in tables.committed(answers).items()}
     todo = [{"shard": n, "rows": part.size} for n, part in enumerate(source.parts) if n not in done]
     funnel = Funnel()
@@ -84,11 +83,10 @@ def run(options: PredictOptions) -> None:
         units = sorted(todo, key=lambda unit: -unit["rows"])
         work = (bundle, source, tables, answers, options)
         funnel.add(drive(units, lambda dataset: plan(dataset, *work), options, meter))
-    tables.sweep(answers)
     floor = bundle.manifest.floor if options.floor is None else options.floor
     text, given = submission(tables, answers, len(source.parts), floor)
-    tables.write(name, text.encode())
-    show(funnel, given, bundle, f"{tables.shown}/{name}")
+    output.write(text)
+    show(funnel, given, bundle, output.shown)
 
 
 def plan(
@@ -160,30 +158,6 @@ def _row(image_id: str, landmarks: Any, confidences: Any, found: bool, error: st
         "is_landmark": found,
         "error": error,
     }
-
-
-def _same_work(
-    tables: Tables, answers: str, bundle: Bundle, source: Photos, options: PredictOptions
-) -> None:
-    """Answers of another bundle, or for other photos, are never mixed in.
-
-    Raises:
-        UserError: such are there; names the difference.
-    """
-    now = {
-        "bundle": bundle.manifest.version,
-        "source": source.fingerprint(),
-        "top_k": options.top_k,
-    }
-    was = tables.read_json(f"{answers}/{IDENTITY}")
-    if was is None:
-        tables.write_json(f"{answers}/{IDENTITY}", now)
-    elif was != now:
-        differ = "; ".join(f"{k} {was.get(k)}, now {v}" for k, v in now.items() if was.get(k) != v)
-        raise UserError(
-            f"{tables.uri}/{answers} holds answers to something else ({differ}): delete it, or "
-            "choose another --output"
-        )
 
 
 def submission(tables: Tables, answers: str, parts: int, floor: float) -> tuple[str, int]:
