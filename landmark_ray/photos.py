@@ -3,6 +3,7 @@
 import hashlib
 import re
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import PurePosixPath
 
 from landmark_ray.errors import UserError
@@ -28,7 +29,7 @@ BARE_TABLES = "tables without photos"
 NOT_TEST = "files outside of test/, which alone is answered of a dataset"
 
 _TRAINING = re.compile(r"(metadata/)?train\.csv|train/.*", re.DOTALL)
-_TEST_TAR = re.compile(r"test/images_\d+\.tar")
+_TEST_TAR = re.compile(r"test/images_\d+\.t\S+")
 
 
 class Photos:
@@ -40,6 +41,7 @@ class Photos:
         folder: the names of all parts begin there.
         parts: what is read in one go: tars, then tables, then chunks of files.
         files: how many photos are files.
+        fingerprint: hex digest of the names and sizes of all.
         left_out: what else lies there; what is in tars is known when they are read.
 
     Raises:
@@ -75,20 +77,15 @@ class Photos:
             endings = ", ".join((*TAR_ENDINGS, ENDING, *PHOTO_ENDINGS))
             why = "; ".join(lacks[:1] or [f"no {endings}", *self.left_out.lines()])
             raise UserError(f"--source: {uri} has no photos: {why}")
-        self._sizes = images
+        digest = hashlib.sha256()
+        for name, size in (*((part.name, part.size) for part in self.parts), *images.items()):
+            digest.update(f"{size} {name}\n".encode(errors="surrogateescape"))
+        self.fingerprint = digest.hexdigest()[:16]
 
     @property
     def size(self) -> int:
         """Bytes in all."""
         return sum(part.size for part in self.parts)
-
-    def fingerprint(self) -> str:
-        """What is there, as a hex digest: names and sizes."""
-        digest = hashlib.sha256()
-        parts = {part.name: part.size for part in self.parts}
-        for name, size in (*parts.items(), *self._sizes.items()):
-            digest.update(f"{size} {name}\n".encode(errors="surrogateescape"))
-        return digest.hexdigest()[:16]
 
     def lines(self) -> list[str]:
         """What is answered, and what is not, for people."""
@@ -102,18 +99,15 @@ class Photos:
         shown = [f"{n:,} {kind}{'s' * (n != 1)}" for kind, n in counts.items() if n]
         return [f"photos of {', '.join(shown)} in {self.folder.shown}", *self.left_out.lines()]
 
-    def _tables(self, names: list[str], files: dict[str, int]) -> tuple[list[Part], list[str]]:
+    def _tables(self, names: list[str], files: dict[str, int]) -> tuple[list[TablePart], list[str]]:
         """The tables of photos, and what the others lack, which are counted."""
-        tables: list[Part] = []
-        lacks: list[str] = []
+        found = [TablePart(name, self.folder, files[name]) for name in names]
+        with ThreadPoolExecutor(1 if self.folder.local else 16) as pool:
+            lacks = dict(zip(names, pool.map(TablePart.lacks, found), strict=True))
         for name in names:
-            part = TablePart(name, self.folder, files[name])
-            if lack := part.lacks():
-                lacks.append(lack)
+            if lacks[name]:
                 self.left_out.add(BARE_TABLES, name)
-            else:
-                tables.append(part)
-        return tables, lacks
+        return [t for t in found if not lacks[t.name]], list(filter(None, lacks.values()))
 
     def _tar(self, name: str, files: dict[str, int]) -> Archive:
         """A tar; beside it, as in GLDv2, may lie its checksum."""

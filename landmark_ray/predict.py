@@ -24,7 +24,7 @@ from landmark_ray.options import SPEED, Cpus, Options, Share
 from landmark_ray.photo_tables import DamagedError
 from landmark_ray.photos import Part, Photos, holder, photos_of
 from landmark_ray.progress import Meter
-from landmark_ray.sources import Member
+from landmark_ray.sources import Archive, Member
 from landmark_ray.stages.answers import photos
 from landmark_ray.stages.cores import pin_tensorflow
 from landmark_ray.stages.shards import Row, drive, unit_of_work, workers_of
@@ -35,7 +35,8 @@ IDENTITY = "_identity.json"
 FORMAT = 2
 """Of the answers: those that code of another one wrote are not mixed in."""
 
-DAMAGED = "damaged parts"
+DAMAGED, WRONG_MD5 = "damaged parts", "parts with a wrong md5"
+"""Facts of parts that the same command answers again, as they may be mended."""
 
 
 class PredictOptions(Options):
@@ -97,16 +98,17 @@ def run(options: PredictOptions) -> None:
     show(funnel, made, source, bundle, f"{tables.shown}/{name}")
     if damaged := funnel.facts[DAMAGED]:
         raise UserError(
-            f"{damaged} of {len(source.parts)} tars and tables can't be read to the end (see the "
-            "warnings); what could be read is answered: mend them, and the same command goes on"
+            f"{damaged} of {len(source.parts)} parts of the source can't be read to the end (see "
+            "the warnings); what could be read is answered: mend them and run this again, with "
+            "another --output where a size has changed"
         )
 
 
 def finished_parts(tables: Tables, answers: str) -> dict[int, Funnel]:
-    """Number -> what became of its photos, of each part that was read to its end."""
+    """Number -> what became of its photos, of each part that needn't be read again."""
     reports = tables.committed(answers).items()
-    parts = {shard: Funnel.from_json(report) for (_, shard), report in reports}
-    return {shard: funnel for shard, funnel in parts.items() if not funnel.facts[DAMAGED]}
+    parts = {n: Funnel.from_json(report) for (_, n), report in reports}
+    return {n: f for n, f in parts.items() if not f.facts[DAMAGED] and not f.facts[WRONG_MD5]}
 
 
 def plan(
@@ -178,6 +180,8 @@ def answer_part(
     funnel.images_out = sum(not answer["error"] for answer in answers.values())
     funnel.facts.update(left_out.facts())
     funnel.notes += part.notes
+    if isinstance(part, Archive) and part.problem:
+        funnel.facts[WRONG_MD5] += 1
     file = holder(part)
     rows = [
         {"image_id": first_id(file, name), "file": file, "name": name, **answers[str(number)]}
@@ -211,7 +215,7 @@ def _same_work(
     now = {
         "format": FORMAT,
         "bundle": bundle.manifest.version,
-        "source": source.fingerprint(),
+        "source": source.fingerprint,
         "top_k": options.top_k,
     }
     was = tables.read_json(f"{answers}/{IDENTITY}")

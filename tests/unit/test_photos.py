@@ -187,13 +187,13 @@ def test_nothing_there_and_nothing_to_see(tmp_path):
 
 def test_fingerprint_tells_other_photos_and_no_other_files(tmp_path):
     files(tmp_path, "one.jpg", "two.jpg", data=b"12")
-    before = Photos(str(tmp_path)).fingerprint()
+    before = Photos(str(tmp_path)).fingerprint
     files(tmp_path, "notes.txt", "out.parquet/_identity.json")
     pq.write_table(pa.table({"image_id": ["k"]}), tmp_path / "out.parquet/a.parquet")
-    assert Photos(str(tmp_path)).fingerprint() == before
+    assert Photos(str(tmp_path)).fingerprint == before
     files(tmp_path, "one.jpg", data=b"1")
     files(tmp_path, "two.jpg", data=b"123")
-    assert Photos(str(tmp_path)).fingerprint() != before
+    assert Photos(str(tmp_path)).fingerprint != before
 
 
 def test_of_kaggles_folder_and_of_odd_endings(shared):

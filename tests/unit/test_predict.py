@@ -1,6 +1,7 @@
 """jobs/predict.py without Ray: parts are answered here, by an ensemble that knows colours."""
 
 import csv
+import hashlib
 import io
 import os
 import tarfile
@@ -197,6 +198,19 @@ def test_answers_for_other_photos_and_of_earlier_code_are_not_mixed_in(named, tm
     identity.write_text(identity.read_text().replace('"format": 2,', ""))
     with pytest.raises(UserError, match="format None, now 2"):
         named(source)
+
+
+def test_a_tar_with_a_wrong_md5_is_answered_again_when_it_is_another_one(named, tmp_path):
+    test, sums = tmp_path / "in/test", tmp_path / "in/md5sum/test"
+    tar_of(test / "images_000.tar", ("x.jpg", photo(RED)))
+    sums.mkdir(parents=True)
+    wrong = photo(BLUE).ljust(len(photo(RED)), b"\0")[: len(photo(RED))]
+    tar_of(tmp_path / "right.tar", ("x.jpg", wrong))
+    right = (tmp_path / "right.tar").read_bytes()
+    (sums / "md5.images_000.txt").write_text(hashlib.md5(right).hexdigest())
+    assert named(tmp_path / "in") == {"x": "1"}
+    (test / "images_000.tar").write_bytes(right)
+    assert named(tmp_path / "in") == {"x": "3"}
 
 
 def test_what_is_damaged_is_answered_up_to_there_and_again_when_it_is_mended(
