@@ -177,7 +177,7 @@ def committed(folder: str) -> None:
 
 def index(folder: str) -> None:
     """What `ingest` shares with its tasks."""
-    CatalogIndex.read(Tables(f"{folder}/root"))
+    CatalogIndex.read(Tables(f"{folder}/root"), Source(folder).index()[0]["image_id"])
 
 
 def duplicates(folder: str) -> None:

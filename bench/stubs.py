@@ -53,12 +53,12 @@ def _ids(folder: str) -> np.ndarray:
     return np.load(f"{folder}/{IDS}", mmap_mode="r")
 
 
-def members(archive: Archive, max_bytes: float) -> Iterator[Member]:
+def members(archive: Archive, max_bytes: float, *_: object) -> Iterator[Member]:
     """The images of a tar of a source that has `IDS`; each is its own id."""
     tars = sorted(Path(archive.folder.at("train")).glob("*.tar"))
     ids = np.array_split(_ids(archive.folder.path), len(tars))
     for image_id in ids[[t.name for t in tars].index(Path(archive.name).name)].tolist():
-        yield Member(image_id.decode(), len(image_id), image_id)
+        yield Member(image_id.decode(), len(image_id), image_id, image_id.decode())
 
 
 def fingerprint(jpeg: bytes) -> kernel.Fingerprint:

@@ -4,6 +4,7 @@ A photo is told by the ending of its name where that is known, else by its first
 followed. What is hidden or a system's own, such as thumbnails and trash, is no photo anywhere.
 """
 
+import hashlib
 import mimetypes
 import os
 import re
@@ -60,7 +61,7 @@ _LEFT_OUT, _SUCH_AS = "left out: ", ", such as "
 
 @dataclass
 class LeftOut:
-    """How many files of each kind are not used, and one of them."""
+    """How many files of each kind are not used, and the first one's name."""
 
     counts: Counter[str] = field(default_factory=Counter)
     examples: dict[str, str] = field(default_factory=dict)
@@ -68,7 +69,7 @@ class LeftOut:
     def add(self, kind: str, name: str, count: int = 1) -> None:
         """Count files."""
         self.counts[kind] += count
-        self.examples.setdefault(kind, name)
+        self.examples[kind] = min(self.examples.get(kind, name), name)
 
     def update(self, other: "LeftOut") -> None:
         """Add what another holds."""
@@ -186,6 +187,17 @@ def image_stem(name: str) -> str:
     """A photo's name without folders and its ending: "a/IMG_2021.05.10.jpg" -> "IMG_2021.05.10"."""
     base = name.rpartition("/")[2]
     return base[: len(base) - len(photo_ending(base))]
+
+
+def text_id(name: str) -> str:
+    """A file's name as text that no other file has; of most names the name itself."""
+    try:
+        name.encode()
+        return name
+    except UnicodeEncodeError:
+        raw = name.encode(errors="surrogateescape")
+        text = raw.decode(errors="backslashreplace")
+        return f"{text} [{hashlib.blake2b(raw, digest_size=4).hexdigest()}]"
 
 
 def printable(name: str) -> str:

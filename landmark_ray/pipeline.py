@@ -87,6 +87,8 @@ def run(config: Config, stages: Sequence[str]) -> None:
         raise UserError("--source is missing: a folder or URI with the raw dataset")
     tables = Tables(config.root)
     source = Source(config.source)
+    for line in source.lines():
+        print(f"  source: {line}", file=sys.stderr)
     if config.redo:
         forget(tables, config.redo)
     ran = [stage for stage in stages if run_stage(stage, config, tables, source)]

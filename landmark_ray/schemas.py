@@ -40,6 +40,7 @@ FRAGMENT = pa.schema(
         *(field.with_nullable(True) for field in IMAGES),
         _field("shard", pa.int32(), "as in the catalog"),
         _field("reason", pa.string(), "why the image was rejected, else null", nullable=True),
+        _field("exact", pa.bool_(), "whether the file is called just like the image"),
     ]
 )
 """Ingest's own: the rows that one tar holds of one bucket."""

@@ -1,217 +1,230 @@
 """Raw datasets: Google Landmarks' own layout, and a folder of class folders.
 
-GLDv2 (github.com/cvdfoundation/google-landmark): `train.csv` with `id,url,landmark_id` at the top
-or in `metadata/`, `train/images_NNN.tar` with members `a/b/c/<id>.jpg`, and
-`md5sum/train/md5.images_NNN.txt`. It is read where it lies; tars are streamed once, from beginning
-to end.
+GLDv2 (github.com/cvdfoundation/google-landmark): `train.csv` with `id,url,landmark_id` or
+`train_clean.csv` with `landmark_id,images`, at the top or in `metadata/`; `train/images_NNN.tar`
+with members `a/b/c/<id>.jpg`, and `md5sum/train/md5.images_NNN.txt`. Kaggle's layout is the same
+with tars that are unpacked: `train/a/b/c/<id>.jpg`. All is read where it lies; tars are streamed
+once, from beginning to end.
 """
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.csv as pacsv
 
+from landmark_ray.archives import FOLDER_CHUNK, TAR_ENDINGS, Archive, chunks_of, tar_stem
 from landmark_ray.errors import UserError
 from landmark_ray.kernels.metrics import parse_solution
-from landmark_ray.storage import Folder
-from landmark_ray.tars import DAMAGED, Hashed, Member, tar_members
-
-SUFFIXES = (
-    *(".jpg", ".jpeg", ".png", ".webp", ".gif", ".tif", ".tiff", ".bmp"),
-    *(".heic", ".heif", ".avif"),
+from landmark_ray.labels import NO_LANDMARK, ids_of_folders, landmark_ids, read_labels
+from landmark_ray.listing import (
+    HIDDEN,
+    PHOTO_ENDINGS,
+    LeftOut,
+    is_hidden,
+    photo_files,
+    photos_among,
+    text_id,
+    visible_files,
 )
+from landmark_ray.lists import CsvFile
+from landmark_ray.patience import patiently
+from landmark_ray.storage import Folder
+from landmark_ray.tars import Member
+
+__all__ = ["FOLDER_CHUNK", "SUFFIXES", "Archive", "Member", "Source", "drop_unlabelled"]
+
+SUFFIXES = PHOTO_ENDINGS
+LISTS = ("train.csv", "metadata/train.csv", "train_clean.csv", "metadata/train_clean.csv")
+"""Csv files of photos and landmarks; the first that is there counts."""
+
 SOLUTIONS = (
     "recognition_solution.csv",
     "metadata/recognition_solution.csv",
     "ground_truth/recognition_solution_v2.1.csv",
 )
-FOLDER_CHUNK = 512
-"""Files of class folders that are read as one archive."""
+SPLITS = {"train", "training", "test", "testing", "val", "valid", "validation", "index"}
+"""Folders that hold a dataset's parts, and no class each."""
 
-
-@dataclass
-class Archive:
-    """Images that are read in one go: a tar, or some files of class folders.
-
-    After `members` has been gone through, `problem` says why none of them can be trusted, and
-    `notes` what people should know.
-    """
-
-    name: str
-    folder: Folder
-    size: int
-    files: tuple[str, ...] = ()
-    md5_file: str = ""
-
-    def __post_init__(self) -> None:
-        """Nothing is known before reading."""
-        self.problem = ""
-        self.notes: list[str] = []
-
-    def members(self, max_bytes: float) -> Iterator[Member]:
-        """All images, in the order in which they lie."""
-        if self.files:
-            yield from (self._file(name, max_bytes) for name in self.files)
-            return
-        with self.folder.open(self.name) as raw:
-            stream = Hashed(raw)
-            try:
-                yield from tar_members(stream, max_bytes)
-            except DAMAGED as error:
-                self.notes.append(f"{self.name} is damaged: {error}")
-            stream.drain()
-        self._check(stream.md5.hexdigest())
-
-    def _file(self, name: str, max_bytes: float) -> Member:
-        try:
-            size = self.folder.size(name)
-            return Member(name, size, self.folder.read(name) if size <= max_bytes else b"")
-        except FileNotFoundError:  # a link to nowhere
-            return Member(name, 0, b"")
-
-    def _check(self, md5: str) -> None:
-        if not self.md5_file:
-            return
-        try:
-            wanted = self.folder.read(self.md5_file).split()[0][:40].decode(errors="replace")
-        except (FileNotFoundError, IndexError):
-            self.notes.append(f"{self.name} was not checked: {self.md5_file} is missing or empty")
-            return
-        if md5 != wanted.lower():
-            self.problem = f"wrong md5: {self.name} has {md5}, not {wanted}"
-            self.notes.append(f"{self.problem}; all its images are rejected: download it again")
+LOOSE = "photos in no class folder"
+TWICE = "tars that are there in another form, too"
+LISTS_TOO = "lists of photos beside the one that is used"
+BESIDE = "other files and folders beside the dataset's"
+UNSOLVED = "folders of test photos without a recognition_solution.csv"
 
 
 class Source:
     """A dataset in one of the two layouts.
+
+    Attributes:
+        csv: the list of its photos; "" for class folders.
+        left_out: what lies there and isn't used.
+        notes: lines for people, on how `index` understood its list.
 
     Raises:
         UserError: there is nothing at the URI, or no dataset.
     """
 
     def __init__(self, uri: str) -> None:
-        """Find out the layout."""
+        """Find out the layout, and what lies there."""
         self.folder = Folder(uri)
-        names = ("train.csv", "metadata/train.csv")
-        self.csv = next((name for name in names if self.folder.exists(name)), "")
-        if self.csv:
+        self.left_out = LeftOut()
+        self.notes: list[str] = []
+        lists = [name for name in LISTS if self.folder.exists(name)]
+        self.csv = next(iter(lists), "")
+        self.files: dict[str, int] = {}
+        self._splits: dict[str, tuple[dict[str, int], dict[str, int]]] = {}
+        if not self.csv:
+            self._find_class_folders()
             return
-        if not self.folder.web and not self.folder.exists():
-            raise UserError(f"--source: there is nothing at {uri}")
-        self.files = {
-            name: size
-            for name, size in self.folder.files().items()
-            if name.count("/") == 1 and name.lower().endswith(SUFFIXES)
-        }
-        strange = next((name for name in self.files if not _is_text(name)), None)
-        if strange is not None:
-            raise UserError(f"--source: {uri}: a name is not UTF-8, rename it: {strange!a}")
-        if not self.files:
-            raise UserError(
-                f"--source: {uri} is no dataset: it has neither a train.csv nor class folders with "
-                f"images ({', '.join(SUFFIXES)})"
-            )
+        self.solution = next((name for name in SOLUTIONS if self.folder.exists(name)), "")
+        for name in lists[1:]:
+            self.left_out.add(LISTS_TOO, name)
+        for split in ("train", "test") if self.solution else ("train",):
+            self._splits[split] = self._find_split(split)
+        if not self.folder.web:
+            self._look_beside()
+
+    def lines(self) -> list[str]:
+        """What people should know before long work: which list is read, and what isn't used."""
+        read = [f"the photos and landmarks are those of {self.csv}"] if self.csv else []
+        return read + self.left_out.lines()
 
     def index(self) -> tuple[pa.Table, pa.Table, str]:
         """All images, all landmarks' names, and a fingerprint of both.
 
         Returns:
             (image_id string, landmark_id int64), (landmark_id int64, name string), hex digest.
+
+        Raises:
+            UserError: a list can't be understood, or two landmarks would have one id.
         """
-        if not self.csv:
-            folders = sorted({name.partition("/")[0] for name in self.files})
-            numeric = all(f.isdecimal() and len(f) < 19 for f in folders)
-            numbers = {f: int(f) if numeric else i for i, f in enumerate(folders)}
-            ids = [numbers[name.partition("/")[0]] for name in self.files]
-            names = pa.table({"landmark_id": list(numbers.values()), "name": folders})
-            images = pa.table(
-                {"image_id": list(self.files), "landmark_id": pa.array(ids, pa.int64())}
-            )
-            return images, names, hashlib.sha256("\n".join(self.files).encode()).hexdigest()[:16]
-        data = self.folder.read(self.csv)
-        images = self._columns(data, self.csv, {"id": pa.string(), "landmark_id": pa.int64()})
-        digest = hashlib.sha256(data)
-        names = pa.table(
-            {"landmark_id": pa.array([], pa.int64()), "name": pa.array([], pa.string())}
-        )
-        labels = self.csv.replace("train.csv", "train_label_to_category.csv")
-        if self.folder.exists(labels):
-            data = self.folder.read(labels)
-            names = self._columns(
-                data, labels, {"landmark_id": pa.int64(), "category": pa.string()}
-            )
-            digest.update(data)
+        return self._listed_index() if self.csv else self._folders_index()
+
+    def _folders_index(self) -> tuple[pa.Table, pa.Table, str]:
+        folders = sorted({text_id(name.partition("/")[0]) for name in self.files})
+        numbers = ids_of_folders(folders, f"--source: {self.folder.shown}")
+        images = [text_id(name) for name in self.files]
+        ids = pa.array([numbers[name.partition("/")[0]] for name in images], pa.int64())
+        digest = hashlib.sha256("\n".join(self.files).encode(errors="surrogateescape"))
+        for name, number in numbers.items():
+            if str(number) != name:
+                digest.update(f"\n{name} {number}".encode())
         return (
-            images.rename_columns(["image_id", "landmark_id"]),
-            names.rename_columns(["landmark_id", "name"]),
+            pa.table({"image_id": pa.array(images, pa.string()), "landmark_id": ids}),
+            _names(numbers.values(), numbers),
             digest.hexdigest()[:16],
         )
 
-    def _columns(self, data: bytes, name: str, kinds: dict[str, pa.DataType]) -> pa.Table:
-        try:
-            return pacsv.read_csv(
-                pa.BufferReader(data),
-                convert_options=pacsv.ConvertOptions(
-                    column_types=kinds,
-                    include_columns=list(kinds),
-                    null_values=["", "None"],
-                    quoted_strings_can_be_null=False,
-                ),
-            )
-        except (pa.ArrowException, KeyError) as error:
-            header = data[:200].partition(b"\n")[0].decode(errors="replace").strip()
-            raise UserError(
-                f"{self.folder.uri}/{name} must be a csv with the columns {', '.join(kinds)} "
-                f"(it begins with {header!r}): {str(error).splitlines()[0]}"
-            ) from None
+    def _listed_index(self) -> tuple[pa.Table, pa.Table, str]:
+        data = self.folder.read(self.csv)
+        digest = hashlib.sha256(data)
+        listed = read_labels(CsvFile(data, self._shown(self.csv)))
+        del data
+        names = _names(listed.names, listed.names.values())
+        self.notes += [note for note in listed.notes if note not in self.notes]
+        place = self.csv.rpartition("/")[0]
+        labels = f"{place}/train_label_to_category.csv".lstrip("/")
+        if self.folder.exists(labels):
+            data = self.folder.read(labels)
+            digest.update(data)
+            file = CsvFile(data, self._shown(labels))
+            rows = file.columns("landmark_id", "category")
+            ids, _ = landmark_ids(rows["landmark_id"], file)
+            known = pa.table({"landmark_id": ids, "name": rows["category"]}).drop_null()
+            new = names.filter(pc.invert(pc.is_in(names["landmark_id"], known["landmark_id"])))
+            names = pa.concat_tables([known, new])
+        return listed.images, names, digest.hexdigest()[:16]
 
-    def archives(self) -> list[Archive]:
+    def archives(self, split: str = "train") -> list[Archive]:
         """All that is to be read, in order.
 
         Raises:
-            UserError: a train.csv without tars.
+            UserError: a train.csv without photos.
         """
         if not self.csv:
-            names = list(self.files)
-            chunks = [names[i : i + FOLDER_CHUNK] for i in range(0, len(names), FOLDER_CHUNK)]
-            return [
-                Archive(f"files-{i:06d}", self.folder, sum(self.files[n] for n in c), tuple(c))
-                for i, c in enumerate(chunks)
-            ]
-        return self._tars("train")
+            return chunks_of(self.folder, self.files)
+        tars, photos = self._splits[split]
+        if not tars and not photos:
+            raise UserError(
+                f"{self.folder.uri} has a csv but no {split}/images_NNN.tar, and no photos in "
+                f"{split}/ either"
+            )
+        return [
+            Archive(name, self.folder, size, md5_file=f"md5sum/{split}/md5.{tar_stem(name)}.txt")
+            for name, size in tars.items()
+        ] + chunks_of(self.folder, photos)
 
     def test_set(self) -> tuple[list[Archive], dict[str, frozenset[int]]] | None:
-        """The tars of `test/`, and the landmarks of each image; None where there is no solution.
+        """What is in `test/`, and the landmarks of each image; None where there is no solution.
 
         Raises:
-            UserError: the solution can't be read, or there are no tars.
+            UserError: the solution can't be read, or there are no photos.
         """
-        csv = next((name for name in SOLUTIONS if self.csv and self.folder.exists(name)), "")
-        if not csv:
+        if not self.csv or not self.solution:
             return None
-        kinds = {"id": pa.string(), "landmarks": pa.string()}
-        rows = self._columns(self.folder.read(csv), csv, kinds)
+        file = CsvFile(self.folder.read(self.solution), self._shown(self.solution))
+        rows = file.columns("id", "landmarks")
         solution = {}
-        for image_id, text in zip(*(rows[name].to_pylist() for name in kinds), strict=True):
+        for image_id, text in zip(*(column.to_pylist() for column in rows.columns), strict=True):
+            none = not text or text.lower() in NO_LANDMARK
+            if not image_id:
+                continue
             try:
-                solution[image_id] = parse_solution(text or "")
+                solution[image_id] = parse_solution("" if none else text)
             except ValueError as error:
-                raise UserError(f"{self.folder.uri}/{csv}: image {image_id}: {error}") from None
-        return self._tars("test"), solution
+                raise UserError(f"{file.shown}: image {image_id}: {error}") from None
+        return self.archives("test"), solution
 
-    def _tars(self, split: str) -> list[Archive]:
-        tars = self._web_tars(split) if self.folder.web else self.folder.files(split)
-        tars = {name: size for name, size in tars.items() if name.endswith(".tar")}
-        if not tars:
-            raise UserError(f"{self.folder.uri} has a csv but no {split}/images_NNN.tar")
-        return [
-            Archive(name, self.folder, size, md5_file=f"md5sum/{split}/md5.{_stem(name)}.txt")
-            for name, size in sorted(tars.items())
-        ]
+    def fingerprint(self, split: str = "train") -> str:
+        """What the archives of a split are, as a hex digest: names and sizes."""
+        lines = [f"{a.name} {a.size}" for a in self.archives(split)]
+        digest = hashlib.sha256("\n".join(lines).encode())
+        for name in self._splits[split][1] if self.csv else ():
+            digest.update(f"\n{name}".encode(errors="surrogateescape"))
+        return digest.hexdigest()[:16]
+
+    def _shown(self, name: str) -> str:
+        return f"{self.folder.shown}/{name}"
+
+    def _find_class_folders(self) -> None:
+        uri = self.folder.shown
+        if not self.folder.web and not self.folder.exists():
+            raise UserError(f"--source: there is nothing at {uri}")
+        found, self.left_out = ({}, LeftOut()) if self.folder.web else photo_files(self.folder)
+        for name, size in found.items():
+            if "/" in name:
+                self.files[name] = size
+            else:
+                self.left_out.add(LOOSE, name)
+        if not self.files:
+            also = "".join(f"; {line}" for line in self.left_out.lines())
+            raise UserError(
+                f"--source: {uri} is no dataset: it has neither a train.csv nor class folders with "
+                f"images ({', '.join(PHOTO_ENDINGS)}){also}"
+            )
+        classes = {name.partition("/")[0] for name in self.files}
+        if {name.lower() for name in classes} <= SPLITS:
+            first = min(classes)
+            raise UserError(
+                f"--source: {uri} has no train.csv, and its folders ({', '.join(sorted(classes))}) "
+                f"are parts of a dataset, no classes: is {uri}/{first} meant?"
+            )
+
+    def _find_split(self, split: str) -> tuple[dict[str, int], dict[str, int]]:
+        """Tars and single photos."""
+        if self.folder.web:
+            return self._web_tars(split), {}
+        files = visible_files(self.folder, self.left_out, split)
+        tars: dict[str, str] = {}
+        for name in sorted((n for n in files if tar_stem(n)), key=_packed):
+            key = f"{name.rpartition('/')[0]}/{tar_stem(name)}"
+            if tars.setdefault(key, name) != name:
+                self.left_out.add(TWICE, name)
+        rest = {name: size for name, size in files.items() if not tar_stem(name)}
+        used = {name: files[name] for name in sorted(tars.values())}
+        return used, photos_among(self.folder, rest, self.left_out)
 
     def _web_tars(self, split: str) -> dict[str, int]:
         """A web server lists nothing: ask for images_000, images_001 ... until one is missing."""
@@ -231,19 +244,28 @@ class Source:
         except FileNotFoundError:
             return None
 
-    def fingerprint(self, split: str = "train") -> str:
-        """What the archives of a split are, as a hex digest: names and sizes."""
-        archives = self.archives() if split == "train" else self._tars(split)
-        lines = [f"{a.name} {a.size}" for a in archives]
-        return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
+    def _look_beside(self) -> None:
+        """Count what lies at the top of GLDv2's layout and is none of its own."""
+        own = {"train", "md5sum", "metadata", "ground_truth", "train_label_to_category.csv"}
+        own |= {*LISTS, *SOLUTIONS} | ({"test"} if self.solution else set())
+        fs, path = self.folder.fs, self.folder.path
+        for found in patiently(self.folder.uri, fs.ls, path, detail=False):
+            name = found.rstrip("/").rpartition("/")[2]
+            if is_hidden(name):
+                self.left_out.add(HIDDEN, name)
+            elif name not in own:
+                self.left_out.add(UNSOLVED if name == "test" else BESIDE, name)
 
 
-def _is_text(name: str) -> bool:
-    return not any("\ud800" <= letter <= "\udfff" for letter in name)
+def _packed(name: str) -> tuple[bool, str]:
+    """Tars that aren't packed come first."""
+    return not name.lower().endswith(TAR_ENDINGS[0]), name
 
 
-def _stem(name: str) -> str:
-    return name.rpartition("/")[2].removesuffix(".tar")
+def _names(ids: Iterable[int], names: Iterable[str]) -> pa.Table:
+    return pa.table(
+        {"landmark_id": pa.array(list(ids), pa.int64()), "name": pa.array(list(names), pa.string())}
+    )
 
 
 def drop_unlabelled(images: pa.Table) -> pa.Table:

@@ -5,11 +5,13 @@ block by block behind the end of the file, and take a damaged header for the end
 """
 
 import contextlib
-import hashlib
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import IO, Any
+from typing import Any
+
+from landmark_ray.listing import HIDDEN, LeftOut, image_stem, is_hidden, kind_by_name, text_id
+from landmark_ray.unpacking import Hashed
 
 MAX_HEADER = 1 << 16
 """Bytes of a long name, or of other things said of a member."""
@@ -20,44 +22,32 @@ _SAID = (
 )
 
 
+Wanted = Callable[[str], bool]
+"""Whether a file is to be read, by its name with folders."""
+
+
+def every(name: str) -> bool:
+    """Every file is wanted."""
+    return True
+
+
 @dataclass(frozen=True)
 class Member:
-    """An image in an archive. `data` is empty where it was too large to be read."""
+    """An image in an archive.
+
+    Attributes:
+        image_id: of a member of a tar its name without folders and ending, else the whole name.
+        size: bytes.
+        data: empty where it was too large to be read.
+        name: with its folders, as it lies there.
+        problem: why it can't be read, if so.
+    """
 
     image_id: str
     size: int
     data: bytes
-
-
-class Hashed:
-    """A stream that remembers the md5 of all that was read from it.
-
-    Who goes on reading behind its end has an error.
-    """
-
-    def __init__(self, raw: IO[bytes]) -> None:
-        """Read nothing yet."""
-        self.raw, self.left = raw, 2
-        self.md5 = hashlib.md5(usedforsecurity=False)
-
-    def read(self, size: int) -> bytes:
-        """The next bytes.
-
-        Raises:
-            EOFError: the end was read twice already.
-        """
-        data = self.raw.read(size)
-        self.md5.update(data)
-        if not data:
-            self.left -= 1
-            if self.left < 0:
-                raise EOFError("unexpected end of data")
-        return data
-
-    def drain(self) -> None:
-        """Read the rest, for the md5."""
-        while self.left > 0 and self.read(1 << 20):
-            pass
+    name: str = ""
+    problem: str = ""
 
 
 @contextlib.contextmanager
@@ -92,22 +82,34 @@ class _Info(tarfile.TarInfo):
     _proc_sparse = _proc_gnusparse_00 = _proc_gnusparse_01 = _proc_gnusparse_10 = _sparse
 
 
-def tar_members(stream: Hashed, max_bytes: float) -> Iterator[Member]:
-    """The files in a tar, in order; links, devices and folders are passed over.
+def tar_members(
+    stream: Hashed, max_bytes: float, wanted: Wanted = every, left_out: LeftOut | None = None
+) -> Iterator[Member]:
+    """The files in a tar that may be photos, in order; links, devices and folders are passed over.
+
+    Args:
+        stream: the tar, unpacked.
+        max_bytes: of a member that is read.
+        wanted: of the others no bytes are kept.
+        left_out: counts what is hidden, or no photo by its name.
 
     Raises:
         DAMAGED: the tar is, from there on.
     """
+    left_out = LeftOut() if left_out is None else left_out
     with tarfile.open(  # type: ignore[call-overload]
         fileobj=stream, mode="r|", bufsize=1 << 20, tarinfo=_Info
     ) as tar:
         for info in tar:
             if info.isfile():
-                name = info.name.encode(errors="surrogateescape").decode(errors="replace")
-                image_id = name.rpartition("/")[2].partition(".")[0]
-                size = max(info.size, 0)
-                file = tar.extractfile(info) if 0 < size <= max_bytes else None
-                yield Member(image_id, size, file.read() if file else b"")
+                kind = HIDDEN if is_hidden(info.name) else kind_by_name(info.name)
+                if kind:
+                    left_out.add(kind, info.name)
+                elif wanted(text_id(info.name)):
+                    size = max(info.size, 0)
+                    file = tar.extractfile(info) if 0 < size <= max_bytes else None
+                    data = file.read() if file else b""
+                    yield Member(text_id(image_stem(info.name)), size, data, text_id(info.name))
             tar.members = []  # or a tar of a million members stays in memory
             tar.pax_headers = {}
 

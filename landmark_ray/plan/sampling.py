@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from landmark_ray.errors import UserError
 from landmark_ray.kernels.sampling import rank_key
+from landmark_ray.photo_ids import PhotoIds
 from landmark_ray.plan.workload import Counts
 from landmark_ray.progress import Meter
 from landmark_ray.sources import Source
@@ -101,13 +102,10 @@ def choose(sizes: Counts, photos: int) -> Counts:
 
 def members(source: Source, wanted: dict[str, int]) -> Iterator[Member]:
     """The wanted photos, in the order in which they lie; of class folders no others are read."""
+    ids = PhotoIds(pa.array(list(wanted), pa.string()), loose=bool(source.csv))
     for archive in source.archives():
-        if archive.files:
-            archive.files = tuple(name for name in archive.files if name in wanted)
-            if not archive.files:
-                continue
-        for member in archive.members(64e6):
-            if member.image_id in wanted and (member.data or not member.size):
+        for member in ids.renamed(archive, 64e6):
+            if member.data or not member.size:
                 yield member
 
 
@@ -141,7 +139,7 @@ class Writer:
         self.photos += 1
         if not self.tars:
             path = self.folder / member.image_id
-            path.parent.mkdir(exist_ok=True)
+            path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(member.data)
             return True
         self.lines.append(f"{member.image_id},,{landmark}")

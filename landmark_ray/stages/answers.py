@@ -28,6 +28,8 @@ def photos(
         bad: dict[str, str] = {}
         for member in chunk:
             try:
+                if member.problem:
+                    raise ImageError(member.problem)
                 if member.size and not member.data:
                     raise ImageError(f"too large: {member.size} bytes")
                 found.append(model_input(member.data, size, limits))

@@ -21,6 +21,7 @@ from landmark_ray.config import Config
 from landmark_ray.funnel import Funnel, reason_kind
 from landmark_ray.kernels.calibration import choose_floor
 from landmark_ray.kernels.evaluation import figures, ranking
+from landmark_ray.photo_ids import PhotoIds
 from landmark_ray.progress import Meter
 from landmark_ray.reports import evaluation as report
 from landmark_ray.sources import Archive, Source
@@ -171,6 +172,7 @@ def over_test_set(
         if (0, n) not in done
     ]
     groups = groups_of(tables)
+    ids = PhotoIds(pa.array(list(solution), pa.string()))
     workers = workers_of(config, "train.", config.train)
 
     class Worker:
@@ -184,21 +186,18 @@ def over_test_set(
         def judge_tar(self, unit: Row) -> Row:
             parts, funnel = [schemas.PREDICTIONS.empty_table()], Funnel()
             archive = archives[unit["shard"]]
-            members = (
-                member
-                for member in archive.members(config.ingest.max_megabytes * 1e6)
-                if member.image_id in solution
-            )
+            members = ids.renamed(archive, config.ingest.max_megabytes * 1e6)
             size = self.judges.models.size
-            for ids, squares, bad in photos(members, size, config.ingest.limits):
-                funnel.images_in += len(ids) + len(bad)
-                funnel.images_out += len(ids)
+            for found, squares, bad in photos(members, size, config.ingest.limits):
+                funnel.images_in += len(found) + len(bad)
+                funnel.images_out += len(found)
                 funnel.why.update(reason_kind(reason) for reason in bad.values())
                 if bad:
                     parts.append(unanswered(list(bad), solution, groups))
-                if ids:
-                    own = [groups.get(min(solution[i], default=-1), 0) for i in ids]
-                    parts.append(self.judges.rows(ids, squares, solution, [-1] * len(ids), own))
+                if found:
+                    own = [groups.get(min(solution[i], default=-1), 0) for i in found]
+                    rows = self.judges.rows(found, squares, solution, [-1] * len(found), own)
+                    parts.append(rows)
             funnel.notes += archive.notes
             tables.commit(TEST, 0, unit["shard"], pa.concat_tables(parts), funnel.to_json())
             return {"rows": unit["rows"], "report": funnel.to_json()}

@@ -33,6 +33,8 @@ def run(config: Config, tables: Tables, source: Source) -> Funnel:
         write_catalog(catalog, tables)
         tables.write_table("landmarks/landmarks.parquet", landmarks)
         meter.add(images.num_rows)
+    funnel.facts += source.left_out.facts()
+    funnel.notes += source.notes
     return funnel
 
 

@@ -3,7 +3,7 @@ import pyarrow.dataset as pads
 
 from landmark_ray import schemas
 from landmark_ray.config import IngestConfig
-from landmark_ray.stages import ingest
+from landmark_ray.stages import gathering
 from landmark_ray.storage import Tables
 
 CATALOG = {0: "ab", 1: "cd", 2: "ef"}
@@ -11,11 +11,12 @@ CATALOG = {0: "ab", 1: "cd", 2: "ef"}
 
 
 def fragment(tables, number, *rows):
-    name = f"{ingest.STAGING}/fragments/bucket=5/t-{number:03d}.parquet"
+    name = f"{gathering.STAGING}/fragments/bucket=5/t-{number:03d}.parquet"
     size = {"width": 40, "height": 30}
     full = [
         {"image_id": image, "landmark_id": 7 + shard, "shard": shard, "jpeg": data, "reason": why}
         | size
+        | {"exact": True}
         for shard, image, data, why in rows
     ]
     tables.write_table(name, pa.Table.from_pylist(full, schemas.FRAGMENT), rows=1)
@@ -38,15 +39,15 @@ def gathered(folder, buffer_mb, monkeypatch):
         (fragment(tables, 2, (0, "b", None, "empty: 0 bytes"), (1, "d", b"5", None)), ""),
     ]
     reads = []
-    rows = ingest.fragment_rows
-    monkeypatch.setattr(ingest, "fragment_rows", lambda *a: reads.append(a) or rows(*a))
+    rows = gathering.fragment_rows
+    monkeypatch.setattr(gathering, "fragment_rows", lambda *a: reads.append(a) or rows(*a))
     options = IngestConfig(buffer_mb=buffer_mb)
-    funnel = ingest.gather(5, [2, 0, 1], files, [], tables, options)
+    funnel = gathering.gather(5, [2, 0, 1], files, [], tables, options)
     images = {s: tables.read_shard("images", 5, s, ["image_id", "jpeg"]) for s in CATALOG}
     rejects = pads.dataset(f"{folder}/rejects", format="parquet").to_table()
     found = {s: list(zip(*table.to_pydict().values(), strict=True)) for s, table in images.items()}
     assert (funnel.images_in, funnel.images_out) == (6, 4)
-    assert not tables.files(ingest.STAGING)
+    assert not tables.files(gathering.STAGING)
     reasons = dict(zip(rejects["image_id"].to_pylist(), rejects["reason"].to_pylist(), strict=True))
     return found, reasons, reads
 

@@ -1,5 +1,8 @@
+import bz2
+import gzip
 import hashlib
 import io
+import lzma
 import os
 import shutil
 import tarfile
@@ -7,10 +10,15 @@ import threading
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
+import pyarrow as pa
 import pytest
 
+from landmark_ray import sources
 from landmark_ray.errors import UserError
+from landmark_ray.labels import id_of_name
+from landmark_ray.photo_ids import PhotoIds
 from landmark_ray.sources import Source
+from landmark_ray.storage import Folder
 
 
 def tar_of(members: dict[str, bytes]) -> bytes:
@@ -37,6 +45,7 @@ def gldv2(folder, tars: dict[str, bytes], md5s: dict[str, str] | None = None):
     return Source(str(folder))
 
 
+JPEG = b"\xff\xd8\xff\xe0" + bytes(60)
 IMAGE = {"0/0/0/00000000000000aa.jpg": b"jpeg"}
 
 
@@ -68,7 +77,7 @@ def test_missing_md5_is_a_warning(tmp_path):
     assert len(list(archive.members(100))) == 1
     assert archive.problem == ""
     assert archive.notes == [
-        "train/images_000.tar was not checked: md5sum/train/md5.images_000.txt is missing or empty"
+        "train/images_000.tar was not checked: md5sum/train/md5.images_000.txt is missing"
     ]
 
 
@@ -99,19 +108,53 @@ def test_member_that_is_too_large_is_not_read(tmp_path):
     assert (member.size, member.data) == (1000, b"")
 
 
-def test_folder_of_class_folders_is_numbered_by_name(tmp_path):
-    for name in ("b/2.PNG", "b/1.jpg", "a/x.webp", "a/readme.txt", "top.jpg"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_bytes(b"data")
+def put(folder, *names: str, data: bytes = JPEG):
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+
+
+def ids_by_name(source: Source) -> dict[str, int]:
+    _, names, _ = source.index()
+    return dict(zip(names["name"].to_pylist(), names["landmark_id"].to_pylist(), strict=True))
+
+
+def test_class_folders_hold_all_photos_below_them(tmp_path):
+    photos = ["a/x.webp", "b/1.jpg", "b/2.PNG", "b/2019/may/3.jfif", "b/4"]
+    put(tmp_path, *photos, "a/readme.txt", "top.jpg", "a/.x/p.jpg", "b/@eaDir/1.jpg")
     source = Source(str(tmp_path))
-    images, names, _ = source.index()
+    images, _, _ = source.index()
+    number = ids_by_name(source)
+    assert set(number) == {"a", "b"}
     assert images.to_pydict() == {
-        "image_id": ["a/x.webp", "b/1.jpg", "b/2.PNG"],
-        "landmark_id": [0, 1, 1],
+        "image_id": sorted(photos),
+        "landmark_id": [number[name[0]] for name in sorted(photos)],
     }
-    assert names.to_pydict() == {"landmark_id": [0, 1], "name": ["a", "b"]}
     (archive,) = source.archives()
     assert [m.image_id for m in archive.members(100)] == images["image_id"].to_pylist()
+    assert source.lines() == [
+        "left out: hidden or system files, such as a/.x/p.jpg: 2",
+        "left out: files that are no photos, such as a/readme.txt: 1",
+        "left out: photos in no class folder, such as top.jpg: 1",
+    ]
+
+
+def test_ids_of_class_folders_stay_when_others_come(tmp_path):
+    put(tmp_path, "300/x.jpg", "tower/x.jpg", "1/x.jpg", "01/x.jpg")
+    before = ids_by_name(Source(str(tmp_path)))
+    assert (before["300"], before["1"]) == (300, 1) and len(set(before.values())) == 4
+    put(tmp_path, "200/x.jpg", ".ipynb_checkpoints/x.jpg", "abbey/x.jpg", "zoo/x.jpg")
+    after = ids_by_name(Source(str(tmp_path)))
+    assert {name: after[name] for name in before} == before
+    assert set(after) - set(before) == {"200", "abbey", "zoo"}
+
+
+def test_a_datasets_parts_are_no_classes(tmp_path):
+    put(tmp_path, "train/tower/x.jpg", "val/tower/y.jpg")
+    with pytest.raises(UserError, match=r"parts of a dataset, no classes: is .*/train meant"):
+        Source(str(tmp_path))
+    assert set(ids_by_name(Source(str(tmp_path / "train")))) == {"tower"}
 
 
 def test_class_folders_with_numbers_keep_them(tmp_path):
@@ -131,7 +174,7 @@ def test_rows_without_a_landmark_are_read_as_null(tmp_path):
     ("csv", "said"),
     [
         ("id,landmark\na,1\n", "must be a csv with the columns id, landmark_id"),
-        ("id,url,landmark_id\na,u,tower\n", "tower"),
+        ("id,url,landmark_id\na,u,1\nb,u,1.5\n", "line 3: landmark ids are whole numbers, not 1.5"),
         ("", "must be a csv with the columns id, landmark_id"),
     ],
 )
@@ -156,34 +199,144 @@ def test_csv_without_tars_is_refused(tmp_path):
         source.archives()
 
 
-def test_links_to_nowhere_and_loops_in_class_folders_harm_nothing(tmp_path):
-    (tmp_path / "a").mkdir()
-    (tmp_path / "a/x.jpg").write_bytes(b"data")
+def test_links_to_nowhere_and_loops_in_class_folders_harm_nothing(tmp_path, monkeypatch):
+    put(tmp_path, "a/x.jpg", "a/closed.jpg")
     (tmp_path / "a/none.jpg").symlink_to("/nowhere.jpg")
+    (tmp_path / "a/self.jpg").symlink_to("self.jpg")
     (tmp_path / "a/up").symlink_to("..")
-    (archive,) = Source(str(tmp_path)).archives()
-    found = [(m.image_id, m.size, m.data) for m in archive.members(100)]
-    assert found == [("a/none.jpg", 0, b""), ("a/x.jpg", 4, b"data")]
+    read = Folder.read
+
+    def refuse(folder, name):
+        if "closed" in name:
+            raise PermissionError(13, "Permission denied", name)
+        return read(folder, name)
+
+    monkeypatch.setattr(Folder, "read", refuse)  # root may read everything
+    source = Source(str(tmp_path))
+    (archive,) = source.archives()
+    assert {m.image_id: (m.data, m.problem) for m in archive.members(100)} == {
+        "a/closed.jpg": (b"", "can't be read: Permission denied"),
+        "a/none.jpg": (b"", "can't be read: a link to nowhere"),
+        "a/self.jpg": (b"", "can't be read: a link to itself"),
+        "a/x.jpg": (JPEG, ""),
+    }
+    assert source.lines() == ["left out: links back to a folder that they lie in, such as a/up: 1"]
 
 
-def test_names_of_class_folders_are_text_and_ones_that_are_not_are_refused(tmp_path):
-    (tmp_path / "a\nb").mkdir()
-    (tmp_path / "a\nb/x.jpg").write_bytes(b"data")
-    assert Source(str(tmp_path)).index()[1]["name"].to_pylist() == ["a\nb"]
-    bad = os.fsencode(tmp_path) + b"/\xff"
-    os.mkdir(bad)
-    with open(bad + b"/x.jpg", "wb") as file:
-        file.write(b"data")
-    with pytest.raises(UserError, match="not UTF-8, rename it: '.udcff/x.jpg'"):
-        Source(str(tmp_path))
+def test_names_that_are_not_utf8_are_read_under_text_ids(tmp_path):
+    put(tmp_path, "a\nb/x.jpg", "\\xff/x.jpg", data=b"text")
+    for number, name in enumerate((b"/\xff/x.jpg", b"/\xff/\xfe.jpg")):
+        os.makedirs(os.path.dirname(os.fsencode(tmp_path) + name), exist_ok=True)
+        with open(os.fsencode(tmp_path) + name, "wb") as file:
+            file.write(b"data %d" % number)
+    source = Source(str(tmp_path))
+    images, names, _ = source.index()
+    assert {"a\nb", "\\xff"} < set(names["name"].to_pylist()) and names.num_rows == 3
+    assert len(set(images["image_id"].to_pylist())) == 4
+    (archive,) = source.archives()
+    read = {m.image_id: m.data for m in archive.members(100)}
+    assert list(read) == images["image_id"].to_pylist()
+    assert sorted(read.values()) == [b"data 0", b"data 1", b"text", b"text"]
 
 
-def test_md5_that_is_none_is_shown_as_text(tmp_path):
+def test_md5_file_without_an_md5_is_a_note(tmp_path):
     source = gldv2(tmp_path, {"images_000": tar_of(IMAGE)})
     (tmp_path / "md5sum/train/md5.images_000.txt").write_bytes(b"\xff" * 10000)
     (archive,) = source.archives()
-    list(archive.members(100))
-    assert archive.problem.endswith("not " + "\ufffd" * 40)
+    assert [m.data for m in archive.members(100)] == [b"jpeg"]
+    assert archive.problem == ""
+    assert archive.notes == [
+        "train/images_000.tar was not checked: md5sum/train/md5.images_000.txt says no md5 of it"
+    ]
+
+
+PACKED = {"tar.gz": gzip.compress, "tgz": gzip.compress, "tar.bz2": bz2.compress} | {
+    "tar.xz": lzma.compress,
+    "tar": gzip.compress,  # packed, and not called so
+}
+
+
+@pytest.mark.parametrize("ending", PACKED)
+@pytest.mark.parametrize("of", ["as it lies", "unpacked", "wrong"])
+def test_packed_tars_are_read_and_checked(tmp_path, ending, of):
+    tar = tar_of(IMAGE)
+    source = gldv2(tmp_path, {})
+    packed = PACKED[ending](tar)
+    (tmp_path / f"train/images_007.{ending}").write_bytes(packed)
+    md5 = hashlib.md5({"as it lies": packed, "unpacked": tar}.get(of, b"")).hexdigest()
+    (tmp_path / "md5sum/train/md5.images_007.txt").write_text(f"MD5 (images_007.tar) = {md5}")
+    (archive,) = Source(source.folder.uri).archives()
+    assert [m.data for m in archive.members(100)] == [b"jpeg"]
+    assert archive.problem.startswith("wrong md5") == (of == "wrong")
+
+
+def test_a_tar_that_is_there_packed_too_is_read_once(tmp_path):
+    gldv2(tmp_path, {"images_000": tar_of(IMAGE), "other": tar_of(IMAGE)})
+    (tmp_path / "train/images_000.tar.gz").write_bytes(gzip.compress(tar_of(IMAGE)))
+    (tmp_path / "train/notes.txt").write_text("mine")
+    (tmp_path / "train/more.zip").write_bytes(b"PK")
+    source = Source(str(tmp_path))
+    assert [a.name for a in source.archives()] == ["train/images_000.tar", "train/other.tar"]
+    assert set(source.left_out.examples.values()) == {
+        *("train/images_000.tar.gz", "train/notes.txt", "train/more.zip"),
+    }
+
+
+def test_the_layout_of_kaggle_is_read_like_tars(tmp_path):
+    ids = [f"{i:016x}" for i in range(5)]
+    put(tmp_path, *(f"train/{i[0]}/{i[1]}/{i[2]}/{i}.jpg" for i in ids), "index/0/0/0/z.jpg")
+    put(tmp_path, f"test/0/0/0/{ids[0]}.jpg", "train/.thumbnails/x.jpg", "sample_submission.csv")
+    (tmp_path / "train.csv").write_text("id,landmark_id\n" + "".join(f"{i},7\n" for i in ids[1:]))
+    source = Source(str(tmp_path))
+    (archive,) = source.archives()
+    names = PhotoIds(source.index()[0]["image_id"])
+    assert [m.image_id for m in names.renamed(archive, 100)] == ids[1:]
+    assert source.test_set() is None
+    assert source.left_out.counts == {
+        sources.HIDDEN: 1,
+        sources.BESIDE: 2,
+        sources.UNSOLVED: 1,
+    }
+    before = source.fingerprint()
+    (tmp_path / f"train/0/0/0/{ids[2]}.jpg").rename(tmp_path / f"train/0/0/0/{ids[2]}.png")
+    assert Source(str(tmp_path)).fingerprint() != before
+
+    (tmp_path / "recognition_solution.csv").write_text(f"id,landmarks,Usage\n{ids[0]}.jpg,7,x\n")
+    archives, solution = Source(str(tmp_path)).test_set()
+    assert solution == {f"{ids[0]}.jpg": frozenset({7})}
+    (member,) = PhotoIds(pa.array(list(solution))).renamed(archives[0], 100)
+    assert (member.image_id, member.data) == (f"{ids[0]}.jpg", JPEG)
+
+
+def test_the_first_of_several_lists_counts_and_the_others_are_named(tmp_path):
+    gldv2(tmp_path, {"images_000": tar_of(IMAGE)})
+    (tmp_path / "metadata").mkdir()
+    clean = tmp_path / "metadata/train_clean.csv"
+    clean.write_text("landmark_id,images\n9,00000000000000aa\n")
+    (tmp_path / "metadata/train_label_to_category.csv").write_text(
+        "landmark_id,category\n9,abbey\n"
+    )
+    source = Source(str(tmp_path))
+    assert source.lines() == [
+        "the photos and landmarks are those of train.csv",
+        f"left out: {sources.LISTS_TOO}, such as metadata/train_clean.csv: 1",
+    ]
+    (tmp_path / "train.csv").unlink()
+    source = Source(str(tmp_path))
+    assert source.csv == "metadata/train_clean.csv"
+    images, names, _ = source.index()
+    assert images.to_pylist() == [{"image_id": "00000000000000aa", "landmark_id": 9}]
+    assert names.to_pylist() == [{"landmark_id": 9, "name": "abbey"}]
+
+
+def test_text_labels_are_landmarks_with_their_names(tmp_path):
+    source = gldv2(tmp_path, {"images_000": tar_of(IMAGE)})
+    (tmp_path / "train.csv").write_text("id,landmark_id\na,old tower\nb,12\nc,old tower\n")
+    images, names, _ = source.index()
+    tower = id_of_name("old tower")
+    assert images["landmark_id"].to_pylist() == [tower, 12, tower]
+    assert names.to_pylist() == [{"landmark_id": tower, "name": "old tower"}]
+    assert len(source.notes) == 1 and source.index() and len(source.notes) == 1
 
 
 class LikeS3(SimpleHTTPRequestHandler):

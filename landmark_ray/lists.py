@@ -1,0 +1,132 @@
+"""Csv files of people and of datasets, whatever program wrote them, as columns of text."""
+
+import codecs
+import csv
+import functools
+import io
+from collections.abc import Iterator
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv as pacsv
+
+from landmark_ray.errors import UserError
+
+SEPARATORS = (",", ";", "\t", "|")
+BLOCK = 1 << 24
+"""Bytes that are read at once, and of a line at most."""
+
+_UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+
+
+class CsvFile:
+    """A csv with a header, in UTF-8 or with a mark in UTF-16, separated by any of `SEPARATORS`.
+
+    Raises:
+        UserError: when constructed or read, if it is none; names the file and the line.
+    """
+
+    def __init__(self, data: bytes, shown: str) -> None:
+        """Read the header.
+
+        Args:
+            data: the file.
+            shown: what messages call it.
+        """
+        self.shown = shown
+        if data.startswith(_UTF16):
+            data = data.decode("utf-16", errors="replace").encode()
+        if b"\n" not in data:
+            data = data.replace(b"\r", b"\n")
+        start = len(codecs.BOM_UTF8) if data.startswith(codecs.BOM_UTF8) else 0
+        while data[start : start + 1] in (b"\r", b"\n"):
+            start += 1
+        end = data.find(b"\n", start) + 1 or len(data)
+        self.header = data[start:end].decode(errors="replace").strip()
+        self.separator = max(SEPARATORS, key=self.header.count)
+        names = next(csv.reader([self.header], delimiter=self.separator), [])
+        self.names = [name.strip().lower() for name in names]
+        self.data, self.begin = data, end
+
+    def has(self, *columns: str) -> bool:
+        """Whether it has such columns."""
+        return set(columns) <= set(self.names)
+
+    def columns(self, *columns: str) -> pa.Table:
+        """Some columns as text without blanks around, in which an empty cell is null.
+
+        Lines that repeat the header are left out, as files have them that were put together.
+        """
+        if not self.has(*columns):
+            raise UserError(
+                f"{self.shown} must be a csv with the columns {', '.join(columns)} "
+                f"(it begins with {self.header[:200]!r})"
+            )
+        twice = next((name for name in columns if self.names.count(name) > 1), None)
+        if twice:
+            raise UserError(f"{self.shown} has the column {twice} twice: which is meant?")
+        if self.begin + 100 > len(self.data) and not self.data[self.begin :].strip():
+            return pa.table({name: pa.array([], pa.string()) for name in columns})
+        places = [str(self.names.index(name)) for name in columns]
+        try:
+            rows = self._read(places)
+        except pa.ArrowException:
+            raise self._refusal() from None
+        cells = {name: _cell(rows[p]) for name, p in zip(columns, places, strict=True)}
+        repeats = [pc.equal(pc.ascii_lower(cells[name]), name) for name in columns]
+        repeated = pc.fill_null(functools.reduce(pc.and_kleene, repeats), False)
+        return pa.table(cells).filter(pc.invert(repeated))
+
+    def _read(self, places: list[str]) -> pa.Table:
+        return pacsv.read_csv(
+            pa.BufferReader(pa.py_buffer(self.data).slice(self.begin)),
+            read_options=pacsv.ReadOptions(
+                column_names=[str(i) for i in range(len(self.names))], block_size=BLOCK
+            ),
+            parse_options=pacsv.ParseOptions(
+                delimiter=self.separator, newlines_in_values=b'"' in self.data
+            ),
+            convert_options=pacsv.ConvertOptions(
+                column_types=dict.fromkeys(places, pa.string()), include_columns=places
+            ),
+        )
+
+    def line_of(self, column: str, value: str) -> int:
+        """The line in which a column first has a value."""
+        place = self.names.index(column)
+        for line, row in self._rows():
+            if len(row) > place and row[place].strip() == value:
+                return line
+        return 0
+
+    def _rows(self) -> Iterator[tuple[int, list[str]]]:
+        """The file by Python's slower reader, which knows the lines."""
+        csv.field_size_limit(1 << 30)
+        text = self.data[self.begin :].decode(errors="replace")
+        reader = csv.reader(io.StringIO(text, newline=""), delimiter=self.separator)
+        before = self.data[: self.begin].count(b"\n")
+        yield from ((reader.line_num + before, row) for row in reader if row)
+
+    def _refusal(self) -> UserError:
+        """What is wrong with a file that can't be read, in words."""
+        try:
+            self.data.decode()
+        except UnicodeDecodeError as error:
+            line = self.data[: error.start].count(b"\n") + 1
+            return UserError(f"{self.shown}, line {line}: it is not UTF-8: save it as such")
+        try:
+            for line, row in self._rows():
+                if len(row) != len(self.names):
+                    return UserError(
+                        f"{self.shown}, line {line}: {len(row)} columns and not "
+                        f"{len(self.names)}, as the first line has: {','.join(row)[:80]!r}"
+                    )
+        except csv.Error as error:
+            return UserError(f"{self.shown} is no csv: {error}")
+        return UserError(f"{self.shown} is no csv that can be read: has it an open quote?")
+
+
+def _cell(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Text without blanks around; null where there is none."""
+    text = pc.utf8_trim_whitespace(column)
+    return pc.if_else(pc.equal(text, ""), None, text)

@@ -1,0 +1,154 @@
+"""Ingest without Ray: which files of an archive become photos, and what is counted of the rest."""
+
+import hashlib
+import io
+import tarfile
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from PIL import Image
+
+from landmark_ray.config import Config
+from landmark_ray.errors import UserError
+from landmark_ray.funnel import Funnel
+from landmark_ray.listing import HIDDEN
+from landmark_ray.sources import Source
+from landmark_ray.stages import gathering, ingest, sample
+from landmark_ray.stages.ingest import CatalogIndex
+from landmark_ray.storage import Tables
+
+
+def photo(seed: int, kind: str = "JPEG") -> bytes:
+    pixels = np.random.default_rng(seed).integers(0, 255, (40, 50, 3), np.uint8)
+    out = io.BytesIO()
+    Image.fromarray(pixels).save(out, kind)
+    return out.getvalue()
+
+
+def tar(path, members: dict[str, bytes]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(path, "w") as out:
+        for name, data in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            out.addfile(info, io.BytesIO(data))
+    md5 = hashlib.md5(path.read_bytes()).hexdigest()
+    place = path.parents[1] / "md5sum/train"
+    place.mkdir(parents=True, exist_ok=True)
+    (place / f"md5.{path.stem}.txt").write_text(f"MD5 ({path.name}) = {md5}\n")
+
+
+def ingested(folder, monkeypatch, **options) -> tuple[Tables, Funnel, dict[str, str]]:
+    """Of the dataset in a folder: the tables, the funnel of ingest, and image -> reason."""
+    source = Source(str(folder))
+    config = Config(source=str(folder), root=str(folder / "root"), sample=options | {"buckets": 2})
+    tables = Tables(config.root)
+    sample.run(config, tables, source)
+    index = CatalogIndex.read(tables, source.index()[0]["image_id"])
+    for archive in source.archives():
+        ingest.scatter(archive, index, tables, config.ingest)
+
+    def gathered(units, _, config, meter):
+        found = Funnel()
+        for unit in units:
+            files = [(name, "") for name in unit["fragments"]]
+            work = (unit["bucket"], unit["shards"], files, [], tables, config.ingest)
+            found.add(gathering.gather(*work))
+        return found
+
+    monkeypatch.setattr(gathering, "drive", gathered)
+    funnel = ingest.run(config, tables, source)
+    rejects = tables.dataset("rejects/stage=ingest").to_table() if funnel.why.total() else None
+    rows = rejects.to_pylist() if rejects else []
+    return tables, funnel, {row["image_id"]: row["reason"] for row in rows}
+
+
+def images(tables: Tables) -> dict[str, bytes]:
+    rows = tables.dataset("images").to_table(["image_id", "jpeg"]).to_pydict()
+    return dict(zip(rows["image_id"], rows["jpeg"], strict=True))
+
+
+def test_files_are_matched_by_their_names_and_the_others_are_counted(tmp_path, monkeypatch):
+    listed = ["a.jpg", "b", "IMG_2021.05.10.11 ", "c", "gone", "small"]
+    lines = [f"{i},{8 if i == 'small' else 7}" for i in listed]
+    (tmp_path / "train.csv").write_text("\n".join(["id,landmark_id", *lines]) + "\n")
+    tar(
+        tmp_path / "train/images_000.tar",
+        {
+            "x/a.png": photo(1, "PNG"),  # comes first, but a.jpg is called just like the image
+            "x/a.jpg": photo(2),
+            "IMG_2021.05.10.11.jpeg": photo(3),
+            "._b.jpg": b"AppleDouble",
+            "stray1.jpg": photo(4),
+            "small.jpg": photo(5),
+        },
+    )
+    tar(tmp_path / "train/more.tar", {"b.jpg": b"broken", "y/b.jpg": photo(6), "z/b.jpg": photo(7)})
+    path = tmp_path / "train/q/c.jpg"
+    path.parent.mkdir()
+    path.write_bytes(photo(8))
+    (tmp_path / "train/q/stray2.jpg").write_bytes(photo(9))
+    tables, funnel, reasons = ingested(tmp_path, monkeypatch, min_images=2)
+    assert images(tables) == {
+        "a.jpg": photo(2),
+        "b": photo(6),
+        "IMG_2021.05.10.11": photo(3),
+        "c": photo(8),
+    }
+    assert reasons == {"gone": "missing: in no archive"}
+    assert (funnel.images_in, funnel.images_out) == (5, 4)
+    assert funnel.facts == {
+        gathering.COPIES: 3,
+        f"left out: {ingest.UNLISTED}, such as stray1.jpg": 2,
+        f"left out: {HIDDEN}, such as ._b.jpg": 1,
+    }
+    assert funnel.notes == []
+
+
+def test_a_list_and_archives_that_have_nothing_in_common_are_shown(tmp_path, monkeypatch):
+    (tmp_path / "train.csv").write_text("id,landmark_id\n" + "".join(f"p{i},7\n" for i in range(9)))
+    tar(tmp_path / "train/images_000.tar", {f"0/q{i}.jpg": b"" for i in range(9)})
+    with pytest.raises(UserError) as error:
+        ingested(tmp_path, monkeypatch)
+    assert str(error.value) == (
+        "none of the 9 ids of train.csv is in the archives: it has 'p0', and "
+        "train/images_000.tar has '0/q0.jpg'; mend train.csv"
+    )
+
+
+def test_an_unreadable_photo_is_a_reject_and_the_stage_goes_on(tmp_path, monkeypatch):
+    for number in range(6):
+        path = tmp_path / f"tower/old/{number}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(photo(number))
+    (tmp_path / "tower/self.jpg").symlink_to("self.jpg")
+    (tmp_path / "tower/none.jpg").symlink_to("/nowhere.jpg")
+    tables, funnel, reasons = ingested(tmp_path, monkeypatch)
+    assert images(tables) == {f"tower/old/{n}.jpg": photo(n) for n in range(6)}
+    assert reasons == {
+        "tower/self.jpg": "can't be read: a link to itself",
+        "tower/none.jpg": "can't be read: a link to nowhere",
+    }
+    assert funnel.why == {"can't be read": 2}
+
+
+def test_sample_says_what_is_left_out(tmp_path):
+    for name in ("tower/a.jpg", "tower/b.txt", "loose.jpg", ".x/c.jpg", "tower/d.zip"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"any")
+    config = Config(source=str(tmp_path), root=str(tmp_path / "r"), sample={"min_images": 1})
+    funnel = sample.run(config, Tables(config.root), Source(str(tmp_path)))
+    assert sum(funnel.facts.values()) == 4
+    assert "left out: archives, such as tower/d.zip" in funnel.facts
+
+
+def test_an_index_over_all_ids_knows_what_the_catalog_has_not(tmp_path):
+    tables = Tables(str(tmp_path))
+    catalog = pa.table({"image_id": ["b", "d"], "landmark_id": [7, 8], "shard": [3, 4]})
+    tables.write_table("catalog/bucket=5/catalog.parquet", catalog)
+    index = CatalogIndex.read(tables, pa.chunked_array([["d", "c", None], ["b", "d", "a"]]))
+    assert [index.ids[i] for i in range(4)] == ["a", "b", "c", "d"]
+    assert index.shard.tolist() == [-1, 3, -1, 4]
+    assert index.landmark.tolist() == [-1, 7, -1, 8]
+    assert index.bucket.tolist() == [-1, 5, -1, 5]
