@@ -196,8 +196,9 @@ def text_id(name: str) -> str:
         return name
     except UnicodeEncodeError:
         raw = name.encode(errors="surrogateescape")
-        text = raw.decode(errors="backslashreplace")
-        return f"{text} [{hashlib.blake2b(raw, digest_size=4).hexdigest()}]"
+        ending = photo_ending(name)
+        text = raw.decode(errors="backslashreplace").removesuffix(ending)
+        return f"{text} [{hashlib.blake2b(raw, digest_size=4).hexdigest()}]{ending}"
 
 
 def printable(name: str) -> str:

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from landmark_ray.errors import UserError
-from landmark_ray.listing import photo_ending
+from landmark_ray.listing import LeftOut, photo_ending
 from landmark_ray.patience import passing
 from landmark_ray.storage import Folder
 from landmark_ray.tars import Member
@@ -34,6 +34,7 @@ class TablePart:
     folder: Folder
     size: int
     notes: list[str] = field(default_factory=list)
+    left_out: LeftOut = field(default_factory=LeftOut)
 
     def lacks(self) -> str:
         """What it lacks to be a table of photos; nothing where it is so damaged that none can tell.
@@ -65,15 +66,14 @@ class TablePart:
         number = 0
         try:
             for batch in file.iter_batches(ROWS, columns=[data, *([ids] if ids else [])]):
-                for row in batch.to_pylist():
-                    found, path = _bytes_and_path(row[data])
-                    name = _text(row[ids] if ids else path.removesuffix(photo_ending(path))) or str(
-                        number
-                    )
+                names = _texts(batch[ids]) if ids else [""] * len(batch)
+                for name, cell in zip(names, batch[data].to_pylist(), strict=True):
+                    found, path = _bytes_and_path(cell)
+                    name = name or path.removesuffix(photo_ending(path)) or str(number)
                     kept = found if len(found) <= max_bytes else b""
-                    yield Member(name, len(found), kept)
+                    yield Member(name, len(found), kept, name)
                     number += 1
-        except (pa.ArrowException, OSError) as error:
+        except (pa.ArrowException, OSError, ValueError) as error:
             raise self._error(error) from None
 
     def _open(self) -> pq.ParquetFile:
@@ -107,7 +107,11 @@ def _bytes_and_path(cell: Any) -> tuple[bytes, str]:
     return cell or b"", ""
 
 
-def _text(value: Any) -> str:
-    if isinstance(value, bytes):
-        return value.decode(errors="backslashreplace")
-    return "" if value is None else str(value)
+def _texts(ids: pa.Array) -> list[str]:
+    """Ids as text, though a string may be no UTF-8; empty where there is none."""
+    if pa.types.is_string(ids.type) or pa.types.is_large_string(ids.type):
+        ids = ids.cast(pa.large_binary())
+    return [
+        i.decode(errors="backslashreplace") if isinstance(i, bytes) else "" if i is None else str(i)
+        for i in ids.to_pylist()
+    ]

@@ -4,24 +4,21 @@ import hashlib
 import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import PurePosixPath
 
+from landmark_ray.archives import TAR_ENDINGS, Archive, chunks_of, tar_stem
 from landmark_ray.errors import UserError
 from landmark_ray.listing import (
-    HIDDEN,
     OTHERS,
     PHOTO_ENDINGS,
     LeftOut,
-    is_hidden,
     is_image,
     kind_by_name,
     photos_among,
     visible_files,
 )
 from landmark_ray.photo_tables import ENDING, DamagedError, TablePart
-from landmark_ray.sources import FOLDER_CHUNK, Archive
 from landmark_ray.storage import Folder
-from landmark_ray.tars import TAR_ENDINGS, Member
+from landmark_ray.tars import Member
 
 Part = Archive | TablePart
 
@@ -67,12 +64,7 @@ class Photos:
         self.files = len(images)
         self.parts: list[Part] = [self._tar(name, found) for name in tars]
         self.parts += tables
-        names = list(images)
-        for start in range(0, len(names), FOLDER_CHUNK):
-            chunk = names[start : start + FOLDER_CHUNK]
-            size = sum(images[name] for name in chunk)
-            name = f"files-{start // FOLDER_CHUNK:06d}"
-            self.parts.append(Archive(name, self.folder, size, tuple(chunk)))
+        self.parts += chunks_of(self.folder, images)
         if not self.parts:
             endings = ", ".join((*TAR_ENDINGS, ENDING, *PHOTO_ENDINGS))
             why = "; ".join(lacks[:1] or [f"no {endings}", *self.left_out.lines()])
@@ -111,13 +103,12 @@ class Photos:
 
     def _tar(self, name: str, files: dict[str, int]) -> Archive:
         """A tar; beside it, as in GLDv2, may lie its checksum."""
-        path = PurePosixPath(name)
-        md5 = f"md5sum/{path.parent}/md5.{path.stem}.txt"
+        md5 = f"md5sum/{name.rpartition('/')[0] or '.'}/md5.{tar_stem(name)}.txt"
         return Archive(name, self.folder, files[name], md5_file=md5 if md5 in files else "")
 
 
-def photos_of(part: Part, max_bytes: float, left_out: LeftOut) -> Iterator[Member]:
-    """The photos of a part, in order, under their names there; what else it holds is counted.
+def photos_of(part: Part, max_bytes: float) -> Iterator[Member]:
+    """The photos of a part, in order; what else it holds is counted in its `left_out`.
 
     Raises:
         DamagedError: it is, from there on.
@@ -125,8 +116,9 @@ def photos_of(part: Part, max_bytes: float, left_out: LeftOut) -> Iterator[Membe
     """
     try:
         for member in part.members(max_bytes):
-            if kind := _kind(part, member):
-                left_out.add(kind, f"{part.name}/{member.name}")
+            in_tar = isinstance(part, Archive) and not part.files
+            if in_tar and kind_by_name(member.name) is None and not is_image(member.data):
+                part.left_out.add(OTHERS, member.name)
             else:
                 yield member
     except OSError as error:
@@ -138,18 +130,6 @@ def photos_of(part: Part, max_bytes: float, left_out: LeftOut) -> Iterator[Membe
 def holder(part: Part) -> str:
     """The tar or table that holds a part's photos; "" where they are files."""
     return "" if isinstance(part, Archive) and part.files else part.name
-
-
-def _kind(part: Part, member: Member) -> str:
-    """Of what kind a member is that is no photo; "" for a photo, readable or not."""
-    if isinstance(part, TablePart) or part.files:
-        return ""
-    if is_hidden(member.name):
-        return HIDDEN
-    kind = kind_by_name(member.name)
-    if kind is not None:
-        return kind
-    return "" if is_image(member.data) else OTHERS
 
 
 def _answered(files: dict[str, int], left_out: LeftOut) -> dict[str, int]:

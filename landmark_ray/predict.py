@@ -7,6 +7,7 @@ command goes on from it, and tries again what was damaged.
 
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
@@ -16,6 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from landmark_ray import schemas
+from landmark_ray.archives import Archive
 from landmark_ray.errors import UserError
 from landmark_ray.funnel import Funnel, reason_kind
 from landmark_ray.listing import LeftOut
@@ -24,12 +26,12 @@ from landmark_ray.options import SPEED, Cpus, Options, Share
 from landmark_ray.photo_tables import DamagedError
 from landmark_ray.photos import Part, Photos, holder, photos_of
 from landmark_ray.progress import Meter
-from landmark_ray.sources import Archive, Member
 from landmark_ray.stages.answers import photos
 from landmark_ray.stages.cores import pin_tensorflow
 from landmark_ray.stages.shards import Row, drive, unit_of_work, workers_of
 from landmark_ray.storage import Tables
 from landmark_ray.submission import Submission, check_count, first_id, make_submission
+from landmark_ray.tars import Member
 
 IDENTITY = "_identity.json"
 FORMAT = 2
@@ -150,16 +152,16 @@ def answer_part(
 ) -> tuple[pa.Table, Funnel]:
     """Rows of `schemas.ANSWERS` for the photos of a part, in order, and what became of them."""
     manifest = bundle.manifest
+    part = replace(part, notes=[], left_out=LeftOut())
     names: list[str] = []
-    left_out = LeftOut()
     funnel = Funnel()
 
     def numbered() -> Iterator[Member]:
         """Numbers tell photos apart, whatever they are called."""
         try:
-            for member in photos_of(part, manifest.max_megabytes * 1e6, left_out):
-                names.append(_text(member.name))
-                yield Member(str(len(names) - 1), member.size, member.data)
+            for member in photos_of(part, manifest.max_megabytes * 1e6):
+                names.append(member.name)
+                yield replace(member, image_id=str(len(names) - 1))
         except DamagedError as error:
             funnel.facts[DAMAGED] += 1
             if str(error) not in part.notes:
@@ -178,10 +180,11 @@ def answer_part(
                 answers[number] = _answer(found[known], sure[known], shown, "")
     funnel.images_in = len(names)
     funnel.images_out = sum(not answer["error"] for answer in answers.values())
-    funnel.facts.update(left_out.facts())
+    funnel.facts.update(part.left_out.facts())
     funnel.notes += part.notes
     if isinstance(part, Archive) and part.problem:
         funnel.facts[WRONG_MD5] += 1
+        funnel.notes.append(f"photos of {part.name} are answered all the same")
     file = holder(part)
     rows = [
         {"image_id": first_id(file, name), "file": file, "name": name, **answers[str(number)]}
@@ -197,11 +200,6 @@ def _answer(landmarks: Any, confidences: Any, found: bool, error: str) -> Row:
         "is_landmark": found,
         "error": error,
     }
-
-
-def _text(name: str) -> str:
-    """A name as UTF-8, which a file's need not be."""
-    return name.encode(errors="surrogateescape").decode(errors="backslashreplace")
 
 
 def _same_work(

@@ -35,10 +35,10 @@ def read(photos: Photos) -> tuple[list[str], dict[str, int]]:
     left_out = LeftOut()
     left_out.update(photos.left_out)
     places = [
-        f"{holder(part)}:{member.name}"
-        for part in photos.parts
-        for member in photos_of(part, 1e6, left_out)
+        f"{holder(part)}:{member.name}" for part in photos.parts for member in photos_of(part, 1e6)
     ]
+    for part in photos.parts:
+        left_out.update(part.left_out)
     return places, dict(left_out.counts)
 
 
@@ -172,7 +172,7 @@ def test_what_is_damaged_is_read_up_to_there_and_named(tmp_path):
     names = []
     for part in (parts := Photos(str(tmp_path)).parts):
         with pytest.raises(DamagedError, match=f"{part.name} is damaged"):
-            names += (member.name for member in photos_of(part, 1e6, LeftOut()))
+            names += (member.name for member in photos_of(part, 1e6))
     assert [part.name for part in parts] == ["a.tar", "b.parquet", "c.parquet"]
     assert names == ["x.jpg", *map(str, range(256))]
 

@@ -153,9 +153,35 @@ def test_names_that_are_no_utf_8_are_answered(named, tmp_path):
         info = tarfile.TarInfo("thé.jpg")
         info.size = len(photo(BLUE))
         tar.addfile(info, io.BytesIO(photo(BLUE)))
-    found = named(tmp_path / "in")
-    assert found["caf\\xe9"] == "2"
-    assert sorted(found.values()) == ["2", "3"]
+    from_tar, from_file = sorted(named(tmp_path / "in").items(), reverse=True)
+    assert from_tar[0].startswith("th\\xe9 [") and from_tar[0].endswith("]")
+    assert from_file[0].startswith("caf\\xe9 [") and from_file[0].endswith("]")
+    assert (from_tar[1], from_file[1]) == ("3", "2")
+
+
+def test_packed_tars_are_answered_and_links_in_them_are_named(named, tmp_path, capsys):
+    tar_of(tmp_path / "in/a.tar.gz", ("0.jpg", photo(GREEN)), mode="w:gz")
+    tar_of(tmp_path / "in/b.tgz", ("1.jpg", photo(BLUE)), mode="w:gz")
+    with tarfile.open(tmp_path / "in/c.tar", "w") as tar:
+        info = tarfile.TarInfo("2.jpg")
+        info.type, info.linkname = tarfile.LNKTYPE, "1.jpg"
+        tar.addfile(info)
+    assert named(tmp_path / "in") == {"0": "2", "1": "3"}
+    assert "left out: links and devices in tars, such as 2.jpg: 1" in capsys.readouterr().out
+
+
+def test_a_photo_that_cannot_be_opened_has_a_row(named, tmp_path):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/good.jpg").write_bytes(photo(BLUE))
+    os.symlink(tmp_path / "gone", tmp_path / "in/nowhere.jpg")
+    os.symlink(tmp_path / "in/itself.jpg", tmp_path / "in/itself.jpg")
+    assert named(tmp_path / "in") == {"good": "3", "itself": "", "nowhere": ""}
+    errors = pads.dataset(tmp_path / "out/s.parquet").to_table()["error"].to_pylist()
+    assert sorted(errors) == [
+        "",
+        "can't be read: a link to itself",
+        "can't be read: a link to nowhere",
+    ]
 
 
 def test_stopped_the_same_command_goes_on_though_its_output_lies_in_the_source(
