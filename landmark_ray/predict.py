@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from landmark_ray import schemas
+from landmark_ray.answers_csv import AnswersCsv, check_count, first_id, make_csv
 from landmark_ray.archives import Archive
 from landmark_ray.errors import UserError
 from landmark_ray.funnel import Funnel, reason_kind
@@ -30,7 +31,6 @@ from landmark_ray.stages.answers import photos
 from landmark_ray.stages.cores import pin_tensorflow
 from landmark_ray.stages.shards import Row, drive, unit_of_work, workers_of
 from landmark_ray.storage import Tables
-from landmark_ray.submission import Submission, check_count, first_id, make_submission
 from landmark_ray.tars import Member
 
 IDENTITY = "_identity.json"
@@ -94,7 +94,7 @@ def run(options: PredictOptions) -> None:
         funnel.add(drive(units, lambda dataset: plan(dataset, *work), options, meter))
     tables.sweep(answers)
     floor = bundle.manifest.floor if options.floor is None else options.floor
-    made = make_submission(tables, answers, len(source.parts), floor)
+    made = make_csv(tables, answers, len(source.parts), floor)
     check_count(made, funnel.images_in, source.files)
     tables.write(name, made.text.encode())
     show(funnel, made, source, bundle, f"{tables.shown}/{name}")
@@ -227,7 +227,7 @@ def _same_work(
         )
 
 
-def show(funnel: Funnel, made: Submission, source: Photos, bundle: Bundle, output: str) -> None:
+def show(funnel: Funnel, made: AnswersCsv, source: Photos, bundle: Bundle, output: str) -> None:
     """Print what went in, what came out, and why."""
     left_out = LeftOut.of_facts(funnel.facts)
     left_out.update(source.left_out)

@@ -176,7 +176,7 @@ def test_a_photo_that_cannot_be_opened_has_a_row(named, tmp_path):
     os.symlink(tmp_path / "gone", tmp_path / "in/nowhere.jpg")
     os.symlink(tmp_path / "in/itself.jpg", tmp_path / "in/itself.jpg")
     assert named(tmp_path / "in") == {"good": "3", "itself": "", "nowhere": ""}
-    errors = pads.dataset(tmp_path / "out/s.parquet").to_table()["error"].to_pylist()
+    errors = set(pads.dataset(tmp_path / "out/s.parquet").to_table()["error"].to_pylist())
     assert sorted(errors) == [
         "",
         "can't be read: a link to itself",

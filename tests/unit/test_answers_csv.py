@@ -6,9 +6,9 @@ import pyarrow as pa
 import pytest
 
 from landmark_ray import schemas
+from landmark_ray.answers_csv import AnswersCsv, check_count, distinct_ids, make_csv
 from landmark_ray.errors import UserError
 from landmark_ray.storage import Tables
-from landmark_ray.submission import Submission, check_count, distinct_ids, make_submission
 
 
 def ids(*places: tuple[str, str]) -> list[str]:
@@ -81,7 +81,7 @@ def test_the_csv_and_the_table_have_the_same_ids_and_any_name_survives(tmp_path)
     for shard, rows in enumerate((first, second)):
         table = pa.Table.from_pylist(rows, schemas.ANSWERS)
         tables.commit("s.parquet", 0, shard, table, f"report {shard}")
-    made = make_submission(tables, "s.parquet", 2, 0.6)
+    made = make_csv(tables, "s.parquet", 2, 0.6)
     lines = list(csv.reader(io.StringIO(made.text, newline="")))
     wanted = [*names, "tower/1", "arch/1", "2"]
     assert lines == [
@@ -97,17 +97,17 @@ def test_the_csv_and_the_table_have_the_same_ids_and_any_name_survives(tmp_path)
     assert tables.report("s.parquet", 0, 1) == "report 1"
     assert (made.rows, made.files, made.landmarks) == (9, 7, 1)
     check_count(made, 9, 7)
-    assert make_submission(tables, "s.parquet", 2, 0.6) == made
+    assert make_csv(tables, "s.parquet", 2, 0.6) == made
 
 
 def test_a_photo_without_its_line_is_an_error():
     text = "id,landmarks\na,\nb,\n"
-    check_count(Submission(text, 2, 1, 0, []), 2, 1)
+    check_count(AnswersCsv(text, 2, 1, 0, []), 2, 1)
     for made, read, files in (
-        (Submission(text, 2, 1, 0, []), 3, 1),
-        (Submission(text, 2, 1, 0, []), 2, 2),
-        (Submission(text, 3, 1, 0, []), 3, 1),
-        (Submission(text.replace("b", "a"), 2, 1, 0, []), 2, 1),
+        (AnswersCsv(text, 2, 1, 0, []), 3, 1),
+        (AnswersCsv(text, 2, 1, 0, []), 2, 2),
+        (AnswersCsv(text, 3, 1, 0, []), 3, 1),
+        (AnswersCsv(text.replace("b", "a"), 2, 1, 0, []), 2, 1),
     ):
         with pytest.raises(UserError, match="photos were read"):
             check_count(made, read, files)

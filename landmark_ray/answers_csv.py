@@ -1,4 +1,4 @@
-"""The submission: one line for each photo, under an id that tells it from all others.
+"""The csv of a submission: one line for each photo, under an id that tells it from all others.
 
 Ids are decided when all photos are known by their places (the tar or table that holds them, and the
 name in it), so they don't depend on the order in which parts are answered.
@@ -24,7 +24,7 @@ Place = tuple[str, str]
 
 
 @dataclass(frozen=True)
-class Submission:
+class AnswersCsv:
     """The csv `id,landmarks`."""
 
     text: str
@@ -37,7 +37,7 @@ class Submission:
     notes: list[str]
 
 
-def make_submission(tables: Tables, answers: str, parts: int, floor: float) -> Submission:
+def make_csv(tables: Tables, answers: str, parts: int, floor: float) -> AnswersCsv:
     """All answers as a csv; the answers' `image_id` becomes the csv's id.
 
     Args:
@@ -69,7 +69,7 @@ def make_submission(tables: Tables, answers: str, parts: int, floor: float) -> S
             # csv leaves a lone carriage return bare, which readers take for the line's end
             lines = quoted if "\r" in row["image_id"] else minimal
             lines.writerow([row["image_id"], best])
-    return Submission(out.getvalue(), len(places), files, landmarks, notes)
+    return AnswersCsv(out.getvalue(), len(places), files, landmarks, notes)
 
 
 def _with_ids(tables: Tables, answers: str, shard: int, ids: Iterator[str]) -> pa.Table:
@@ -83,7 +83,7 @@ def _with_ids(tables: Tables, answers: str, shard: int, ids: Iterator[str]) -> p
     return table
 
 
-def check_count(made: Submission, read: int, files: int) -> None:
+def check_count(made: AnswersCsv, read: int, files: int) -> None:
     """That each photo has a row and a line, under an id of its own.
 
     Args:
