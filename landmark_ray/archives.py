@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from landmark_ray.checksums import md5_for
-from landmark_ray.listing import LeftOut, text_id
+from landmark_ray.listing import LeftOut, printable, text_id
 from landmark_ray.storage import Folder
 from landmark_ray.tars import DAMAGED, Member, Wanted, every, tar_members
 from landmark_ray.unpacking import Hashed, unpacked
@@ -51,7 +51,7 @@ class Archive:
                 yield from tar_members(stream, max_bytes, wanted, self.left_out)
                 stream.drain()
             except DAMAGED as error:
-                self.damage = f"{self.name} is damaged: {error}"
+                self.damage = f"{printable(self.name)} is damaged: {error}"
                 self.notes.append(self.damage)
             packed.drain()
         self._check({packed.md5.hexdigest(), stream.md5.hexdigest()})
@@ -63,6 +63,8 @@ class Archive:
             data = self.folder.read(name) if size <= max_bytes else b""
             return Member(text, size, data, text)
         except OSError as error:
+            if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):
+                raise  # not the file's fault
             if error.errno == errno.ELOOP:
                 why = "a link to itself"
             elif self.folder.local and os.path.islink(self.folder.at(name)):
@@ -75,17 +77,18 @@ class Archive:
         """Compare the md5 of the file as it lies, or unpacked, with the one that is wanted."""
         if not self.md5_file:
             return
+        name, md5_file = printable(self.name), printable(self.md5_file)
         try:
             data = self.folder.read(self.md5_file)
         except FileNotFoundError:
-            self.notes.append(f"{self.name} was not checked: {self.md5_file} is missing")
+            self.notes.append(f"{name} was not checked: {md5_file} is missing")
             return
         md5 = md5_for(data, self.name.rpartition("/")[2])
         if md5 is None:
-            self.notes.append(f"{self.name} was not checked: {self.md5_file} says no md5 of it")
+            self.notes.append(f"{name} was not checked: {md5_file} says no md5 of it")
         elif md5 not in found:
             has = " or ".join(sorted(found))
-            self.problem = f"wrong md5: {self.name} has {has}, not {md5}"
+            self.problem = f"wrong md5: {name} has {has}, not {md5}"
             self.notes.append(f"{self.problem}; all its images are rejected: download it again")
 
 

@@ -1,6 +1,7 @@
 """Which photo of a list a file is: lists name files with their endings and folders, or without."""
 
 import re
+import unicodedata
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -92,7 +93,8 @@ def _keys(name: str, folders: bool) -> Iterator[bytes]:
         yield stem.encode()
         base, stem = stem, image_stem(stem)
     odd = _ODD_ENDING.sub("", base)
-    for other in (base.strip(), odd):
+    forms = [unicodedata.normalize(f, base) for f in ("NFC", "NFD")]  # macOS writes the latter
+    for other in (base.strip(), odd, *forms):
         if other != base:
             yield other.encode()
 

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from landmark_ray.errors import UserError
-from landmark_ray.listing import LeftOut, photo_ending
+from landmark_ray.listing import LeftOut, photo_ending, printable
 from landmark_ray.patience import passing
 from landmark_ray.storage import Folder
 from landmark_ray.tars import Member
@@ -49,8 +49,8 @@ class TablePart:
         if _photo_column(schema) is not None:
             return ""
         return (
-            f"{self.folder.uri}/{self.name} needs a column {' or '.join(BYTES)}, it has "
-            f"{', '.join(schema.names)}"
+            f"{self.folder.shown}/{printable(self.name)} needs a column {' or '.join(BYTES)}, "
+            f"it has {', '.join(schema.names)}"
         )
 
     def members(self, max_bytes: float) -> Iterator[Member]:
@@ -85,8 +85,9 @@ class TablePart:
     def _error(self, error: BaseException) -> UserError:
         why = " ".join(str(error).split())[:300]
         if isinstance(error, UserError) or passing(error):
-            return UserError(f"{self.folder.uri}/{self.name} can't be read now ({why}); try again")
-        return DamagedError(f"{self.name} is damaged: {why}")
+            where = f"{self.folder.shown}/{printable(self.name)}"
+            return UserError(f"{where} can't be read now ({why}); try again")
+        return DamagedError(f"{printable(self.name)} is damaged: {why}")
 
 
 def _photo_column(schema: pa.Schema) -> str | None:

@@ -14,6 +14,8 @@ from landmark_ray.listing import (
     is_image,
     kind_by_name,
     photos_among,
+    printable,
+    text_id,
     visible_files,
 )
 from landmark_ray.photo_tables import ENDING, DamagedError, TablePart
@@ -122,14 +124,15 @@ def photos_of(part: Part, max_bytes: float) -> Iterator[Member]:
             else:
                 yield member
     except OSError as error:
-        raise DamagedError(f"{part.name} can't be read: {error.strerror or error}") from None
+        why = error.strerror or error
+        raise DamagedError(f"{printable(part.name)} can't be read: {why}") from None
     if isinstance(part, Archive) and part.damage:
         raise DamagedError(part.damage)
 
 
 def holder(part: Part) -> str:
     """The tar or table that holds a part's photos; "" where they are files."""
-    return "" if isinstance(part, Archive) and part.files else part.name
+    return "" if isinstance(part, Archive) and part.files else text_id(part.name)
 
 
 def _answered(files: dict[str, int], left_out: LeftOut) -> dict[str, int]:

@@ -21,7 +21,7 @@ from landmark_ray.answers_csv import AnswersCsv, check_count, first_id, make_csv
 from landmark_ray.archives import Archive
 from landmark_ray.errors import UserError
 from landmark_ray.funnel import Funnel, reason_kind
-from landmark_ray.listing import LeftOut
+from landmark_ray.listing import LeftOut, printable
 from landmark_ray.manifest import Bundle
 from landmark_ray.options import SPEED, Cpus, Options, Share
 from landmark_ray.photo_tables import DamagedError
@@ -184,7 +184,7 @@ def answer_part(
     funnel.notes += part.notes
     if isinstance(part, Archive) and part.problem:
         funnel.facts[WRONG_MD5] += 1
-        funnel.notes.append(f"photos of {part.name} are answered all the same")
+        funnel.notes.append(f"photos of {printable(part.name)} are answered all the same")
     file = holder(part)
     rows = [
         {"image_id": first_id(file, name), "file": file, "name": name, **answers[str(number)]}

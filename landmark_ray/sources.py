@@ -17,7 +17,14 @@ import pyarrow.compute as pc
 from landmark_ray.archives import FOLDER_CHUNK, TAR_ENDINGS, Archive, chunks_of, tar_stem
 from landmark_ray.errors import UserError
 from landmark_ray.kernels.metrics import parse_solution
-from landmark_ray.labels import NO_LANDMARK, ids_of_folders, landmark_ids, read_labels
+from landmark_ray.labels import (
+    NO_LANDMARK,
+    id_of_label,
+    ids_of_folders,
+    is_number,
+    landmark_ids,
+    read_labels,
+)
 from landmark_ray.listing import (
     HIDDEN,
     PHOTO_ENDINGS,
@@ -25,6 +32,7 @@ from landmark_ray.listing import (
     is_hidden,
     photo_files,
     photos_among,
+    printable,
     text_id,
     visible_files,
 )
@@ -89,7 +97,7 @@ class Source:
     def lines(self) -> list[str]:
         """What people should know before long work: which list is read, and what isn't used."""
         read = [f"the photos and landmarks are those of {self.csv}"] if self.csv else []
-        return read + self.left_out.lines()
+        return read + self.notes + self.left_out.lines()
 
     def index(self) -> tuple[pa.Table, pa.Table, str]:
         """All images, all landmarks' names, and a fingerprint of both.
@@ -168,11 +176,10 @@ class Source:
         rows = file.columns("id", "landmarks")
         solution = {}
         for image_id, text in zip(*(column.to_pylist() for column in rows.columns), strict=True):
-            none = not text or text.lower() in NO_LANDMARK
             if not image_id:
                 continue
             try:
-                solution[image_id] = parse_solution("" if none else text)
+                solution[image_id] = parse_solution(_whole(text or ""))
             except ValueError as error:
                 raise UserError(f"{file.shown}: image {image_id}: {error}") from None
         return self.archives("test"), solution
@@ -180,7 +187,7 @@ class Source:
     def fingerprint(self, split: str = "train") -> str:
         """What the archives of a split are, as a hex digest: names and sizes."""
         lines = [f"{a.name} {a.size}" for a in self.archives(split)]
-        digest = hashlib.sha256("\n".join(lines).encode())
+        digest = hashlib.sha256("\n".join(lines).encode(errors="surrogateescape"))
         for name in self._splits[split][1] if self.csv else ():
             digest.update(f"\n{name}".encode(errors="surrogateescape"))
         return digest.hexdigest()[:16]
@@ -205,6 +212,13 @@ class Source:
                 f"images ({', '.join(PHOTO_ENDINGS)}){also}"
             )
         classes = {name.partition("/")[0] for name in self.files}
+        inner = {name.split("/")[1] for name in self.files if name.count("/") > 1}
+        if len(classes) == 1 and len(inner) > 1 and all(n.count("/") > 1 for n in self.files):
+            only = printable(min(classes))
+            self.notes.append(
+                f"all photos are below {only}, and so of one landmark; if its {len(inner):,} "
+                f"folders are the landmarks, give --source {uri}/{only}"
+            )
         if {name.lower() for name in classes} <= SPLITS:
             first = min(classes)
             raise UserError(
@@ -255,6 +269,12 @@ class Source:
                 self.left_out.add(HIDDEN, name)
             elif name not in own:
                 self.left_out.add(UNSOLVED if name == "test" else BESIDE, name)
+
+
+def _whole(text: str) -> str:
+    """A solution's cell with whole numbers: "7.0" is 7, "-1" and "NaN" are none."""
+    found = (id_of_label(t) if is_number(t) else t for t in text.split())
+    return " ".join(str(t) for t in found if t is not None and str(t).lower() not in NO_LANDMARK)
 
 
 def _packed(name: str) -> tuple[bool, str]:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
@@ -222,6 +223,14 @@ def floor_of(predictions: pa.Table) -> float:
     return choose_floor(confidences[:, 0], [landmark in truth for landmark, truth in named])
 
 
+def each_once(predictions: pa.Table) -> pa.Table:
+    """One row of each photo, an answered one if there is: several files may be called like it."""
+    answered = pc.greater(pc.list_value_length(predictions["landmarks"]), 0)
+    rows = pa.concat_tables([predictions.filter(answered), predictions.filter(pc.invert(answered))])
+    seen = pd.Series(rows["image_id"].to_pylist()).duplicated().to_numpy()
+    return rows.filter(pa.array(~seen))
+
+
 def unanswered(
     ids: list[str], solution: dict[str, frozenset[int]], groups: dict[int, int]
 ) -> pa.Table:
@@ -263,8 +272,7 @@ def figures_of(config: Config, tables: Tables, test: bool) -> dict[str, Any]:
     if history := folder.read_json(f"{TRUNK}/history.json"):
         found["trunk"] = {"history": history}
     if test:
-        table = tables.dataset(TEST).to_table()
-        found["test"] = figures(table)
+        found["test"] = figures(each_once(tables.dataset(TEST).to_table()))
         notes = [json.loads(value)["notes"] for value in tables.committed(TEST).values()]
         found["test"]["notes"] = sum(notes, [])
     return found

@@ -19,7 +19,7 @@ from landmark_ray.config import Config, IngestConfig
 from landmark_ray.errors import UserError
 from landmark_ray.funnel import Funnel
 from landmark_ray.kernels.image import ImageError, Limits, normalise
-from landmark_ray.listing import LeftOut, printable
+from landmark_ray.listing import LeftOut, printable, text_id
 from landmark_ray.photo_ids import PhotoIds
 from landmark_ray.progress import Meter
 from landmark_ray.sources import Archive, Member, Source
@@ -97,14 +97,20 @@ def _nothing_in_common(source: Source, notes: dict[str, Any]) -> UserError:
         for name, note in notes.items()
         if UNLISTED in note["examples"]
     )
+    shown = printable(archive)
     return UserError(
         f"none of the {len(listed):,} ids of {source.csv} is in the archives: it has "
-        f"{listed[0].as_py()!r}, and {archive} has {printable(stray)!r}; mend {source.csv}"
+        f"{listed[0].as_py()!r}, and {shown} has {printable(stray)!r}; mend {source.csv}"
     )
 
 
+def _plain(archive: str) -> str:
+    """An archive's name as that of a file."""
+    return text_id(archive).replace("/", "_")
+
+
 def _note_name(archive: str) -> str:
-    return f"{NOTES}/{archive.replace('/', '_')}.json"
+    return f"{NOTES}/{_plain(archive)}.json"
 
 
 def _note(tables: Tables, archive: str) -> Any:
@@ -123,14 +129,13 @@ def scatter_all(
         start_ray(config)
         index = ray.put(CatalogIndex.read(tables, source.index()[0]["image_id"]))
         todo = sorted(todo, key=lambda a: (-a.size, a.name))
-        by_name = {a.name: a for a in todo}
 
         @unit_of_work
         def scatter_row(row: Row) -> Row:
-            scatter(by_name[row["archive"]], ray.get(index), tables, config.ingest)
+            scatter(todo[row["archive"]], ray.get(index), tables, config.ingest)
             return {"rows": 1, "report": Funnel().to_json()}
 
-        units = [{"archive": a.name} for a in todo]
+        units = [{"archive": number} for number in range(len(todo))]
         drive(units, lambda ds: ds.map(scatter_row, **needs(config, "ingest")), config, meter)
 
 
@@ -145,7 +150,7 @@ def scatter(archive: Archive, index: CatalogIndex, tables: Tables, config: Inges
     def spill() -> None:
         for bucket, rows in sorted(buffer.items()):
             rows.sort(key=lambda row: (row["shard"], row["landmark_id"], row["image_id"]))
-            stem = archive.name.replace("/", "_")
+            stem = _plain(archive.name)
             name = f"{STAGING}/fragments/bucket={bucket}/{stem}-{spills:03d}.parquet"
             table = pa.Table.from_pylist(rows, schemas.FRAGMENT)
             tables.write_table(name, table, rows=FRAGMENT_ROWS)
@@ -161,7 +166,7 @@ def scatter(archive: Archive, index: CatalogIndex, tables: Tables, config: Inges
         listed += 1
         return bool(index.shard[place] >= 0)
 
-    attempts = Attempts(tables, "ingest", archive.name.replace("/", "_"))
+    attempts = Attempts(tables, "ingest", _plain(archive.name))
     for member in archive.members(config.max_megabytes * 1e6, chosen):
         row, exact = index.ids.find(member.name)
         image_id = index.ids[row]

@@ -27,7 +27,8 @@ def found(ids: list[str], name: str, **options: bool) -> tuple[str | None, bool]
         ("p", "p.jpg_large"),
         ("a/b.jpg", "train/a/b.jpg"),
         ("train/a/b", "train/a/b.jpg"),
-        ("é", "é.jpg"),
+        ("caf\u00e9", "cafe\u0301.jpg"),
+        ("cafe\u0301", "caf\u00e9.jpg"),
     ],
 )
 def test_a_file_that_is_called_like_an_id(listed, name):

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import os
 import tarfile
 
 import numpy as np
@@ -15,6 +16,7 @@ from landmark_ray.funnel import Funnel
 from landmark_ray.listing import HIDDEN
 from landmark_ray.sources import Source
 from landmark_ray.stages import gathering, ingest, sample
+from landmark_ray.stages.evaluate import each_once, unanswered
 from landmark_ray.stages.ingest import CatalogIndex
 from landmark_ray.storage import Tables
 
@@ -106,6 +108,16 @@ def test_files_are_matched_by_their_names_and_the_others_are_counted(tmp_path, m
     assert funnel.notes == []
 
 
+def test_a_tar_whose_name_is_not_utf8_is_read(tmp_path, monkeypatch):
+    (tmp_path / "train.csv").write_text("id,landmark_id\na,7\nb,7\n")
+    tar(tmp_path / "train/x.tar", {"a.jpg": photo(1), "b.jpg": photo(2)})
+    (tmp_path / "train/x.tar").rename(tmp_path / os.fsdecode(b"train/\xff\n.tar"))
+    tables, funnel, _ = ingested(tmp_path, monkeypatch, min_images=1)
+    assert images(tables) == {"a": photo(1), "b": photo(2)}
+    md5 = r"md5sum/train/md5.\xff\n.txt"
+    assert funnel.notes == [rf"train/\xff\n.tar was not checked: {md5} is missing"]
+
+
 def test_a_list_and_archives_that_have_nothing_in_common_are_shown(tmp_path, monkeypatch):
     (tmp_path / "train.csv").write_text("id,landmark_id\n" + "".join(f"p{i},7\n" for i in range(9)))
     tar(tmp_path / "train/images_000.tar", {f"0/q{i}.jpg": b"" for i in range(9)})
@@ -152,3 +164,11 @@ def test_an_index_over_all_ids_knows_what_the_catalog_has_not(tmp_path):
     assert index.shard.tolist() == [-1, 3, -1, 4]
     assert index.landmark.tolist() == [-1, 7, -1, 8]
     assert index.bucket.tolist() == [-1, 5, -1, 5]
+
+
+def test_a_test_photo_that_lies_there_twice_counts_once():
+    rows = unanswered(["a", "b"], {"a": frozenset(), "b": frozenset({7})}, {})
+    answer = rows.slice(1).to_pylist()[0] | {"landmarks": [7], "confidences": [0.5]}
+    twice = pa.concat_tables([rows, pa.Table.from_pylist([answer], rows.schema), rows])
+    found = each_once(twice).to_pylist()
+    assert [(row["image_id"], row["landmarks"]) for row in found] == [("b", [7]), ("a", [])]

@@ -10,6 +10,7 @@ import threading
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
+import fsspec
 import pyarrow as pa
 import pytest
 
@@ -155,6 +156,18 @@ def test_a_datasets_parts_are_no_classes(tmp_path):
     with pytest.raises(UserError, match=r"parts of a dataset, no classes: is .*/train meant"):
         Source(str(tmp_path))
     assert set(ids_by_name(Source(str(tmp_path / "train")))) == {"tower"}
+
+
+def test_one_folder_around_the_classes_is_said(tmp_path):
+    put(tmp_path, "photos/tower/x.jpg", "photos/abbey/y.jpg")
+    (line,) = Source(str(tmp_path)).lines()
+    assert line.endswith(f"if its 2 folders are the landmarks, give --source {tmp_path}/photos")
+
+
+def test_fingerprint_of_class_folders_with_numbers_is_as_ever(tmp_path):
+    put(tmp_path, "12/a.jpg", "7/b.jpg")
+    names = hashlib.sha256(b"12/a.jpg\n7/b.jpg").hexdigest()[:16]
+    assert Source(str(tmp_path)).index()[2] == names
 
 
 def test_class_folders_with_numbers_keep_them(tmp_path):
@@ -358,7 +371,7 @@ def bucket(tmp_path):
     shutil.move(tmp_path / "train.csv", tmp_path / "metadata")
     shutil.copytree(tmp_path / "train", tmp_path / "test")
     (tmp_path / "ground_truth/recognition_solution_v2.1.csv").write_text(
-        "id,landmarks,Usage\n00000000000000aa,7 8,Public\nbb,,Private\n"
+        "id,landmarks,Usage\n00000000000000aa,7 8.0,Public\nbb,,Private\ncc,NaN,Private\n"
     )
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(LikeS3, directory=tmp_path))
     threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -376,4 +389,56 @@ def test_a_public_bucket_is_read_in_place(bucket):
     assert (archives[2].problem, archives[2].notes) == ("", [])
     tars, solution = source.test_set()
     assert len(tars) == 3
-    assert solution == {"00000000000000aa": frozenset({7, 8}), "bb": frozenset()}
+    assert solution == {"00000000000000aa": frozenset({7, 8}), "bb": frozenset(), "cc": frozenset()}
+
+
+FIELD = {  # photos in archives that the list names, landmark ids that are known, landmarks in all
+    "float_ids": (12, {11, 22}, 2),
+    "hidden_folder": (18, {100, 200, 300}, 3),
+    "ids_with_ending": (12, {11, 22}, 2),
+    "kaggle_unpacked": (12, {11, 22}, 2),
+    "leading_zeros": (24, {1, 2}, 4),
+    "md5_bsd": (12, {11, 22}, 2),
+    "mixed_tars": (12, {11, 22}, 2),
+    "nested_in_class": (20, {id_of_name("tower"), id_of_name("bridge")}, 2),
+    "odd_endings": (24, {id_of_name("tower"), id_of_name("bridge")}, 2),
+    "train_clean": (12, {11, 22}, 2),
+}
+
+
+@pytest.mark.parametrize("name", FIELD)
+def test_the_examples_of_the_field(shared, name):
+    photos, known, landmarks = FIELD[name]
+    source = Source(str(shared / f"field/{name}/source"))
+    images = sources.drop_unlabelled(source.index()[0])
+    ids = set(images["landmark_id"].to_pylist())
+    assert known <= ids and len(ids) == landmarks
+    listed = PhotoIds(images["image_id"])
+    archives = source.archives()
+    found = [m.image_id for a in archives for m in listed.renamed(a, 1e6) if m.data]
+    assert sorted(found) == sorted(images["image_id"].to_pylist()) and len(found) == photos
+    assert not any(archive.problem for archive in archives)
+
+
+@pytest.mark.parametrize("layout", ["tars", "kaggle", "classes"])
+def test_a_remote_source_is_like_a_local_one(tmp_path, layout):
+    folder = tmp_path / "source"
+    if layout == "classes":
+        put(folder, "7/a.jpg", "tower/deep/b", "loose.jpg", "7/.x/c.jpg", "7/d.txt")
+    else:
+        put(folder, ".x/a.jpg", "README", "train/notes.txt", "train/@eaDir/x.jpg")
+        (folder / "train.csv").write_text("id,landmark_id\naa,7\nbb,8\n")
+        if layout == "kaggle":
+            put(folder, "train/a/aa.jpg", "train/b/bb")
+        else:
+            (folder / "train/x.tar").write_bytes(tar_of({"aa.jpg": JPEG, "bb.jpg": JPEG}))
+    remote = fsspec.filesystem("memory")
+    remote.put(str(folder), "/alike", recursive=True)
+    one, other = Source(str(folder)), Source("memory://alike")
+    remote.rm("/alike", recursive=True)
+    assert one.lines() == other.lines() and len(one.lines()) >= 3
+    assert one.left_out == other.left_out
+    assert one.fingerprint() == other.fingerprint()
+    assert [(a.name, a.files) for a in one.archives()] == [
+        (a.name, a.files) for a in other.archives()
+    ]
