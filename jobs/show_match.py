@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.dataset as pads
 from pydantic import Field
 
-from landmark_ray import cli
+from landmark_ray import cli, receipts
 from landmark_ray.config import Config
 from landmark_ray.errors import UserError
 from landmark_ray.kernels.image import decode
@@ -177,7 +177,8 @@ def show_match(config: ShowMatchConfig, tables: Tables) -> None:
     names = "-".join(re.sub(r"[^\w.]", "_", photo.image_id) for photo in (a, b))
     out = config.out or f"{tables.uri}/reports/matches/{names}.png"
     try:
-        Folder(os.path.dirname(out) or ".").write(os.path.basename(out), data.getvalue())
+        place = Folder(os.path.dirname(out) or ".")
+        receipts.write(tables, {os.path.basename(out): data.getvalue()}, place)
     except OSError as error:
         raise UserError(f"--out: {out} cannot be written: {error.strerror or error}") from None
     print(title)

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 from pydantic_settings import CliSettingsSource, SettingsError
 
-from landmark_ray import ledger, pipeline
+from landmark_ray import ledger, pipeline, receipts
 from landmark_ray.config import STAGES, Config
 from landmark_ray.errors import UserError
 from landmark_ray.options import Options
@@ -148,7 +148,9 @@ def report(
         if config.redo:
             raise UserError(f"--redo: this job only reads; give it to jobs/{config.redo}.py")
         tables = Tables(config.root)
-        action(as_run(config, tables, last), tables)
+        run = as_run(config, tables, last)
+        receipts.begin(tables)
+        action(run, tables)
 
     guard(read, "stopped: the same command begins anew")
 

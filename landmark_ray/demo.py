@@ -38,6 +38,7 @@ from landmark_ray.demo_drawing import Image
 from landmark_ray.demo_elsewhere import other_scene
 from landmark_ray.demo_plan import FULL, Landmark, Plan, Shot, choose_landmarks, choose_shots
 from landmark_ray.demo_scenes import photograph
+from landmark_ray.demo_sheet import check, sheet
 
 
 def broken_file(detail: str, jpeg: bytes) -> bytes:
@@ -235,43 +236,6 @@ def draw(
     print(f"{out} holds the drawn dataset of seed {seed}, scale {scale}")
 
 
-def read_images(dataset: Path, names: set[str]) -> dict[str, Image]:
-    """Read some training images by their ids, (height, width, 3), RGB."""
-    found = {}
-    for path in sorted((dataset / "train").glob("*.tar")):
-        with tarfile.open(path) as tar:
-            for member in tar:
-                if Path(member.name).stem in names:
-                    file = tar.extractfile(member)
-                    assert file is not None
-                    found[Path(member.name).stem] = np.asarray(Pillow.open(file).convert("RGB"))
-    return found
-
-
-def sheet(dataset: Path, out: Path, views: int = 8, cell: int = 150) -> None:
-    """Lay out a contact sheet: some views of every landmark, and a row of noise."""
-    rows: dict[str, list[str]] = defaultdict(list)
-    names = dict(csv.reader((dataset / "train_label_to_category.csv").open()))
-    for name, landmark_id, kind, _ in csv.reader((dataset / "truth.csv").open()):
-        if kind in ("photo", "small_class", "noise"):
-            title = "noise" if kind == "noise" else names[landmark_id].partition("Category:")[2]
-            rows[title].append(name)
-    images = read_images(dataset, {name for row in rows.values() for name in row[:views]})
-    page = np.full((cell * ((len(rows) + 1) // 2), cell * 2 * (views + 1), 3), 255, np.uint8)
-    for place, (title, row) in enumerate(sorted(rows.items(), key=lambda pair: pair[0] == "noise")):
-        top, left = cell * (place // 2), cell * (views + 1) * (place % 2)
-        for line, words in enumerate([*title.split("_"), f"{len(row)} photos"]):
-            spot = (left + 8, top + 30 + 22 * line)
-            cv2.putText(page, words, spot, cv2.FONT_HERSHEY_SIMPLEX, 0.6, (0, 0, 0), 1, cv2.LINE_AA)
-        for column, name in enumerate(row[:views], start=1):
-            height, width = images[name].shape[:2]
-            share = (cell - 4) / max(height, width)
-            small = cv2.resize(images[name], None, fx=share, fy=share, interpolation=cv2.INTER_AREA)
-            x = left + cell * column
-            page[top : top + small.shape[0], x : x + small.shape[1]] = small
-    Pillow.fromarray(page).save(out)
-
-
 def main() -> None:
     """Draw a dataset, and a contact sheet of it where one is asked for."""
     parser = argparse.ArgumentParser(description="Draw a small dataset of landmarks.")
@@ -281,6 +245,8 @@ def main() -> None:
     parser.add_argument("--sheet", type=Path, help="contact sheet to draw too, a PNG file")
     options = parser.parse_args()
     try:
+        if options.sheet:
+            check(options.sheet)
         draw(options.out, seed=options.seed, scale=options.scale)
     except ValueError as error:
         sys.exit(f"error: {error}")

@@ -8,6 +8,7 @@ import hashlib
 import json
 from typing import Any
 
+from landmark_ray.config import STAGES
 from landmark_ray.errors import UserError
 from landmark_ray.funnel import Funnel
 from landmark_ray.storage import Tables
@@ -22,6 +23,11 @@ _KINDS = {
 }
 
 
+_EMPTY: Record = {"fingerprint": "", "identity": {}, "inputs": {}, "seconds": 0.0}
+GOING = "deleting"
+"""State of a stage whose tables are being deleted."""
+
+
 def _name(stage: str) -> str:
     return f"_ledger/{stage}.json"
 
@@ -32,15 +38,49 @@ def read(tables: Tables, stage: str) -> Record | None:
     Raises:
         UserError: it is damaged.
     """
-    record: Record | None = tables.read_json(_name(stage))
-    if record is not None and not (
-        isinstance(record, dict) and all(isinstance(record.get(n), k) for n, k in _KINDS.items())
-    ):
+    try:
+        data = tables.read(_name(stage))
+    except FileNotFoundError:
+        return None
+    if record := _record(data):
+        return record
+    raise UserError(
+        f"{tables.uri}/{_name(stage)} is damaged: --redo {stage} makes the tables of {stage} "
+        "and of the stages after it anew"
+    )
+
+
+def _record(data: bytes) -> Record | None:
+    """What a file says, if it is a record."""
+    try:
+        value = json.loads(data)
+    except (ValueError, RecursionError):
+        return None
+    whole = isinstance(value, dict) and all(isinstance(value.get(n), k) for n, k in _KINDS.items())
+    return value if whole else None
+
+
+def begun(tables: Tables) -> dict[str, Record]:
+    """Stage -> its record, of all that have one: what these stages wrote is the root's own.
+
+    A damaged record counts, with an empty state, where another one is whole.
+
+    Raises:
+        UserError: none is whole, so that they may be anybody's files.
+    """
+    there = tables.files("_ledger")
+    found = {s: _record(tables.read(_name(s))) for s in STAGES if _name(s) in there}
+    if found and not any(found.values()):
         raise UserError(
-            f"{tables.uri}/{_name(stage)} is damaged: --redo {stage} makes the tables of {stage} "
-            "and of the stages after it anew"
+            f"{tables.uri}/{_name(next(iter(found)))} is damaged, or no record of a run: choose "
+            "another --root, or move it elsewhere"
         )
-    return record
+    return {stage: record or {"state": ""} for stage, record in found.items()}
+
+
+def doom(tables: Tables, stage: str) -> None:
+    """Note that a stage's tables are being deleted: until its record goes, they are not whole."""
+    tables.write_json(_name(stage), {**_EMPTY, "state": GOING})
 
 
 def finished(tables: Tables, stage: str, identity: Record) -> Record:
@@ -91,7 +131,7 @@ def finish(tables: Tables, stage: str, record: Record, funnel: Funnel, seconds: 
 
 
 def forget(tables: Tables, stage: str) -> None:
-    """Delete a stage's record."""
+    """Delete a stage's record; its tables must be gone."""
     tables.delete(_name(stage))
 
 

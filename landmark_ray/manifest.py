@@ -4,17 +4,19 @@ bundle.json                 the manifest, written last: a folder without one is 
 landmarks.parquet           landmark_id, name, group, images
 trunk/, groups/group=3/     the networks, see `bundle`
 evaluation.json             the figures of the stage evaluate
+.export.json                only while it is made: the names of all files that are ours
 """
 
 import datetime
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from landmark_ray import deletion
 from landmark_ray.errors import UserError
 from landmark_ray.kernels.image import Limits
 from landmark_ray.storage import Folder
@@ -23,6 +25,7 @@ FORMAT = 1
 FILE = "bundle.json"
 LANDMARKS = "landmarks.parquet"
 EVALUATION = "evaluation.json"
+BEGUN = ".export.json"
 
 
 class Manifest(BaseModel):
@@ -123,6 +126,36 @@ class Bundle(Folder):
         return self.read_table(LANDMARKS)
 
 
+def owned(folder: Folder) -> set[str]:
+    """The names of all files that exports have written in a folder, as they have noted there."""
+    names: set[str] = set()
+    for note in (FILE, BEGUN):
+        try:
+            value = json.loads(folder.read(note))
+            given = Manifest.model_validate(value).files if note == FILE else value["files"]
+        except (OSError, ValueError, RecursionError, TypeError, KeyError):
+            continue  # there is none, or it is another's
+        names |= {note, *given}
+    return names
+
+
+def clear(folder: Folder, names: Iterable[str], ours: deletion.Ours) -> None:
+    """Make room for a bundle: note its files, then delete those of the one before.
+
+    Args:
+        folder: where.
+        names: of the files that will be written.
+        ours: says which of the files there may be deleted.
+
+    Raises:
+        UserError: there are others; nothing was touched.
+    """
+    there = [e.name for e in deletion.checked(folder, "", ours=ours)[""]]
+    folder.write_json(BEGUN, {"files": sorted({*there, *names} - {BEGUN})})
+    old = sorted(set(there) - {BEGUN}, key=lambda name: name != FILE)  # then it is none any more
+    deletion.delete(folder, *old, ours=ours)
+
+
 def seal(folder: Folder, *, threshold: float, **fields: Any) -> Manifest:
     """Make a bundle of a folder that holds all its other files: write the manifest.
 
@@ -140,6 +173,7 @@ def seal(folder: Folder, *, threshold: float, **fields: Any) -> Manifest:
         **fields,
     )
     folder.write(FILE, manifest.model_dump_json(indent=1).encode())
+    deletion.delete(folder, BEGUN, ours=lambda name: name == BEGUN)
     return manifest
 
 

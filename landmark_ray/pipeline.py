@@ -8,11 +8,11 @@ from typing import Any
 
 from pydantic import Field
 
-from landmark_ray import ledger
+from landmark_ray import deletion, ledger, ownership, receipts
 from landmark_ray.config import STAGES, Config, StageName
 from landmark_ray.errors import UserError
 from landmark_ray.funnel import Funnel
-from landmark_ray.reports import curation
+from landmark_ray.reports import curation, evaluation
 from landmark_ray.reports import funnel as report
 from landmark_ray.sources import Source
 from landmark_ray.stages import (
@@ -34,7 +34,7 @@ from landmark_ray.stages import (
     train,
     trunk,
 )
-from landmark_ray.storage import Tables
+from landmark_ray.storage import Folder, Tables
 
 MODULES: dict[str, ModuleType] = {
     "sample": sample,
@@ -55,6 +55,15 @@ MODULES: dict[str, ModuleType] = {
     "export": export,
 }
 assert tuple(MODULES) == STAGES
+
+PLACES = {
+    stage: (*module.WRITES, *getattr(module, "SCRATCH", ()), attempts.place(stage))
+    for stage, module in MODULES.items()
+}
+"""Stage -> the folders of a root that it writes, scratch included."""
+
+REPORTS = {"clean": (curation.PAGE,), "evaluate": evaluation.FILES}
+"""Stage -> the reports that are written when it has run; after all stages the funnel's."""
 
 
 class PipelineConfig(Config):
@@ -86,11 +95,12 @@ def run(config: Config, stages: Sequence[str]) -> None:
     if not config.source:
         raise UserError("--source is missing: a folder or URI with the raw dataset")
     tables = Tables(config.root)
+    ownership.apart(Folder(config.source), tables)
     source = Source(config.source)
     for line in source.lines():
         print(f"  source: {line}", file=sys.stderr)
-    if config.redo:
-        forget(tables, config.redo)
+    _check_owned(tables, stages, config)
+    ownership.clear(tables, config.redo, PLACES)
     ran = [stage for stage in stages if run_stage(stage, config, tables, source)]
     records = {s: r for s in STAGES if (r := ledger.read(tables, s)) and "funnel" in r}
     report.show(records)
@@ -107,6 +117,9 @@ def run_stage(stage: str, config: Config, tables: Tables, source: Source) -> boo
     upstream = {s: ledger.finished(tables, s, config.identity(s)) for s in _upstream(stage)}
     inputs: dict[str, Any] = module.inputs(config, source)
     inputs |= {f"tables of {s}": upstream[s]["fingerprint"] for s in module.READS}
+    if ledger.read(tables, stage) is None:
+        ownership.vacant(tables, stage, upstream, PLACES)
+        receipts.begin(tables)
     record = ledger.begin(tables, stage, config.identity(stage), inputs)
     if record["state"] == "finished":
         print(f"{stage:>8}: finished already", file=sys.stderr)
@@ -118,7 +131,7 @@ def run_stage(stage: str, config: Config, tables: Tables, source: Source) -> boo
     _check_rejected(stage, funnel, config)
     for table in module.WRITES:
         tables.ensure(table)
-        tables.sweep(table)
+    deletion.sweep(tables, *module.WRITES)
     tables.delete(attempts.place(stage))
     ledger.finish(tables, stage, record, funnel, time.monotonic() - begun)
     for line in funnel.notes:
@@ -133,11 +146,17 @@ def _upstream(stage: str) -> tuple[str, ...]:
 
 def forget(tables: Tables, stage: str) -> None:
     """Delete the tables of a stage and of all that come after it."""
-    for later in reversed(STAGES[STAGES.index(stage) :]):
-        ledger.forget(tables, later)
-        scratch = (*getattr(MODULES[later], "SCRATCH", ()), attempts.place(later))
-        for folder in (*MODULES[later].WRITES, *scratch):
-            tables.delete(folder)
+    ownership.clear(tables, stage, PLACES)
+
+
+def _check_owned(tables: Tables, stages: Sequence[str], config: Config) -> None:
+    """Make sure, before anything is touched, that a run writes over nothing but its own."""
+    if ledger.begun(tables):
+        receipts.begin(tables)
+    todo = ownership.check(tables, stages, config.redo, PLACES)
+    receipts.check(tables, [*report.FILES, *(name for s in todo for name in REPORTS.get(s, ()))])
+    if "export" in todo:
+        export.check(config, tables)
 
 
 def _check_rejected(stage: str, funnel: Funnel, config: Config) -> None:

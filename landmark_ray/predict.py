@@ -31,9 +31,9 @@ from landmark_ray.stages.answers import photos
 from landmark_ray.stages.cores import pin_tensorflow
 from landmark_ray.stages.shards import Row, drive, unit_of_work, workers_of
 from landmark_ray.storage import Tables
+from landmark_ray.submission import Submission
 from landmark_ray.tars import Member
 
-IDENTITY = "_identity.json"
 FORMAT = 2
 """Of the answers: those that code of another one wrote are not mixed in."""
 
@@ -75,12 +75,14 @@ def run(options: PredictOptions) -> None:
         UserError: anything that a person can mend.
     """
     bundle, source = Bundle(options.bundle), Photos(options.source)
-    if not options.output.endswith(".csv"):
-        raise UserError(f"--output: {options.output} must end in .csv")
-    folder, _, name = options.output.rpartition("/")
-    tables = Tables(folder or ".")
-    answers = f"{name.removesuffix('.csv')}.parquet"
-    _same_work(tables, answers, bundle, source, options)
+    identity = {
+        "format": FORMAT,
+        "bundle": bundle.manifest.version,
+        "source": source.fingerprint,
+        "top_k": options.top_k,
+    }
+    output = Submission(options.output, identity)
+    tables, answers = output.tables, output.answers
     print("\n".join(source.lines()), flush=True)
     done = finished_parts(tables, answers)
     todo = [{"shard": n, "rows": part.size} for n, part in enumerate(source.parts) if n not in done]
@@ -92,12 +94,11 @@ def run(options: PredictOptions) -> None:
         units = sorted(todo, key=lambda unit: -unit["rows"])
         work = (bundle, source, tables, answers, options)
         funnel.add(drive(units, lambda dataset: plan(dataset, *work), options, meter))
-    tables.sweep(answers)
     floor = bundle.manifest.floor if options.floor is None else options.floor
     made = make_csv(tables, answers, len(source.parts), floor)
     check_count(made, funnel.images_in, source.files)
-    tables.write(name, made.text.encode())
-    show(funnel, made, source, bundle, f"{tables.shown}/{name}")
+    output.write(made.text)
+    show(funnel, made, source, bundle, output.shown)
     if damaged := funnel.facts[DAMAGED]:
         raise UserError(
             f"{damaged} of {len(source.parts)} parts of the source can't be read to the end (see "
@@ -200,31 +201,6 @@ def _answer(landmarks: Any, confidences: Any, found: bool, error: str) -> Row:
         "is_landmark": found,
         "error": error,
     }
-
-
-def _same_work(
-    tables: Tables, answers: str, bundle: Bundle, source: Photos, options: PredictOptions
-) -> None:
-    """Answers of another bundle, or for other photos, are never mixed in.
-
-    Raises:
-        UserError: such are there; names the difference.
-    """
-    now = {
-        "format": FORMAT,
-        "bundle": bundle.manifest.version,
-        "source": source.fingerprint,
-        "top_k": options.top_k,
-    }
-    was = tables.read_json(f"{answers}/{IDENTITY}")
-    if was is None:
-        tables.write_json(f"{answers}/{IDENTITY}", now)
-    elif was != now:
-        differ = "; ".join(f"{k} {was.get(k)}, now {v}" for k, v in now.items() if was.get(k) != v)
-        raise UserError(
-            f"{tables.uri}/{answers} holds answers to something else ({differ}): delete it, or "
-            "choose another --output"
-        )
 
 
 def show(funnel: Funnel, made: AnswersCsv, source: Photos, bundle: Bundle, output: str) -> None:

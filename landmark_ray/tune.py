@@ -23,6 +23,7 @@ from ray.tune.search import BasicVariantGenerator
 from rich.console import Console
 from rich.table import Table
 
+from landmark_ray import receipts
 from landmark_ray.config import Config
 from landmark_ray.errors import UserError
 from landmark_ray.kernels.calibration import softmax
@@ -31,13 +32,13 @@ from landmark_ray.options import Count, StageConfig
 from landmark_ray.plain import redacted
 from landmark_ray.progress import Meter
 from landmark_ray.stages.cores import pin_tensorflow
+from landmark_ray.stages.embed import SEARCH
 from landmark_ray.stages.head_training import fit_head, logits_of, new_head
 from landmark_ray.stages.shards import start_ray, unwrapped, workers_of
 from landmark_ray.stages.trainer import storage_of
 from landmark_ray.stages.vectors import GroupVectors, read_group
 from landmark_ray.storage import Folder, Tables
 
-STAGING = "_staging/tune"
 PARTS = 6
 """Of the epochs of a single group; after each, ASHA may end the trial."""
 
@@ -70,12 +71,13 @@ def run(config: TuneConfig, tables: Tables) -> None:
     output = config.output or f"{tables.uri}/reports/tune.toml"
     if not output.endswith(".toml"):
         raise UserError(f"--output: {output} must end in .toml")
+    folder, _, name = output.rpartition("/")
+    place, trials = Folder(folder or "."), f"{name.removesuffix('.toml')}.csv"
+    receipts.check(tables, (name, trials), place)
     groups = groups_of(config, tables)
     rows = search(config, tables, groups)
-    folder, _, name = output.rpartition("/")
-    place = Folder(folder or ".")
-    place.write(name, as_toml(rows, config, groups).encode())
-    place.write(f"{name.removesuffix('.toml')}.csv", as_csv(rows).encode())
+    texts = {name: as_toml(rows, config, groups), trials: as_csv(rows)}
+    receipts.write(tables, {n: text.encode() for n, text in texts.items()}, place)
     show(rows)
     again = "embed" if rows[0]["views"] != config.train.views else "train"
     given = f"--config {redacted(output)} --redo {again}"
@@ -134,7 +136,7 @@ def search(config: TuneConfig, tables: Tables, groups: list[int]) -> list[Option
     read = ray.remote(read_group)
     data = {group: read.remote(tables, group, config) for group in groups}
     searched = space(config)
-    tables.delete(STAGING)  # Ray Tune would unpickle what it knows of earlier trials
+    tables.delete(SEARCH)  # Ray Tune would unpickle what it knows of earlier trials
     present = {name: getattr(config.train, name) for name in searched}
     with Meter("tune", config.tune.trials, unit="trials") as meter:
 
@@ -172,7 +174,7 @@ def search(config: TuneConfig, tables: Tables, groups: list[int]) -> list[Option
             ),
             run_config=tune.RunConfig(
                 name="trials",
-                storage_path=storage_of(tables, STAGING),
+                storage_path=storage_of(tables, SEARCH),
                 verbose=0,
                 callbacks=[Watch()],
             ),
@@ -182,7 +184,7 @@ def search(config: TuneConfig, tables: Tables, groups: list[int]) -> list[Option
         except Exception as error:
             raise unwrapped(error) from None
         finally:
-            tables.delete(STAGING)
+            tables.delete(SEARCH)
     if not found.num_terminated:
         raise unwrapped(found.errors[0]) from None
     rows = [

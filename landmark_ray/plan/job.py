@@ -2,6 +2,7 @@
 
 import json
 
+from landmark_ray import deletion
 from landmark_ray.errors import UserError
 from landmark_ray.plan import calibration, report, workload
 from landmark_ray.plan.clusters import Cluster, cluster_of
@@ -10,6 +11,9 @@ from landmark_ray.plan.options import PlanConfig
 from landmark_ray.plan.work import Job
 from landmark_ray.sources import Source
 from landmark_ray.storage import Folder
+
+KEYS = ("cluster", "calibration")
+"""The first of the file; a file without them is no plan."""
 
 
 def run(config: PlanConfig) -> None:
@@ -23,6 +27,7 @@ def run(config: PlanConfig) -> None:
     if config.redo:
         raise UserError("--redo: a plan is for a run from the beginning; see --from")
     stages = config.chosen()
+    check(config.plan.output)
     cluster = stored_at(config, cluster_of(config))
     source = Source(config.source)
     data, catalog = workload.read(config, source, config.plan.tests)
@@ -37,9 +42,36 @@ def run(config: PlanConfig) -> None:
     found = forecast(job, known, cluster, stages)
     report.show(job, found, known, cluster)
     if config.plan.output:
-        value = {"cluster": cluster.model_dump(), "calibration": known.model_dump()}
-        folder, _, name = config.plan.output.rpartition("/")
-        Folder(folder or ".").write(name, json.dumps(value | found.to_json(), indent=1).encode())
+        values = (cluster.model_dump(), known.model_dump())
+        value = dict(zip(KEYS, values, strict=True)) | found.to_json()
+        folder, name = place_of(config.plan.output)
+        folder.write(name, json.dumps(value, indent=1).encode())
+
+
+def place_of(output: str) -> tuple[Folder, str]:
+    """Folder and name of a file."""
+    folder, _, name = output.rpartition("/")
+    return Folder(folder or "."), name
+
+
+def check(output: str) -> None:
+    """Make sure that the file isn't there, or is a plan.
+
+    Raises:
+        UserError: another file is there.
+    """
+    if not output:
+        return
+    folder, name = place_of(output)
+    found = deletion.lying(folder, name)
+    if not found and not folder.exists(name):
+        return
+    try:
+        value = folder.read_json(name) if found == [deletion.Entry(name, True)] else None
+    except (UserError, OSError):
+        value = None
+    if not (isinstance(value, dict) and set(KEYS) <= set(value)):
+        raise UserError(f"--plan.output: {output} is there, and is no plan: choose another name")
 
 
 def stored_at(config: PlanConfig, cluster: Cluster) -> Cluster:

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from markupsafe import Markup
 
-from landmark_ray import ledger
+from landmark_ray import ledger, receipts
 from landmark_ray.config import STAGES, Config
 from landmark_ray.kernels.names import readable
 from landmark_ray.kernels.sampling import rank_key
@@ -187,7 +187,7 @@ def short(name: str) -> str:
 
 def store(tables: Tables, config: Config) -> None:
     """Write `reports/curation.html` under the root."""
-    tables.write(PAGE, page(tables, config).encode())
+    receipts.write(tables, {PAGE: page(tables, config).encode()})
 
 
 def page(tables: Tables, config: Config) -> str:

@@ -1,5 +1,6 @@
 """How good the models are: a table, JSON, and a page that needs nothing but itself."""
 
+import json
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ import pyarrow as pa
 from rich.console import Console
 from rich.table import Table
 
+from landmark_ray import receipts
 from landmark_ray.config import STAGES, Config
 from landmark_ray.kernels.evaluation import (
     FirstAnswers,
@@ -24,6 +26,8 @@ from landmark_ray.reports import charts
 from landmark_ray.reports.album import Album
 from landmark_ray.reports.templates import template
 from landmark_ray.storage import Tables
+
+FILES = ("reports/evaluation.json", "reports/evaluation.html")
 
 Figures = dict[str, Any]
 
@@ -39,8 +43,8 @@ POINTS = 300  # of a curve
 
 def store(figures: Figures, tables: Tables, config: Config) -> None:
     """Write `reports/evaluation.json` and `.html` under the root, and print what matters most."""
-    tables.write_json("reports/evaluation.json", figures)
-    tables.write("reports/evaluation.html", page(figures, tables, config).encode())
+    texts = json.dumps(figures, indent=1), page(figures, tables, config)
+    receipts.write(tables, {n: t.encode() for n, t in zip(FILES, texts, strict=True)})
     show(figures, config)
     print(f"More: {tables.shown}/reports/evaluation.html")
 

@@ -8,8 +8,11 @@ from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table
 
+from landmark_ray import receipts
 from landmark_ray.config import STAGES
 from landmark_ray.storage import Tables
+
+FILES = ("reports/funnel.json", "reports/funnel.png")
 
 Records = dict[str, dict[str, Any]]
 
@@ -48,8 +51,9 @@ def _natural(item: tuple[str, int]) -> tuple[str, int]:
 def store(records: Records, tables: Tables) -> None:
     """Write `reports/funnel.json` and `reports/funnel.png` under the root."""
     value = {s: {**r["funnel"], "seconds": r["seconds"]} for s, r in records.items()}
-    tables.write("reports/funnel.json", json.dumps(value, indent=1).encode())
-    tables.write("reports/funnel.png", draw({s: r for s, r in records.items() if s in DRAWN}))
+    picture = draw({s: r for s, r in records.items() if s in DRAWN})
+    text = json.dumps(value, indent=1).encode()
+    receipts.write(tables, dict(zip(FILES, (text, picture), strict=True)))
 
 
 def draw(records: Records) -> bytes:

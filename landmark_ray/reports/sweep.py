@@ -22,7 +22,10 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
+from landmark_ray import receipts
 from landmark_ray.storage import Tables
+
+FILES = tuple(f"reports/sweep.{ending}" for ending in ("json", "csv", "png"))
 
 Counts = NDArray[np.int64]
 
@@ -165,13 +168,12 @@ def store(sweep: Sweep, tables: Tables) -> None:
         "prune.min_images": sweep.min_images,
         "cells": cells,
     }
-    tables.write("reports/sweep.json", json.dumps(value, indent=1).encode())
     text = io.StringIO()
     writer = csv.DictWriter(text, cells[0], lineterminator="\n")
     writer.writeheader()
     writer.writerows({**cell, "own": int(cell["own"])} for cell in cells)
-    tables.write("reports/sweep.csv", text.getvalue().encode())
-    tables.write("reports/sweep.png", draw(sweep))
+    data = json.dumps(value, indent=1).encode(), text.getvalue().encode(), draw(sweep)
+    receipts.write(tables, dict(zip(FILES, data, strict=True)))
 
 
 def draw(sweep: Sweep) -> bytes:

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 READS = ("trunk", "resize", "group")
 WRITES = ("embeddings",)
+SEARCH = "_staging/tune"
+"""Scratch of the search over these tables, of jobs/tune.py."""
+SCRATCH = (SEARCH,)
 
 
 def inputs(config: Config, source: Source) -> dict[str, str]:

@@ -7,11 +7,12 @@ from typing import Any
 
 import pyarrow as pa
 
-from landmark_ray import ledger, schemas
+from landmark_ray import deletion, ledger, places, schemas
 from landmark_ray.bundle import FINETUNED, GROUPS, HeadInfo, head_infos
 from landmark_ray.config import STAGES, Config
+from landmark_ray.deletion import Ours
 from landmark_ray.funnel import Funnel
-from landmark_ray.manifest import EVALUATION, FILE, LANDMARKS, seal
+from landmark_ray.manifest import EVALUATION, FILE, LANDMARKS, clear, owned, seal
 from landmark_ray.sources import Source
 from landmark_ray.storage import Folder, Tables
 
@@ -20,6 +21,8 @@ WRITES = ("bundle",)
 
 SOFTWARE = ("landmark_ray", "ray", "keras", "tensorflow", "numpy", "pillow")
 REPORT = "reports/evaluation.json"
+TRUNK_FILES = ("network.weights.h5", "network.json")
+HEAD_FILES = ("head.weights.h5", "head.json")
 
 
 def inputs(config: Config, source: Source) -> dict[str, str]:
@@ -32,15 +35,14 @@ def run(config: Config, tables: Tables, source: Source) -> Funnel:
     models = Folder(f"{tables.uri}/models")
     place = FINETUNED if "finetune" in config.train.phases else GROUPS
     infos = head_infos(models, place)
-    bundle = Folder(config.export.to or f"{tables.uri}/bundle")
-    bundle.delete(FILE)
-    for name in bundle.files():
-        bundle.delete(name)
+    bundle, ours = place_of(config, tables)
+    trunks = sorted({info.trunk for info in infos})
+    clear(bundle, [FILE, LANDMARKS, EVALUATION, *files_of(trunks, infos)], ours)
     names = landmarks(tables)
     evaluation = tables.read_json(REPORT)
     bundle.write_table(LANDMARKS, names)
     bundle.write_json(EVALUATION, evaluation)
-    for name in sorted({info.trunk for info in infos}):
+    for name in trunks:
         copy_trunk(models, name, bundle, bundled(name))
     for info in infos:
         copy_head(models, place, bundle, info)
@@ -66,6 +68,35 @@ def run(config: Config, tables: Tables, source: Source) -> Funnel:
     return funnel
 
 
+def place_of(config: Config, tables: Tables) -> tuple[Folder, Ours]:
+    """The bundle's folder, and which of its files are ours.
+
+    In the root these are known by their names, elsewhere by what an export has noted there.
+    """
+    if config.export.to:
+        bundle = Folder(config.export.to)
+        return bundle, owned(bundle).__contains__
+    return Folder(f"{tables.uri}/bundle"), lambda name: places.ours(f"bundle/{name}")
+
+
+def check(config: Config, tables: Tables) -> None:
+    """Make sure that the bundle's folder may be written.
+
+    Raises:
+        UserError: it holds what no export wrote.
+    """
+    bundle, ours = place_of(config, tables)
+    deletion.checked(bundle, "", ours=ours)
+
+
+def files_of(trunks: list[str], infos: list[HeadInfo]) -> list[str]:
+    """Names of the networks' files in a bundle."""
+    return [
+        *(f"{bundled(trunk)}/{file}" for trunk in trunks for file in TRUNK_FILES),
+        *(f"{GROUPS}/group={info.group}/{file}" for info in infos for file in HEAD_FILES),
+    ]
+
+
 def bundled(trunk: str) -> str:
     """Where a trunk of a root's models lies in a bundle."""
     return trunk.replace(FINETUNED, GROUPS)
@@ -73,16 +104,17 @@ def bundled(trunk: str) -> str:
 
 def copy_trunk(models: Folder, name: str, bundle: Folder, to: str) -> None:
     """A trunk's two files."""
-    for file in ("network.weights.h5", "network.json"):
+    for file in TRUNK_FILES:
         bundle.write(f"{to}/{file}", models.read(f"{name}/{file}"))
 
 
 def copy_head(models: Folder, place: str, bundle: Folder, info: HeadInfo) -> None:
     """A head's two files; it names its trunk by its new place."""
     at, to = f"{place}/group={info.group}", f"{GROUPS}/group={info.group}"
-    bundle.write(f"{to}/head.weights.h5", models.read(f"{at}/head.weights.h5"))
-    value: dict[str, Any] = json.loads(models.read(f"{at}/head.json"))
-    bundle.write_json(f"{to}/head.json", value | {"trunk": bundled(info.trunk)})
+    weights, told = HEAD_FILES
+    bundle.write(f"{to}/{weights}", models.read(f"{at}/{weights}"))
+    value: dict[str, Any] = json.loads(models.read(f"{at}/{told}"))
+    bundle.write_json(f"{to}/{told}", value | {"trunk": bundled(info.trunk)})
 
 
 def landmarks(tables: Tables) -> pa.Table:

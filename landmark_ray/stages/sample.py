@@ -25,8 +25,6 @@ def inputs(config: Config, source: Source) -> dict[str, str]:
 
 def run(config: Config, tables: Tables, source: Source) -> Funnel:
     """Write `catalog` and `landmarks`."""
-    for table in WRITES:  # it's quick, and a killed run may have written some
-        tables.delete(table)
     images, names, _ = source.index()
     with Meter("sample", images.num_rows) as meter:
         catalog, landmarks, funnel = choose(images, names, config)

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from landmark_ray.demo import draw, sheet
+from landmark_ray.demo import draw
 from landmark_ray.demo_plan import FULL, Plan
+from landmark_ray.demo_sheet import sheet
 
 LITTLE = Plan(sizes=(4, 6), small=(2,), tests=1, strangers=2, noise=3, duplicates=2, oddities=1)
 # Training: 4 + 6 photos, 2 of a small class, 3 noise, 2 duplicates, 6 odd and 6 corrupt.

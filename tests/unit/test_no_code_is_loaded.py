@@ -107,7 +107,7 @@ def planted(sound, tmp_path, name: str, make) -> Folder:
     fields = Bundle(str(sound)).manifest.model_dump(
         exclude={"format", "version", "created", "files"}
     )
-    folder.delete("bundle.json")
+    (tmp_path / "bundle/bundle.json").unlink()
     seal(folder, **fields)
     return Bundle(folder.uri)
 

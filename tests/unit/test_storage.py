@@ -1,10 +1,12 @@
 import os
 import pickle
+import uuid
 
 import pyarrow as pa
 import pyarrow.dataset as pads
 import pytest
 
+from landmark_ray import deletion
 from landmark_ray.errors import UserError
 from landmark_ray.storage import Folder, Shard, Tables
 
@@ -28,10 +30,11 @@ def test_write_that_fails_leaves_neither_a_file_nor_a_part(tmp_path, monkeypatch
 def test_parts_of_killed_writers_are_neither_listed_nor_kept(tmp_path):
     folder = Folder(str(tmp_path))
     folder.write("t/bucket=0/a.parquet", b"1234")
-    (tmp_path / "t/bucket=0/.77.part").write_bytes(b"half")
+    (tmp_path / f"t/bucket=0/.{uuid.uuid4().hex}.part").write_bytes(b"half")
+    (tmp_path / "t/bucket=0/.film.part").write_bytes(b"a browser's")
     assert folder.files("t") == {"t/bucket=0/a.parquet": 4}
-    folder.sweep("t")
-    assert os.listdir(tmp_path / "t/bucket=0") == ["a.parquet"]
+    deletion.sweep(folder, "t")
+    assert sorted(os.listdir(tmp_path / "t/bucket=0")) == [".film.part", "a.parquet"]
 
 
 def test_relative_root_travels_to_workers_as_the_same_folder(tmp_path, monkeypatch):
@@ -86,7 +89,8 @@ def test_empty_table_can_be_read(tmp_path):
 @pytest.mark.parametrize("name", ["../x", "a/../../x", ".."])
 def test_names_never_lead_out_of_a_folder(tmp_path, name):
     folder = Folder(str(tmp_path / "root"))
-    for work in (folder.read, folder.read_json, folder.delete, folder.open_table, folder.files):
+    delete = Tables(folder.uri).delete
+    for work in (folder.read, folder.read_json, delete, folder.open_table, folder.files):
         with pytest.raises(UserError, match="leads out of this folder"):
             work(name)
     with pytest.raises(UserError, match="leads out of this folder"):
@@ -99,18 +103,20 @@ def test_absolute_names_are_names_in_the_folder(tmp_path):
     assert (tmp_path / "etc/evil").read_bytes() == b"1"
 
 
-def test_a_table_that_is_a_link_is_read_and_deleting_it_leaves_its_target(tmp_path):
+def test_a_table_that_is_a_link_is_read_and_never_deleted(tmp_path):
     (tmp_path / "disk").mkdir()
     tables = Tables(str(tmp_path / "root"))
     tables.write("_ledger/x.json", b"{}")
     (tmp_path / "root/kept").symlink_to(tmp_path / "disk")
     tables.commit("kept", 0, 0, ROWS, "{}")
     assert tables.read_shard("kept", 0, 0).num_rows == 2
-    tables.delete("kept")
-    assert not tables.exists("kept") and (tmp_path / "disk/bucket=0/shard-00000.parquet").exists()
+    with pytest.raises(UserError, match=r"did not write: kept \(a link, or no file\)"):
+        tables.delete("kept")
+    assert (tmp_path / "root/kept").is_symlink()
+    assert (tmp_path / "disk/bucket=0/shard-00000.parquet").exists()
 
 
-def test_links_inside_a_table_are_deleted_not_followed(tmp_path):
+def test_links_inside_a_table_are_neither_followed_nor_deleted(tmp_path):
     (tmp_path / "precious").mkdir()
     (tmp_path / "precious/file").write_bytes(b"1")
     tables = Tables(str(tmp_path / "root"))
@@ -118,8 +124,13 @@ def test_links_inside_a_table_are_deleted_not_followed(tmp_path):
     (tmp_path / "root/kept/bucket=1").symlink_to(tmp_path / "precious")
     (tmp_path / "root/kept/loop").symlink_to("..")
     assert set(tables.committed("kept")) == {(0, 0)}
+    with pytest.raises(UserError, match=r"kept/bucket=1 \(a link, or no file\) and 1 more"):
+        tables.delete("kept")
+    assert (tmp_path / "precious/file").exists() and set(tables.committed("kept")) == {(0, 0)}
+    (tmp_path / "root/kept/bucket=1").unlink()
+    (tmp_path / "root/kept/loop").unlink()
     tables.delete("kept")
-    assert (tmp_path / "precious/file").exists() and not (tmp_path / "root/kept").exists()
+    assert not (tmp_path / "root/kept").exists()
 
 
 @pytest.mark.parametrize("text", [b"{", b"\xff\xfe", b"", b"[" * 100_000])

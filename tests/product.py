@@ -1,0 +1,127 @@
+"""A product without Ray and models, for tests of what it deletes: all but the stages' work is real.
+
+`sample` is real, too; the other stages write files of the names that they have, and no more.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from landmark_ray import manifest, pipeline, receipts
+from landmark_ray.config import STAGES, Config
+from landmark_ray.funnel import Funnel
+from landmark_ray.reports import curation, evaluation, funnel
+from landmark_ray.stages import detect, export, extract
+from landmark_ray.storage import Tables
+from tests.drawn import jpeg
+
+HEAD = ("head.weights.h5", "head.json")
+NETWORK = ("network.weights.h5", "network.json")
+WRITTEN = {
+    "ingest": (
+        "_staging/ingest/fragments/bucket=0/train_images_000.tar-000.parquet",
+        "_ledger/archives/files-000000.json",
+        "_staging/attempts/ingest/files-000000.json",
+        "images/bucket=0/shard-00000.parquet",
+        "rejects/stage=ingest/bucket=0/shard-00000.parquet",
+    ),
+    "match": ("_staging/match/7/0-1.parquet", "pairs/bucket=0/shard-00000.parquet"),
+    "trunk": (
+        "_staging/train/trunk/checkpoint_1/model.keras",
+        "models/trunk/history.json",
+        *(f"models/trunk/{name}" for name in NETWORK),
+    ),
+    "train": (
+        "_staging/train/group-1/.validate_storage_marker",
+        *(f"models/{place}/group=1/{name}" for place in ("groups", "closed") for name in HEAD),
+    ),
+    "finetune": tuple(f"models/finetuned/group=1/{name}" for name in (*HEAD, *NETWORK)),
+}
+CLEARED = {
+    "ingest": ("_staging/ingest",),
+    "match": ("_staging/match",),
+    **dict.fromkeys(("trunk", "train", "finetune"), ("_staging/train",)),
+}
+BUNDLED = {
+    manifest.LANDMARKS: b"names",
+    manifest.EVALUATION: b"{}",
+    "trunk/network.json": b"{}",
+    "groups/group=1/head.json": b"{}",
+}
+
+
+def names(stage: str) -> tuple[str, ...]:
+    """What a stage writes in the root."""
+    module = pipeline.MODULES[stage]
+    shards = tuple(f"{table}/bucket=0/shard-00000.parquet" for table in module.WRITES)
+    return WRITTEN.get(stage, shards)
+
+
+def stand_in(stage: str):
+    """The work of a stage: its files, with bytes that follow from its options."""
+
+    def run(config: Config, tables: Tables, source: object) -> Funnel:
+        if stage == "export":
+            bundled(config, tables)
+        else:
+            for name in names(stage):
+                if not tables.exists(name):
+                    tables.write(name, f"{stage} {name} {config.identity(stage)}".encode())
+        if stage == "evaluate":
+            receipts.write(tables, {n: str(config.seed).encode() for n in evaluation.FILES})
+        if stage in CLEARED:
+            tables.delete(*CLEARED[stage])
+        return Funnel(8, 8, 1, 1)
+
+    return run
+
+
+def bundled(config: Config, tables: Tables) -> None:
+    """What export does."""
+    bundle, ours = export.place_of(config, tables)
+    manifest.clear(bundle, [manifest.FILE, *BUNDLED], ours)
+    for name, data in BUNDLED.items():
+        bundle.write(name, data + str(config.seed).encode())
+    numbers = ("size", "min_side", "max_megapixels", "max_megabytes", "landmarks")
+    plain = ("metrics", "configuration", "fingerprints", "software")
+    manifest.seal(
+        bundle,
+        threshold=0.5,
+        floor=0.1,
+        groups=[1],
+        **dict.fromkeys(numbers, 1),
+        **{name: {} for name in plain},
+    )
+
+
+@contextmanager
+def quick() -> Iterator[None]:
+    """Stand-ins for all stages but sample."""
+    with pytest.MonkeyPatch.context() as patch:
+        for stage in STAGES[1:]:
+            patch.setattr(pipeline.MODULES[stage], "run", stand_in(stage))
+        patch.setattr(extract, "check", lambda config: None)
+        patch.setattr(detect, "check", lambda config: None)
+        patch.setattr(curation, "page", lambda tables, config: f"page {config.seed}")
+        patch.setattr(funnel, "draw", lambda records: f"picture of {len(records)}".encode())
+        patch.setattr(funnel, "show", lambda records: None)
+        patch.setattr("os.fsync", lambda file: None)
+        yield
+
+
+def photos(folder: Path) -> Path:
+    """A source: 8 photos of a landmark."""
+    (folder / "tower").mkdir(parents=True)
+    for number in range(8):
+        (folder / f"tower/p{number}.jpg").write_bytes(jpeg(np.full((8, 8, 3), number, np.uint8)))
+    return folder
+
+
+def run(source: Path, root: object, first: str = "sample", last: str = "export", **more) -> None:
+    """jobs/pipeline.py --from FIRST --to LAST."""
+    config = Config(source=str(source), root=str(root), **more)
+    stages = STAGES[STAGES.index(first) : STAGES.index(last) + 1]
+    pipeline.run(config, stages)
