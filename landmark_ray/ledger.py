@@ -8,6 +8,7 @@ import hashlib
 import json
 from typing import Any
 
+from landmark_ray import deletion
 from landmark_ray.config import STAGES
 from landmark_ray.errors import UserError
 from landmark_ray.funnel import Funnel
@@ -41,7 +42,9 @@ def read(tables: Tables, stage: str) -> Record | None:
     try:
         data = tables.read(_name(stage))
     except FileNotFoundError:
-        return None
+        if not (tables.local and deletion.lying(tables, _name(stage))):
+            return None
+        data = b""  # a link to nowhere
     if record := _record(data):
         return record
     raise UserError(
@@ -68,8 +71,12 @@ def begun(tables: Tables) -> dict[str, Record]:
     Raises:
         UserError: none is whole, so that they may be anybody's files.
     """
-    there = tables.files("_ledger")
-    found = {s: _record(tables.read(_name(s))) for s in STAGES if _name(s) in there}
+    there = {entry.name: entry.plain for entry in deletion.lying(tables, "_ledger")}
+    found = {
+        stage: _record(tables.read(name)) if there[name] else None
+        for stage in STAGES
+        if (name := _name(stage)) in there
+    }
     if found and not any(found.values()):
         raise UserError(
             f"{tables.uri}/{_name(next(iter(found)))} is damaged, or no record of a run: choose "
