@@ -37,7 +37,7 @@ class Colours:
 
 
 MANIFEST = SimpleNamespace(
-    version="v", size=32, limits=Limits(), max_megabytes=1, threshold=0.5, floor=0.1
+    version="v", warning="", size=32, limits=Limits(), max_megabytes=1, threshold=0.5, floor=0.1
 )
 
 
