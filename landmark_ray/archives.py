@@ -22,8 +22,8 @@ FOLDER_CHUNK = 512
 class Archive:
     """A tar, or some files of a folder.
 
-    After `members` has been gone through, `problem` says why none of them can be trusted, `notes`
-    what people should know, and `left_out` what was passed over.
+    After `members` has been gone through, `problem` says why none of them can be trusted, `damage`
+    why some are missing, `notes` what people should know, and `left_out` what was passed over.
     """
 
     name: str
@@ -32,6 +32,7 @@ class Archive:
     files: tuple[str, ...] = ()
     md5_file: str = ""
     problem: str = ""
+    damage: str = ""
     notes: list[str] = field(default_factory=list)
     left_out: LeftOut = field(default_factory=LeftOut)
 
@@ -50,7 +51,8 @@ class Archive:
                 yield from tar_members(stream, max_bytes, wanted, self.left_out)
                 stream.drain()
             except DAMAGED as error:
-                self.notes.append(f"{printable(self.name)} is damaged: {error}")
+                self.damage = f"{printable(self.name)} is damaged: {error}"
+                self.notes.append(self.damage)
             packed.drain()
         self._check({packed.md5.hexdigest(), stream.md5.hexdigest()})
 

@@ -10,7 +10,7 @@ import os
 import re
 import stat
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
@@ -56,6 +56,8 @@ _LINKS = 5
 _HEAD = 32
 """Bytes that tell an image."""
 
+_LEFT_OUT, _SUCH_AS = "left out: ", ", such as "
+
 
 @dataclass
 class LeftOut:
@@ -78,12 +80,22 @@ class LeftOut:
         """The counts under names that show an example, for a `Funnel`."""
         return Counter({self._named(kind): count for kind, count in self.counts.items()})
 
+    @classmethod
+    def of_facts(cls, facts: Mapping[str, int]) -> "LeftOut":
+        """The sum of what parts told in `facts`; other facts are passed over."""
+        total = cls()
+        for fact, count in sorted(facts.items()):
+            kind, such_as, example = fact.removeprefix(_LEFT_OUT).partition(_SUCH_AS)
+            if fact.startswith(_LEFT_OUT) and such_as:
+                total.add(kind, example, count)
+        return total
+
     def lines(self) -> list[str]:
         """For people, one a kind, the most frequent first."""
         return [f"{self._named(kind)}: {count:,}" for kind, count in self.counts.most_common()]
 
     def _named(self, kind: str) -> str:
-        return f"left out: {kind}, such as {printable(self.examples[kind])}"
+        return f"{_LEFT_OUT}{kind}{_SUCH_AS}{printable(self.examples[kind])}"
 
 
 def photo_files(folder: Folder, under: str = "") -> tuple[dict[str, int], LeftOut]:
@@ -184,8 +196,9 @@ def text_id(name: str) -> str:
         return name
     except UnicodeEncodeError:
         raw = name.encode(errors="surrogateescape")
-        text = raw.decode(errors="backslashreplace")
-        return f"{text} [{hashlib.blake2b(raw, digest_size=4).hexdigest()}]"
+        ending = photo_ending(name)
+        text = raw.decode(errors="backslashreplace").removesuffix(ending)
+        return f"{text} [{hashlib.blake2b(raw, digest_size=4).hexdigest()}]{ending}"
 
 
 def printable(name: str) -> str:

@@ -1,59 +1,47 @@
-"""Photos to be recognised: tars, a folder, or a table; in parts that are read in one go."""
+"""Photos to be recognised: files, those in tars and those in tables; in parts read in one go."""
 
 import hashlib
+import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from pathlib import PurePosixPath
-from typing import Any
+from concurrent.futures import ThreadPoolExecutor
 
-import pyarrow as pa
-
+from landmark_ray.archives import TAR_ENDINGS, Archive, chunks_of, tar_stem
 from landmark_ray.errors import UserError
-from landmark_ray.sources import FOLDER_CHUNK, SUFFIXES, Archive, Member
+from landmark_ray.listing import (
+    OTHERS,
+    PHOTO_ENDINGS,
+    LeftOut,
+    is_image,
+    kind_by_name,
+    photos_among,
+    printable,
+    text_id,
+    visible_files,
+)
+from landmark_ray.photo_tables import ENDING, DamagedError, TablePart
 from landmark_ray.storage import Folder
-
-IDS, BYTES = ("image_id", "id"), ("jpeg", "image", "bytes")
-"""Names of the columns of a table of photos."""
-
-TABLE_ROWS = 256
-"""Rows of a table that are read at once."""
-
-
-@dataclass
-class TablePart:
-    """A Parquet file of photos."""
-
-    name: str
-    folder: Folder
-    size: int
-    problem: str = ""
-    notes: list[str] = field(default_factory=list)
-
-    def members(self, max_bytes: float) -> Iterator[Member]:
-        """All photos, in the order of the rows.
-
-        Raises:
-            UserError: it has no columns of ids and bytes, or is damaged.
-        """
-        file = self.folder.open_table(self.name)
-        ids, data = (_column(file.schema_arrow.names, n, self) for n in (IDS, BYTES))
-        try:
-            for batch in file.iter_batches(TABLE_ROWS, columns=[ids, data]):
-                for image_id, value in zip(batch[ids], batch[data], strict=True):
-                    found = _bytes(value.as_py())
-                    size = len(found)
-                    yield Member(str(image_id.as_py()), size, found if size <= max_bytes else b"")
-        except (pa.ArrowException, OSError) as error:
-            raise UserError(f"{self.folder.uri}/{self.name} is damaged: {error}") from None
-
+from landmark_ray.tars import Member
 
 Part = Archive | TablePart
 
+BARE_TABLES = "tables without photos"
+NOT_TEST = "files outside of test/, which alone is answered of a dataset"
+
+_TRAINING = re.compile(r"(metadata/)?train\.csv|train/.*", re.DOTALL)
+_TEST_TAR = re.compile(r"test/images_\d+\.t\S+")
+
 
 class Photos:
-    """Photos at a URI: a tar, a folder with tars, a folder of photos, or Parquet tables.
+    """All photos at a URI: a tar, a Parquet table, or a folder with such and with files of photos.
 
-    Of a dataset in GLDv2's layout the test set is meant.
+    Of a dataset with a training set (`train.csv` or `train/`) beside `test/` the latter is meant.
+
+    Attributes:
+        folder: the names of all parts begin there.
+        parts: what is read in one go: tars, then tables, then chunks of files.
+        files: how many photos are files.
+        fingerprint: hex digest of the names and sizes of all.
+        left_out: what else lies there; what is in tars is known when they are read.
 
     Raises:
         UserError: there are none.
@@ -62,50 +50,104 @@ class Photos:
     def __init__(self, uri: str) -> None:
         """Find out what there is."""
         self.folder, single = _folder_of(uri)
-        files = {single: 1} if single else self.folder.files()
-        tars = [n for n in files if n.endswith(".tar")]
-        test = [n for n in tars if n.startswith("test/")]
-        tables = [n for n in files if n.endswith(".parquet")]
-        images = [n for n in files if n.lower().endswith(SUFFIXES)]
-        self.parts: list[Part] = []
-        if tars:
-            self.parts = [self._tar(name, files) for name in test or tars]
-        elif tables:
-            self.parts = [TablePart(name, self.folder, files[name]) for name in tables]
-        else:
-            for start in range(0, len(images), FOLDER_CHUNK):
-                chunk = images[start : start + FOLDER_CHUNK]
-                size = sum(files[name] for name in chunk)
-                name = f"files-{start // FOLDER_CHUNK:06d}"
-                self.parts.append(Archive(name, self.folder, size, tuple(chunk)))
+        self.left_out = LeftOut()
+        found = (
+            {single: self.folder.size(single)}
+            if single
+            else visible_files(self.folder, self.left_out)
+        )
+        files = _answered(found, self.left_out)
+        tars = [name for name in files if name.lower().endswith(TAR_ENDINGS)]
+        tables, lacks = self._tables(
+            [name for name in files if name.lower().endswith(ENDING)], files
+        )
+        rest = {n: s for n, s in files.items() if not n.lower().endswith((*TAR_ENDINGS, ENDING))}
+        images = photos_among(self.folder, rest, self.left_out)
+        self.files = len(images)
+        self.parts: list[Part] = [self._tar(name, found) for name in tars]
+        self.parts += tables
+        self.parts += chunks_of(self.folder, images)
         if not self.parts:
-            raise UserError(
-                f"--source: {uri} has no photos: no .tar, .parquet or {', '.join(SUFFIXES)}"
-            )
-        stems = [_stem(name) for name in images]
-        self._plain = len(set(stems)) == len(stems)
-        """Whether files are told apart by their names without folder and ending."""
-
-    def image_id(self, member: Member, part: Part) -> str:
-        """The id of a photo: of a file its name, with folder and ending only if need be."""
-        files = isinstance(part, Archive) and part.files
-        return _stem(member.image_id) if files and self._plain else member.image_id
+            endings = ", ".join((*TAR_ENDINGS, ENDING, *PHOTO_ENDINGS))
+            why = "; ".join(lacks[:1] or [f"no {endings}", *self.left_out.lines()])
+            raise UserError(f"--source: {uri} has no photos: {why}")
+        digest = hashlib.sha256()
+        for name, size in (*((part.name, part.size) for part in self.parts), *images.items()):
+            digest.update(f"{size} {name}\n".encode(errors="surrogateescape"))
+        self.fingerprint = digest.hexdigest()[:16]
 
     @property
     def size(self) -> int:
         """Bytes in all."""
         return sum(part.size for part in self.parts)
 
-    def fingerprint(self) -> str:
-        """What is there, as a hex digest: names and sizes."""
-        lines = [f"{p.name} {p.size} {' '.join(getattr(p, 'files', ()))}" for p in self.parts]
-        return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
+    def lines(self) -> list[str]:
+        """What is answered, and what is not, for people."""
+        tables = sum(isinstance(part, TablePart) for part in self.parts)
+        chunks = sum(isinstance(part, Archive) and bool(part.files) for part in self.parts)
+        counts = {
+            "tar": len(self.parts) - tables - chunks,
+            "table": tables,
+            "file": self.files,
+        }
+        shown = [f"{n:,} {kind}{'s' * (n != 1)}" for kind, n in counts.items() if n]
+        return [f"photos of {', '.join(shown)} in {self.folder.shown}", *self.left_out.lines()]
+
+    def _tables(self, names: list[str], files: dict[str, int]) -> tuple[list[TablePart], list[str]]:
+        """The tables of photos, and what the others lack, which are counted."""
+        found = [TablePart(name, self.folder, files[name]) for name in names]
+        with ThreadPoolExecutor(1 if self.folder.local else 16) as pool:
+            lacks = dict(zip(names, pool.map(TablePart.lacks, found), strict=True))
+        for name in names:
+            if lacks[name]:
+                self.left_out.add(BARE_TABLES, name)
+        return [t for t in found if not lacks[t.name]], list(filter(None, lacks.values()))
 
     def _tar(self, name: str, files: dict[str, int]) -> Archive:
         """A tar; beside it, as in GLDv2, may lie its checksum."""
-        path = PurePosixPath(name)
-        md5 = f"md5sum/{path.parent}/md5.{path.stem}.txt"
+        md5 = f"md5sum/{name.rpartition('/')[0] or '.'}/md5.{tar_stem(name)}.txt"
         return Archive(name, self.folder, files[name], md5_file=md5 if md5 in files else "")
+
+
+def photos_of(part: Part, max_bytes: float) -> Iterator[Member]:
+    """The photos of a part, in order; what else it holds is counted in its `left_out`.
+
+    Raises:
+        DamagedError: it is, from there on.
+        UserError: the store fails.
+    """
+    try:
+        for member in part.members(max_bytes):
+            in_tar = isinstance(part, Archive) and not part.files
+            if in_tar and kind_by_name(member.name) is None and not is_image(member.data):
+                part.left_out.add(OTHERS, member.name)
+            else:
+                yield member
+    except OSError as error:
+        why = error.strerror or error
+        raise DamagedError(f"{printable(part.name)} can't be read: {why}") from None
+    if isinstance(part, Archive) and part.damage:
+        raise DamagedError(part.damage)
+
+
+def holder(part: Part) -> str:
+    """The tar or table that holds a part's photos; "" where they are files."""
+    return "" if isinstance(part, Archive) and part.files else text_id(part.name)
+
+
+def _answered(files: dict[str, int], left_out: LeftOut) -> dict[str, int]:
+    """The files that are meant: of a dataset those of its test set."""
+    test = {name: size for name, size in files.items() if name.startswith("test/")}
+    dataset = any(_TRAINING.fullmatch(n) for n in files) or any(map(_TEST_TAR.fullmatch, test))
+    photos = any(
+        name.lower().endswith((*TAR_ENDINGS, ENDING)) or not kind_by_name(name) for name in test
+    )
+    if not (dataset and photos):
+        return files
+    others = [name for name in files if name not in test]
+    if others:
+        left_out.add(NOT_TEST, others[0], len(others))
+    return test
 
 
 def _folder_of(uri: str) -> tuple[Folder, str]:
@@ -117,24 +159,3 @@ def _folder_of(uri: str) -> tuple[Folder, str]:
         parent, _, name = folder.uri.rpartition("/")
         return Folder(parent or "/"), name
     return folder, ""
-
-
-def _stem(name: str) -> str:
-    return PurePosixPath(name).stem
-
-
-def _column(names: list[str], wanted: tuple[str, ...], part: TablePart) -> str:
-    found = next((name for name in wanted if name in names), None)
-    if found is None:
-        raise UserError(
-            f"{part.folder.uri}/{part.name} needs a column {' or '.join(wanted)}, "
-            f"it has {', '.join(names)}"
-        )
-    return found
-
-
-def _bytes(value: Any) -> bytes:
-    """The bytes of a cell; Hugging Face's image column is a struct with `bytes`."""
-    if isinstance(value, dict):
-        value = value.get("bytes")
-    return value if isinstance(value, bytes) else b""

@@ -2,15 +2,14 @@
 
 Beside `submission.csv` lies the folder `submission.parquet`: a file for each tar, table or chunk of
 the source, with the k surest landmarks of each photo. A file there is finished work: the same
-command goes on from it.
+command goes on from it, and tries again what was damaged.
 """
 
-import csv
-import io
 import sys
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 from pydantic import Field
 from ray.data import Dataset
@@ -18,18 +17,28 @@ from rich.console import Console
 from rich.table import Table
 
 from landmark_ray import schemas
+from landmark_ray.answers_csv import AnswersCsv, check_count, first_id, make_csv
+from landmark_ray.archives import Archive
+from landmark_ray.errors import UserError
 from landmark_ray.funnel import Funnel, reason_kind
-from landmark_ray.kernels.metrics import format_prediction
+from landmark_ray.listing import LeftOut, printable
 from landmark_ray.manifest import Bundle
 from landmark_ray.options import SPEED, Cpus, Options, Share
-from landmark_ray.photos import Part, Photos
+from landmark_ray.photo_tables import DamagedError
+from landmark_ray.photos import Part, Photos, holder, photos_of
 from landmark_ray.progress import Meter
-from landmark_ray.sources import Member
 from landmark_ray.stages.answers import photos
 from landmark_ray.stages.cores import pin_tensorflow
 from landmark_ray.stages.shards import Row, drive, unit_of_work, workers_of
 from landmark_ray.storage import Tables
 from landmark_ray.submission import Submission
+from landmark_ray.tars import Member
+
+FORMAT = 2
+"""Of the answers: those that code of another one wrote are not mixed in."""
+
+DAMAGED, WRONG_MD5 = "damaged parts", "parts with a wrong md5"
+"""Facts of parts that the same command answers again, as they may be mended."""
 
 
 class PredictOptions(Options):
@@ -37,8 +46,8 @@ class PredictOptions(Options):
 
     bundle: str = Field(description="folder or URI that jobs/export.py wrote")
     source: str = Field(
-        description="photos: a .tar, .parquet, a folder with such, or a folder of images; of a "
-        "dataset in GLDv2's layout its test set"
+        description="photos: a tar, a .parquet, or a folder with such and with photos; of a "
+        "dataset with a training set its test/"
     )
     output: str = Field(description="csv file to write, id,landmarks; .parquet beside it: top k")
     top_k: int = Field(5, ge=1, le=100, description="landmarks in the Parquet files")
@@ -67,13 +76,15 @@ def run(options: PredictOptions) -> None:
     """
     bundle, source = Bundle(options.bundle), Photos(options.source)
     identity = {
+        "format": FORMAT,
         "bundle": bundle.manifest.version,
-        "source": source.fingerprint(),
+        "source": source.fingerprint,
         "top_k": options.top_k,
     }
     output = Submission(options.output, identity)
     tables, answers = output.tables, output.answers
-    done = {n: Funnel.from_json(report) for (_, n), report in tables.committed(answers).items()}
+    print("\n".join(source.lines()), flush=True)
+    done = finished_parts(tables, answers)
     todo = [{"shard": n, "rows": part.size} for n, part in enumerate(source.parts) if n not in done]
     funnel = Funnel()
     for finished in done.values():
@@ -84,9 +95,23 @@ def run(options: PredictOptions) -> None:
         work = (bundle, source, tables, answers, options)
         funnel.add(drive(units, lambda dataset: plan(dataset, *work), options, meter))
     floor = bundle.manifest.floor if options.floor is None else options.floor
-    text, given = submission(tables, answers, len(source.parts), floor)
-    output.write(text)
-    show(funnel, given, bundle, output.shown)
+    made = make_csv(tables, answers, len(source.parts), floor)
+    check_count(made, funnel.images_in, source.files)
+    output.write(made.text)
+    show(funnel, made, source, bundle, output.shown)
+    if damaged := funnel.facts[DAMAGED]:
+        raise UserError(
+            f"{damaged} of {len(source.parts)} parts of the source can't be read to the end (see "
+            "the warnings); what could be read is answered: mend them and run this again, with "
+            "another --output where a size has changed"
+        )
+
+
+def finished_parts(tables: Tables, answers: str) -> dict[int, Funnel]:
+    """Number -> what became of its photos, of each part that needn't be read again."""
+    reports = tables.committed(answers).items()
+    parts = {n: Funnel.from_json(report) for (_, n), report in reports}
+    return {n: f for n, f in parts.items() if not f.facts[DAMAGED] and not f.facts[WRONG_MD5]}
 
 
 def plan(
@@ -113,7 +138,7 @@ def plan(
 
         def answer(self, unit: Row) -> Row:
             part = source.parts[unit["shard"]]
-            rows, funnel = answer_part(part, source, self.ensemble, bundle, options)
+            rows, funnel = answer_part(part, self.ensemble, bundle, options)
             tables.commit(answers, 0, unit["shard"], rows, funnel.to_json())
             return {"rows": unit["rows"], "report": funnel.to_json()}
 
@@ -124,35 +149,53 @@ def plan(
 
 
 def answer_part(
-    part: Part, source: Photos, ensemble: Any, bundle: Bundle, options: PredictOptions
+    part: Part, ensemble: Any, bundle: Bundle, options: PredictOptions
 ) -> tuple[pa.Table, Funnel]:
-    """Rows of `schemas.ANSWERS` for the photos of a part, and what became of them."""
+    """Rows of `schemas.ANSWERS` for the photos of a part, in order, and what became of them."""
     manifest = bundle.manifest
-    members = (
-        Member(source.image_id(m, part), m.size, m.data)
-        for m in part.members(manifest.max_megabytes * 1e6)
-    )
-    rows: list[Row] = []
+    part = replace(part, notes=[], left_out=LeftOut())
+    names: list[str] = []
     funnel = Funnel()
-    for ids, squares, bad in photos(members, manifest.size, manifest.limits):
-        funnel.images_in += len(ids) + len(bad)
-        funnel.images_out += len(ids)
+
+    def numbered() -> Iterator[Member]:
+        """Numbers tell photos apart, whatever they are called."""
+        try:
+            for member in photos_of(part, manifest.max_megabytes * 1e6):
+                names.append(member.name)
+                yield replace(member, image_id=str(len(names) - 1))
+        except DamagedError as error:
+            funnel.facts[DAMAGED] += 1
+            if str(error) not in part.notes:
+                funnel.notes.append(str(error))
+
+    answers: dict[str, Row] = {}
+    for ids, squares, bad in photos(numbered(), manifest.size, manifest.limits):
         funnel.why.update(reason_kind(reason) for reason in bad.values())
-        for image_id, reason in bad.items():
-            rows.append(_row(image_id, [], [], False, reason))
+        for number, reason in bad.items():
+            answers[number] = _answer([], [], False, reason)
         if ids:
             landmarks, confidences = ensemble.predict(squares, options.top_k)
-            for image_id, names, sure in zip(ids, landmarks, confidences, strict=True):
-                known = names >= 0
-                found = bool(known[0]) and bool(sure[0] >= manifest.threshold)
-                rows.append(_row(image_id, names[known], sure[known], found, ""))
+            for number, found, sure in zip(ids, landmarks, confidences, strict=True):
+                known = found >= 0
+                shown = bool(known[0]) and bool(sure[0] >= manifest.threshold)
+                answers[number] = _answer(found[known], sure[known], shown, "")
+    funnel.images_in = len(names)
+    funnel.images_out = sum(not answer["error"] for answer in answers.values())
+    funnel.facts.update(part.left_out.facts())
     funnel.notes += part.notes
+    if isinstance(part, Archive) and part.problem:
+        funnel.facts[WRONG_MD5] += 1
+        funnel.notes.append(f"photos of {printable(part.name)} are answered all the same")
+    file = holder(part)
+    rows = [
+        {"image_id": first_id(file, name), "file": file, "name": name, **answers[str(number)]}
+        for number, name in enumerate(names)
+    ]
     return pa.Table.from_pylist(rows, schemas.ANSWERS), funnel
 
 
-def _row(image_id: str, landmarks: Any, confidences: Any, found: bool, error: str) -> Row:
+def _answer(landmarks: Any, confidences: Any, found: bool, error: str) -> Row:
     return {
-        "image_id": image_id,
         "landmarks": list(landmarks),
         "confidences": list(confidences),
         "is_landmark": found,
@@ -160,43 +203,23 @@ def _row(image_id: str, landmarks: Any, confidences: Any, found: bool, error: st
     }
 
 
-def submission(tables: Tables, answers: str, parts: int, floor: float) -> tuple[str, int]:
-    """The csv `id,landmarks`, and how many photos show a landmark, by the bundle's threshold.
-
-    A photo that is there twice has its first answer.
-    """
-    out = io.StringIO()
-    lines = csv.writer(out, lineterminator="\n")
-    lines.writerow(["id", "landmarks"])
-    seen: set[str] = set()
-    given = 0
-    for shard in range(parts):
-        for row in tables.read_shard(answers, 0, shard).to_pylist():
-            if row["image_id"] in seen:
-                continue
-            seen.add(row["image_id"])
-            given += row["is_landmark"]
-            best = ""
-            if row["confidences"] and row["confidences"][0] >= floor:
-                sure = np.float32(row["confidences"][0])
-                best = format_prediction(row["landmarks"][0], sure)
-            lines.writerow([row["image_id"], best])
-    return out.getvalue(), given
-
-
-def show(funnel: Funnel, given: int, bundle: Bundle, output: str) -> None:
+def show(funnel: Funnel, made: AnswersCsv, source: Photos, bundle: Bundle, output: str) -> None:
     """Print what went in, what came out, and why."""
-    table = Table(
-        "photos", "read", "landmarks", "not a landmark", "unreadable, why", title="Answers"
-    )
+    left_out = LeftOut.of_facts(funnel.facts)
+    left_out.update(source.left_out)
+    columns = ("photos", "read", "landmarks", "not a landmark", "unreadable, why", "left out")
+    table = Table(*columns, title="Answers")
     why = ", ".join(f"{n:,} {reason}" for reason, n in funnel.why.most_common())
-    counts = (funnel.images_in, funnel.images_out, given, funnel.images_out - given)
-    table.add_row(*(f"{n:,}" for n in counts), why)
+    read, landmarks = funnel.images_out, made.landmarks
+    counts = (funnel.images_in, read, landmarks, read - landmarks)
+    table.add_row(*(f"{n:,}" for n in counts), why, f"{left_out.counts.total():,}")
     console = Console()
     if not console.is_terminal:
         console = Console(width=120)
     console.print(table)
-    for note in funnel.notes:
+    for line in left_out.lines():
+        print(line)
+    for note in (*funnel.notes, *made.notes):
         print(f"warning: {note}", file=sys.stderr)
     if bundle.manifest.warning:
         print(f"warning: {bundle.manifest.warning}", file=sys.stderr)

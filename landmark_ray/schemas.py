@@ -195,7 +195,9 @@ PREDICTIONS = pa.schema(
 
 ANSWERS = pa.schema(
     [
-        _IMAGE,
+        _field("image_id", pa.string(), "the csv's id: the name, as long as tells photos apart"),
+        _field("file", pa.string(), "tar or table that holds the photo; empty: it is a file"),
+        _field("name", pa.string(), "its path there, or its id in a table"),
         _field("landmarks", pa.list_(pa.int64()), "landmark ids, the surest first"),
         _field("confidences", pa.list_(pa.float32()), "theirs, from 0 to 1"),
         _field("is_landmark", pa.bool_(), "whether the first confidence reaches the threshold"),

@@ -22,6 +22,8 @@ _SAID = (
 )
 
 
+NO_FILES = "links and devices in tars"
+
 Wanted = Callable[[str], bool]
 """Whether a file is to be read, by its name with folders."""
 
@@ -87,11 +89,13 @@ def tar_members(
 ) -> Iterator[Member]:
     """The files in a tar that may be photos, in order; links, devices and folders are passed over.
 
+    A link in a tar is another name of a file, which may be in it.
+
     Args:
         stream: the tar, unpacked.
         max_bytes: of a member that is read.
         wanted: of the others no bytes are kept.
-        left_out: counts what is hidden, or no photo by its name.
+        left_out: counts what is hidden, a link or a device, or no photo by its name.
 
     Raises:
         DAMAGED: the tar is, from there on.
@@ -101,7 +105,9 @@ def tar_members(
         fileobj=stream, mode="r|", bufsize=1 << 20, tarinfo=_Info
     ) as tar:
         for info in tar:
-            if info.isfile():
+            if not (info.isfile() or info.isdir()):
+                left_out.add(NO_FILES, info.name)
+            elif info.isfile():
                 kind = HIDDEN if is_hidden(info.name) else kind_by_name(info.name)
                 if kind:
                     left_out.add(kind, info.name)
