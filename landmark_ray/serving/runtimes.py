@@ -15,8 +15,8 @@ from landmark_ray.storage import Folder
 TOLERANCE = {"f32": 0.02, "bf16": 0.1}
 """So far a logit may be from its reference, as a share of the span of its group's logits.
 
-Seen: a millionth in f32, 0.006 in bf16; GPUs, which round to 10 bits, lie between. Logits of another
-group are off by 0.3 and more.
+Seen: a millionth in f32, 0.006 in bf16; GPUs, which round to 10 bits, should lie between. Logits of
+another group are far off.
 """
 
 
