@@ -184,6 +184,7 @@ def started(options: CheckOptions) -> Iterator[str]:
 
 def _serve(fields: dict[str, Any], says: Connection) -> None:
     """Serve, in a process of its own and with a Ray of its own; say why it can't."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # Ray tells of actors that end with it
     os.environ.pop("RAY_ADDRESS", None)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with contextlib.suppress(KeyboardInterrupt):

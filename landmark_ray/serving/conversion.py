@@ -27,14 +27,11 @@ from landmark_ray.errors import UserError
 from landmark_ray.manifest import REFERENCE, Bundle, checksum
 from landmark_ray.reference import Disagreement, Reference
 from landmark_ray.serving.assembly import assembled, by_trunk, output_of
-from landmark_ray.serving.runtimes import on_openvino
+from landmark_ray.serving.runtimes import TOLERANCE, on_openvino
 from landmark_ray.storage import Folder
 
 FORMAT = 2
 """Of the folder: what other code made is left where it is, and not used."""
-
-TOLERANCE = 0.02
-"""See `Reference.check`; in f32."""
 
 ENDINGS = ("xml", "bin", "parquet")
 
@@ -110,7 +107,7 @@ def convert(bundle: Folder, trunk: str, infos: list[HeadInfo], place: Path) -> N
         network.export(f"{scratch}/{name}.xml", format="openvino", verbose=False)
         copy = on_openvino(Path(f"{scratch}/{name}.xml"), infos, "f32")
         try:
-            reference.check(copy, reference.logits, TOLERANCE)
+            reference.check(copy, reference.logits, TOLERANCE["f32"])
         except Disagreement as error:
             raise UserError(f"the copy answers otherwise: {error}") from None
         reference.write(Folder(scratch), f"{name}.parquet")

@@ -16,13 +16,10 @@ from landmark_ray.reference import Disagreement, Logits, Reference
 from landmark_ray.serving.assembly import by_trunk
 from landmark_ray.serving.conversion import converted, kept_reference
 from landmark_ray.serving.options import GraphOptions
-from landmark_ray.serving.runtimes import on_openvino, on_tensorflow
+from landmark_ray.serving.runtimes import TOLERANCE, on_openvino, on_tensorflow
 
 MOST = 20
 """Landmarks that an answer names at most."""
-
-TOLERANCE = {"f32": 0.02, "bf16": 0.1}
-"""So far a logit may be from its reference, as a share of the span of its group's logits."""
 
 R = TypeVar("R")
 

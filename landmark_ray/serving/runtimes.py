@@ -12,6 +12,13 @@ from landmark_ray.serving.assembly import assembled, output_of
 from landmark_ray.serving.options import Precision
 from landmark_ray.storage import Folder
 
+TOLERANCE = {"f32": 0.02, "bf16": 0.1}
+"""So far a logit may be from its reference, as a share of the span of its group's logits.
+
+Seen: a millionth in f32, 0.006 in bf16; GPUs, which round to 10 bits, should lie between. Logits of
+another group are far off.
+"""
+
 
 def on_tensorflow(bundle: Folder, trunk: str, infos: list[HeadInfo]) -> Network:
     """A trunk with its heads as a compiled graph of TensorFlow, on a GPU where there is one."""
