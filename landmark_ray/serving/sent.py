@@ -89,7 +89,8 @@ async def _form(request: Request, most: int) -> Sent:
     photos: list[tuple[str | None, bytes]] = []
     fields: list[tuple[str, str]] = []
     for name, part in form.multi_items():
-        assert isinstance(part, UploadFile), "of a parser that makes nothing else"
+        if not isinstance(part, UploadFile):  # quotes that don't end hide the name that was added
+            raise Refused(400, "A part of the form has broken headers.", "form")
         data = await part.read()
         if _is_field(part, data):
             fields.append((name, data.decode()))

@@ -7,6 +7,7 @@ import zlib
 import pytest
 from PIL import Image
 
+from tests import hostile_bodies
 from tests.serving import JPEG, error, photo
 
 PHOTO = photo()
@@ -191,3 +192,13 @@ def test_a_body_that_another_server_lost_is_told_of(make):
     assert "Upgrade" in error(answer, 400)
     del offer["Content-Length"]
     assert files(client.post("/predict", content=PHOTO, headers=JPEG | offer)) == [(None, None)]
+
+
+def test_broken_forms_are_refused_in_words(make):
+    client, _ = make(max_megabytes=2)
+    for attack in hostile_bodies.forms(PHOTO):
+        head, _, body = attack.sent.partition(b"\r\n\r\n")
+        lines = [line.partition(b": ") for line in head.split(b"\r\n")[1:]]
+        headers = [(name, value) for name, _, value in lines if name == b"Content-Type"]
+        answer = client.post("/predict", content=body, headers=headers)
+        assert answer.status_code in (200, 400, 413, 415, 422), (attack.name, answer.text)
