@@ -20,6 +20,7 @@ from rich.table import Table
 from landmark_ray import schemas
 from landmark_ray.errors import UserError
 from landmark_ray.funnel import Funnel, reason_kind
+from landmark_ray.kernels.contentless import without_contentless
 from landmark_ray.kernels.metrics import format_prediction
 from landmark_ray.manifest import Bundle
 from landmark_ray.options import SPEED, Cpus, Options, Share
@@ -143,7 +144,8 @@ def answer_part(
         for image_id, reason in bad.items():
             rows.append(_row(image_id, [], [], False, reason))
         if ids:
-            landmarks, confidences = ensemble.predict(squares, options.top_k)
+            answer = ensemble.predict(squares, options.top_k)
+            landmarks, confidences = without_contentless(answer, squares)
             for image_id, names, sure in zip(ids, landmarks, confidences, strict=True):
                 known = names >= 0
                 found = bool(known[0]) and bool(sure[0] >= manifest.threshold)

@@ -5,14 +5,13 @@ import base64
 import io
 import json
 
-import numpy as np
 import pytest
 from PIL import Image
 from ray.exceptions import RayActorError
 from starlette.testclient import TestClient
 
 from landmark_ray.serving import http
-from tests import bundles
+from tests import bundles, drawn
 from tests.serving import Pack, ingress
 
 KEY = "a-key-of-some-letters"
@@ -21,17 +20,16 @@ JPEG = {"Content-Type": "image/jpeg"}
 
 def photo(kind="JPEG", size=(64, 48)) -> bytes:
     out = io.BytesIO()
-    pixels = np.random.default_rng(0).integers(0, 255, (*size[::-1], 3), np.uint8)
-    Image.fromarray(pixels).save(out, kind)
+    drawn.photo(size=size).save(out, kind)
     return out.getvalue()
 
 
 WARNING = "these models can't be trusted to know when a photo doesn't show the one landmark"
 
 
-def flat(size) -> bytes:
+def flat(size, colour="black") -> bytes:
     out = io.BytesIO()
-    Image.new("RGB", size).save(out, "PNG")
+    Image.new("RGB", size, colour).save(out, "PNG")
     return out.getvalue()
 
 
@@ -86,6 +84,14 @@ def test_raw_photo_is_named_with_all_that_is_known_of_its_landmark(make, bundle)
         {"landmark_id": 201, "name": "", "category": None, "confidence": 0.125, "group": 2},
     ]
     assert pack.asked == [(bundle[1].version, (bundles.SIZE, bundles.SIZE, 3))]
+
+
+@pytest.mark.parametrize("colour", ["black", "white", "teal"])
+def test_a_photo_of_nothing_is_not_a_landmark_however_sure_the_models_are(make, colour):
+    client, _ = make()
+    answer = client.post("/predict", content=flat((200, 150), colour), headers=JPEG)
+    (found,) = answer.json()["photos"]
+    assert (found["is_landmark"], found["landmarks"], found["error"]) == (False, [], None)
 
 
 def test_confidence_below_the_threshold_is_no_landmark_but_has_guesses(make):
