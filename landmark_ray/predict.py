@@ -21,6 +21,7 @@ from landmark_ray.answers_csv import AnswersCsv, check_count, first_id, make_csv
 from landmark_ray.archives import Archive
 from landmark_ray.errors import UserError
 from landmark_ray.funnel import Funnel, reason_kind
+from landmark_ray.kernels.contentless import without_contentless
 from landmark_ray.listing import LeftOut, printable
 from landmark_ray.manifest import Bundle
 from landmark_ray.options import SPEED, Cpus, Options, Share
@@ -174,7 +175,8 @@ def answer_part(
         for number, reason in bad.items():
             answers[number] = _answer([], [], False, reason)
         if ids:
-            landmarks, confidences = ensemble.predict(squares, options.top_k)
+            answer = ensemble.predict(squares, options.top_k)
+            landmarks, confidences = without_contentless(answer, squares)
             for number, found, sure in zip(ids, landmarks, confidences, strict=True):
                 known = found >= 0
                 shown = bool(known[0]) and bool(sure[0] >= manifest.threshold)

@@ -40,6 +40,12 @@ def jpeg(pixels: np.ndarray) -> bytes:
     return out.getvalue()
 
 
+def photo(seed: int = 0, size: tuple[int, int] = (320, 240)) -> Image.Image:
+    """A photo of a landmark of its own, width x height."""
+    rng = np.random.default_rng(seed)
+    return Image.fromarray(view(facade(rng), rng)).resize(size)
+
+
 def draw(folder: Path) -> None:
     """64 views of 5 landmarks, a class too small, 5 photos of other things, 2 broken files."""
     rng = np.random.default_rng(5)

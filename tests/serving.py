@@ -16,9 +16,9 @@ from typing import Any
 
 import httpx
 import numpy as np
-from PIL import Image
 
 from landmark_ray.serving.ingress import Ingress
+from tests import drawn
 from tests.conftest import REPO
 
 READY_S = 240
@@ -123,10 +123,9 @@ def free_port() -> int:
 
 
 def photo(kind: str = "JPEG", size: tuple[int, int] = (64, 48)) -> bytes:
-    """A file of noise."""
+    """A file of a drawn landmark."""
     out = io.BytesIO()
-    pixels = np.random.default_rng(0).integers(0, 255, (*size[::-1], 3), np.uint8)
-    Image.fromarray(pixels).save(out, kind)
+    drawn.photo(size=size).save(out, kind)
     return out.getvalue()
 
 

@@ -14,6 +14,7 @@ from ray.exceptions import RayActorError
 from ray.serve.handle import DeploymentHandle
 
 from landmark_ray.errors import UserError
+from landmark_ray.kernels.contentless import without_contentless
 from landmark_ray.kernels.ensemble import Surest, merged
 from landmark_ray.kernels.metrics import NO_LANDMARK
 from landmark_ray.serving import http
@@ -158,6 +159,7 @@ class Ingress:
                 )
                 if None not in parts:
                     surest = merged([(i[None], c[None]) for i, c in parts], MOST)
+                    surest = without_contentless(surest, squares[size][None])
                     taken = decoded - begun, time.monotonic() - decoded
                     return Seen(knowledge, (surest[0][0], surest[1][0]), *taken)
             await asyncio.sleep(PATIENCE_S)

@@ -21,6 +21,7 @@ from landmark_ray.bundle import CLOSED, FINETUNED, GROUPS, TRUNK, head_infos
 from landmark_ray.config import Config
 from landmark_ray.funnel import Funnel, reason_kind
 from landmark_ray.kernels.calibration import choose_floor
+from landmark_ray.kernels.contentless import without_contentless
 from landmark_ray.kernels.evaluation import figures, ranking, synthetic_accepted
 from landmark_ray.photo_ids import PhotoIds
 from landmark_ray.progress import Meter
@@ -95,7 +96,8 @@ class Judges:
         vectors = self.models.vectors(squares)
         if not set(self.closed.trunks) <= set(vectors):
             vectors |= self.closed.vectors(squares)
-        landmarks, confidences = _lists(self.models.answer(vectors, self.k))
+        answer = self.models.answer(vectors, self.k)
+        landmarks, confidences = _lists(without_contentless(answer, squares))
         closed, sure = self.closed.answer(vectors, 1)
         columns = {
             "image_id": image_ids,

@@ -10,9 +10,8 @@ import time
 import httpx
 import pytest
 import yaml
-from PIL import Image
 
-from tests import bundles, serving
+from tests import bundles, drawn, serving
 from tests.cluster import BIN
 from tests.conftest import REPO
 
@@ -23,7 +22,7 @@ JPEG = {"Content-Type": "image/jpeg"}
 
 def photo() -> bytes:
     out = io.BytesIO()
-    Image.linear_gradient("L").convert("RGB").save(out, "JPEG")
+    drawn.photo().save(out, "JPEG")
     return out.getvalue()
 
 

@@ -16,7 +16,7 @@ import pytest
 import tritonclient.http as triton
 from PIL import Image
 
-from tests import bundles, serving
+from tests import bundles, drawn, serving
 from tests.conftest import REPO, line_of
 
 pytestmark = pytest.mark.ray
@@ -31,9 +31,8 @@ def photos(tmp_path_factory):
     rng = np.random.default_rng(0)
     for i in range(24):
         width, height = rng.integers(40, 500, 2)
-        small = Image.fromarray(rng.integers(0, 255, (7, 9, 3), np.uint8))
         ending = ("jpg", "png", "webp", "heic", "avif", "gif")[i % 6]
-        small.resize((width, height), Image.Resampling.BICUBIC).save(place / f"p{i:02d}.{ending}")
+        drawn.photo(i, (width, height)).save(place / f"p{i:02d}.{ending}")
     (place / "bad.jpg").write_bytes(b"no photo")
     return place
 

@@ -14,9 +14,9 @@ from tests.serving import JPEG, error, photo
 KEY = "a-key-of-some-letters"
 
 
-def flat(size) -> bytes:
+def flat(size, colour="black") -> bytes:
     out = io.BytesIO()
-    Image.new("RGB", size).save(out, "PNG")
+    Image.new("RGB", size, colour).save(out, "PNG")
     return out.getvalue()
 
 
@@ -40,6 +40,14 @@ def test_raw_photo_is_named_with_all_that_is_known_of_its_landmark(make, bundle)
         {"landmark_id": 201, "name": "", "category": None, "confidence": 0.125, "group": 2},
     ]
     assert pack.asked == [(bundle[1].version, (bundles.SIZE, bundles.SIZE, 3))]
+
+
+@pytest.mark.parametrize("colour", ["black", "white", "teal"])
+def test_a_photo_of_nothing_is_not_a_landmark_however_sure_the_models_are(make, colour):
+    client, _ = make()
+    answer = client.post("/predict", content=flat((200, 150), colour), headers=JPEG)
+    (found,) = answer.json()["photos"]
+    assert (found["is_landmark"], found["landmarks"], found["error"]) == (False, [], None)
 
 
 def test_confidence_below_the_threshold_is_no_landmark_but_has_guesses(make):

@@ -4,10 +4,9 @@ import io
 
 import httpx
 import pytest
-from PIL import Image
 from playwright.sync_api import expect
 
-from tests import bundles, serving
+from tests import bundles, drawn, serving
 from tests.web.conftest import SECONDS
 
 pytestmark = pytest.mark.ray
@@ -17,7 +16,7 @@ KEY = "a-key-of-some-letters"
 
 def photo(size=(320, 240)) -> bytes:
     out = io.BytesIO()
-    Image.linear_gradient("L").resize(size).convert("RGB").save(out, "BMP")
+    drawn.photo(size=size).save(out, "BMP")
     return out.getvalue()
 
 
