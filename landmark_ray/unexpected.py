@@ -1,6 +1,7 @@
 """What nobody expected: a line for people, and a log file with the trace for who mends it."""
 
 import contextlib
+import json
 import os
 import platform
 import re
@@ -54,7 +55,8 @@ def report(error: BaseException, where: str) -> None:
         error: nobody's mistake that we know of.
         where: what was running, where no stage was.
     """
-    where = next(iter(getattr(error, "__notes__", [])), where)
+    notes = [note for note in getattr(error, "__notes__", []) if note.startswith("stage ")]
+    where = notes[0] if notes else where
     file = log(error, where)
     trace = f"the details are in {file}" if file else "no file could be written for the details"
     say(f"error: {_clean(_line(error, where, trace))}")
@@ -82,6 +84,39 @@ def _line(error: BaseException, where: str, trace: str) -> str:
     return f"something unexpected happened in {where}: {kind}: {text}; {trace}; please report it"
 
 
+def packed(error: BaseException) -> str:
+    """An exception as text, for another process: Ray Data forgets what it wraps."""
+    error = cause_of(error)
+    system = error if isinstance(error, OSError) else OSError()
+    return json.dumps(
+        {
+            "kind": type(error).__name__,
+            "text": str(error),
+            "system": [system.errno, system.strerror, system.filename],
+            "memory": isinstance(error, MemoryError),
+            "trace": "".join(traceback.format_exception(error)),
+        },
+        default=str,
+    )
+
+
+def unpacked(text: str) -> Exception:
+    """The exception that `packed` was given: a class of its name, with its trace as a note.
+
+    Errors of files and of memory stay what they are.
+    """
+    value = json.loads(text)
+    error: Exception
+    if value["system"][0]:
+        error = OSError(*value["system"])
+    elif value["memory"]:
+        error = MemoryError(value["text"])
+    else:
+        error = type(value["kind"], (RuntimeError,), {})(value["text"])
+    error.add_note(f"In a worker:\n{value['trace']}")
+    return error
+
+
 def cause_of(error: BaseException) -> BaseException:
     """What lies under what Ray wraps around an exception of a worker."""
     while True:
@@ -89,8 +124,7 @@ def cause_of(error: BaseException) -> BaseException:
         if not isinstance(inner, BaseException):
             failed = getattr(error, "worker_failures", None)
             inner = next(iter(failed.values()), None) if isinstance(failed, dict) else None
-        if inner is None and type(error).__name__ == "UserCodeException":
-            inner = error.__cause__
+        inner = inner or getattr(error, "_base_exc", None)  # of Ray Train
         if not isinstance(inner, BaseException) or inner is error:
             return error
         error = inner

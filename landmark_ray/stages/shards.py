@@ -21,6 +21,7 @@ from landmark_ray.progress import Meter
 from landmark_ray.stages import starting
 from landmark_ray.stages.cores import Workers, check, pin_threads
 from landmark_ray.storage import Tables
+from landmark_ray.unexpected import packed, unpacked
 
 TASKS, LEAST, MOST = 64, 1024, 4096
 """Units are dealt to so many Ray tasks a core: more cost scheduling, and Ray Data takes up to 0.1 s
@@ -118,23 +119,24 @@ def tried(config: Options, work: Callable[..., T], *args: Any) -> T:
 
 
 def unit_of_work(work: Callable[..., Row]) -> Callable[..., Row]:
-    """A function of a unit whose UserError ends the run: Ray Data would forget what it wraps.
+    """A function of a unit whose error ends the run: Ray Data would forget what it wraps.
 
     A unit that failed in an earlier step passes through.
     """
 
     @functools.wraps(work)
     def unit(*args: Any) -> Row:
-        if args[-1].get("error"):
+        if args[-1].get("error") or args[-1].get("raised"):
             return args[-1]
         pin_threads()
         try:
-            return {**work(*args), "error": ""}
+            return {**work(*args), "error": "", "raised": ""}
         except Exception as error:
             mended = unwrapped(error)
-            if not isinstance(mended, UserError):
-                raise
-            return {"rows": 0, "report": "", "error": str(mended)}
+            nothing = {"rows": 0, "report": "", "error": "", "raised": ""}
+            if isinstance(mended, UserError):
+                return {**nothing, "error": str(mended)}
+            return {**nothing, "raised": packed(error)}
 
     return unit
 
@@ -180,6 +182,8 @@ def drive(
         for row in plan(ray.data.from_items(units, override_num_blocks=tasks)).iter_rows():
             if row["error"]:
                 raise UserError(row["error"])
+            if row["raised"]:
+                raise unpacked(row["raised"])
             meter.add(row["rows"])
             funnel.add(Funnel.from_json(row["report"]))
     except Exception as error:

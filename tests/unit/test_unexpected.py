@@ -5,13 +5,16 @@ import io
 import os
 import sys
 import threading
+import traceback
 from pathlib import Path
 
 import pytest
 from ray.exceptions import RayTaskError, WorkerCrashedError
+from ray.train.v2._internal.exceptions import UserExceptionWithTraceback
 
 from landmark_ray import cli, unexpected
 from landmark_ray.errors import UserError
+from landmark_ray.stages.shards import unit_of_work
 from landmark_ray.unexpected import during
 
 
@@ -148,3 +151,39 @@ def test_thread_that_ends_says_so_in_a_line(state, capsys, monkeypatch):
     line = capsys.readouterr().err
     assert "something unexpected happened in meter: LookupError: gone" in line
     assert line.count("\n") == 1 and len(list(Path(state).iterdir())) == 1
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, "No space left on device", "/data/x"),
+        FileNotFoundError(errno.ENOENT, "No such file or directory", "/data/x"),
+        MemoryError("1 GB"),
+        ZeroDivisionError("division by zero"),
+    ],
+)
+def test_error_of_a_unit_of_work_reaches_the_driver_as_what_it_is(error):
+    """Ray Data would make a UserCodeException of it, and forget the rest."""
+
+    def work(unit):
+        raise error
+
+    row = unit_of_work(work)({"bucket": 0})
+    assert unit_of_work(lambda unit: {"rows": 1})(row) == row, "later steps pass it through"
+    found = unexpected.unpacked(row["raised"])
+    assert type(found).__name__ == type(error).__name__
+    assert str(found) == str(error)
+    assert isinstance(found, (OSError, MemoryError)) == isinstance(error, (OSError, MemoryError))
+    assert "in work" in "".join(traceback.format_exception(found))
+
+
+def test_cause_of_a_training_is_what_its_worker_raised():
+    failed = TrainingFailedErrorLike({0: UserExceptionWithTraceback(KeyError("x"), "trace")})
+    assert unexpected.cause_of(failed).args == ("x",)
+
+
+class TrainingFailedErrorLike(Exception):
+    """Of Ray Train, without Ray Train."""
+
+    def __init__(self, failures):
+        self.worker_failures = failures
