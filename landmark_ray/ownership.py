@@ -108,12 +108,19 @@ def vacant(tables: Tables, stage: str, begun: Collection[str], of: Places) -> No
     for place in of[stage]:
         if place in shared:
             deletion.checked(tables, place, ours=places.ours)
-        elif found := deletion.lying(tables, place):
+        elif (found := deletion.lying(tables, place)) and not _leads_to_nothing(tables, place):
             raise UserError(
                 f"{tables.shown}/{place} holds what no run of stage {stage} in this root wrote: "
                 f"{deletion.told(found)}. Nothing was touched: choose another --root, or move it "
                 "elsewhere"
             )
+
+
+def _leads_to_nothing(tables: Tables, place: str) -> bool:
+    """Whether a table is a link to an empty folder, as one on another disk."""
+    path = tables.at(place)
+    link = tables.local and os.path.islink(path) and os.path.isdir(path)
+    return link and not place.startswith("_") and not deletion.lying(Folder(path), "")
 
 
 def clear(tables: Tables, redo: str | None, of: Places) -> None:

@@ -106,6 +106,26 @@ def test_root_may_be_a_link_to_a_folder(tmp_path, source):
     assert (tmp_path / "root").is_symlink() and (tmp_path / "disk/bundle/bundle.json").exists()
 
 
+def test_a_table_may_be_a_link_to_an_empty_folder_and_is_never_deleted(tmp_path, source, root):
+    root.mkdir()
+    for name in ("images", "pairs", "features"):
+        (tmp_path / "disk" / name).mkdir(parents=True)
+    (root / "images").symlink_to(tmp_path / "disk/images")
+    (root / "pairs").symlink_to(source)
+    with pytest.raises(UserError, match=r"pairs holds what no run .* pairs \(a link, or no file\)"):
+        product.run(source, root)
+    (root / "pairs").unlink()
+    product.run(source, root)
+    assert (tmp_path / "disk/images/bucket=0/shard-00000.parquet").exists()
+    before = files(tmp_path)
+    with pytest.raises(UserError, match="images"):
+        product.run(source, root, redo="ingest")
+    assert files(tmp_path) == before
+    (root / "images").unlink()
+    product.run(source, root, redo="ingest")
+    assert (tmp_path / "disk/images/bucket=0/shard-00000.parquet").exists()
+
+
 # --- what lies where the tables go
 
 
