@@ -44,7 +44,7 @@ def evaluated(bundle, squares, tmp_path_factory):
     for folder in ("trunk", "groups"):
         shutil.copytree(bundle / folder, root / "models" / folder)
     shutil.copytree(bundle / "groups", root / "models/closed")
-    judges = Judges(Config(root=str(root), source=""), Tables(str(root)))
+    judges = Judges(Config(root=str(root)), Tables(str(root)))
     ids = [f"{number:016x}" for number in range(COUNT)]
     said = judges.models.predict(squares, 2)[0]
     truth = {i: {int(said[n, n % 2])} if n % 3 else set() for n, i in enumerate(ids)}
