@@ -103,7 +103,7 @@ def predicted(bundle, source, evaluated):
     given = predict.PredictOptions(bundle=str(bundle), source=str(source), output="x.csv")
     rows = {}
     for part in photos.parts:
-        table, _ = predict.answer_part(part, photos, Ensemble(made), made, given)
+        table, _ = predict.answer_part(part, Ensemble(made), made, given)
         rows |= {row["image_id"]: row for row in table.to_pylist()}
     ordered = [rows[image_id] for image_id in evaluated["image_id"].to_pylist()]
     return tuple(np.array([r[name] for r in ordered]) for name in ("landmarks", "confidences"))

@@ -23,8 +23,11 @@ RED, GREEN, BLUE = (250, 0, 0), (0, 250, 0), (0, 0, 250)
 
 
 def photo(colour=RED, size=40) -> bytes:
-    out = io.BytesIO()
-    Image.new("RGB", (size, size), colour).save(out, "JPEG")
+    """A square on a ground of half its brightness."""
+    out, half = io.BytesIO(), size // 2
+    ground = Image.new("RGB", (size, size), tuple(c // 2 for c in colour))
+    ground.paste(colour, (half // 2, half // 2, half, half))
+    ground.save(out, "JPEG")
     return out.getvalue()
 
 
