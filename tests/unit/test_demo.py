@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from landmark_ray.demo import draw
 from landmark_ray.demo_plan import FULL, Plan
-from landmark_ray.demo_sheet import sheet
+from landmark_ray.demo_sheet import SIGNATURE, check, sheet
 
 LITTLE = Plan(sizes=(4, 6), small=(2,), tests=1, strangers=2, noise=3, duplicates=2, oddities=1)
 # Training: 4 + 6 photos, 2 of a small class, 3 noise, 2 duplicates, 6 odd and 6 corrupt.
@@ -229,3 +230,16 @@ def test_the_contact_sheet_has_a_row_for_each_landmark_and_one_for_noise(dataset
     sheet(dataset, tmp_path / "sheet.png", views=2, cell=100)
     # Three landmarks and the noise, two to a line; each has a title and two views.
     assert Image.open(tmp_path / "sheet.png").size == (600, 200)
+
+
+def test_a_sheet_is_written_over_an_older_one_and_nothing_else(tmp_path):
+    signed = PngInfo()
+    signed.add_text(*SIGNATURE)
+    Image.new("RGB", (2, 2)).save(tmp_path / "older.png", pnginfo=signed)
+    Image.new("RGB", (2, 2)).save(tmp_path / "mine.png")
+    (tmp_path / "link.png").symlink_to("older.png")
+    check(tmp_path / "older.png")
+    check(tmp_path / "new.png")
+    for name in ("mine.png", "link.png", "."):
+        with pytest.raises(ValueError, match="is no sheet of ours"):
+            check(tmp_path / name)
