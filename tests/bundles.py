@@ -109,6 +109,6 @@ def change(place: Path, **fields: object) -> Bundle:
     kept = Manifest.model_validate_json((place / "bundle.json").read_bytes()).model_dump(
         exclude={"format", "version", "created", "files"}
     )
-    folder.delete("bundle.json")
+    (place / "bundle.json").unlink()
     seal(folder, **(kept | fields))
     return Bundle(folder.uri)

@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import os
 import zlib
 
 import pytest
@@ -178,7 +179,7 @@ def test_packed_bodies_are_refused_in_words(make):
         return error(client.post("/predict", content=content, headers=headers), status)
 
     assert "larger than 0.5 MB" in sentence(413, gzip.compress(bytes(9_000_000)))
-    assert "larger than 0.5 MB" in sentence(413, gzip.compress(photo(size=(500, 500)) * 9))
+    assert "larger than 0.5 MB" in sentence(413, gzip.compress(os.urandom(600_000)))
     assert "ends too early" in sentence(400, gzip.compress(PHOTO)[:-5])
     assert "is damaged" in sentence(400, PHOTO)
     assert "Content-Encoding can be gzip or deflate" in sentence(415, PHOTO, "br")

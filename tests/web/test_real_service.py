@@ -61,7 +61,9 @@ def test_file_that_is_too_large_is_named_so_on_the_page(page, url):
     page.set_input_files("#files", [large])
     page.locator("input[type=password]").fill(KEY)
     page.get_by_role("button", name="Use this key").click()
-    expect(page.get_by_text("The request is larger than 1 MB.").first).to_be_visible()
+    expect(
+        page.get_by_text("The request is larger than 1 MB (--max_megabytes).").first
+    ).to_be_visible()
 
 
 def test_documentation_shows_every_route(page, url):
