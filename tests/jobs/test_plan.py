@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -62,7 +63,7 @@ def test_beginning_of_a_tar_is_enough(small_source, run_process, tmp_path):
         (("--source", "SOURCE", "--plan.sampel", "3"), "did you mean --plan.sample?"),
         (("--source", "SOURCE", "--from", "match", "--to", "ingest"), "comes after --to"),
         (("--source", "SOURCE", "--redo", "match"), "--redo"),
-        (("--source", "nowhere"), "there is nothing at nowhere"),
+        (("--source", "nowhere"), f"there is nothing at {Path.cwd()}/nowhere"),
     ],
 )
 def test_mistakes_end_in_a_line(options, words, small_source, run_job):
