@@ -22,6 +22,9 @@ TRIES = 8
 LONGEST_S = 30.0
 """Of a wait. The first ones are of a second or less; all together last about a minute."""
 
+_ILL = {errno.EIO, errno.EBUSY, getattr(errno, "EREMOTEIO", errno.EIO)}
+"""As s3fs calls a broken answer, SlowDown and InternalError."""
+
 T = TypeVar("T")
 
 
@@ -32,8 +35,8 @@ def passing(error: BaseException) -> bool:
     status = getattr(error, "status", None)
     if isinstance(status, int):
         return status >= 500 or status in (408, 429)
-    if isinstance(error, OSError) and error.errno in (errno.EIO, errno.EBUSY):
-        return True  # as s3fs calls InternalError and SlowDown
+    if isinstance(error, OSError) and error.errno in _ILL:
+        return True
     if _kinds(error) & {"ConnectionError", "HTTPClientError"}:
         return True
     return isinstance(error, aiohttp.ClientError | FSTimeoutError | TimeoutError | ConnectionError)

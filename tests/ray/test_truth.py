@@ -24,7 +24,7 @@ from landmark_ray.serving.check import CheckOptions
 from landmark_ray.serving.client import TOP_K, Client
 from landmark_ray.stages.evaluate import Judges
 from landmark_ray.storage import Tables
-from tests import bundles
+from tests import bundles, drawn
 
 pytestmark = pytest.mark.ray
 
@@ -34,7 +34,8 @@ COUNT = 200
 @pytest.fixture(scope="module")
 def squares():
     """Photos [200, S, S, 3]: as PNG of that size they come to the models as they are."""
-    return bundles.clouds(COUNT, seed=11)
+    size = (bundles.SIZE, bundles.SIZE)
+    return np.stack([np.asarray(drawn.photo(seed, size)) for seed in range(COUNT)])
 
 
 @pytest.fixture(scope="module")
@@ -179,10 +180,10 @@ def test_a_service_that_does_not_start_is_a_line(known, source):
 
 
 def test_job_starts_a_service_of_its_own_and_leaves_nothing_behind(
-    known, source, run_job, evaluated, tmp_path
+    known, source, run_process, evaluated, tmp_path
 ):
     env = os.environ | {"XDG_CACHE_HOME": str(tmp_path)}
-    done = run_job("check_service", "--bundle", known, "--source", source, env=env)
+    done = run_process("check_service", "--bundle", known, "--source", source, env=env)
     assert done.returncode == 0, done.stderr
     top1 = f"{figures(evaluated)['ensemble']['top1']:.4f}"
     assert sum(top1 in line for line in done.stdout.splitlines()) == 3

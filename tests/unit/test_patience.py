@@ -5,9 +5,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 import tenacity.nap
+from botocore.exceptions import ClientError
+from s3fs.errors import translate_boto_error
 
 from landmark_ray.errors import UserError
-from landmark_ray.patience import TRIES, patiently
+from landmark_ray.patience import TRIES, passing, patiently
 from landmark_ray.storage import Folder
 
 DATA = bytes(range(256)) * 64
@@ -106,6 +108,11 @@ def test_what_is_not_there_is_asked_for_once(web, status):
     assert handler.asked == 1
     with pytest.raises(FileNotFoundError):
         folder.size("nothing")
+
+
+@pytest.mark.parametrize("code", ["InternalError", "SlowDown", "500", "503"])
+def test_what_s3_calls_its_own_errors_passes(code):
+    assert passing(translate_boto_error(ClientError({"Error": {"Code": code}}, "ListObjectsV2")))
 
 
 def test_waits_grow_and_a_lasting_error_is_not_repeated(monkeypatch):
