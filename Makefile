@@ -29,11 +29,14 @@ lint: venv
 	.venv/bin/mypy
 	.venv/bin/lint-imports
 
+# Two processes: what the second one's jobs leave in theirs (a Ray, a browser's loop) meets no unit test.
 test: lint
-	$(RUN) -m pytest
+	$(RUN) -m pytest tests/unit tests/web
+	$(RUN) -m pytest tests/jobs tests/ray
 
 test-all: lint
-	$(RUN) -m pytest -m ""
+	$(RUN) -m pytest -m "" tests/unit tests/web
+	$(RUN) -m pytest -m "" tests/jobs tests/ray
 
 # Versions stay as they are, unless a line of requirements.in asks for another.
 LOCK = .venv/bin/uv pip compile --quiet --python-version 3.11 --generate-hashes --no-annotate \
