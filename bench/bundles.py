@@ -25,10 +25,11 @@ import pyarrow as pa
 from common import photographs
 from numpy.typing import NDArray
 
-from landmark_ray import bundle, schemas
+from landmark_ray.bundle.manifest import EVALUATION, LANDMARKS, Manifest, seal
+from landmark_ray.bundle.network_files import network_files
+from landmark_ray.data import schemas
+from landmark_ray.data.store import Store
 from landmark_ray.kernels import image
-from landmark_ray.manifest import EVALUATION, LANDMARKS, Manifest, seal
-from landmark_ray.storage import Folder
 
 if TYPE_CHECKING:
     import keras
@@ -74,16 +75,16 @@ def random_bundle(folder: Path, shared: bool) -> Manifest:
         shared: one trunk for all groups, and not one for each.
     """
     squares = [image.model_input(data, SIZE, image.Limits()) for data in pictures(PHOTOS)]
-    to = Folder(str(folder))
-    name, vectors = bundle.TRUNK, np.empty((0, 0), np.float32)
+    to = Store(str(folder))
+    name, vectors = network_files.TRUNK, np.empty((0, 0), np.float32)
     for group in range(1, GROUPS + 1):
         known = range(group - 1, KNOWN, GROUPS)
         if group == 1 or not shared:
-            name = bundle.TRUNK if shared else f"{bundle.GROUPS}/group={group}"
+            name = network_files.TRUNK if shared else f"{network_files.GROUPS}/group={group}"
             others = np.random.default_rng(group).permutation(list(set(range(PHOTOS)) - set(known)))
             batch = [*known, *others[: BATCH - len(known)]]
             trunk, vectors = random_trunk(np.stack([squares[i] for i in batch]), seed=group)
-            bundle.write_trunk(to, name, trunk)
+            network_files.write_trunk(to, name, trunk)
         write_head(to, group, name, directions(vectors, len(known), seed=group))
     to.write_table(LANDMARKS, landmarks())
     to.write_json(EVALUATION, {})
@@ -134,7 +135,7 @@ def directions(vectors: NDArray[np.float32], known: int, seed: int) -> NDArray[n
     return np.concatenate([apart[:, :known], mixtures], 1)
 
 
-def write_head(to: Folder, group: int, trunk: str, weights: NDArray[np.float64]) -> None:
+def write_head(to: Store, group: int, trunk: str, weights: NDArray[np.float64]) -> None:
     """A group's cosine head, without the class other."""
     from landmark_ray.models.heads import build_head
 
@@ -142,7 +143,7 @@ def write_head(to: Folder, group: int, trunk: str, weights: NDArray[np.float64])
     head = build_head(features, classes, dropout=0.0, kind="cosine", scale=SCALE)
     layer = head.get_layer("logits")
     layer.kernel.assign(weights / np.linalg.norm(weights, axis=0))
-    info = bundle.HeadInfo(
+    info = network_files.HeadInfo(
         group=group,
         landmarks=tuple(ids(group)),
         other=False,
@@ -153,7 +154,7 @@ def write_head(to: Folder, group: int, trunk: str, weights: NDArray[np.float64])
         temperature=1.0,
         report={},
     )
-    bundle.write_head(to, bundle.GROUPS, head, info)
+    network_files.write_head(to, network_files.GROUPS, head, info)
 
 
 def ids(group: int) -> list[int]:

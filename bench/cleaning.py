@@ -26,15 +26,15 @@ from common import DELF_STANDIN, GLD_MINI, finish, report
 
 from landmark_ray import pipeline
 from landmark_ray.config import Config
-from landmark_ray.sources import Source
-from landmark_ray.storage import Tables
+from landmark_ray.data.root import Root
+from landmark_ray.data.sources import Source
 
 LOWEST, HIGHEST = 6, 20
 LEAST_PHOTOS = {"sift": 0.93, "delf": 0.97}
 MOST_NOISE = 0.01
 
 
-def best_inliers(tables: Tables, image_ids: pd.Index) -> pd.Series:
+def best_inliers(tables: Root, image_ids: pd.Index) -> pd.Series:
     """The most inliers that each image has with any other of its class; 0 without any."""
     pairs = tables.dataset("pairs").to_table(columns=["image_a", "image_b", "inliers"]).to_pandas()
     sides = [pairs.set_index(side).inliers for side in ("image_a", "image_b")]
@@ -43,7 +43,7 @@ def best_inliers(tables: Tables, image_ids: pd.Index) -> pd.Series:
 
 
 def match_every_pair(
-    tables: Tables, source: str, extract: Mapping[str, str], match: Mapping[str, int]
+    tables: Root, source: str, extract: Mapping[str, str], match: Mapping[str, int]
 ) -> None:
     """Run the stages up to match; those before it only once."""
     options = {"extract": extract, "match": {"mode": "exhaustive", **match}}
@@ -102,7 +102,7 @@ def main() -> None:
     for extractor in args.extractors.split(","):
         handle = {"handle": str(DELF_STANDIN)} if extractor == "delf" else {}
         with tempfile.TemporaryDirectory(prefix="bench-cleaning-") as root:
-            tables, best = Tables(root), []
+            tables, best = Root(root), []
             for match in ({}, {"min_inliers": LOWEST}):
                 extract = {"extractor": extractor, **handle}
                 match_every_pair(tables, args.source, extract, match)

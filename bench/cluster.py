@@ -19,9 +19,10 @@ from pathlib import Path
 
 from common import GLD_MINI, finish, gld_mini_options, report
 
-from landmark_ray import demo, ledger
 from landmark_ray.config import STAGES
-from landmark_ray.storage import Tables
+from landmark_ray.data.root import Root
+from landmark_ray.demo import dataset
+from landmark_ray.runtime import ledger
 
 REPO = Path(__file__).parents[1]
 sys.path.append(str(REPO))
@@ -35,7 +36,7 @@ def options(folder: Path) -> list[str]:
     """Of a run."""
     if GLD_MINI.exists():
         return gld_mini_options()
-    demo.draw(folder / "source", seed=0)
+    dataset.draw(folder / "source", seed=0)
     return ["--source", str(folder / "source"), "--config", str(REPO / "jobs/conf/demo.toml")]
 
 
@@ -72,7 +73,7 @@ def main() -> None:
             job = [sys.executable, "jobs/pipeline.py", *words, "--root", str(roots[1])]
             sides.append(submitted(cluster, *job))
         taken = [
-            {s: (ledger.read(Tables(str(root)), s) or {})["seconds"] for s in STAGES}
+            {s: (ledger.read(Root(str(root)), s) or {})["seconds"] for s in STAGES}
             for root in roots
         ]
         same = all(rows(roots[0], table).equals(rows(roots[1], table)) for table in TABLES)

@@ -13,8 +13,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from landmark_ray import demo
-from landmark_ray.sources import Source, drop_unlabelled
+from landmark_ray.data.sources import Source, drop_unlabelled
+from landmark_ray.demo import dataset
 
 GIB = 1 << 30
 SHARED = Path(__file__).parents[2] / "shared"
@@ -50,7 +50,7 @@ def photographs() -> list[Photo]:
 def demo_photographs() -> list[Photo]:
     """The training images of the drawn demo."""
     with tempfile.TemporaryDirectory(prefix="bench-demo-") as folder:
-        demo.draw(Path(folder) / "source", seed=0)
+        dataset.draw(Path(folder) / "source", seed=0)
         return _read(Source(f"{folder}/source"))
 
 

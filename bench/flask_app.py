@@ -12,12 +12,12 @@ import numpy as np
 from flask import Flask, request
 from flask.typing import ResponseReturnValue
 
-from landmark_ray.bundle import GROUPS, HeadInfo, head_infos, read_head, read_trunk
+from landmark_ray.bundle.network_files import GROUPS, HeadInfo, head_infos, read_head, read_trunk
+from landmark_ray.data.store import Store
 from landmark_ray.kernels.image import Limits, model_input
-from landmark_ray.storage import Folder
 
 
-def classifier(folder: Folder, info: HeadInfo) -> keras.Model:
+def classifier(folder: Store, info: HeadInfo) -> keras.Model:
     """A group's network: photos [B, H, W, 3] to probabilities [B, C]."""
     trunk = read_trunk(folder, info.trunk)
     logits = read_head(folder, GROUPS, info)(trunk.output)
@@ -26,7 +26,7 @@ def classifier(folder: Folder, info: HeadInfo) -> keras.Model:
 
 def create_app(bundle: str) -> Flask:
     """The app, with all models of a bundle loaded and called once."""
-    folder = Folder(bundle)
+    folder = Store(bundle)
     infos = head_infos(folder, GROUPS)
     models = [classifier(folder, info) for info in infos]
     size = models[0].input_shape[1]

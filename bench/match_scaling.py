@@ -23,16 +23,17 @@ from collections.abc import Iterable, Iterator
 import pyarrow as pa
 import ray
 from common import finish, photographs, report
+from landmark_ray.config.curation import ExtractConfig
 from rates import CORES, ONE_THREAD
 
-from landmark_ray import schemas
-from landmark_ray.config import Config, ExtractConfig
+from landmark_ray.config import Config
+from landmark_ray.data import schemas
+from landmark_ray.data.root import Root
 from landmark_ray.kernels.image import ImageError, decode
-from landmark_ray.progress import Meter
+from landmark_ray.runtime.progress import ProgressBar
+from landmark_ray.runtime.shards import run_tasks, start_ray
 from landmark_ray.stages import match
 from landmark_ray.stages.extract import sift_features
-from landmark_ray.stages.shards import drive, start_ray
-from landmark_ray.storage import Tables
 
 FEATURES = 500
 SHARD_IMAGES = 128
@@ -76,9 +77,9 @@ def shards(sizes: Iterable[int]) -> Iterator[list[tuple[int, int]]]:
     yield shard
 
 
-def write(folder: str, sizes: Iterable[int], features: list[Row]) -> Tables:
+def write(folder: str, sizes: Iterable[int], features: list[Row]) -> Root:
     """Tables `catalog` and `features` of classes of such sizes."""
-    tables = Tables(folder)
+    tables = Root(folder)
     catalog: list[Row] = []
     start = 0
     for number, classes in enumerate(shards(sizes)):
@@ -98,12 +99,12 @@ def write(folder: str, sizes: Iterable[int], features: list[Row]) -> Tables:
     return tables
 
 
-def run(tables: Tables, config: Config) -> tuple[float, float]:
+def run(tables: Root, config: Config) -> tuple[float, float]:
     """Match all shards; seconds in all, and from the first finished shard to the last."""
     units = [{"bucket": s.bucket, "shard": s.shard, "rows": s.images} for s in tables.shards()]
     begun = time.perf_counter()
-    with Meter("match", sum(unit["rows"] for unit in units)) as meter:
-        drive(units, lambda ds: match.plan(ds, config, tables), config, meter)
+    with ProgressBar("match", sum(unit["rows"] for unit in units)) as meter:
+        run_tasks(units, lambda ds: match.plan(ds, config, tables), config, meter)
     total = time.perf_counter() - begun
     files = [tables.at(tables.name("pairs", u["bucket"], u["shard"])) for u in units]
     times = [os.stat(file).st_mtime for file in files]

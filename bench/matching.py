@@ -24,19 +24,20 @@ from collections.abc import Callable, Sequence
 import cv2
 import numpy as np
 from common import DELF_STANDIN, Photo, demo_photographs, finish, photographs, report
+from landmark_ray.config.curation import DELF_DEFAULTS, ExtractConfig
 from scipy.spatial import cKDTree
 from skimage.measure import ransac
 from skimage.transform import AffineTransform
 from threadpoolctl import threadpool_limits
 
-from landmark_ray.config import DELF_DEFAULTS, Config, ExtractConfig
+from landmark_ray.config import Config
+from landmark_ray.data.class_features import ClassImages
 from landmark_ray.kernels.delf import Delf
 from landmark_ray.kernels.features import UNIT, ImageFeatures, quantise
 from landmark_ray.kernels.image import ImageError, decode
-from landmark_ray.kernels.matching import Rule, match_pair
-from landmark_ray.kernels.product import products
+from landmark_ray.kernels.integer_matmul import int8_matmul
+from landmark_ray.kernels.matching import MatchingRule, match_pair
 from landmark_ray.stages import match, prune
-from landmark_ray.stages.class_images import ClassImages
 from landmark_ray.stages.extract import sift_features
 
 FEATURES = 1000
@@ -118,7 +119,7 @@ def seconds(action: Callable[[], object]) -> float:
 
 
 def pair_times(
-    pairs: Sequence[tuple[ImageFeatures, ImageFeatures]], rule: Rule
+    pairs: Sequence[tuple[ImageFeatures, ImageFeatures]], rule: MatchingRule
 ) -> tuple[float, float]:
     """Mean seconds a pair, by the tutorial's method and by ours, in turn."""
     match_pair(*pairs[0], rule, stop_below=11)
@@ -223,7 +224,7 @@ def peak() -> float:
 def product_rate(a: ImageFeatures, b: ImageFeatures) -> float:
     """Operations a second of our products."""
     work = 2 * a.descriptors.size * len(b.descriptors)
-    return work / min(seconds(lambda: products(a.descriptors, b.descriptors)) for _ in range(30))
+    return work / min(seconds(lambda: int8_matmul(a.descriptors, b.descriptors)) for _ in range(30))
 
 
 def main() -> None:
@@ -231,10 +232,10 @@ def main() -> None:
     cv2.setNumThreads(1)
     threadpool_limits(1)
     photos = photographs()
-    sets = {"gld-mini, RootSIFT 128-D": (sample(photos, sift), Rule.sift())}
-    sets["demo, RootSIFT 128-D"] = sample(demo_photographs(), sift), Rule.sift()
+    sets = {"gld-mini, RootSIFT 128-D": (sample(photos, sift), MatchingRule.sift())}
+    sets["demo, RootSIFT 128-D"] = sample(demo_photographs(), sift), MatchingRule.sift()
     if DELF_STANDIN.exists():
-        sets["gld-mini, DELF 40-D"] = sample(photos, standin()), Rule.delf()
+        sets["gld-mini, DELF 40-D"] = sample(photos, standin()), MatchingRule.delf()
     best = peak()
     rows, speedups, shares = [], [], []
     for name, (pairs, rule) in sets.items():

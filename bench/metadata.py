@@ -26,9 +26,9 @@ from gldv2 import CLASSES, IMAGES, class_sizes, peak_gib, write_csv
 
 from landmark_ray import pipeline
 from landmark_ray.config import Config
-from landmark_ray.sources import Source
+from landmark_ray.data.root import Root
+from landmark_ray.data.sources import Source
 from landmark_ray.stages.group import assign, clusters
-from landmark_ray.storage import Tables
 
 CORES = 2
 CAP = 100
@@ -57,7 +57,7 @@ def measure(folder: str) -> dict[str, float]:
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:CORES])
     pa.set_cpu_count(CORES)
     config = Config(root=f"{folder}/root", source=folder, sample={"buckets": 128})
-    tables = Tables(config.root)
+    tables = Root(config.root)
     begun = time.monotonic()
     pipeline.run_stage("sample", config, tables, Source(folder))
     sampled = time.monotonic()

@@ -13,8 +13,8 @@ from ray import serve
 from ray.serve.config import HTTPOptions
 from ray.serve.schema import LoggingConfig
 
-from landmark_ray.options import Options
-from landmark_ray.stages.shards import start_ray
+from landmark_ray.config.base import Options
+from landmark_ray.runtime.shards import start_ray
 
 HOST = "127.0.0.1"
 app = FastAPI()

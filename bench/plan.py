@@ -18,9 +18,10 @@ from pathlib import Path
 
 from common import GLD_MINI, finish, gld_mini_options, report
 
-from landmark_ray import demo, ledger
 from landmark_ray.config import STAGES
-from landmark_ray.storage import Tables
+from landmark_ray.data.root import Root
+from landmark_ray.demo import dataset
+from landmark_ray.runtime import ledger
 
 REPO = Path(__file__).parents[1]
 SCALE = 4
@@ -30,7 +31,7 @@ PARTS = {"to group": STAGES[: STAGES.index("group") + 1], "all": STAGES}
 
 def datasets(folder: Path) -> dict[str, list[str]]:
     """Name -> options of a run."""
-    demo.draw(folder / "demo", seed=0, scale=SCALE)
+    dataset.draw(folder / "demo", seed=0, scale=SCALE)
     found = {}
     if GLD_MINI.exists():
         found["gld-mini"] = gld_mini_options()
@@ -52,7 +53,7 @@ def measure(options: list[str], folder: Path) -> tuple[dict[str, float], dict[st
     planned = json.loads(output.read_text())["stages"]
     root = str(folder / "root")
     job("pipeline", *options, "--root", root)
-    taken = {stage: (ledger.read(Tables(root), stage) or {})["seconds"] for stage in STAGES}
+    taken = {stage: (ledger.read(Root(root), stage) or {})["seconds"] for stage in STAGES}
     return {stage: planned[stage]["seconds"] for stage in STAGES}, taken
 
 

@@ -24,10 +24,10 @@ from ray.data import Dataset
 
 from landmark_ray import pipeline
 from landmark_ray.config import Config
-from landmark_ray.progress import Meter
-from landmark_ray.sources import Source
-from landmark_ray.stages.shards import drive
-from landmark_ray.storage import Shard, Tables
+from landmark_ray.data.root import Root, Shard
+from landmark_ray.data.sources import Source
+from landmark_ray.runtime.progress import ProgressBar
+from landmark_ray.runtime.shards import run_tasks
 
 CORES = 2
 IMAGES = 5_000
@@ -53,7 +53,7 @@ def measured(begun: float, finished: Sequence[tuple[float, int]], end: float) ->
     return Run(rate, first - begun - rows / (rate / CORES), end - begun)
 
 
-def prepare(folder: str) -> tuple[Config, Tables]:
+def prepare(folder: str) -> tuple[Config, Root]:
     """A root with the tables `catalog` and `images`, of IMAGES or more photographs."""
     for name in ONE_THREAD:
         os.environ[name] = "1"
@@ -61,7 +61,7 @@ def prepare(folder: str) -> tuple[Config, Tables]:
     copies = -(-IMAGES // (len(photos) - 40))  # some are broken, some in classes too small
     write_copies(photos, copies, Path(folder) / "source")
     config = Config(source=f"{folder}/source", root=f"{folder}/root", cluster={"cpus": CORES})
-    tables = Tables(f"{folder}/root")
+    tables = Root(f"{folder}/root")
     for stage in ("sample", "ingest"):
         pipeline.run_stage(stage, config, tables, Source(f"{folder}/source"))
     ray.shutdown()
@@ -73,7 +73,7 @@ def compare(
     kernel: Kernel,
     written: Sequence[str],
     config: Config,
-    tables: Tables,
+    tables: Root,
     rounds: int,
     *,
     light: bool,
@@ -100,13 +100,13 @@ def compare(
 
 
 def run_stage(
-    plan: Callable[[Dataset], Dataset], table: str, config: Config, tables: Tables, *, light: bool
+    plan: Callable[[Dataset], Dataset], table: str, config: Config, tables: Root, *, light: bool
 ) -> Run:
     """Drive a stage's plan over all shards as its job does, in a Ray of its own."""
     units = [{"bucket": s.bucket, "shard": s.shard, "rows": s.images} for s in tables.shards()]
     begun = time.time()
-    with Meter("stage", sum(u["rows"] for u in units)) as meter:
-        drive(units, plan, config, meter, light=light)
+    with ProgressBar("stage", sum(u["rows"] for u in units)) as meter:
+        run_tasks(units, plan, config, meter, light=light)
     end = time.time()
     ray.shutdown()
     finished = [
@@ -116,7 +116,7 @@ def run_stage(
     return measured(begun, finished, end)
 
 
-def run_bare(kernel: Kernel, tables: Tables) -> Run:
+def run_bare(kernel: Kernel, tables: Root) -> Run:
     """The kernel alone, on every JPEG of all shards."""
     work = [(kernel, tables, shard) for shard in tables.shards()]
     begun = time.time()
@@ -125,7 +125,7 @@ def run_bare(kernel: Kernel, tables: Tables) -> Run:
         return measured(begun, finished, time.time())
 
 
-def _bare_shard(work: tuple[Kernel, Tables, Shard]) -> tuple[float, int]:
+def _bare_shard(work: tuple[Kernel, Root, Shard]) -> tuple[float, int]:
     kernel, tables, shard = work
     for row in tables.read_shard("images", shard.bucket, shard.shard).to_pylist():
         kernel(row["jpeg"])

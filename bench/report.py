@@ -16,17 +16,17 @@ import pyarrow as pa
 from common import finish, report
 from metadata import CLASSES, class_sizes, peak_gib
 
-from landmark_ray import schemas
 from landmark_ray.config import Config
-from landmark_ray.reports.curation import page
-from landmark_ray.storage import Tables
+from landmark_ray.data import schemas
+from landmark_ray.data.root import Root
+from landmark_ray.reports.curation_page import page
 
 IMAGES, SHARDS = 2_000_000, 64
 MOST_MB, MOST_GIB = 50, 4
 NAME = "https://commons.wikimedia.org/wiki/Category:Some_church_in_a_town_with_a_long_name_{}"
 
 
-def write(tables: Tables) -> None:
+def write(tables: Root) -> None:
     """Tables of a run up to clean."""
     rng = np.random.default_rng(0)
     sizes = class_sizes()
@@ -67,7 +67,7 @@ def write(tables: Tables) -> None:
 def measure(root: str) -> dict[str, float]:
     """Make the page."""
     begun = time.monotonic()
-    made = page(Tables(root), Config(root=root, source="SOURCE"))
+    made = page(Root(root), Config(root=root, source="SOURCE"))
     return {
         "seconds": time.monotonic() - begun,
         "megabytes": len(made.encode()) / 1e6,
@@ -78,7 +78,7 @@ def measure(root: str) -> dict[str, float]:
 def main() -> None:
     """Write the tables here, make the page in another process."""
     with tempfile.TemporaryDirectory(prefix="bench-report-") as folder:
-        write(Tables(folder))
+        write(Root(folder))
         with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
             found = pool.submit(measure, folder).result()
     report(f"A page for {IMAGES:,} images", list(found), [list(found.values())])

@@ -22,21 +22,21 @@ from functools import partial
 
 import numpy as np
 from common import finish, photographs, report
+from landmark_ray.config.curation import ResizeConfig
 from PIL import Image, ImageOps
 from rates import compare, prepare, ratio, rows_of
 
-from landmark_ray.config import ResizeConfig
+from landmark_ray.data.root import Root
+from landmark_ray.data.schemas import CLEANED
 from landmark_ray.kernels.image import ImageError, Limits, normalise, square
-from landmark_ray.schemas import CLEANED
 from landmark_ray.stages import resize
-from landmark_ray.storage import Tables
 
 ROUNDS = 3
 PHOTOS, SIDE, QUALITY, SIZE = 240, 1024, 90, 224
 LEAST_RATIO, LEAST_SPEEDUP, MOST_MAD = 0.75, 2.0, 2.0
 
 
-def keep_all(tables: Tables) -> None:
+def keep_all(tables: Root) -> None:
     """Write the table `cleaned` as if every image had been verified."""
     for shard in tables.shards():
         rows = tables.read_shard("images", *shard.key, ["image_id", "landmark_id"]).to_pylist()

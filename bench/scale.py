@@ -36,15 +36,16 @@ import stubs
 from common import finish, report
 from gldv2 import class_sizes, peak_gib, reset_peak, write_csv
 
-from landmark_ray import ledger, pipeline
+from landmark_ray import pipeline
 from landmark_ray.config import STAGES, Config
-from landmark_ray.funnel import Funnel
-from landmark_ray.progress import Meter
-from landmark_ray.sources import Source
+from landmark_ray.data.root import Root
+from landmark_ray.data.sources import Source
+from landmark_ray.runtime import ledger
+from landmark_ray.runtime.counts import StageCounts
+from landmark_ray.runtime.progress import ProgressBar
+from landmark_ray.runtime.shards import run_over_shards, shard_task, start_ray
 from landmark_ray.stages import dedupe, match
 from landmark_ray.stages.ingest import NOTES, CatalogIndex
-from landmark_ray.stages.shards import run_over_shards, start_ray, unit_of_work
-from landmark_ray.storage import Tables
 
 CORES, TARS, BUCKETS = 2, 500, 128
 SHARE = int(os.environ.get("BENCH_SCALE_SHARE", 1))
@@ -96,7 +97,7 @@ CPUS = sorted(os.sched_getaffinity(0))[:CORES]
 def rehearse(folder: str) -> dict[str, Figures]:
     """Run the stages; seconds and peak GiB of the driver for each."""
     config = config_of(folder)
-    tables, source = Tables(config.root), Source(folder)
+    tables, source = Root(config.root), Source(folder)
     start_ray(config, runtime_env=stubs.session())
     found = {}
     for stage in DRIVEN:
@@ -111,25 +112,25 @@ def rehearse(folder: str) -> dict[str, Figures]:
     return found
 
 
-def stopped(config: Config, tables: Tables) -> None:
+def stopped(config: Config, tables: Root) -> None:
     """Run `match` until half of the images are done."""
-    add = Meter.add
+    add = ProgressBar.add
 
-    def add_half(meter: Meter, rows: int) -> None:
+    def add_half(meter: ProgressBar, rows: int) -> None:
         add(meter, rows)
         if meter.done > meter.total / 2:
             raise StoppedError
 
-    Meter.add = add_half
+    ProgressBar.add = add_half
     try:
         match.run(config, tables, Source(config.source))
     except StoppedError:
         print("match is stopped in the middle", file=sys.stderr)
     finally:
-        Meter.add = add
+        ProgressBar.add = add
 
 
-def bookkeeping(tables: Tables) -> Figures:
+def bookkeeping(tables: Root) -> Figures:
     """Seconds to find out what is to be done, and what is done."""
     begun = time.perf_counter()
     shards = tables.shards()
@@ -139,13 +140,13 @@ def bookkeeping(tables: Tables) -> Figures:
     return {"shards_s": listed - begun, "committed_s": time.perf_counter() - listed}
 
 
-def files_of(tables: Tables) -> dict[str, int]:
+def files_of(tables: Root) -> dict[str, int]:
     """Files of each table."""
     root = Path(tables.path)
     return {t.name: len(tables.files(t.name)) for t in sorted(root.iterdir()) if t.name[0] != "_"}
 
 
-def part_of(tables: Tables, folder: str) -> str:
+def part_of(tables: Root, folder: str) -> str:
     """A root with a quarter of the buckets, and a source of the same images."""
     source = Path(folder) / "quarter"
     for table in ("catalog", "hashes", "pairs"):
@@ -162,35 +163,35 @@ def part_of(tables: Tables, folder: str) -> str:
 def sample(folder: str) -> None:
     """The metadata: read, chosen, laid out and written, in a root of its own."""
     config = config_of(folder, "sampled")
-    pipeline.run_stage("sample", config, Tables(config.root), Source(folder))
+    pipeline.run_stage("sample", config, Root(config.root), Source(folder))
 
 
 def shards(folder: str) -> None:
     """The catalog's shards."""
-    Tables(f"{folder}/root").shards()
+    Root(f"{folder}/root").shards()
 
 
 def committed(folder: str) -> None:
     """What is done of a table: a footer a file."""
-    Tables(f"{folder}/root").committed("pairs")
+    Root(f"{folder}/root").committed("pairs")
 
 
 def index(folder: str) -> None:
     """What `ingest` shares with its tasks."""
-    CatalogIndex.read(Tables(f"{folder}/root"), Source(folder).index()[0]["image_id"])
+    CatalogIndex.read(Root(f"{folder}/root"), Source(folder).index()[0]["image_id"])
 
 
 def duplicates(folder: str) -> None:
     """The hashes in the driver of `dedupe`, compared in tasks."""
-    tables = Tables(f"{folder}/root")
+    tables = Root(f"{folder}/root")
     dedupe.find(tables.shards(), config_of(folder), tables)
 
 
 def dealt(folder: str) -> None:
     """Units of no work at all: dealt to tasks, their reports added up."""
-    config, empty = config_of(folder), Funnel().to_json()
-    idle = unit_of_work(lambda row: {"rows": row["rows"], "report": empty})
-    run_over_shards("idle", "idle", Tables(f"{folder}/root"), config, lambda units: units.map(idle))
+    config, empty = config_of(folder), StageCounts().to_json()
+    idle = shard_task(lambda row: {"rows": row["rows"], "report": empty})
+    run_over_shards("idle", "idle", Root(f"{folder}/root"), config, lambda units: units.map(idle))
 
 
 GROWING = (sample, shards, committed, index, duplicates, dealt)
@@ -216,7 +217,7 @@ def main() -> None:
         print("generating the source", file=sys.stderr)
         images = generate(Path(folder))
         found = alone(rehearse, folder)
-        tables = Tables(f"{folder}/root")
+        tables = Root(f"{folder}/root")
         units = len(tables.shards())
         files = files_of(tables)
         notes = [tables.read_json(name) for name in tables.files(NOTES)]

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
-from landmark_ray import sources
+from landmark_ray.data import sources
+from landmark_ray.data.sources import Archive, Member
 from landmark_ray.kernels import image as kernel
 from landmark_ray.kernels.matching import PairResult
-from landmark_ray.sources import Archive, Member
 from landmark_ray.stages import extract, ingest, match, resize
 
 IDS = "ids.npy"

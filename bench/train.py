@@ -24,11 +24,13 @@ from typing import Any
 import numpy as np
 from common import GLD_MINI, finish, gld_mini_options, report
 
-from landmark_ray import cli, demo, ledger
+from landmark_ray import cli
 from landmark_ray.config import Config
-from landmark_ray.stages import trainer
-from landmark_ray.stages.feeding import Pool, decoded, pool_of, read_index, stream
-from landmark_ray.storage import Tables
+from landmark_ray.data.root import Root
+from landmark_ray.demo import dataset
+from landmark_ray.runtime import ledger
+from landmark_ray.training import worker
+from landmark_ray.training.photo_stream import Pool, decoded, pool_of, read_index, stream
 
 REPO = Path(__file__).parents[1]
 ROUNDS, EPOCHS = 3, 3
@@ -40,14 +42,14 @@ def options(folder: Path) -> list[str]:
     root = ["--root", str(folder / "root")]
     if GLD_MINI.exists():
         return [*root, *gld_mini_options()]
-    demo.draw(folder / "source", seed=0)
+    dataset.draw(folder / "source", seed=0)
     network = ["--train.network", "small", "--train.weights", "none"]
     return [*root, "--source", str(folder / "source"), *network, "--resize.size", "112"]
 
 
 def classifier(config: Config, classes: int) -> Any:
     """What the stage finetune trains, for any weights."""
-    from landmark_ray.models import training
+    from landmark_ray.models import classification
     from landmark_ray.models.augmentation import build_augmentation
     from landmark_ray.models.heads import build_head
     from landmark_ray.models.networks import build_trunk
@@ -56,22 +58,22 @@ def classifier(config: Config, classes: int) -> Any:
     trunk = build_trunk(train.network, weights=None, input_size=config.resize.size)
     head = build_head(trunk.output_shape[-1], classes, dropout=train.dropout, kind=train.head)
     vary = build_augmentation(train.augment, config.seed)
-    return training.classifier(trunk, head, vary, learn_statistics=False)
+    return classification.classifier(trunk, head, vary, learn_statistics=False)
 
 
-def ours(config: Config, tables: Tables, pool: Pool) -> float:
+def ours(config: Config, tables: Root, pool: Pool) -> float:
     """Images/s of the loop."""
-    from landmark_ray.models import fitting
+    from landmark_ray.models import fit_loop
 
     ends: list[float] = []
-    readers = trainer.work_of(config, tables, None, 1)["readers"]
+    readers = worker.work_of(config, tables, None, 1)["readers"]
     batches = (
         (photos.astype(np.float32), y, weights)
         for photos, y, weights in stream(tables, pool, range(EPOCHS), *readers)
     )
-    fitting.fit(
+    fit_loop.fit(
         classifier(config, pool.classes + 1),
-        fitting.Stream(batches, pool.steps),
+        fit_loop.Stream(batches, pool.steps),
         rate=config.train.rate,
         epochs=EPOCHS,
         warmup=config.train.warmup,
@@ -81,20 +83,20 @@ def ours(config: Config, tables: Tables, pool: Pool) -> float:
     return (EPOCHS - 1) * pool.steps * pool.batch / (ends[-1] - ends[0])
 
 
-def plain(config: Config, tables: Tables, pool: Pool) -> float:
+def plain(config: Config, tables: Root, pool: Pool) -> float:
     """Images/s of Keras alone, with all photos in memory."""
     import keras
 
-    from landmark_ray.models import training
+    from landmark_ray.models import classification
 
     rows = pool.sample(0)[: pool.steps * pool.batch]
     x = np.concatenate([found for _, found in decoded(tables, pool, rows)]).astype(np.float32)
     model = classifier(config, pool.classes + 1)
     train = config.train
-    schedule = training.schedule(train.rate, EPOCHS * pool.steps)
+    schedule = classification.schedule(train.rate, EPOCHS * pool.steps)
     model.compile(
-        training.optimizer(train.optimizer, schedule, train.weight_decay),
-        training.loss(train.smoothing),
+        classification.optimizer(train.optimizer, schedule, train.weight_decay),
+        classification.loss(train.smoothing),
         weighted_metrics=["accuracy"],
     )
     ends: list[float] = []
@@ -112,7 +114,7 @@ def main() -> None:
         job = [sys.executable, str(REPO / "jobs/pipeline.py"), *words, "--to", "train"]
         subprocess.run(job, check=True, stdout=subprocess.DEVNULL)
         config = cli.parse(Config, words, "")
-        tables = Tables(f"{folder}/root")
+        tables = Root(f"{folder}/root")
         head = sum((ledger.read(tables, stage) or {})["seconds"] for stage in ("embed", "train"))
         index = read_index(tables, config.seed)
         pools = []

@@ -2,18 +2,18 @@
 
 from landmark_ray import cli
 from landmark_ray.config import Config
-from landmark_ray.reports import curation
-from landmark_ray.storage import Tables
+from landmark_ray.data.root import Root
+from landmark_ray.reports import curation_page
 
 
 class ReportConfig(Config):
     """Options of jobs/report.py; those of the run come from its ledger."""
 
 
-def report(config: ReportConfig, tables: Tables) -> None:
+def report(config: ReportConfig, tables: Root) -> None:
     """Write the page."""
-    curation.store(tables, config)
-    print(f"page in {tables.uri}/{curation.PAGE}")
+    curation_page.store(tables, config)
+    print(f"page in {tables.uri}/{curation_page.PAGE}")
 
 
 if __name__ == "__main__":

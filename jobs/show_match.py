@@ -12,14 +12,16 @@ import pyarrow as pa
 import pyarrow.dataset as pads
 from pydantic import Field
 
-from landmark_ray import cli, receipts
+from landmark_ray import cli
 from landmark_ray.config import Config
+from landmark_ray.data.lookup import image_features
+from landmark_ray.data.root import Root
+from landmark_ray.data.store import Store
 from landmark_ray.errors import UserError
 from landmark_ray.kernels.image import decode
 from landmark_ray.kernels.matching import PairResult, match_pair, pair_seed
-from landmark_ray.reports.matches import draw
-from landmark_ray.storage import Folder, Tables
-from landmark_ray.stored import image_features
+from landmark_ray.reports.match_drawing import draw
+from landmark_ray.runtime import receipts
 
 
 class ShowMatchConfig(Config):
@@ -42,7 +44,7 @@ class Photo:
     bucket: int
     shard: int
 
-    def row(self, tables: Tables, table: str) -> dict[str, Any] | None:
+    def row(self, tables: Root, table: str) -> dict[str, Any] | None:
         """Its row of a table, if there is one; no more than that row's group is read."""
         own = (pads.field("landmark_id") == self.landmark_id) & (
             pads.field("image_id") == self.image_id
@@ -50,7 +52,7 @@ class Photo:
         return first(select(tables, tables.name(table, self.bucket, self.shard), own))
 
 
-def select(tables: Tables, name: str, where: pads.Expression) -> list[dict[str, Any]]:
+def select(tables: Root, name: str, where: pads.Expression) -> list[dict[str, Any]]:
     """The rows of a table, or of one of its files, for which something holds.
 
     Raises:
@@ -70,7 +72,7 @@ def first(rows: list[dict[str, Any]]) -> dict[str, Any] | None:
     return rows[0] if rows else None
 
 
-def find(tables: Tables, image_ids: Sequence[str]) -> list[Photo]:
+def find(tables: Root, image_ids: Sequence[str]) -> list[Photo]:
     """Images of the catalog.
 
     Raises:
@@ -93,7 +95,7 @@ def find(tables: Tables, image_ids: Sequence[str]) -> list[Photo]:
     ]
 
 
-def read(tables: Tables, photo: Photo) -> tuple[dict[str, Any], dict[str, Any]]:
+def read(tables: Root, photo: Photo) -> tuple[dict[str, Any], dict[str, Any]]:
     """The rows of `images` and `features` of an image.
 
     Raises:
@@ -114,7 +116,7 @@ def read(tables: Tables, photo: Photo) -> tuple[dict[str, Any], dict[str, Any]]:
     )
 
 
-def stored(tables: Tables, a: Photo, b: Photo) -> dict[str, Any] | None:
+def stored(tables: Root, a: Photo, b: Photo) -> dict[str, Any] | None:
     """The pair's row of `pairs`, if the run tried it."""
     own = (
         (pads.field("landmark_id") == a.landmark_id)
@@ -138,7 +140,7 @@ def caption(a: Photo, b: Photo, result: PairResult, min_inliers: int) -> str:
     )
 
 
-def show_match(config: ShowMatchConfig, tables: Tables) -> None:
+def show_match(config: ShowMatchConfig, tables: Root) -> None:
     """Match two images as the run does, and draw what is found.
 
     Raises:
@@ -177,7 +179,7 @@ def show_match(config: ShowMatchConfig, tables: Tables) -> None:
     names = "-".join(re.sub(r"[^\w.]", "_", photo.image_id) for photo in (a, b))
     out = config.out or f"{tables.uri}/reports/matches/{names}.png"
     try:
-        place = Folder(os.path.dirname(out) or ".")
+        place = Store(os.path.dirname(out) or ".")
         receipts.write(tables, {os.path.basename(out): data.getvalue()}, place)
     except OSError as error:
         raise UserError(f"--out: {out} cannot be written: {error.strerror or error}") from None

@@ -8,12 +8,14 @@ from typing import Annotated
 import numpy as np
 from pydantic import AfterValidator, Field
 
-from landmark_ray import cli, ledger
-from landmark_ray.config import Config, Count
+from landmark_ray import cli
+from landmark_ray.config import Config
+from landmark_ray.config.base import Count
+from landmark_ray.data.root import Root, Shard
 from landmark_ray.errors import UserError
-from landmark_ray.progress import Meter
-from landmark_ray.reports.sweep import Sweep, kept_counts, show, store
-from landmark_ray.storage import Shard, Tables
+from landmark_ray.reports.threshold_sweep import Sweep, kept_counts, show, store
+from landmark_ray.runtime import ledger
+from landmark_ray.runtime.progress import ProgressBar
 
 COLUMNS = ["landmark_id", "image_a", "image_b", "inliers"]
 
@@ -33,7 +35,7 @@ class SweepConfig(Config):
     )
 
 
-def sweep(config: SweepConfig, tables: Tables) -> None:
+def sweep(config: SweepConfig, tables: Root) -> None:
     """Count what stays in each cell, shard by shard; print it and write it under the root.
 
     Raises:
@@ -70,7 +72,7 @@ def sweep(config: SweepConfig, tables: Tables) -> None:
     total = np.zeros((2, len(thresholds), len(partners)), np.int64)
     threads = config.cluster.cpus or os.cpu_count()
     with (
-        Meter("sweep", sum(s.images for s in shards)) as meter,
+        ProgressBar("sweep", sum(s.images for s in shards)) as meter,
         ThreadPoolExecutor(threads) as pool,
     ):
         try:

@@ -14,12 +14,12 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 from pydantic_settings import CliSettingsSource, SettingsError
 
-from landmark_ray import ledger, pipeline, receipts, unexpected
+from landmark_ray import pipeline
 from landmark_ray.config import STAGES, Config
-from landmark_ray.errors import UserError
-from landmark_ray.options import Options
-from landmark_ray.plain import redacted
-from landmark_ray.storage import Tables
+from landmark_ray.config.base import Options
+from landmark_ray.data.root import Root
+from landmark_ray.errors import UserError, redact_url
+from landmark_ray.runtime import error_log, ledger, receipts
 
 Any_ = TypeVar("Any_", bound=Options)
 C = TypeVar("C", bound=Config)
@@ -134,7 +134,7 @@ def simple(
 
 def report(
     model: type[C],
-    action: Callable[[C, Tables], None],
+    action: Callable[[C, Root], None],
     description: str,
     args: Sequence[str] | None = None,
     last: str = "match",
@@ -147,7 +147,7 @@ def report(
             raise UserError("--root is missing: a folder or URI for all tables")
         if config.redo:
             raise UserError(f"--redo: this job only reads; give it to jobs/{config.redo}.py")
-        tables = Tables(config.root)
+        tables = Root(config.root)
         run = as_run(config, tables, last)
         receipts.begin(tables)
         action(run, tables)
@@ -155,7 +155,7 @@ def report(
     guard(read, "stopped: the same command begins anew")
 
 
-def as_run(config: C, tables: Tables, last: str) -> C:
+def as_run(config: C, tables: Root, last: str) -> C:
     """A configuration with the options that the tables of a root were made with.
 
     Args:
@@ -203,25 +203,25 @@ def guard(
     and 1 for the unexpected, whose trace is in a file that the line names.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's greetings
-    threading.excepthook = unexpected.thread_hook
+    threading.excepthook = error_log.thread_hook
     try:
         action()
         sys.stdout.flush()
     except UserError as error:
-        unexpected.say(f"error: {redacted(' '.join(str(error).split()))}")
+        error_log.say(f"error: {redact_url(' '.join(str(error).split()))}")
         sys.exit(2)
     except KeyboardInterrupt:
-        unexpected.say(stopped)
+        error_log.say(stopped)
         sys.exit(130)
     except Exception as error:
-        if isinstance(error, BrokenPipeError) and unexpected.reader_left():
-            sys.exit(unexpected.READER_LEFT)
-        line = _mended(unexpected.cause_of(error))
+        if isinstance(error, BrokenPipeError) and error_log.reader_left():
+            sys.exit(error_log.READER_LEFT)
+        line = _mended(error_log.cause_of(error))
         if line:
-            unexpected.say(f"error: {redacted(line)}")
+            error_log.say(f"error: {redact_url(line)}")
             sys.exit(2)
-        unexpected.report(error, os.path.basename(sys.argv[0]))
-        sys.exit(unexpected.STATUS)
+        error_log.report(error, os.path.basename(sys.argv[0]))
+        sys.exit(error_log.STATUS)
 
 
 def _mended(error: BaseException) -> str | None:

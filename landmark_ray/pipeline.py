@@ -8,14 +8,17 @@ from typing import Any
 
 from pydantic import Field
 
-from landmark_ray import checks, deletion, ledger, ownership, receipts
 from landmark_ray.config import STAGES, Config, StageName
+from landmark_ray.data import deletion
+from landmark_ray.data.root import Root
+from landmark_ray.data.sources import Source
+from landmark_ray.data.store import Store
 from landmark_ray.errors import UserError
-from landmark_ray.reports import curation, evaluation
-from landmark_ray.reports import funnel as report
-from landmark_ray.sources import Source
+from landmark_ray.reports import curation_page, evaluation_page
+from landmark_ray.reports import funnel_chart as report
+from landmark_ray.runtime import crash_log, ledger, ownership, preflight, receipts
+from landmark_ray.runtime.error_log import during
 from landmark_ray.stages import (
-    attempts,
     clean,
     dedupe,
     detect,
@@ -33,8 +36,6 @@ from landmark_ray.stages import (
     train,
     trunk,
 )
-from landmark_ray.storage import Folder, Tables
-from landmark_ray.unexpected import during
 
 MODULES: dict[str, ModuleType] = {
     "sample": sample,
@@ -57,12 +58,12 @@ MODULES: dict[str, ModuleType] = {
 assert tuple(MODULES) == STAGES
 
 PLACES = {
-    stage: (*module.WRITES, *getattr(module, "SCRATCH", ()), attempts.place(stage))
+    stage: (*module.WRITES, *getattr(module, "SCRATCH", ()), crash_log.place(stage))
     for stage, module in MODULES.items()
 }
 """Stage -> the folders of a root that it writes, scratch included."""
 
-REPORTS = {"clean": (curation.PAGE,), "evaluate": evaluation.FILES}
+REPORTS = {"clean": (curation_page.PAGE,), "evaluate": evaluation_page.FILES}
 """Stage -> the reports that are written when it has run; after all stages the funnel's."""
 
 
@@ -94,9 +95,9 @@ def run(config: Config, stages: Sequence[str]) -> None:
         raise UserError("--root is missing: a folder or URI for all tables")
     if not config.source:
         raise UserError("--source is missing: a folder or URI with the raw dataset")
-    checks.options_fit(config, stages)
-    tables = Tables(config.root)
-    ownership.apart(Folder(config.source), tables)
+    preflight.options_fit(config, stages)
+    tables = Root(config.root)
+    ownership.apart(Store(config.source), tables)
     source = Source(config.source)
     for line in source.lines():
         print(f"  source: {line}", file=sys.stderr)
@@ -106,20 +107,20 @@ def run(config: Config, stages: Sequence[str]) -> None:
         run_stage(stage, config, tables, source)
         if stage == "sample":  # it took a second, and what follows may take days
             sizes = tables.dataset("landmarks").to_table(["images"])["images"].to_numpy()
-            checks.landmarks_fit(sizes, config, stages)
+            preflight.landmarks_fit(sizes, config, stages)
     records = {s: r for s in STAGES if (r := ledger.read(tables, s)) and "funnel" in r}
     report.store(records, tables)
     report.show(records)
     if "clean" in stages:
-        print(f"\nwhat was thrown away, and why: {tables.shown}/{curation.PAGE}")
+        print(f"\nwhat was thrown away, and why: {tables.shown}/{curation_page.PAGE}")
     print(f"\ntables in {tables.shown}, funnel in {tables.shown}/reports/funnel.png and .json")
 
 
-def run_stage(stage: str, config: Config, tables: Tables, source: Source) -> None:
+def run_stage(stage: str, config: Config, tables: Root, source: Source) -> None:
     """Run a stage, or say that it is finished."""
     module = MODULES[stage]
     upstream = {s: ledger.finished(tables, s, config.identity(s)) for s in _upstream(stage)}
-    checks.something_left(stage, upstream, config, tables)
+    preflight.something_left(stage, upstream, config, tables)
     inputs: dict[str, Any] = module.inputs(config, source)
     inputs |= {f"tables of {s}": upstream[s]["fingerprint"] for s in module.READS}
     if ledger.read(tables, stage) is None:
@@ -135,16 +136,16 @@ def run_stage(stage: str, config: Config, tables: Tables, source: Source) -> Non
     with during(stage):
         funnel = module.run(config, tables, source)
     limit = getattr(getattr(config, stage, None), "max_rejected", 1.0)
-    checks.not_too_many_rejected(stage, vars(funnel), limit)
+    preflight.not_too_many_rejected(stage, vars(funnel), limit)
     for table in module.WRITES:
         tables.ensure(table)
     deletion.sweep(tables, *module.WRITES)
-    tables.delete(attempts.place(stage))
+    tables.delete(crash_log.place(stage))
     ledger.finish(tables, stage, record, funnel, time.monotonic() - begun)
     for line in funnel.notes:
         print(f"{stage:>8}: warning: {line}", file=sys.stderr)
     if stage == "clean":
-        curation.store(tables, config)
+        curation_page.store(tables, config)
 
 
 def _upstream(stage: str) -> tuple[str, ...]:
@@ -152,12 +153,12 @@ def _upstream(stage: str) -> tuple[str, ...]:
     return STAGES[: STAGES.index(stage)]
 
 
-def forget(tables: Tables, stage: str) -> None:
+def forget(tables: Root, stage: str) -> None:
     """Delete the tables of a stage and of all that come after it."""
     ownership.clear(tables, stage, PLACES)
 
 
-def _check_owned(tables: Tables, stages: Sequence[str], config: Config) -> None:
+def _check_owned(tables: Root, stages: Sequence[str], config: Config) -> None:
     """Make sure, before anything is touched, that a run writes over nothing but its own."""
     if ledger.begun(tables):
         receipts.begin(tables)

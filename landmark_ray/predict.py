@@ -16,24 +16,24 @@ from ray.data import Dataset
 from rich.console import Console
 from rich.table import Table
 
-from landmark_ray import schemas
-from landmark_ray.answers_csv import AnswersCsv, check_count, first_id, make_csv
-from landmark_ray.archives import Archive
+from landmark_ray.bundle.manifest import Bundle
+from landmark_ray.config.base import SPEED, Cpus, Options, Share
+from landmark_ray.data import schemas
+from landmark_ray.data.archives import Archive
+from landmark_ray.data.listing import LeftOut, printable
+from landmark_ray.data.photo_batches import photos
+from landmark_ray.data.photo_tables import DamagedError
+from landmark_ray.data.photos import Part, Photos, holder, photos_of
+from landmark_ray.data.root import Root
+from landmark_ray.data.submission_csv import AnswersCsv, check_count, first_id, make_csv
+from landmark_ray.data.tars import Member
 from landmark_ray.errors import UserError
-from landmark_ray.funnel import Funnel, reason_kind
 from landmark_ray.kernels.contentless import without_contentless
-from landmark_ray.listing import LeftOut, printable
-from landmark_ray.manifest import Bundle
-from landmark_ray.options import SPEED, Cpus, Options, Share
-from landmark_ray.photo_tables import DamagedError
-from landmark_ray.photos import Part, Photos, holder, photos_of
-from landmark_ray.progress import Meter
-from landmark_ray.stages.answers import photos
-from landmark_ray.stages.cores import pin_tensorflow
-from landmark_ray.stages.shards import Row, drive, unit_of_work, workers_of
-from landmark_ray.storage import Tables
-from landmark_ray.submission import Submission
-from landmark_ray.tars import Member
+from landmark_ray.runtime.counts import StageCounts, reason_kind
+from landmark_ray.runtime.predict_output import Submission
+from landmark_ray.runtime.progress import ProgressBar
+from landmark_ray.runtime.resources import pin_tensorflow
+from landmark_ray.runtime.shards import Row, plan_workers, run_tasks, shard_task
 
 FORMAT = 2
 """Of the answers: those that code of another one wrote are not mixed in."""
@@ -87,14 +87,14 @@ def run(options: PredictOptions) -> None:
     print("\n".join(source.lines()), flush=True)
     done = finished_parts(tables, answers)
     todo = [{"shard": n, "rows": part.size} for n, part in enumerate(source.parts) if n not in done]
-    funnel = Funnel()
+    funnel = StageCounts()
     for finished in done.values():
         funnel.add(finished)
     before = source.size - sum(unit["rows"] for unit in todo)
-    with Meter("predict", source.size, done=before, unit="bytes") as meter:
+    with ProgressBar("predict", source.size, done=before, unit="bytes") as meter:
         units = sorted(todo, key=lambda unit: -unit["rows"])
         work = (bundle, source, tables, answers, options)
-        funnel.add(drive(units, lambda dataset: plan(dataset, *work), options, meter))
+        funnel.add(run_tasks(units, lambda dataset: plan(dataset, *work), options, meter))
     floor = bundle.manifest.floor if options.floor is None else options.floor
     made = make_csv(tables, answers, len(source.parts), floor)
     check_count(made, funnel.images_in, source.files)
@@ -108,10 +108,10 @@ def run(options: PredictOptions) -> None:
         )
 
 
-def finished_parts(tables: Tables, answers: str) -> dict[int, Funnel]:
+def finished_parts(tables: Root, answers: str) -> dict[int, StageCounts]:
     """Number -> what became of its photos, of each part that needn't be read again."""
     reports = tables.committed(answers).items()
-    parts = {n: Funnel.from_json(report) for (_, n), report in reports}
+    parts = {n: StageCounts.from_json(report) for (_, n), report in reports}
     return {n: f for n, f in parts.items() if not f.facts[DAMAGED] and not f.facts[WRONG_MD5]}
 
 
@@ -119,12 +119,12 @@ def plan(
     units: Dataset,
     bundle: Bundle,
     source: Photos,
-    tables: Tables,
+    tables: Root,
     answers: str,
     options: PredictOptions,
 ) -> Dataset:
     """Units (parts of the source) to reports."""
-    workers = workers_of(options, "", options)
+    workers = plan_workers(options, "", options)
 
     class Worker:
         """Holds all networks; one for each GPU, or for each core."""
@@ -132,10 +132,10 @@ def plan(
         def __init__(self) -> None:
             if not workers.gpus:
                 pin_tensorflow()
-            from landmark_ray.ensemble import Ensemble
+            from landmark_ray.bundle.ensemble import Ensemble
 
             self.ensemble = Ensemble(bundle)
-            self.work = unit_of_work(self.answer)
+            self.work = shard_task(self.answer)
 
         def answer(self, unit: Row) -> Row:
             part = source.parts[unit["shard"]]
@@ -151,12 +151,12 @@ def plan(
 
 def answer_part(
     part: Part, ensemble: Any, bundle: Bundle, options: PredictOptions
-) -> tuple[pa.Table, Funnel]:
+) -> tuple[pa.Table, StageCounts]:
     """Rows of `schemas.ANSWERS` for the photos of a part, in order, and what became of them."""
     manifest = bundle.manifest
     part = replace(part, notes=[], left_out=LeftOut())
     names: list[str] = []
-    funnel = Funnel()
+    funnel = StageCounts()
 
     def numbered() -> Iterator[Member]:
         """Numbers tell photos apart, whatever they are called."""
@@ -205,7 +205,9 @@ def _answer(landmarks: Any, confidences: Any, found: bool, error: str) -> Row:
     }
 
 
-def show(funnel: Funnel, made: AnswersCsv, source: Photos, bundle: Bundle, output: str) -> None:
+def show(
+    funnel: StageCounts, made: AnswersCsv, source: Photos, bundle: Bundle, output: str
+) -> None:
     """Print what went in, what came out, and why."""
     left_out = LeftOut.of_facts(funnel.facts)
     left_out.update(source.left_out)

@@ -10,9 +10,9 @@ import pyarrow.csv as pacsv
 import pyarrow.dataset as pads
 from pydantic import Field
 
+from landmark_ray.config.base import Options
+from landmark_ray.data.root import Root
 from landmark_ray.errors import UserError
-from landmark_ray.options import Options
-from landmark_ray.storage import Tables
 
 OPERATORS = ("!=", "<=", ">=", "=", "<", ">", "~")
 
@@ -36,7 +36,7 @@ def show(config: RowsConfig) -> None:
     Raises:
         UserError: there is no such table, or a condition is wrong.
     """
-    tables = Tables(config.root)
+    tables = Root(config.root)
     if not tables.exists(config.table):
         raise UserError(f"--table: {tables.uri} has no table {config.table}")
     dataset = tables.dataset(config.table)

@@ -23,21 +23,21 @@ from ray.tune.search import BasicVariantGenerator
 from rich.console import Console
 from rich.table import Table
 
-from landmark_ray import receipts
 from landmark_ray.config import Config
-from landmark_ray.errors import UserError
+from landmark_ray.config.base import Count, StageConfig
+from landmark_ray.data.root import Root
+from landmark_ray.data.store import Store
+from landmark_ray.errors import UserError, redact_url
 from landmark_ray.kernels.calibration import softmax
 from landmark_ray.kernels.metrics import global_average_precision
-from landmark_ray.options import Count, StageConfig
-from landmark_ray.plain import redacted
-from landmark_ray.progress import Meter
-from landmark_ray.stages.cores import pin_tensorflow
+from landmark_ray.runtime import receipts
+from landmark_ray.runtime.progress import ProgressBar
+from landmark_ray.runtime.resources import pin_tensorflow
+from landmark_ray.runtime.shards import plan_workers, start_ray, unwrapped
 from landmark_ray.stages.embed import SEARCH
-from landmark_ray.stages.head_training import fit_head, logits_of, new_head
-from landmark_ray.stages.shards import start_ray, unwrapped, workers_of
-from landmark_ray.stages.trainer import storage_of
-from landmark_ray.stages.vectors import GroupVectors, read_group
-from landmark_ray.storage import Folder, Tables
+from landmark_ray.training.fit_head import fit_head, logits_of, new_head
+from landmark_ray.training.vectors import GroupVectors, read_group
+from landmark_ray.training.worker import storage_of
 
 PARTS = 6
 """Of the epochs of a single group; after each, ASHA may end the trial."""
@@ -62,7 +62,7 @@ class TuneConfig(Config):
     output: str = Field("", description="toml to write; ROOT/reports/tune.toml when not given")
 
 
-def run(config: TuneConfig, tables: Tables) -> None:
+def run(config: TuneConfig, tables: Root) -> None:
     """Search, print the best options, write them and a csv of all trials.
 
     Raises:
@@ -72,7 +72,7 @@ def run(config: TuneConfig, tables: Tables) -> None:
     if not output.endswith(".toml"):
         raise UserError(f"--output: {output} must end in .toml")
     folder, _, name = output.rpartition("/")
-    place, trials = Folder(folder or "."), f"{name.removesuffix('.toml')}.csv"
+    place, trials = Store(folder or "."), f"{name.removesuffix('.toml')}.csv"
     receipts.check(tables, (name, trials), place)
     groups = groups_of(config, tables)
     rows = search(config, tables, groups)
@@ -80,11 +80,11 @@ def run(config: TuneConfig, tables: Tables) -> None:
     receipts.write(tables, {n: text.encode() for n, text in texts.items()}, place)
     show(rows)
     again = "embed" if rows[0]["views"] != config.train.views else "train"
-    given = f"--config {redacted(output)} --redo {again}"
+    given = f"--config {redact_url(output)} --redo {again}"
     print(f"\nBest options in {place.shown}/{name}: run with {given}")
 
 
-def groups_of(config: TuneConfig, tables: Tables) -> list[int]:
+def groups_of(config: TuneConfig, tables: Root) -> list[int]:
     """The groups to search for, the one with fewest images first.
 
     Raises:
@@ -128,17 +128,17 @@ class Asha(ASHAScheduler):
         return self.CONTINUE if trial.config == self.present else says
 
 
-def search(config: TuneConfig, tables: Tables, groups: list[int]) -> list[Options]:
+def search(config: TuneConfig, tables: Root, groups: list[int]) -> list[Options]:
     """All trials, the best first: options, score, steps, `present` where they are the run's."""
     os.environ["RAY_AIR_NEW_OUTPUT"] = "0"  # else Ray Tune prints whatever its verbosity is
     start_ray(config)
-    workers = workers_of(config, "train.", config.train)
+    workers = plan_workers(config, "train.", config.train)
     read = ray.remote(read_group)
     data = {group: read.remote(tables, group, config) for group in groups}
     searched = space(config)
     tables.delete(SEARCH)  # Ray Tune would unpickle what it knows of earlier trials
     present = {name: getattr(config.train, name) for name in searched}
-    with Meter("tune", config.tune.trials, unit="trials") as meter:
+    with ProgressBar("tune", config.tune.trials, unit="trials") as meter:
 
         class Watch(tune.Callback):
             """Counts trials."""

@@ -7,11 +7,11 @@ import numpy as np
 import pyarrow as pa
 from PIL import Image
 
-from landmark_ray import schemas
-from landmark_ray.bundle import GROUPS, TRUNK, HeadInfo, write_head, write_trunk
-from landmark_ray.manifest import LANDMARKS, REFERENCE, Bundle, Manifest, seal
-from landmark_ray.reference import Reference
-from landmark_ray.storage import Folder
+from landmark_ray.bundle.manifest import LANDMARKS, REFERENCE, Bundle, Manifest, seal
+from landmark_ray.bundle.network_files import GROUPS, TRUNK, HeadInfo, write_head, write_trunk
+from landmark_ray.bundle.reference import Reference
+from landmark_ray.data import schemas
+from landmark_ray.data.store import Store
 
 SIZE = 48
 NAME = "http://commons.wikimedia.org/wiki/Category:Torre_dos_Cl%C3%A9rigos"
@@ -58,12 +58,12 @@ def write(
     """
     import keras
 
-    from landmark_ray.ensemble import Ensemble
+    from landmark_ray.bundle.ensemble import Ensemble
     from landmark_ray.models.heads import build_head
     from landmark_ray.models.networks import build_trunk
 
     keras.utils.set_random_seed(seed)
-    folder = Folder(str(place))
+    folder = Store(str(place))
     rows = []
     trunk = None
     for group in groups:
@@ -105,7 +105,7 @@ def write(
 
 def change(place: Path, **fields: object) -> Bundle:
     """Seal a bundle anew after a file was changed, or with other fields of its manifest."""
-    folder = Folder(str(place))
+    folder = Store(str(place))
     kept = Manifest.model_validate_json((place / "bundle.json").read_bytes()).model_dump(
         exclude={"format", "version", "created", "files"}
     )

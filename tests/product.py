@@ -10,12 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from landmark_ray import manifest, pipeline, receipts
+from landmark_ray import pipeline
+from landmark_ray.bundle.network_files import manifest
 from landmark_ray.config import STAGES, Config
-from landmark_ray.funnel import Funnel
-from landmark_ray.reports import curation, evaluation, funnel
+from landmark_ray.data.root import Root
+from landmark_ray.reports import curation_page, evaluation_page, funnel_chart
+from landmark_ray.runtime import receipts
+from landmark_ray.runtime.counts import StageCounts
 from landmark_ray.stages import detect, export, extract
-from landmark_ray.storage import Tables
 from tests.drawn import jpeg
 
 HEAD = ("head.weights.h5", "head.json")
@@ -63,7 +65,7 @@ def names(stage: str) -> tuple[str, ...]:
 def stand_in(stage: str):
     """The work of a stage: its files, with bytes that follow from its options."""
 
-    def run(config: Config, tables: Tables, source: object) -> Funnel:
+    def run(config: Config, tables: Root, source: object) -> StageCounts:
         if stage == "export":
             bundled(config, tables)
         else:
@@ -71,15 +73,15 @@ def stand_in(stage: str):
                 if not tables.exists(name):
                     tables.write(name, f"{stage} {name} {config.identity(stage)}".encode())
         if stage == "evaluate":
-            receipts.write(tables, {n: str(config.seed).encode() for n in evaluation.FILES})
+            receipts.write(tables, {n: str(config.seed).encode() for n in evaluation_page.FILES})
         if stage in CLEARED:
             tables.delete(*CLEARED[stage])
-        return Funnel(8, 8, 1, 1)
+        return StageCounts(8, 8, 1, 1)
 
     return run
 
 
-def bundled(config: Config, tables: Tables) -> None:
+def bundled(config: Config, tables: Root) -> None:
     """What export does."""
     bundle, ours = export.place_of(config, tables)
     manifest.clear(bundle, [manifest.FILE, *BUNDLED], ours)
@@ -105,9 +107,9 @@ def quick() -> Iterator[None]:
             patch.setattr(pipeline.MODULES[stage], "run", stand_in(stage))
         patch.setattr(extract, "check", lambda config: None)
         patch.setattr(detect, "check", lambda config: None)
-        patch.setattr(curation, "page", lambda tables, config: f"page {config.seed}")
-        patch.setattr(funnel, "draw", lambda records: f"picture of {len(records)}".encode())
-        patch.setattr(funnel, "show", lambda records: None)
+        patch.setattr(curation_page, "page", lambda tables, config: f"page {config.seed}")
+        patch.setattr(funnel_chart, "draw", lambda records: f"picture of {len(records)}".encode())
+        patch.setattr(funnel_chart, "show", lambda records: None)
         patch.setattr("os.fsync", lambda file: None)
         yield
 

@@ -68,7 +68,7 @@ class Pack:
 
 def ingress(*packs: Any, **options: Any) -> Ingress:
     """An ingress over packs; `start` it before it is asked."""
-    from landmark_ray.serving.options import GraphOptions
+    from landmark_ray.serving.serve_options import GraphOptions
 
     return Ingress(GraphOptions(**options).model_dump(), False, *packs)
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from landmark_ray.kernels.features import UNIT, ImageFeatures
-from landmark_ray.kernels.product import products
+from landmark_ray.kernels.integer_matmul import int8_matmul
 
 REFERENCE_SIDE = 512
 """Longest side, in pixels, that a rule's `residual` and `cell` refer to."""
@@ -32,7 +32,7 @@ CONFIDENCE = 0.999
 
 
 @dataclass(frozen=True)
-class Rule:
+class MatchingRule:
     """What makes a match, and which matches count.
 
     Attributes:
@@ -77,12 +77,12 @@ class Rule:
                 raise ValueError(f"rule: {name} is out of range, got {getattr(self, name)}")
 
     @classmethod
-    def sift(cls) -> "Rule":
+    def sift(cls) -> "MatchingRule":
         """For RootSIFT, 2000 features sought at 640 px."""
         return cls(ratio=0.95, vote=True, residual=16.0, cell=4.0, share=0.15)
 
     @classmethod
-    def delf(cls) -> "Rule":
+    def delf(cls) -> "MatchingRule":
         """For DELF, 1000 features of 40 dimensions.
 
         Set on a stand-in for DELF's weights: check it when the released ones are used.
@@ -90,14 +90,14 @@ class Rule:
         return cls(max_distance=0.73, residual=14.0, cell=6.0)
 
     @classmethod
-    def delf_tutorial(cls) -> "Rule":
+    def delf_tutorial(cls) -> "MatchingRule":
         """The DELF tutorial's, which the reference cleaned its classes by: for comparison.
 
         Its 20 px are those of photos cropped to 256 px. It keeps much of the noise.
         """
         return cls(max_distance=0.8, mutual=False, residual=40.0, cell=0.0, plausible=False)
 
-    def replace(self, **changes: Any) -> "Rule":
+    def replace(self, **changes: Any) -> "MatchingRule":
         """The rule with some values changed."""
         return dataclasses.replace(self, **changes)
 
@@ -152,7 +152,7 @@ def putative_matches(
     """
     if not len(a) or not len(b):
         return np.zeros((0, 2), np.int32)
-    product = products(a, b)
+    product = int8_matmul(a, b)
     of_a, of_b = np.arange(len(a)), product.argmax(1)
     best = product[of_a, of_b]
     keep = _squared_distance(best) <= max_distance**2 * UNIT**2
@@ -165,7 +165,7 @@ def putative_matches(
     return _first_of_each(matches) if mutual else matches
 
 
-def agreeing(
+def consistent_mask(
     keypoints_a: NDArray[np.float32], keypoints_b: NDArray[np.float32]
 ) -> NDArray[np.bool_]:
     """Which matches turn and zoom as most do: weak geometric consistency.
@@ -232,7 +232,7 @@ def verify(
 
 
 def match_pair(
-    a: ImageFeatures, b: ImageFeatures, rule: Rule, *, stop_below: int, seed: int = 0
+    a: ImageFeatures, b: ImageFeatures, rule: MatchingRule, *, stop_below: int, seed: int = 0
 ) -> PairResult:
     """Verify a pair of images.
 
@@ -255,7 +255,7 @@ def match_pair(
     points_a = _in_units(a.keypoints[matches[:, 0]], unit_a)
     points_b = _in_units(b.keypoints[matches[:, 1]], unit_b)
     if rule.vote and len(matches):
-        agree = agreeing(points_a, points_b)
+        agree = consistent_mask(points_a, points_b)
         matches, points_a, points_b = matches[agree], points_a[agree], points_b[agree]
     nothing = PairResult(matches, np.zeros(len(matches), bool))
     least = max(stop_below, 3, rule.share * len(matches))  # three make an affine map

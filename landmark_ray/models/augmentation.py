@@ -13,7 +13,7 @@ import numpy as np
 from keras import ops
 
 from landmark_ray.models.layers import Tensor, register
-from landmark_ray.models.options import AugmentationOptions
+from landmark_ray.models.specs import AugmentationOptions
 
 ERASED = (0.02, 0.12)
 """Least and greatest share of a photo's area that is painted over."""

@@ -8,7 +8,7 @@ from keras import ops
 from numpy.typing import NDArray
 
 from landmark_ray.models.augmentation import build_augmentation
-from landmark_ray.models.options import AugmentationOptions
+from landmark_ray.models.specs import AugmentationOptions
 
 BATCH = 32
 """Photos at once; the last batch is filled up, so that one compiled function does for all."""

@@ -3,7 +3,7 @@
 import keras
 
 from landmark_ray.models.layers import Cosine
-from landmark_ray.models.options import HeadKind
+from landmark_ray.models.specs import HeadKind
 
 
 def build_head(

@@ -124,7 +124,7 @@ class Resize(keras.layers.Layer):  # type: ignore[misc]
 
 
 @register
-class Still(keras.layers.Wrapper):  # type: ignore[misc]
+class InferenceMode(keras.layers.Wrapper):  # type: ignore[misc]
     """A model that stays in inference mode: dropout is off, BatchNorm keeps its statistics.
 
     `model(x, training=False)` doesn't do this in a functional model: in Keras 3.15 the training

@@ -15,8 +15,8 @@ from keras import layers
 
 from landmark_ray.errors import UserError
 from landmark_ray.models.layers import GeneralisedMean, Preprocess, Resize
-from landmark_ray.models.options import SIZES, SMALL, Pooling, TrunkInfo, network_name, squeezed
 from landmark_ray.models.small import small_network
+from landmark_ray.models.specs import SIZES, SMALL, Pooling, TrunkInfo, network_name, squeezed
 
 LEAST_SIZE = 16
 """Photos have at least so many pixels each way; many networks need more, and say so."""

@@ -21,6 +21,7 @@ from pydantic import BaseModel
 
 from landmark_ray import pipeline
 from landmark_ray.config import STAGES, Config
+from landmark_ray.data.sources import Source
 from landmark_ray.errors import UserError
 from landmark_ray.plan import sampling
 from landmark_ray.plan.clusters import this_machine
@@ -31,7 +32,6 @@ from landmark_ray.plan.options import PlanConfig
 from landmark_ray.plan.shares import Shares
 from landmark_ray.plan.work import amount_of, pieces_of
 from landmark_ray.plan.workload import Workload
-from landmark_ray.sources import Source
 
 STORED = Path(__file__).parent / "stored.json"
 SMALLER = 4

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from pydantic import Field, ValidationError, field_validator
 
+from landmark_ray.config.base import StageConfig
 from landmark_ray.errors import UserError
-from landmark_ray.options import StageConfig
 from landmark_ray.plan.options import PlanConfig
 
 FILE = Path(__file__).parent / "clusters.toml"

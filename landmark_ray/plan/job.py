@@ -2,15 +2,15 @@
 
 import json
 
-from landmark_ray import deletion
+from landmark_ray.data import deletion
+from landmark_ray.data.sources import Source
+from landmark_ray.data.store import Store
 from landmark_ray.errors import UserError
 from landmark_ray.plan import calibration, report, workload
 from landmark_ray.plan.clusters import Cluster, cluster_of
 from landmark_ray.plan.forecast import forecast
 from landmark_ray.plan.options import PlanConfig
 from landmark_ray.plan.work import Job
-from landmark_ray.sources import Source
-from landmark_ray.storage import Folder
 
 KEYS = ("cluster", "calibration")
 """The first of the file; a file without them is no plan."""
@@ -48,10 +48,10 @@ def run(config: PlanConfig) -> None:
         folder.write(name, json.dumps(value, indent=1).encode())
 
 
-def place_of(output: str) -> tuple[Folder, str]:
+def place_of(output: str) -> tuple[Store, str]:
     """Folder and name of a file."""
     folder, _, name = output.rpartition("/")
-    return Folder(folder or "."), name
+    return Store(folder or "."), name
 
 
 def check(output: str) -> None:
@@ -76,6 +76,6 @@ def check(output: str) -> None:
 
 def stored_at(config: PlanConfig, cluster: Cluster) -> Cluster:
     """The cluster, with an object store where the root is on one."""
-    if config.root and not Folder(config.root).local and not cluster.object_store:
+    if config.root and not Store(config.root).local and not cluster.object_store:
         return cluster.model_copy(update={"object_store": True})
     return cluster

@@ -6,18 +6,19 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from landmark_ray import ledger
-from landmark_ray.bundle import FINETUNED, GROUPS, head_infos
+from landmark_ray.bundle.network_files import FINETUNED, GROUPS, head_infos
 from landmark_ray.config import STAGES, Config
+from landmark_ray.data.root import Root
+from landmark_ray.data.sources import Source
+from landmark_ray.data.store import Store
 from landmark_ray.pipeline import MODULES
 from landmark_ray.plan.fit import Weights
 from landmark_ray.plan.machines import Crew
 from landmark_ray.plan.shares import Flow, Shares, all_others
 from landmark_ray.plan.work import Job, Work, work_of
 from landmark_ray.plan.workload import of_catalog
-from landmark_ray.sources import Source
+from landmark_ray.runtime import ledger
 from landmark_ray.stages.trunk import HISTORY
-from landmark_ray.storage import Folder, Tables
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ def observe(config: Config) -> Observed:
         config: of the run; stages from some point on may be missing.
     """
     assert config.root and config.source
-    tables, source = Tables(config.root), Source(config.source)
+    tables, source = Root(config.root), Source(config.source)
     records = {str(s): r for s in STAGES if (r := ledger.read(tables, s)) and "funnel" in r}
     sizes: Counter[str] = Counter()
     files: Counter[str] = Counter()
@@ -88,8 +89,8 @@ def observe(config: Config) -> Observed:
     return Observed(job, seconds, dict(sizes), dict(files), pairs, paces)
 
 
-def _paces(tables: Tables, config: Config) -> dict[str, Weights]:
-    folder, train = Folder(f"{tables.uri}/models"), config.train
+def _paces(tables: Root, config: Config) -> dict[str, Weights]:
+    folder, train = Store(f"{tables.uri}/models"), config.train
     batches = {"trunk": train.batch, "train": train.head_batch, "finetune": train.batch}
     histories = {
         "trunk": [folder.read_json(HISTORY) or []],
@@ -105,7 +106,7 @@ def _pace(histories: list[list[dict[str, float]]]) -> Weights:
     return np.array([np.median(each) if each else np.nan for each in steps])
 
 
-def _classes(tables: Tables, records: dict[str, ledger.Record]) -> pd.DataFrame:
+def _classes(tables: Root, records: dict[str, ledger.Record]) -> pd.DataFrame:
     """A row of each class of the catalog, in its order: images that came so far."""
     catalog = tables.dataset("catalog").to_table(["landmark_id", "bucket", "shard"]).to_pandas()
     keys = ["bucket", "shard", "landmark_id"]
@@ -133,7 +134,7 @@ def _classes(tables: Tables, records: dict[str, ledger.Record]) -> pd.DataFrame:
     return classes.astype(np.int64)
 
 
-def _flow(tables: Tables, records: dict[str, ledger.Record], classes: pd.DataFrame) -> Flow:
+def _flow(tables: Root, records: dict[str, ledger.Record], classes: pd.DataFrame) -> Flow:
     settled = np.maximum(classes.images - classes.over, 1)
     verified = classes.images * (1 - classes.alone / settled)  # beyond the cap as before it
     background = tables.dataset("background").count_rows() if "resize" in records else 0

@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from landmark_ray.options import Share, StageConfig
+from landmark_ray.config.base import Share, StageConfig
 from landmark_ray.pipeline import PipelineConfig
 
 

@@ -11,13 +11,13 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from landmark_ray.data.photo_ids import PhotoIds
+from landmark_ray.data.sources import Source
+from landmark_ray.data.tars import Member
 from landmark_ray.errors import UserError
 from landmark_ray.kernels.sampling import rank_key
-from landmark_ray.photo_ids import PhotoIds
 from landmark_ray.plan.workload import Counts
-from landmark_ray.progress import Meter
-from landmark_ray.sources import Source
-from landmark_ray.tars import Member
+from landmark_ray.runtime.progress import ProgressBar
 
 TAR_PHOTOS = 48
 """Photos of a tar of the sample: all cores of most machines have some to read."""
@@ -74,7 +74,7 @@ def copy(
         writers[folder] = Writer(folder, bool(source.csv), limit)
     count = len(wanted) if whole else int(sizes[choose(sizes, most)].sum())
     begun, read = time.monotonic(), 0
-    with Meter("copy", count, unit="photos") as meter:
+    with ProgressBar("copy", count, unit="photos") as meter:
         for member in members(source, wanted):
             read += member.size
             taken = [w.take(member, wanted[member.image_id]) for w in writers.values()]

@@ -6,9 +6,9 @@ import numpy as np
 from pydantic import BaseModel
 
 from landmark_ray.config import Config
+from landmark_ray.data.examples import BACKGROUND_VALIDATION
 from landmark_ray.kernels.splitting import group_of, validation_share
 from landmark_ray.plan.workload import Counts, Workload
-from landmark_ray.stages.examples import BACKGROUND_VALIDATION
 
 
 class Shares(BaseModel):

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from landmark_ray.config import Config
+from landmark_ray.data.examples import BACKGROUND_VALIDATION
 from landmark_ray.plan.fit import Weights
 from landmark_ray.plan.shares import Flow, Shares, flow_of, pairs_of
 from landmark_ray.plan.workload import Workload
-from landmark_ray.stages.examples import BACKGROUND_VALIDATION
 
 SOFTMAX = 390_000.0
 """Features times landmarks at which a head takes twice as long for a vector as the smallest.

@@ -9,7 +9,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from landmark_ray.config import Config
-from landmark_ray.sources import Source
+from landmark_ray.data.sources import Source
 from landmark_ray.stages import sample
 
 Counts = NDArray[np.int64]

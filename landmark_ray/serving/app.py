@@ -19,16 +19,15 @@ from ray.serve.context import _get_global_client
 from ray.serve.exceptions import RayServeException
 from ray.serve.schema import LoggingConfig
 
-from landmark_ray.errors import UserError
-from landmark_ray.manifest import Bundle
-from landmark_ray.plain import redacted
-from landmark_ray.serving import closing
-from landmark_ray.serving.assembly import by_trunk
+from landmark_ray.bundle.manifest import Bundle
+from landmark_ray.bundle.multihead import by_trunk
+from landmark_ray.errors import UserError, redact_url
+from landmark_ray.runtime.shards import start_ray
+from landmark_ray.serving import draining
 from landmark_ray.serving.ingress import ANSWER_S, Ingress
-from landmark_ray.serving.models import Models
-from landmark_ray.serving.options import ServeOptions, ServiceOptions, check_door, check_port
+from landmark_ray.serving.model_shards import Models
 from landmark_ray.serving.proxy import CALLBACK
-from landmark_ray.stages.shards import start_ray
+from landmark_ray.serving.serve_options import ServeOptions, ServiceOptions, check_door, check_port
 
 NAME = "landmark_ray"
 
@@ -108,7 +107,7 @@ def run(options: ServeOptions) -> None:
     if not joined:
         check_port(options.host, options.port, "--port")
         check_port("127.0.0.1", options.metrics_port, "--metrics_port")
-        closing.allow()
+        draining.allow()
     for name, value in LOCAL.items():
         os.environ.setdefault(name, value)
     start_ray(options, _metrics_export_port=options.metrics_port)
@@ -143,7 +142,7 @@ def deploy(app: serve.Application, options: ServeOptions) -> None:
     except RuntimeError as error:
         raise failed(error) from None
     place = f"http://{http.host}:{http.port}"
-    print(f"serving {redacted(options.bundle)} at {place} (page: /, API: /docs)", file=sys.stderr)
+    print(f"serving {redact_url(options.bundle)} at {place} (page: /, API: /docs)", file=sys.stderr)
 
 
 def stop(options: ServeOptions) -> None:
@@ -155,7 +154,7 @@ def stop(options: ServeOptions) -> None:
     """
     most, begun = options.upload_seconds + ANSWER_S, time.monotonic()
     try:
-        while not closing.closed(options.host, options.port, 5):
+        while not draining.closed(options.host, options.port, 5):
             if time.monotonic() - begun > (most if remaining_processes_alive() else ORPHANED_S):
                 break
         if remaining_processes_alive():

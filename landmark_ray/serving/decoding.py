@@ -17,7 +17,7 @@ from pebble import ProcessExpired, ProcessPool
 from PIL import Image
 
 from landmark_ray.kernels.image import ImageError, Limits, model_input
-from landmark_ray.serving.refusals import Refused, bad_photo
+from landmark_ray.serving.api_errors import APIError, bad_photo
 
 MEMORY = 3 << 30
 """Address space of a decoding process, in bytes."""
@@ -102,7 +102,7 @@ class Decoder:
                 )
             ) from None
         except MemoryError:
-            raise Refused(
+            raise APIError(
                 413, "The photo can't be used: too large: it needs too much memory.", "too large"
             ) from None
         except ProcessExpired:

@@ -15,17 +15,17 @@ from ray.serve.handle import DeploymentHandle
 
 from landmark_ray.errors import UserError
 from landmark_ray.kernels.contentless import without_contentless
-from landmark_ray.kernels.ensemble import Surest, merged
 from landmark_ray.kernels.metrics import NO_LANDMARK
-from landmark_ray.serving import http
-from landmark_ray.serving.answers import Guess, PhotoAnswer
+from landmark_ray.kernels.topk import TopK, merged
+from landmark_ray.serving import api
+from landmark_ray.serving.api_errors import APIError, busy, unready
+from landmark_ray.serving.api_models import Candidate, PhotoAnswer
+from landmark_ray.serving.bundle_metadata import BundleMetadata
 from landmark_ray.serving.decoding import Decoder
-from landmark_ray.serving.knowledge import Knowledge
-from landmark_ray.serving.metrics import Metrics
-from landmark_ray.serving.models import InProcess
-from landmark_ray.serving.networks import MOST
-from landmark_ray.serving.options import KEY, GraphOptions
-from landmark_ray.serving.refusals import Refused, busy, unready
+from landmark_ray.serving.inference import MAX_TOP_K
+from landmark_ray.serving.model_shards import InProcess
+from landmark_ray.serving.prometheus import Metrics
+from landmark_ray.serving.serve_options import KEY, GraphOptions
 
 ANSWER_S = 60.0
 """A photo has an answer by then, or a 503: its models have been gone for so long."""
@@ -35,11 +35,11 @@ PATIENCE_S = 0.1
 
 
 @dataclass(frozen=True)
-class Seen:
+class Recognition:
     """A photo's answer, by which version, and how long each phase took, in seconds."""
 
-    knowledge: Knowledge
-    surest: Surest
+    knowledge: BundleMetadata
+    surest: TopK
     decode_s: float
     models_s: float
 
@@ -64,26 +64,26 @@ class Ingress:
             )
         self.decoder = Decoder(self.options.decoders, self.options.decode_seconds)
         self.metrics = Metrics()
-        self.known: list[Knowledge] = []
+        self.known: list[BundleMetadata] = []
         self.waiting = self.uploads = 0
         self.usual_s = 0.1
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         """The HTTP API."""
-        return http.build(self)
+        return api.build(self)
 
     async def reconfigure(self, config: dict[str, str]) -> None:
         """Another bundle; that before is still asked for where its replicas aren't ready."""
         if self.own:
             await self.own.models.reconfigure(config)
         new, _ = await asyncio.gather(
-            asyncio.to_thread(Knowledge, config["bundle"]), self.decoder.start()
+            asyncio.to_thread(BundleMetadata, config["bundle"]), self.decoder.start()
         )
         version = new.manifest.version
         self.known = [new, *(k for k in self.known if k.manifest.version != version)][:2]
 
     @property
-    def knowledge(self) -> Knowledge:
+    def knowledge(self) -> BundleMetadata:
         """Of the version that is to serve."""
         if not self.known:
             raise unready()
@@ -122,7 +122,7 @@ class Ingress:
         if taken >= self.options.queue:
             raise busy(max(math.ceil(self.usual_s), 1))
 
-    async def recognise(self, data: bytes) -> Seen:
+    async def recognise(self, data: bytes) -> Recognition:
         """What a photo shows.
 
         Raises:
@@ -143,7 +143,7 @@ class Ingress:
         self.metrics.phase("models", seen.models_s)
         return seen
 
-    async def _recognise(self, data: bytes) -> Seen:
+    async def _recognise(self, data: bytes) -> Recognition:
         """By the newest version that all packs have: while one spreads, some lack it."""
         squares: dict[int, Any] = {}
         while True:
@@ -158,10 +158,10 @@ class Ingress:
                     *(self._ask(pack, manifest.version, squares[size]) for pack in self.packs)
                 )
                 if None not in parts:
-                    surest = merged([(i[None], c[None]) for i, c in parts], MOST)
+                    surest = merged([(i[None], c[None]) for i, c in parts], MAX_TOP_K)
                     surest = without_contentless(surest, squares[size][None])
                     taken = decoded - begun, time.monotonic() - decoded
-                    return Seen(knowledge, (surest[0][0], surest[1][0]), *taken)
+                    return Recognition(knowledge, (surest[0][0], surest[1][0]), *taken)
             await asyncio.sleep(PATIENCE_S)
             await self._learn()
 
@@ -169,16 +169,16 @@ class Ingress:
         """Of a version that a pack has and this ingress doesn't know yet."""
         for version, uri in (await self.packs[0].versions.remote()).items():
             if version not in {k.manifest.version for k in self.known}:
-                self.known[1:] = [await asyncio.to_thread(Knowledge, uri)]
+                self.known[1:] = [await asyncio.to_thread(BundleMetadata, uri)]
 
-    async def _ask(self, pack: Any, version: str, square: Any) -> Surest | None:
+    async def _ask(self, pack: Any, version: str, square: Any) -> TopK | None:
         """A pack's answer; of a replica that dies over it, another's."""
         try:
             return await pack.answer.remote(version, square)
         except RayActorError:
             return await pack.answer.remote(version, square)
 
-    def explain(self, seen: Seen, top_k: int, file: str | None = None) -> PhotoAnswer:
+    def explain(self, seen: Recognition, top_k: int, file: str | None = None) -> PhotoAnswer:
         """A photo's answer for people."""
         guesses = []
         for landmark_id, confidence in zip(*seen.surest, strict=True):
@@ -186,7 +186,9 @@ class Ingress:
                 break
             landmark = seen.knowledge.landmark(int(landmark_id))
             assert landmark is not None, "a model's landmarks are all in its bundle"
-            guesses.append(Guess(confidence=float(np.float32(confidence)), **landmark.model_dump()))
+            guesses.append(
+                Candidate(confidence=float(np.float32(confidence)), **landmark.model_dump())
+            )
         threshold = seen.knowledge.manifest.threshold
         found = bool(guesses) and bool(seen.surest[1][0] >= threshold)
         self.metrics.predicted(guesses[0].group if found else 0)
@@ -197,10 +199,10 @@ class Ingress:
 
     async def answer(
         self, data: bytes, top_k: int, file: str | None = None
-    ) -> tuple[PhotoAnswer, Seen | Refused]:
+    ) -> tuple[PhotoAnswer, Recognition | APIError]:
         """A photo's answer, and where it is from; of one that can't be used, why."""
         try:
             seen = await self.recognise(data)
-        except Refused as refused:
+        except APIError as refused:
             return PhotoAnswer(file=file, is_landmark=False, error=refused.sentence), refused
         return self.explain(seen, top_k, file), seen

@@ -9,8 +9,8 @@ import os
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from landmark_ray.serving import upgrade
-from landmark_ray.serving.closing import TOKEN, Closing
+from landmark_ray.serving import h2c_upgrade
+from landmark_ray.serving.draining import TOKEN, Closing
 
 CALLBACK = ("RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH", f"{__name__}:middlewares")
 """Name and value."""
@@ -33,7 +33,7 @@ PROMPT_S = 0.05
 """For so long is waited for it."""
 
 
-class Deaf:
+class StripSteeringHeaders:
     """ASGI middleware: headers by which a client would steer the proxy, or break it, are gone.
 
     The proxy trusts them, as of another proxy: one sets a request's timeout, and one that isn't
@@ -51,7 +51,7 @@ class Deaf:
         await self.app({**scope, "headers": kept}, receive, send)
 
 
-class Ahead:
+class PrefetchBody:
     """ASGI middleware: a small body that is there already travels with its request.
 
     Else the ingress asks the proxy for it, and the answer takes 2 ms. `told` takes it out again.
@@ -86,7 +86,7 @@ class Ahead:
         await self.app(scope, again, send)
 
 
-def told(scope: Scope, receive: Receive) -> Receive:
+def restore_body(scope: Scope, receive: Receive) -> Receive:
     """A request's messages, of a body that came with it, too."""
     if BODY not in scope:
         return receive
@@ -104,7 +104,7 @@ def told(scope: Scope, receive: Receive) -> Receive:
 
 def middlewares() -> list[Middleware]:
     """For Serve, which asks before its HTTP server starts."""
-    upgrade.ignore()
+    h2c_upgrade.ignore()
     token = os.environ.get(TOKEN)
     closing = [Middleware(Closing, token=token)] if token else []
-    return [*closing, Middleware(Deaf), Middleware(Ahead)]
+    return [*closing, Middleware(StripSteeringHeaders), Middleware(PrefetchBody)]

@@ -10,17 +10,18 @@ import numpy as np
 import pyarrow as pa
 from ray.data import Dataset
 
-from landmark_ray import schemas
 from landmark_ray.config import Config
-from landmark_ray.funnel import Funnel
+from landmark_ray.data import schemas
+from landmark_ray.data.root import Root
+from landmark_ray.data.sources import Source
+from landmark_ray.data.store import Store
+from landmark_ray.data.verdicts import Verdicts, read_verdicts
+from landmark_ray.errors import redact_url
 from landmark_ray.kernels import detection
 from landmark_ray.kernels.sampling import rank_key
-from landmark_ray.plain import redacted
-from landmark_ray.sources import Source
-from landmark_ray.stages.cores import needs
-from landmark_ray.stages.shards import Row, once, run_over_shards
-from landmark_ray.storage import Folder, Tables
-from landmark_ray.verdicts import Verdicts, read_verdicts
+from landmark_ray.runtime.counts import StageCounts
+from landmark_ray.runtime.resources import task_resources
+from landmark_ray.runtime.shards import Row, idempotent, run_over_shards
 
 READS = ("dedupe", "prune", "detect")
 WRITES = ("cleaned",)
@@ -38,12 +39,12 @@ def inputs(config: Config, source: Source) -> dict[str, str]:
     found = {}
     for uri in config.clean.verdicts:
         folder, _, name = uri.rpartition("/")
-        data = Folder(folder or ".").read(name)
-        found[f"verdicts of {redacted(uri)}"] = hashlib.sha256(data).hexdigest()[:16]
+        data = Store(folder or ".").read(name)
+        found[f"verdicts of {redact_url(uri)}"] = hashlib.sha256(data).hexdigest()[:16]
     return found
 
 
-def run(config: Config, tables: Tables, source: Source) -> Funnel:
+def run(config: Config, tables: Root, source: Source) -> StageCounts:
     """Write `cleaned`."""
     verdicts = read_verdicts(config.clean.verdicts)
     funnel = run_over_shards(
@@ -63,7 +64,7 @@ def run(config: Config, tables: Tables, source: Source) -> Funnel:
     return funnel
 
 
-def plan(units: Dataset, config: Config, tables: Tables, verdicts: Verdicts) -> Dataset:
+def plan(units: Dataset, config: Config, tables: Root, verdicts: Verdicts) -> Dataset:
     """Units to reports."""
 
     def clean_shard(unit: Row) -> Row:
@@ -81,12 +82,12 @@ def plan(units: Dataset, config: Config, tables: Tables, verdicts: Verdicts) -> 
         tables.commit("cleaned", *place, cleaned, funnel.to_json())
         return {"rows": unit["rows"], "report": funnel.to_json()}
 
-    return units.map(once("cleaned", tables, clean_shard), **needs(config, "clean"))
+    return units.map(idempotent("cleaned", tables, clean_shard), **task_resources(config, "clean"))
 
 
 def clean_rows(
     kept: pa.Table, duplicates: pa.Table, detections: pa.Table, verdicts: Verdicts, config: Config
-) -> tuple[pa.Table, Funnel]:
+) -> tuple[pa.Table, StageCounts]:
     """Rows of `cleaned` for rows of `kept`, by what is known of the same classes."""
     rows = kept.select(["image_id", "landmark_id", "reason"]).to_pylist()
     judged: Judged = {row["image_id"]: {**row, "verdict": "", "note": ""} for row in rows}
@@ -100,7 +101,7 @@ def clean_rows(
     stay = {image for image, row in judged.items() if row["keep"]}
     seen = pruned | stay
     classes = [len({judged[image]["landmark_id"] for image in some}) for some in (seen, stay)]
-    funnel = Funnel(len(seen), len(stay), *classes)
+    funnel = StageCounts(len(seen), len(stay), *classes)
     funnel.why.update(judged[image]["reason"] for image in seen - stay)
     funnel.facts["brought back by a verdict"] = len(stay - pruned)
     funnel.facts["images with a verdict"] = sum(image in judged for image in verdicts.images)

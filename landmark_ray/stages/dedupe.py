@@ -14,16 +14,16 @@ import pyarrow as pa
 import ray
 from ray.data import Dataset
 
-from landmark_ray import schemas
 from landmark_ray.config import Config
-from landmark_ray.funnel import Funnel
+from landmark_ray.data import schemas
+from landmark_ray.data.root import Root, Shard
+from landmark_ray.data.sources import Source
 from landmark_ray.kernels import duplicates as kernel
 from landmark_ray.kernels.image import THUMBNAIL, fingerprint
-from landmark_ray.progress import Meter
-from landmark_ray.sources import Source
-from landmark_ray.stages.cores import needs
-from landmark_ray.stages.shards import Row, drive, once, run_over_shards, start_ray
-from landmark_ray.storage import Shard, Tables
+from landmark_ray.runtime.counts import StageCounts
+from landmark_ray.runtime.progress import ProgressBar
+from landmark_ray.runtime.resources import task_resources
+from landmark_ray.runtime.shards import Row, idempotent, run_over_shards, run_tasks, start_ray
 
 READS = ("ingest",)
 WRITES = ("hashes", "duplicates")
@@ -40,19 +40,21 @@ def inputs(config: Config, source: Source) -> dict[str, str]:
     return {}
 
 
-def run(config: Config, tables: Tables, source: Source) -> Funnel:
+def run(config: Config, tables: Root, source: Source) -> StageCounts:
     """Write `hashes` and `duplicates`."""
     run_over_shards(
         "hash", "hashes", tables, config, lambda units: plan(units, config, tables), light=True
     )
     shards = tables.shards()
     done = tables.committed("duplicates")
-    funnel = Funnel.total(done.values())
+    funnel = StageCounts.total(done.values())
     todo = [shard for shard in shards if shard.key not in done]
     if todo:
         found = find(shards, config, tables)
         total = sum(shard.images for shard in shards)
-        with Meter("dedupe", total, done=total - sum(shard.images for shard in todo)) as meter:
+        with ProgressBar(
+            "dedupe", total, done=total - sum(shard.images for shard in todo)
+        ) as meter:
             units = [
                 {
                     **{"bucket": s.bucket, "shard": s.shard, "rows": s.images},
@@ -61,33 +63,33 @@ def run(config: Config, tables: Tables, source: Source) -> Funnel:
                 for s in todo
             ]
             funnel.add(
-                drive(units, lambda units: write_plan(units, tables), config, meter, light=True)
+                run_tasks(units, lambda units: write_plan(units, tables), config, meter, light=True)
             )
     return funnel
 
 
-def plan(units: Dataset, config: Config, tables: Tables) -> Dataset:
+def plan(units: Dataset, config: Config, tables: Root) -> Dataset:
     """Units to reports: the hashes of a shard's images."""
 
     def hash_shard(unit: Row) -> Row:
         place = unit["bucket"], unit["shard"]
         images = tables.read_shard("images", *place, ["image_id", "landmark_id", "jpeg"])
         rows = [{**row, **fingerprint(row.pop("jpeg"))._asdict()} for row in images.to_pylist()]
-        report = Funnel().to_json()
+        report = StageCounts().to_json()
         tables.commit("hashes", *place, pa.Table.from_pylist(rows, schemas.HASHES), report)
         return {"rows": unit["rows"], "report": report}
 
-    return units.map(once("hashes", tables, hash_shard), **needs(config, "dedupe"))
+    return units.map(idempotent("hashes", tables, hash_shard), **task_resources(config, "dedupe"))
 
 
-def write_plan(units: Dataset, tables: Tables) -> Dataset:
+def write_plan(units: Dataset, tables: Root) -> Dataset:
     """Units with their rows of `duplicates` to reports."""
 
     def write_shard(unit: Row) -> Row:
         place = unit["bucket"], unit["shard"]
         rows = pa.ipc.open_stream(unit["found"]).read_all()
         ids = tables.read_shard("hashes", *place, ["landmark_id"])["landmark_id"].to_pylist()
-        funnel = Funnel(len(ids), len(ids), len(set(ids)), len(set(ids)))
+        funnel = StageCounts(len(ids), len(ids), len(set(ids)), len(set(ids)))
         for row in rows.to_pylist():
             funnel.facts["exact duplicates" if row["exact"] else "near duplicates"] += 1
             funnel.facts["clusters"] += row["cluster"] == row["image_id"]
@@ -95,7 +97,7 @@ def write_plan(units: Dataset, tables: Tables) -> Dataset:
         tables.commit("duplicates", *place, rows, funnel.to_json())
         return {"rows": unit["rows"], "report": funnel.to_json()}
 
-    return units.map(once("duplicates", tables, write_shard), num_cpus=0.25)
+    return units.map(idempotent("duplicates", tables, write_shard), num_cpus=0.25)
 
 
 def packed(table: pa.Table) -> bytes:
@@ -106,7 +108,7 @@ def packed(table: pa.Table) -> bytes:
     return bytes(out.getvalue())
 
 
-def find(shards: list[Shard], config: Config, tables: Tables) -> dict[tuple[int, int], pa.Table]:
+def find(shards: list[Shard], config: Config, tables: Root) -> dict[tuple[int, int], pa.Table]:
     """(bucket, shard) -> its rows of `duplicates`."""
     parts = at_once(lambda s: tables.read_shard("hashes", *s.key, ["phash"]), shards)
     starts = np.cumsum([0, *map(len, parts)])
@@ -150,10 +152,10 @@ def alike(hashes: np.ndarray, config: Config) -> np.ndarray:
     start_ray(config)
     ways = kernel.ways(config.dedupe.bits)
     shared = ray.put(hashes)
-    task = ray.remote(kernel.near_pairs).options(**needs(config, "dedupe"))
+    task = ray.remote(kernel.near_pairs).options(**task_resources(config, "dedupe"))
     waiting = [task.remote(shared, config.dedupe.bits, way) for way in ways]
     found = []
-    with Meter("compare", len(ways), unit="ways") as meter:
+    with ProgressBar("compare", len(ways), unit="ways") as meter:
         for one in waiting:
             found.append(ray.get(one))
             meter.add(1)

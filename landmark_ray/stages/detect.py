@@ -9,24 +9,26 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from ray.data import Dataset
 
-from landmark_ray import ledger, schemas
-from landmark_ray.config import Config, DetectConfig
+from landmark_ray.config import Config
+from landmark_ray.config.curation import DetectConfig
+from landmark_ray.data import schemas
+from landmark_ray.data.root import Root
+from landmark_ray.data.sources import Source
 from landmark_ray.errors import UserError
-from landmark_ray.funnel import Funnel, reason_kind
 from landmark_ray.kernels.detection import Detector
 from landmark_ray.kernels.image import ImageError
-from landmark_ray.sources import Source
-from landmark_ray.stages.attempts import Attempts
-from landmark_ray.stages.cores import pin_threads
-from landmark_ray.stages.pixels import decoded, pixels_of
-from landmark_ray.stages.shards import (
+from landmark_ray.runtime import ledger
+from landmark_ray.runtime.counts import StageCounts, reason_kind
+from landmark_ray.runtime.crash_log import CrashLog
+from landmark_ray.runtime.pixels import decoded, pixels_of
+from landmark_ray.runtime.resources import pin_threads
+from landmark_ray.runtime.shards import (
     Row,
+    plan_workers,
+    probe_on_cluster,
     run_over_shards,
-    tried,
-    unit_of_work,
-    workers_of,
+    shard_task,
 )
-from landmark_ray.storage import Tables
 
 READS = ("ingest", "prune")
 WRITES = ("detections", "rejects/stage=detect")
@@ -37,7 +39,7 @@ def inputs(config: Config, source: Source) -> dict[str, str]:
     return {}
 
 
-def run(config: Config, tables: Tables, source: Source) -> Funnel:
+def run(config: Config, tables: Root, source: Source) -> StageCounts:
     """Write `detections` and the rejects."""
     if config.detect.handle:
         return run_over_shards(
@@ -46,15 +48,15 @@ def run(config: Config, tables: Tables, source: Source) -> Funnel:
     record = ledger.read(tables, "prune")
     pruned = record["funnel"] if record else {}
     images, classes = pruned["images_out"], pruned["classes_out"]
-    funnel = Funnel(images, images, classes, classes)
+    funnel = StageCounts(images, images, classes, classes)
     funnel.facts["not looked at, for want of a detector"] = images
     return funnel
 
 
-def plan(units: Dataset, config: Config, tables: Tables) -> Dataset:
+def plan(units: Dataset, config: Config, tables: Root) -> Dataset:
     """Units to reports."""
     options = config.detect
-    workers = workers_of(config, "detect.", options)
+    workers = plan_workers(config, "detect.", options)
 
     class DetectWorker:
         """Holds the model; one for each GPU, or for each core."""
@@ -62,12 +64,12 @@ def plan(units: Dataset, config: Config, tables: Tables) -> Dataset:
         def __init__(self) -> None:
             self.detector = load(options, threads=None if workers.gpus else pin_threads())
 
-        @unit_of_work
+        @shard_task
         def __call__(self, unit: Row) -> Row:
             rows: list[Row] = []
             rejects: list[Row] = []
             images = kept_images(tables, unit, [])
-            attempts = Attempts(tables, "detect", f"{unit['bucket']}-{unit['shard']}")
+            attempts = CrashLog(tables, "detect", f"{unit['bucket']}-{unit['shard']}")
             for image, pixels in zip(images.to_pylist(), pixels_of(unit), strict=True):
                 try:
                     attempts.at(image["image_id"])
@@ -90,7 +92,7 @@ def plan(units: Dataset, config: Config, tables: Tables) -> Dataset:
     return pixels.map(DetectWorker, **workers.pool)
 
 
-def kept_images(tables: Tables, unit: Row, columns: list[str]) -> pa.Table:
+def kept_images(tables: Root, unit: Row, columns: list[str]) -> pa.Table:
     """A unit's rows of `images` that prune kept: ids and some more columns."""
     place = unit["bucket"], unit["shard"]
     kept = tables.read_shard("kept", *place, ["image_id", "keep"])
@@ -98,10 +100,10 @@ def kept_images(tables: Tables, unit: Row, columns: list[str]) -> pa.Table:
     return images.filter(pc.is_in(images["image_id"], kept.filter(kept["keep"])["image_id"]))
 
 
-def commit(unit: Row, images: pa.Table, rows: list[Row], rejects: list[Row], tables: Tables) -> Row:
+def commit(unit: Row, images: pa.Table, rows: list[Row], rejects: list[Row], tables: Root) -> Row:
     """Write what was found on a shard's images; the unit's report."""
     classes = [len({row["landmark_id"] for row in some}) for some in (images.to_pylist(), rows)]
-    funnel = Funnel(images.num_rows, len(rows), *classes)
+    funnel = StageCounts(images.num_rows, len(rows), *classes)
     funnel.why.update(reason_kind(row["reason"]) for row in rejects)
     funnel.facts["objects"] = sum(len(row["entities"]) for row in rows)
     tables.commit(
@@ -136,7 +138,7 @@ def check(config: Config) -> None:
         UserError: the handle can't be loaded.
     """
     if config.detect.handle:
-        tried(config, _try, config.detect)
+        probe_on_cluster(config, _try, config.detect)
 
 
 def _try(options: DetectConfig) -> None:

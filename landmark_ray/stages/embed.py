@@ -10,15 +10,16 @@ import numpy as np
 import pyarrow as pa
 from ray.data import Dataset
 
-from landmark_ray import schemas
 from landmark_ray.config import Config
-from landmark_ray.funnel import Funnel
+from landmark_ray.data import schemas
+from landmark_ray.data.examples import pixels, read_examples
+from landmark_ray.data.root import Root
+from landmark_ray.data.sources import Source
+from landmark_ray.data.store import Store
 from landmark_ray.kernels.sampling import rank_key
-from landmark_ray.sources import Source
-from landmark_ray.stages.cores import pin_tensorflow
-from landmark_ray.stages.examples import pixels, read_examples
-from landmark_ray.stages.shards import Row, once, run_over_shards, workers_of
-from landmark_ray.storage import Folder, Tables
+from landmark_ray.runtime.counts import StageCounts
+from landmark_ray.runtime.resources import pin_tensorflow
+from landmark_ray.runtime.shards import Row, idempotent, plan_workers, run_over_shards
 
 if TYPE_CHECKING:
     from landmark_ray.models.embedding import Embedder
@@ -35,17 +36,17 @@ def inputs(config: Config, source: Source) -> dict[str, str]:
     return {}
 
 
-def run(config: Config, tables: Tables, source: Source) -> Funnel:
+def run(config: Config, tables: Root, source: Source) -> StageCounts:
     """Write `embeddings`."""
     return run_over_shards(
         "embed", "embeddings", tables, config, lambda units: plan(units, config, tables)
     )
 
 
-def plan(units: Dataset, config: Config, tables: Tables) -> Dataset:
+def plan(units: Dataset, config: Config, tables: Root) -> Dataset:
     """Units to reports."""
     options = config.train
-    workers = workers_of(config, "train.", options)
+    workers = plan_workers(config, "train.", options)
 
     class Worker:
         """Holds the trunk; one for each GPU, or for each core."""
@@ -53,17 +54,17 @@ def plan(units: Dataset, config: Config, tables: Tables) -> Dataset:
         def __init__(self) -> None:
             if not workers.gpus:
                 pin_tensorflow()
-            from landmark_ray.bundle import read_trunk
+            from landmark_ray.bundle.network_files import read_trunk
             from landmark_ray.models.embedding import Embedder
 
-            trunk = read_trunk(Folder(f"{tables.uri}/models"))
+            trunk = read_trunk(Store(f"{tables.uri}/models"))
             self.embedder = Embedder(trunk, options.augment)
-            self.work = once("embeddings", tables, self.embed_shard)
+            self.work = idempotent("embeddings", tables, self.embed_shard)
 
         def embed_shard(self, unit: Row) -> Row:
             place = unit["bucket"], unit["shard"]
             rows = embed_rows(read_examples(tables, place, config.seed), self.embedder, config)
-            funnel = Funnel(unit["rows"], unit["rows"])
+            funnel = StageCounts(unit["rows"], unit["rows"])
             funnel.facts["vectors"] = rows.num_rows
             tables.commit("embeddings", *place, rows, funnel.to_json())
             return {"rows": unit["rows"], "report": funnel.to_json()}

@@ -16,33 +16,34 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from ray.data import Dataset
 
-from landmark_ray import schemas
-from landmark_ray.bundle import CLOSED, FINETUNED, GROUPS, TRUNK, head_infos
+from landmark_ray.bundle.network_files import CLOSED, FINETUNED, GROUPS, TRUNK, head_infos
 from landmark_ray.config import Config
-from landmark_ray.funnel import Funnel, reason_kind
+from landmark_ray.data import schemas
+from landmark_ray.data.examples import pixels, read_examples
+from landmark_ray.data.photo_batches import photos
+from landmark_ray.data.photo_ids import PhotoIds
+from landmark_ray.data.root import Root
+from landmark_ray.data.sources import Archive, Source
+from landmark_ray.data.store import Store
 from landmark_ray.kernels.calibration import choose_floor
 from landmark_ray.kernels.contentless import without_contentless
 from landmark_ray.kernels.evaluation import figures, ranking, synthetic_accepted
-from landmark_ray.photo_ids import PhotoIds
-from landmark_ray.progress import Meter
-from landmark_ray.reports import evaluation as report
-from landmark_ray.sources import Archive, Source
-from landmark_ray.stages import strangers
-from landmark_ray.stages.answers import photos
-from landmark_ray.stages.cores import pin_tensorflow
-from landmark_ray.stages.examples import pixels, read_examples
-from landmark_ray.stages.shards import (
+from landmark_ray.reports import evaluation_page as report
+from landmark_ray.runtime.counts import StageCounts, reason_kind
+from landmark_ray.runtime.progress import ProgressBar
+from landmark_ray.runtime.resources import pin_tensorflow
+from landmark_ray.runtime.shards import (
     Row,
-    drive,
-    once,
+    idempotent,
+    plan_workers,
     run_over_shards,
-    unit_of_work,
-    workers_of,
+    run_tasks,
+    shard_task,
 )
-from landmark_ray.storage import Folder, Tables
+from landmark_ray.training import non_landmarks
 
 if TYPE_CHECKING:
-    from landmark_ray.ensemble import Answer
+    from landmark_ray.bundle.ensemble import Answer
 
 READS = ("train", "finetune", "embed", "group")
 WRITES = ("predictions", "test_predictions")
@@ -56,7 +57,7 @@ def inputs(config: Config, source: Source) -> dict[str, str]:
     return {"source's test set": source.fingerprint("test") if test else "none"}
 
 
-def run(config: Config, tables: Tables, source: Source) -> Funnel:
+def run(config: Config, tables: Root, source: Source) -> StageCounts:
     """Write `predictions`, `test_predictions` and the report."""
     funnel = run_over_shards(
         "evaluate", "predictions", tables, config, lambda units: plan(units, config, tables)
@@ -74,11 +75,11 @@ def run(config: Config, tables: Tables, source: Source) -> Funnel:
 class Judges:
     """All group models, and those by the reference's rule, for comparison."""
 
-    def __init__(self, config: Config, tables: Tables) -> None:
+    def __init__(self, config: Config, tables: Root) -> None:
         """Load the heads."""
-        from landmark_ray.ensemble import Ensemble
+        from landmark_ray.bundle.ensemble import Ensemble
 
-        folder = Folder(f"{tables.uri}/models")
+        folder = Store(f"{tables.uri}/models")
         place = FINETUNED if "finetune" in config.train.phases else GROUPS
         self.models: Ensemble = Ensemble(folder, place)
         self.closed: Ensemble = Ensemble(folder, CLOSED)
@@ -125,9 +126,9 @@ def _lists(answer: "Answer") -> tuple[list[list[int]], list[list[float]]]:
     )
 
 
-def plan(units: Dataset, config: Config, tables: Tables) -> Dataset:
+def plan(units: Dataset, config: Config, tables: Root) -> Dataset:
     """Units to reports."""
-    workers = workers_of(config, "train.", config.train)
+    workers = plan_workers(config, "train.", config.train)
 
     class Worker:
         """Holds all networks; one for each GPU, or for each core."""
@@ -136,7 +137,7 @@ def plan(units: Dataset, config: Config, tables: Tables) -> Dataset:
             if not workers.gpus:
                 pin_tensorflow()
             self.judges = Judges(config, tables)
-            self.work = once("predictions", tables, self.judge_shard)
+            self.work = idempotent("predictions", tables, self.judge_shard)
 
         def judge_shard(self, unit: Row) -> Row:
             place = unit["bucket"], unit["shard"]
@@ -144,7 +145,7 @@ def plan(units: Dataset, config: Config, tables: Tables) -> Dataset:
             rows = judge_examples(
                 examples.filter(pc.equal(examples["split"], "validation")), self.judges
             )
-            funnel = Funnel(unit["rows"], unit["rows"])
+            funnel = StageCounts(unit["rows"], unit["rows"])
             funnel.facts["validation images"] = rows.num_rows
             tables.commit("predictions", *place, rows, funnel.to_json())
             return {"rows": unit["rows"], "report": funnel.to_json()}
@@ -168,7 +169,7 @@ def judge_examples(examples: pa.Table, judges: Judges) -> pa.Table:
 
 
 def over_test_set(
-    archives: list[Archive], solution: dict[str, frozenset[int]], config: Config, tables: Tables
+    archives: list[Archive], solution: dict[str, frozenset[int]], config: Config, tables: Root
 ) -> None:
     """Write `test_predictions`, a file for each tar."""
     done = tables.committed(TEST)
@@ -180,7 +181,7 @@ def over_test_set(
     ]
     groups = groups_of(tables)
     ids = PhotoIds(pa.array(list(solution), pa.string()))
-    workers = workers_of(config, "train.", config.train)
+    workers = plan_workers(config, "train.", config.train)
 
     class Worker:
         """Holds all networks; one for each GPU, or for each core."""
@@ -191,7 +192,7 @@ def over_test_set(
             self.judges = Judges(config, tables)
 
         def judge_tar(self, unit: Row) -> Row:
-            parts, funnel = [schemas.PREDICTIONS.empty_table()], Funnel()
+            parts, funnel = [schemas.PREDICTIONS.empty_table()], StageCounts()
             archive = archives[unit["shard"]]
             members = ids.renamed(archive, config.ingest.max_megabytes * 1e6)
             size = self.judges.models.size
@@ -210,11 +211,11 @@ def over_test_set(
             return {"rows": unit["rows"], "report": funnel.to_json()}
 
         def __call__(self, unit: Row) -> Row:
-            return unit_of_work(self.judge_tar)(unit)
+            return shard_task(self.judge_tar)(unit)
 
     done_bytes = sum(sizes) - sum(unit["rows"] for unit in todo)
-    with Meter("test set", sum(sizes), done=done_bytes, unit="bytes") as meter:
-        drive(
+    with ProgressBar("test set", sum(sizes), done=done_bytes, unit="bytes") as meter:
+        run_tasks(
             todo,
             lambda units: units.map(Worker, **workers.pool),
             config,
@@ -250,16 +251,16 @@ def unanswered(
     return pa.Table.from_pylist(rows, schemas.PREDICTIONS)
 
 
-def groups_of(tables: Tables) -> dict[int, int]:
+def groups_of(tables: Root) -> dict[int, int]:
     """Landmark -> group."""
     rows = tables.dataset("examples").to_table(["landmark_id", "group"])
     pairs = rows.group_by(["landmark_id", "group"]).aggregate([])
     return dict(zip(pairs["landmark_id"].to_pylist(), pairs["group"].to_pylist(), strict=True))
 
 
-def figures_of(config: Config, tables: Tables, test: bool) -> dict[str, Any]:
+def figures_of(config: Config, tables: Root, test: bool) -> dict[str, Any]:
     """All that `reports/evaluation.json` holds."""
-    folder = Folder(f"{tables.uri}/models")
+    folder = Store(f"{tables.uri}/models")
     place = FINETUNED if "finetune" in config.train.phases else GROUPS
     predictions = tables.dataset("predictions").to_table()
     found: dict[str, Any] = {
@@ -277,8 +278,8 @@ def figures_of(config: Config, tables: Tables, test: bool) -> dict[str, Any]:
     }
     whole = found["validation"]["ensemble"]
     found["synthetic"] = synthetic_accepted(predictions, whole["threshold"])
-    found["warning"] = strangers.warning(
-        strangers.learned(tables, config),
+    found["warning"] = non_landmarks.warning(
+        non_landmarks.learned(tables, config),
         whole["images"] - whole["landmark_images"],
         sum(model["landmarks"] for model in found["models"]),
     )

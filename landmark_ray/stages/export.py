@@ -13,18 +13,20 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from landmark_ray import deletion, ledger, places, schemas
-from landmark_ray.bundle import FINETUNED, GROUPS, HeadInfo, head_infos
+from landmark_ray.bundle.manifest import EVALUATION, FILE, LANDMARKS, REFERENCE, clear, owned, seal
+from landmark_ray.bundle.network_files import FINETUNED, GROUPS, HeadInfo, head_infos
+from landmark_ray.bundle.reference import Reference
 from landmark_ray.config import STAGES, Config
-from landmark_ray.deletion import Ours
-from landmark_ray.funnel import Funnel
-from landmark_ray.manifest import EVALUATION, FILE, LANDMARKS, REFERENCE, clear, owned, seal
-from landmark_ray.reference import Reference
-from landmark_ray.sources import Source
-from landmark_ray.stages.cores import pin_tensorflow
-from landmark_ray.stages.examples import pixels, read_examples
-from landmark_ray.stages.shards import tried
-from landmark_ray.storage import Folder, Tables
+from landmark_ray.data import deletion, layout, schemas
+from landmark_ray.data.deletion import Ours
+from landmark_ray.data.examples import pixels, read_examples
+from landmark_ray.data.root import Root
+from landmark_ray.data.sources import Source
+from landmark_ray.data.store import Store
+from landmark_ray.runtime import ledger
+from landmark_ray.runtime.counts import StageCounts
+from landmark_ray.runtime.resources import pin_tensorflow
+from landmark_ray.runtime.shards import probe_on_cluster
 
 READS = ("evaluate", "train", "finetune", "trunk", "group", "sample")
 WRITES = ("bundle",)
@@ -43,9 +45,9 @@ def inputs(config: Config, source: Source) -> dict[str, str]:
     return {}
 
 
-def run(config: Config, tables: Tables, source: Source) -> Funnel:
+def run(config: Config, tables: Root, source: Source) -> StageCounts:
     """Write the bundle; its manifest last."""
-    models = Folder(f"{tables.uri}/models")
+    models = Store(f"{tables.uri}/models")
     place = FINETUNED if "finetune" in config.train.phases else GROUPS
     infos = head_infos(models, place)
     bundle, ours = place_of(config, tables)
@@ -59,7 +61,7 @@ def run(config: Config, tables: Tables, source: Source) -> Funnel:
         copy_trunk(models, name, bundle, bundled(name))
     for info in infos:
         copy_head(models, place, bundle, info)
-    tried(config, reference_of, config, tables, place).write(bundle, REFERENCE)
+    probe_on_cluster(config, reference_of, config, tables, place).write(bundle, REFERENCE)
     records = {stage: ledger.read(tables, stage) or {} for stage in STAGES[:-1]}
     manifest = seal(
         bundle,
@@ -78,26 +80,26 @@ def run(config: Config, tables: Tables, source: Source) -> Funnel:
         fingerprints={stage: record["fingerprint"] for stage, record in records.items()},
         software={"python": platform.python_version()} | {n: installed(n) for n in SOFTWARE},
     )
-    funnel = Funnel(0, 0, len(names), manifest.landmarks)
+    funnel = StageCounts(0, 0, len(names), manifest.landmarks)
     funnel.facts["files"] = len(manifest.files)
     print(f"Bundle {manifest.version}: {bundle.shown}")
     return funnel
 
 
-def reference_of(config: Config, tables: Tables, place: str) -> Reference:
+def reference_of(config: Config, tables: Root, place: str) -> Reference:
     """What the networks say of some examples, with the code that evaluates them, on a CPU."""
     pin_tensorflow()
     import tensorflow as tf
 
-    from landmark_ray.ensemble import Ensemble
+    from landmark_ray.bundle.ensemble import Ensemble
 
     with tf.device("CPU"):  # GPUs round more
-        ensemble = Ensemble(Folder(f"{tables.uri}/models"), place)
+        ensemble = Ensemble(Store(f"{tables.uri}/models"), place)
         photos = reference_photos(config, tables, [info.group for info in ensemble.infos])
         return Reference(photos, ensemble.logits(ensemble.vectors(photos)))
 
 
-def reference_photos(config: Config, tables: Tables, groups: list[int]) -> NDArray[np.uint8]:
+def reference_photos(config: Config, tables: Root, groups: list[int]) -> NDArray[np.uint8]:
     """Examples of each group and of the background, [N, size, size, 3], `PHOTOS` at most.
 
     Those that come first: few shards are read, however many there are.
@@ -117,18 +119,18 @@ def reference_photos(config: Config, tables: Tables, groups: list[int]) -> NDArr
     return np.stack([pixels(jpeg, config.resize.size) for jpeg in chosen])
 
 
-def place_of(config: Config, tables: Tables) -> tuple[Folder, Ours]:
+def place_of(config: Config, tables: Root) -> tuple[Store, Ours]:
     """The bundle's folder, and which of its files are ours.
 
     In the root these are known by their names, elsewhere by what an export has noted there.
     """
     if config.export.to:
-        bundle = Folder(config.export.to)
+        bundle = Store(config.export.to)
         return bundle, owned(bundle).__contains__
-    return Folder(f"{tables.uri}/bundle"), lambda name: places.ours(f"bundle/{name}")
+    return Store(f"{tables.uri}/bundle"), lambda name: layout.ours(f"bundle/{name}")
 
 
-def check(config: Config, tables: Tables) -> None:
+def check(config: Config, tables: Root) -> None:
     """Make sure that the bundle's folder may be written.
 
     Raises:
@@ -151,13 +153,13 @@ def bundled(trunk: str) -> str:
     return trunk.replace(FINETUNED, GROUPS)
 
 
-def copy_trunk(models: Folder, name: str, bundle: Folder, to: str) -> None:
+def copy_trunk(models: Store, name: str, bundle: Store, to: str) -> None:
     """A trunk's two files."""
     for file in TRUNK_FILES:
         bundle.write(f"{to}/{file}", models.read(f"{name}/{file}"))
 
 
-def copy_head(models: Folder, place: str, bundle: Folder, info: HeadInfo) -> None:
+def copy_head(models: Store, place: str, bundle: Store, info: HeadInfo) -> None:
     """A head's two files; it names its trunk by its new place."""
     at, to = f"{place}/group={info.group}", f"{GROUPS}/group={info.group}"
     weights, told = HEAD_FILES
@@ -166,7 +168,7 @@ def copy_head(models: Folder, place: str, bundle: Folder, info: HeadInfo) -> Non
     bundle.write_json(f"{to}/{told}", value | {"trunk": bundled(info.trunk)})
 
 
-def landmarks(tables: Tables) -> pa.Table:
+def landmarks(tables: Root) -> pa.Table:
     """What the bundle knows of its landmarks."""
     examples = tables.dataset("examples").to_table(["landmark_id", "group"])
     counts = examples.group_by(["landmark_id", "group"]).aggregate([([], "count_all")])

@@ -12,27 +12,28 @@ import numpy as np
 import pyarrow as pa
 from ray.data import Dataset
 
-from landmark_ray import schemas
-from landmark_ray.config import Config, ExtractConfig
+from landmark_ray.config import Config
+from landmark_ray.config.curation import ExtractConfig
+from landmark_ray.data import schemas
+from landmark_ray.data.root import Root
+from landmark_ray.data.sources import Source
 from landmark_ray.errors import UserError
-from landmark_ray.funnel import Funnel, reason_kind
 from landmark_ray.kernels.delf import Delf
 from landmark_ray.kernels.features import ImageFeatures, quantise
 from landmark_ray.kernels.image import ImageError, decode
 from landmark_ray.kernels.sift import extract_sift, root_sift
-from landmark_ray.sources import Source
-from landmark_ray.stages.attempts import Attempts
-from landmark_ray.stages.cores import needs, pin_threads
-from landmark_ray.stages.pixels import decoded, pixels_of
-from landmark_ray.stages.shards import (
+from landmark_ray.runtime.counts import StageCounts, reason_kind
+from landmark_ray.runtime.crash_log import CrashLog
+from landmark_ray.runtime.pixels import decoded, pixels_of
+from landmark_ray.runtime.resources import pin_threads, task_resources
+from landmark_ray.runtime.shards import (
     Row,
-    once,
+    idempotent,
+    plan_workers,
+    probe_on_cluster,
     run_over_shards,
-    tried,
-    unit_of_work,
-    workers_of,
+    shard_task,
 )
-from landmark_ray.storage import Tables
 
 READS = ("ingest",)
 WRITES = ("features", "rejects/stage=extract")
@@ -43,7 +44,7 @@ def inputs(config: Config, source: Source) -> dict[str, str]:
     return {}
 
 
-def run(config: Config, tables: Tables, source: Source) -> Funnel:
+def run(config: Config, tables: Root, source: Source) -> StageCounts:
     """Write `features` and the rejects."""
     plan = delf_plan if config.extract.extractor == "delf" else sift_plan
     return run_over_shards(
@@ -51,7 +52,7 @@ def run(config: Config, tables: Tables, source: Source) -> Funnel:
     )
 
 
-def sift_plan(units: Dataset, config: Config, tables: Tables) -> Dataset:
+def sift_plan(units: Dataset, config: Config, tables: Root) -> Dataset:
     """Units to reports, by SIFT."""
     options = config.extract
 
@@ -59,7 +60,9 @@ def sift_plan(units: Dataset, config: Config, tables: Tables) -> Dataset:
         images = tables.read_shard("images", unit["bucket"], unit["shard"])
         return commit(unit, images, lambda image: sift_features(image["jpeg"], options), tables)
 
-    return units.map(once("features", tables, extract_shard), **needs(config, "extract"))
+    return units.map(
+        idempotent("features", tables, extract_shard), **task_resources(config, "extract")
+    )
 
 
 def sift_features(jpeg: bytes, options: ExtractConfig) -> tuple[np.ndarray, np.ndarray]:
@@ -70,10 +73,10 @@ def sift_features(jpeg: bytes, options: ExtractConfig) -> tuple[np.ndarray, np.n
     return points, root_sift(descriptors)
 
 
-def delf_plan(units: Dataset, config: Config, tables: Tables) -> Dataset:
+def delf_plan(units: Dataset, config: Config, tables: Root) -> Dataset:
     """Units to reports, by DELF."""
     options = config.extract
-    workers = workers_of(config, "extract.", options)
+    workers = plan_workers(config, "extract.", options)
 
     def images_of(unit: Row) -> pa.Table:
         return tables.read_shard("images", unit["bucket"], unit["shard"])
@@ -84,7 +87,7 @@ def delf_plan(units: Dataset, config: Config, tables: Tables) -> Dataset:
         def __init__(self) -> None:
             self.delf = load_delf(options, threads=None if workers.gpus else pin_threads())
 
-        @unit_of_work
+        @shard_task
         def __call__(self, unit: Row) -> Row:
             images = images_of(unit)
             pixels = dict(zip(images["image_id"].to_pylist(), pixels_of(unit), strict=True))
@@ -129,18 +132,18 @@ def check(config: Config) -> None:
         UserError: the handle can't be loaded.
     """
     if config.extract.extractor == "delf":
-        tried(config, _try_delf, config.extract)
+        probe_on_cluster(config, _try_delf, config.extract)
 
 
 def _try_delf(options: ExtractConfig) -> None:
     load_delf(options, threads=1)
 
 
-def commit(unit: Row, images: pa.Table, features: Any, tables: Tables) -> Row:
+def commit(unit: Row, images: pa.Table, features: Any, tables: Root) -> Row:
     """Write the features of a shard's images and the rejects; the unit's report."""
     rows: list[Row] = []
     rejects: list[Row] = []
-    attempts = Attempts(tables, "extract", f"{unit['bucket']}-{unit['shard']}")
+    attempts = CrashLog(tables, "extract", f"{unit['bucket']}-{unit['shard']}")
     for image in images.to_pylist():
         names = {k: image[k] for k in ("image_id", "landmark_id")}
         try:
@@ -167,7 +170,7 @@ def commit(unit: Row, images: pa.Table, features: Any, tables: Tables) -> Row:
         "in": set(images["landmark_id"].to_pylist()),
         "out": {r["landmark_id"] for r in rows},
     }
-    funnel = Funnel(images.num_rows, len(rows), len(classes["in"]), len(classes["out"]))
+    funnel = StageCounts(images.num_rows, len(rows), len(classes["in"]), len(classes["out"]))
     funnel.why.update(reason_kind(r["reason"]) for r in rejects)
     funnel.facts["features"] = sum(r["count"] for r in rows)
     tables.commit(

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from landmark_ray.bundle import (
+from landmark_ray.bundle.network_files import (
     FINETUNED,
     GROUPS,
     HeadInfo,
@@ -20,18 +20,19 @@ from landmark_ray.bundle import (
     write_trunk,
 )
 from landmark_ray.config import Config
-from landmark_ray.funnel import Funnel
-from landmark_ray.sources import Source
-from landmark_ray.stages import trainer
-from landmark_ray.stages.feeding import pool_of, read_index
-from landmark_ray.stages.groups import over_groups
-from landmark_ray.stages.judging import Judge
-from landmark_ray.stages.photo_training import Course, learn, set_up
-from landmark_ray.storage import Folder, Tables
+from landmark_ray.data.root import Root
+from landmark_ray.data.sources import Source
+from landmark_ray.data.store import Store
+from landmark_ray.runtime.counts import StageCounts
+from landmark_ray.training import worker
+from landmark_ray.training.dispatch import over_groups
+from landmark_ray.training.fit_network import Course, learn, set_up
+from landmark_ray.training.photo_stream import pool_of, read_index
+from landmark_ray.training.validation import Judge
 
 READS = ("train", "trunk", "group")
 WRITES = ("models/finetuned",)
-SCRATCH = (trainer.STAGING,)
+SCRATCH = (worker.STAGING,)
 
 
 def inputs(config: Config, source: Source) -> dict[str, str]:
@@ -39,12 +40,12 @@ def inputs(config: Config, source: Source) -> dict[str, str]:
     return {}
 
 
-def run(config: Config, tables: Tables, source: Source) -> Funnel:
+def run(config: Config, tables: Root, source: Source) -> StageCounts:
     """Write `models/finetuned`."""
     if "finetune" in config.train.phases:
         return over_groups("finetune", FINETUNED, fit_group, config, tables, config.train.epochs)
     images = tables.dataset("examples").count_rows()
-    funnel = Funnel(images, images)
+    funnel = StageCounts(images, images)
     funnel.facts["not asked for"] = 1
     return funnel
 
@@ -56,11 +57,11 @@ def fit_group(work: dict[str, Any]) -> None:
     set_up(config, work["trainings"])
     import keras
 
-    from landmark_ray.models import training
+    from landmark_ray.models import classification
     from landmark_ray.models.augmentation import build_augmentation
 
     begun = time.monotonic()
-    folder = Folder(f"{tables.uri}/models")
+    folder = Store(f"{tables.uri}/models")
     info = head_info(folder, GROUPS, group)
     assert info is not None, "stage train is finished"
     index = read_index(tables, config.seed)
@@ -75,11 +76,11 @@ def fit_group(work: dict[str, Any]) -> None:
         keras.utils.set_random_seed((config.seed + group) % 2**31)
         head = read_head(folder, GROUPS, info, dropout=options.dropout)
         vary = build_augmentation(options.augment, config.seed + group)
-        return training.classifier(read_trunk(folder), head, vary, learn_statistics=False)
+        return classification.classifier(read_trunk(folder), head, vary, learn_statistics=False)
 
     course = Course(options.epochs, options.rate, options.patience)
     model, history = learn(work, train, judge, classifier, course)
-    trunk, head = training.parts(model)
+    trunk, head = classification.parts(model)
     name = f"{FINETUNED}/group={group}"
     report = {"history": history, "seconds": time.monotonic() - begun}
     for side, pool in (("train", train), ("validation", validation)):

@@ -6,15 +6,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from ray.data import Dataset
 
-from landmark_ray import schemas
 from landmark_ray.config import Config
-from landmark_ray.funnel import Funnel
+from landmark_ray.data import schemas
+from landmark_ray.data.root import Root
+from landmark_ray.data.sources import Source
 from landmark_ray.kernels import splitting
 from landmark_ray.kernels.sampling import rank_key
-from landmark_ray.sources import Source
-from landmark_ray.stages.cores import needs
-from landmark_ray.stages.shards import Row, once, run_over_shards
-from landmark_ray.storage import Tables
+from landmark_ray.runtime.counts import StageCounts
+from landmark_ray.runtime.resources import task_resources
+from landmark_ray.runtime.shards import Row, idempotent, run_over_shards
 
 READS = ("dedupe", "resize")
 WRITES = ("examples",)
@@ -25,14 +25,14 @@ def inputs(config: Config, source: Source) -> dict[str, str]:
     return {}
 
 
-def run(config: Config, tables: Tables, source: Source) -> Funnel:
+def run(config: Config, tables: Root, source: Source) -> StageCounts:
     """Write `examples`."""
     return run_over_shards(
         "group", "examples", tables, config, lambda units: plan(units, config, tables), light=True
     )
 
 
-def plan(units: Dataset, config: Config, tables: Tables) -> Dataset:
+def plan(units: Dataset, config: Config, tables: Root) -> Dataset:
     """Units to reports."""
 
     def group_shard(unit: Row) -> Row:
@@ -44,10 +44,12 @@ def plan(units: Dataset, config: Config, tables: Tables) -> Dataset:
         tables.commit("examples", *place, examples, funnel.to_json())
         return {"rows": unit["rows"], "report": funnel.to_json()}
 
-    return units.map(once("examples", tables, group_shard), **needs(config, "group"))
+    return units.map(idempotent("examples", tables, group_shard), **task_resources(config, "group"))
 
 
-def group_rows(resized: pa.Table, duplicates: pa.Table, config: Config) -> tuple[pa.Table, Funnel]:
+def group_rows(
+    resized: pa.Table, duplicates: pa.Table, config: Config
+) -> tuple[pa.Table, StageCounts]:
     """Rows of `examples` for rows of `resized`; classes below the first group are left out."""
     ids, landmarks = (resized[name].to_numpy() for name in ("image_id", "landmark_id"))
     group, validates = assign(ids, landmarks, clusters(ids, duplicates), config)
@@ -56,7 +58,7 @@ def group_rows(resized: pa.Table, duplicates: pa.Table, config: Config) -> tuple
     examples = examples.append_column("split", pa.array(split, pa.string())).filter(
         pa.array(group > 0)
     )
-    funnel = Funnel(
+    funnel = StageCounts(
         resized.num_rows,
         examples.num_rows,
         len(pc.unique(resized["landmark_id"])),

@@ -14,20 +14,21 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import ray
 
-from landmark_ray import schemas
-from landmark_ray.config import Config, IngestConfig
+from landmark_ray.config import Config
+from landmark_ray.config.curation import IngestConfig
+from landmark_ray.data import schemas
+from landmark_ray.data.listing import LeftOut, printable, text_id
+from landmark_ray.data.photo_ids import PhotoIds
+from landmark_ray.data.root import Root
+from landmark_ray.data.sources import Archive, Member, Source
 from landmark_ray.errors import UserError
-from landmark_ray.funnel import Funnel
 from landmark_ray.kernels.image import ImageError, normalise
-from landmark_ray.listing import LeftOut, printable, text_id
-from landmark_ray.photo_ids import PhotoIds
-from landmark_ray.progress import Meter
-from landmark_ray.sources import Archive, Member, Source
-from landmark_ray.stages.attempts import Attempts
-from landmark_ray.stages.cores import needs
-from landmark_ray.stages.gathering import FRAGMENT_ROWS, STAGING, gather_all
-from landmark_ray.stages.shards import Row, drive, start_ray, unit_of_work
-from landmark_ray.storage import Tables
+from landmark_ray.runtime.counts import StageCounts
+from landmark_ray.runtime.crash_log import CrashLog
+from landmark_ray.runtime.gathering import FRAGMENT_ROWS, STAGING, gather_all
+from landmark_ray.runtime.progress import ProgressBar
+from landmark_ray.runtime.resources import task_resources
+from landmark_ray.runtime.shards import Row, run_tasks, shard_task, start_ray
 
 READS = ("sample",)
 WRITES = ("images", "rejects/stage=ingest")
@@ -54,7 +55,7 @@ class CatalogIndex:
     shard: np.ndarray
 
     @classmethod
-    def read(cls, tables: Tables, listed: pa.ChunkedArray) -> "CatalogIndex":
+    def read(cls, tables: Root, listed: pa.ChunkedArray) -> "CatalogIndex":
         """The whole catalog, among all ids that the source lists."""
         ids = PhotoIds(pc.unique(listed.drop_null()))
         rows = tables.dataset("catalog").to_table()
@@ -67,7 +68,7 @@ class CatalogIndex:
         return cls(ids, *columns)
 
 
-def run(config: Config, tables: Tables, source: Source) -> Funnel:
+def run(config: Config, tables: Root, source: Source) -> StageCounts:
     """Write `images` and the rejects.
 
     Raises:
@@ -113,33 +114,35 @@ def _note_name(archive: str) -> str:
     return f"{NOTES}/{_plain(archive)}.json"
 
 
-def _note(tables: Tables, archive: str) -> Any:
+def _note(tables: Root, archive: str) -> Any:
     """What is known of an archive that was read to its end, or None."""
     note = tables.read_json(_note_name(archive))
     return note if note and "left_out" in note else None  # an older version's lacks something
 
 
 def scatter_all(
-    config: Config, tables: Tables, source: Source, todo: list[Archive], count: int
+    config: Config, tables: Root, source: Source, todo: list[Archive], count: int
 ) -> None:
     """Scatter the archives that no earlier run has finished."""
-    with Meter("read", count, done=count - len(todo), unit="archives") as meter:
+    with ProgressBar("read", count, done=count - len(todo), unit="archives") as meter:
         if not todo:
             return
         start_ray(config)
         index = ray.put(CatalogIndex.read(tables, source.index()[0]["image_id"]))
         todo = sorted(todo, key=lambda a: (-a.size, a.name))
 
-        @unit_of_work
+        @shard_task
         def scatter_row(row: Row) -> Row:
             scatter(todo[row["archive"]], ray.get(index), tables, config.ingest)
-            return {"rows": 1, "report": Funnel().to_json()}
+            return {"rows": 1, "report": StageCounts().to_json()}
 
         units = [{"archive": number} for number in range(len(todo))]
-        drive(units, lambda ds: ds.map(scatter_row, **needs(config, "ingest")), config, meter)
+        run_tasks(
+            units, lambda ds: ds.map(scatter_row, **task_resources(config, "ingest")), config, meter
+        )
 
 
-def scatter(archive: Archive, index: CatalogIndex, tables: Tables, config: IngestConfig) -> None:
+def scatter(archive: Archive, index: CatalogIndex, tables: Root, config: IngestConfig) -> None:
     """Stream an archive; write its images of the catalog as fragments, then its note."""
     archive = replace(archive, notes=[], left_out=LeftOut())  # of a task that is tried again
     buffer: dict[int, list[Row]] = defaultdict(list)
@@ -165,7 +168,7 @@ def scatter(archive: Archive, index: CatalogIndex, tables: Tables, config: Inges
         listed += 1
         return bool(index.shard[place] >= 0)
 
-    attempts = Attempts(tables, "ingest", _plain(archive.name))
+    attempts = CrashLog(tables, "ingest", _plain(archive.name))
     for member in archive.members(config.max_megabytes * 1e6, chosen):
         row, exact = index.ids.find(member.name)
         image_id = index.ids[row]
@@ -196,7 +199,7 @@ def scatter(archive: Archive, index: CatalogIndex, tables: Tables, config: Inges
     tables.write_json(_note_name(archive.name), note)
 
 
-def prove(member: Member, config: IngestConfig, attempts: Attempts) -> Row:
+def prove(member: Member, config: IngestConfig, attempts: CrashLog) -> Row:
     """The stored form of an image, or the reason why it can't be used."""
     if member.problem:
         return {"reason": member.problem}

@@ -16,18 +16,18 @@ import pyarrow as pa
 import ray
 from ray.data import Dataset
 
-from landmark_ray import schemas
 from landmark_ray.config import Config
-from landmark_ray.funnel import Funnel
-from landmark_ray.kernels import schedule
+from landmark_ray.data import schemas
+from landmark_ray.data.class_features import ClassImages, FeatureShard
+from landmark_ray.data.root import Root
+from landmark_ray.data.sources import Source
+from landmark_ray.kernels import pair_schedule
 from landmark_ray.kernels.matching import match_pair, pair_seed
+from landmark_ray.kernels.pair_schedule import Pair, VerifiedPairs
 from landmark_ray.kernels.sampling import rank_key
-from landmark_ray.kernels.schedule import Evidence, Pair
-from landmark_ray.sources import Source
-from landmark_ray.stages.class_images import ClassImages, FeatureShard
-from landmark_ray.stages.cores import needs, pin_threads
-from landmark_ray.stages.shards import Row, once, run_over_shards
-from landmark_ray.storage import Tables
+from landmark_ray.runtime.counts import StageCounts
+from landmark_ray.runtime.resources import pin_threads, task_resources
+from landmark_ray.runtime.shards import Row, idempotent, run_over_shards
 
 READS = ("dedupe", "extract")
 WRITES = ("pairs",)
@@ -43,7 +43,7 @@ def inputs(config: Config, source: Source) -> dict[str, str]:
     return {}
 
 
-def run(config: Config, tables: Tables, source: Source) -> Funnel:
+def run(config: Config, tables: Root, source: Source) -> StageCounts:
     """Write `pairs`."""
     funnel = run_over_shards(
         "match", "pairs", tables, config, lambda units: plan(units, config, tables)
@@ -52,15 +52,15 @@ def run(config: Config, tables: Tables, source: Source) -> Funnel:
     return funnel
 
 
-def plan(units: Dataset, config: Config, tables: Tables) -> Dataset:
+def plan(units: Dataset, config: Config, tables: Root) -> Dataset:
     """Units to reports."""
-    room = needs(config, "match")
+    room = task_resources(config, "match")
 
     def match_shard(unit: Row) -> Row:
         place = unit["bucket"], unit["shard"]
         shard = FeatureShard(tables, *place, config.match.memory_mb)
         found = [schemas.PAIRS.empty_table()]
-        funnel = Funnel()
+        funnel = StageCounts()
         for images in shard.classes():
             pairs = match_class(images, config, partial(run_parts, images, config, tables, room))
             found.append(pairs)
@@ -68,13 +68,13 @@ def plan(units: Dataset, config: Config, tables: Tables) -> Dataset:
         tables.commit("pairs", *place, pa.concat_tables(found), funnel.to_json())
         return {"rows": unit["rows"], "report": funnel.to_json()}
 
-    return units.map(once("pairs", tables, match_shard), **room)
+    return units.map(idempotent("pairs", tables, match_shard), **room)
 
 
-def count(funnel: Funnel, images: ClassImages, pairs: pa.Table, config: Config) -> None:
+def count(funnel: StageCounts, images: ClassImages, pairs: pa.Table, config: Config) -> None:
     """Add a class and its pairs to a funnel."""
     n = len(images)
-    funnel.add(Funnel(images_in=n, images_out=n, classes_in=1, classes_out=1))
+    funnel.add(StageCounts(images_in=n, images_out=n, classes_in=1, classes_out=1))
     funnel.facts["pairs"] += pairs.num_rows
     funnel.facts["possible pairs"] += n * (n - 1) // 2
     verified = pairs["inliers"].to_numpy() >= config.match.min_inliers
@@ -122,18 +122,18 @@ def match_class(images: ClassImages, config: Config, run: Run | None = None) -> 
     run = run or (lambda parts: [match_part(images, part, config) for part in parts])
     found: Found = {}
     if options.mode == "exhaustive":
-        cut = schedule.parts(range(n), lambda image: n - 1 - image, options.task_pairs)
+        cut = pair_schedule.chunks(range(n), lambda image: n - 1 - image, options.task_pairs)
         for new in run([Part(f"{i}", part) for i, part in enumerate(cut)]):
             found |= new
         return table_of(images, found)
     order = np.argsort(rank_key(images.ids, config.seed), kind="stable").tolist()
     means = images.mean_descriptors()
     evidence = evidence_of(config)
-    waves = schedule.waves(order, evidence, max_images=config.prune.max_images)
+    waves = pair_schedule.rounds(order, evidence, max_images=config.prune.max_images)
     for number, wave in enumerate(waves):
         first = likeliest_partners(means, wave)
         rest = settle(images, wave, first, config, evidence, found, options.task_pairs)
-        cut = schedule.parts(rest, lambda _: n - 1, options.task_pairs)
+        cut = pair_schedule.chunks(rest, lambda _: n - 1, options.task_pairs)
         parts = [
             Part(f"{number}-{i}", some, likeliest_partners(means, some), dict(evidence.inliers))
             for i, some in enumerate(cut)
@@ -145,9 +145,9 @@ def match_class(images: ClassImages, config: Config, run: Run | None = None) -> 
     return table_of(images, found)
 
 
-def evidence_of(config: Config, known: dict[Pair, int] | None = None) -> Evidence:
+def evidence_of(config: Config, known: dict[Pair, int] | None = None) -> VerifiedPairs:
     """What is known of a class."""
-    evidence = Evidence(config.match.min_inliers, config.match.min_partners)
+    evidence = VerifiedPairs(config.match.min_inliers, config.match.min_partners)
     for pair, inliers in (known or {}).items():
         evidence.add(pair, inliers)
     return evidence
@@ -173,13 +173,13 @@ def settle(
     some: list[int],
     likeliest: list[list[int]],
     config: Config,
-    evidence: Evidence,
+    evidence: VerifiedPairs,
     found: Found,
     most: int | None = None,
 ) -> list[int]:
     """Settle images with the partners that each tries first; those that `most` pairs left."""
     first = dict(zip(some, likeliest, strict=True))
-    return schedule.settle(
+    return pair_schedule.verify_until_decided(
         some,
         evaluation(images, config, found),
         lambda image: all_partners(image, first[image], images),
@@ -246,7 +246,7 @@ def found_of(images: ClassImages, pairs: pa.Table) -> Found:
 
 
 def run_parts(
-    images: ClassImages, config: Config, tables: Tables, room: Row, parts: list[Part]
+    images: ClassImages, config: Config, tables: Root, room: Row, parts: list[Part]
 ) -> list[Found]:
     """Run parts of a class in Ray tasks; what is found is kept until the stage is finished.
 
@@ -267,7 +267,7 @@ def run_parts(
 
 
 def run_part(
-    place: tuple[int, int, int], part: Part, config: Config, tables: Tables, name: str
+    place: tuple[int, int, int], part: Part, config: Config, tables: Root, name: str
 ) -> None:
     """Match a part of a class, and write what is found."""
     pin_threads()

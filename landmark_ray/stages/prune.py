@@ -6,15 +6,15 @@ import numpy as np
 import pyarrow as pa
 from ray.data import Dataset
 
-from landmark_ray import schemas
 from landmark_ray.config import Config
-from landmark_ray.funnel import Funnel
+from landmark_ray.data import schemas
+from landmark_ray.data.root import Root
+from landmark_ray.data.sources import Source
+from landmark_ray.kernels.pair_schedule import decide
 from landmark_ray.kernels.sampling import rank_key
-from landmark_ray.kernels.schedule import decide
-from landmark_ray.sources import Source
-from landmark_ray.stages.cores import needs
-from landmark_ray.stages.shards import Row, once, run_over_shards
-from landmark_ray.storage import Tables
+from landmark_ray.runtime.counts import StageCounts
+from landmark_ray.runtime.resources import task_resources
+from landmark_ray.runtime.shards import Row, idempotent, run_over_shards
 
 READS = ("ingest", "match")
 WRITES = ("kept",)
@@ -25,14 +25,14 @@ def inputs(config: Config, source: Source) -> dict[str, str]:
     return {}
 
 
-def run(config: Config, tables: Tables, source: Source) -> Funnel:
+def run(config: Config, tables: Root, source: Source) -> StageCounts:
     """Write `kept`."""
     return run_over_shards(
         "prune", "kept", tables, config, lambda units: plan(units, config, tables), light=True
     )
 
 
-def plan(units: Dataset, config: Config, tables: Tables) -> Dataset:
+def plan(units: Dataset, config: Config, tables: Root) -> Dataset:
     """Units to reports."""
 
     def prune_shard(unit: Row) -> Row:
@@ -43,10 +43,10 @@ def plan(units: Dataset, config: Config, tables: Tables) -> Dataset:
         tables.commit("kept", *place, kept, funnel.to_json())
         return {"rows": unit["rows"], "report": funnel.to_json()}
 
-    return units.map(once("kept", tables, prune_shard), **needs(config, "prune"))
+    return units.map(idempotent("kept", tables, prune_shard), **task_resources(config, "prune"))
 
 
-def prune_rows(images: pa.Table, pairs: pa.Table, config: Config) -> tuple[pa.Table, Funnel]:
+def prune_rows(images: pa.Table, pairs: pa.Table, config: Config) -> tuple[pa.Table, StageCounts]:
     """Rows of `kept` for rows of `images`, by rows of `pairs` of the same classes."""
     members: dict[int, list[str]] = defaultdict(list)
     for row in images.to_pylist():
@@ -56,7 +56,7 @@ def prune_rows(images: pa.Table, pairs: pa.Table, config: Config) -> tuple[pa.Ta
     for landmark, *pair in zip(*columns, strict=True):
         matched[landmark].append(tuple(pair))
     rows: list[Row] = []
-    funnel = Funnel(images_in=images.num_rows, classes_in=len(members))
+    funnel = StageCounts(images_in=images.num_rows, classes_in=len(members))
     for landmark, ids in sorted(members.items()):
         order = [ids[i] for i in np.argsort(rank_key(ids, config.seed), kind="stable")]
         decisions = decide(

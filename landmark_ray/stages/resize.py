@@ -10,17 +10,19 @@ import pyarrow.compute as pc
 from PIL import Image
 from ray.data import Dataset
 
-from landmark_ray import ledger, schemas
-from landmark_ray.config import Config, ResizeConfig
-from landmark_ray.funnel import Funnel, reason_kind
+from landmark_ray.config import Config
+from landmark_ray.config.curation import ResizeConfig
+from landmark_ray.data import schemas
+from landmark_ray.data.root import Root
+from landmark_ray.data.sources import Source
 from landmark_ray.kernels import image as kernel
 from landmark_ray.kernels import synthetic
 from landmark_ray.kernels.sampling import rank_key
-from landmark_ray.sources import Source
-from landmark_ray.stages.attempts import Attempts
-from landmark_ray.stages.cores import needs
-from landmark_ray.stages.shards import Row, once, run_over_shards
-from landmark_ray.storage import Tables
+from landmark_ray.runtime import ledger
+from landmark_ray.runtime.counts import StageCounts, reason_kind
+from landmark_ray.runtime.crash_log import CrashLog
+from landmark_ray.runtime.resources import task_resources
+from landmark_ray.runtime.shards import Row, idempotent, run_over_shards
 
 READS = ("ingest", "clean")
 WRITES = ("resized", "background", "rejects/stage=resize")
@@ -34,14 +36,14 @@ def inputs(config: Config, source: Source) -> dict[str, str]:
     return {}
 
 
-def run(config: Config, tables: Tables, source: Source) -> Funnel:
+def run(config: Config, tables: Root, source: Source) -> StageCounts:
     """Write `resized` and the rejects."""
     return run_over_shards(
         "resize", "resized", tables, config, lambda units: plan(units, config, tables), light=True
     )
 
 
-def plan(units: Dataset, config: Config, tables: Tables) -> Dataset:
+def plan(units: Dataset, config: Config, tables: Root) -> Dataset:
     """Units to reports."""
     share = background_share(config, tables)
     shards = [shard.key for shard in tables.shards()]
@@ -51,7 +53,7 @@ def plan(units: Dataset, config: Config, tables: Tables) -> Dataset:
         kept = tables.read_shard("cleaned", *place, ["image_id", "keep", "reason"])
         images = tables.read_shard("images", *place, ["image_id", "landmark_id", "jpeg"])
         stay = kept.filter(kept["keep"])["image_id"]
-        attempts = Attempts(tables, "resize", f"{unit['bucket']}-{unit['shard']}")
+        attempts = CrashLog(tables, "resize", f"{unit['bucket']}-{unit['shard']}")
         rows, rejects, funnel = resize_rows(chosen(images, stay), config.resize, attempts)
         others = chosen(images, background_ids(kept, share, config.seed))
         background, _, _ = resize_rows(others, config.resize, attempts)
@@ -64,7 +66,9 @@ def plan(units: Dataset, config: Config, tables: Tables) -> Dataset:
         tables.commit("resized", *place, rows, report, rejects=rejects, stage="resize")
         return {"rows": unit["rows"], "report": report}
 
-    return units.map(once("resized", tables, resize_shard), **needs(config, "resize"))
+    return units.map(
+        idempotent("resized", tables, resize_shard), **task_resources(config, "resize")
+    )
 
 
 def chosen(images: pa.Table, image_ids: pa.Array) -> pa.Table:
@@ -72,7 +76,7 @@ def chosen(images: pa.Table, image_ids: pa.Array) -> pa.Table:
     return images.filter(pc.is_in(images["image_id"], pa.array(image_ids, pa.string())))
 
 
-def background_share(config: Config, tables: Tables) -> float:
+def background_share(config: Config, tables: Root) -> float:
     """The share of the discarded images that makes about `resize.background` of them."""
     records = [ledger.read(tables, stage) or {} for stage in ("prune", "clean")]
     why = [record.get("funnel", {}).get("why", {}) for record in records]
@@ -108,8 +112,8 @@ def synthetic_rows(shard: int, shards: int, config: Config) -> pa.Table:
 
 
 def resize_rows(
-    images: pa.Table, options: ResizeConfig, attempts: Attempts
-) -> tuple[pa.Table, pa.Table, Funnel]:
+    images: pa.Table, options: ResizeConfig, attempts: CrashLog
+) -> tuple[pa.Table, pa.Table, StageCounts]:
     """Rows of `resized` and of `rejects` for rows of `images`."""
     rows: list[Row] = []
     rejects: list[Row] = []
@@ -120,7 +124,7 @@ def resize_rows(
             rows.append({**names, "jpeg": example(row["jpeg"], options)})
         except kernel.ImageError as error:
             rejects.append({**names, "reason": str(error)})
-    funnel = Funnel(
+    funnel = StageCounts(
         images.num_rows,
         len(rows),
         len(pc.unique(images["landmark_id"])),

@@ -5,14 +5,14 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from landmark_ray import schemas
-from landmark_ray.checks import landmarks_fit
 from landmark_ray.config import Config
-from landmark_ray.funnel import Funnel
+from landmark_ray.data import schemas
+from landmark_ray.data.root import Root
+from landmark_ray.data.sources import Source, drop_unlabelled
 from landmark_ray.kernels import sampling
-from landmark_ray.progress import Meter
-from landmark_ray.sources import Source, drop_unlabelled
-from landmark_ray.storage import Tables
+from landmark_ray.runtime.counts import StageCounts
+from landmark_ray.runtime.preflight import landmarks_fit
+from landmark_ray.runtime.progress import ProgressBar
 
 READS: tuple[str, ...] = ()
 WRITES = ("catalog", "landmarks")
@@ -30,10 +30,10 @@ def inputs(config: Config, source: Source) -> dict[str, str]:
     return {"source metadata": digest}
 
 
-def run(config: Config, tables: Tables, source: Source) -> Funnel:
+def run(config: Config, tables: Root, source: Source) -> StageCounts:
     """Write `catalog` and `landmarks`."""
     images, names, _ = source.index()
-    with Meter("sample", images.num_rows) as meter:
+    with ProgressBar("sample", images.num_rows) as meter:
         catalog, landmarks, funnel = choose(images, names, config)
         write_catalog(catalog, tables)
         tables.write_table("landmarks/landmarks.parquet", landmarks)
@@ -43,7 +43,9 @@ def run(config: Config, tables: Tables, source: Source) -> Funnel:
     return funnel
 
 
-def choose(images: pa.Table, names: pa.Table, config: Config) -> tuple[pa.Table, pa.Table, Funnel]:
+def choose(
+    images: pa.Table, names: pa.Table, config: Config
+) -> tuple[pa.Table, pa.Table, StageCounts]:
     """The catalog (with its bucket), the landmarks, and the counts.
 
     Raises:
@@ -62,7 +64,7 @@ def choose(images: pa.Table, names: pa.Table, config: Config) -> tuple[pa.Table,
     landmarks_fit(sizes, config, ["sample"])
     chosen, chosen_sizes = np.unique(landmarks[rows], return_counts=True)
     small = int(sizes[sizes < rule.min_images].sum())
-    funnel = Funnel(images.num_rows, len(rows), len(classes), len(chosen))
+    funnel = StageCounts(images.num_rows, len(rows), len(classes), len(chosen))
     funnel.why.update(
         {
             "no landmark": images.num_rows - labelled.num_rows,
@@ -102,7 +104,7 @@ def lay_out(
     return {"bucket": bucket, "shard": shard}
 
 
-def write_catalog(catalog: pa.Table, tables: Tables) -> None:
+def write_catalog(catalog: pa.Table, tables: Root) -> None:
     """One file a bucket, sorted by shard, landmark and image."""
     catalog = catalog.sort_by(
         [(name, "ascending") for name in ("bucket", "shard", "landmark_id", "image_id")]

@@ -9,22 +9,23 @@ from typing import Any
 
 import ray
 
-from landmark_ray.bundle import CLOSED, GROUPS, TRUNK, HeadInfo, write_head
+from landmark_ray.bundle.network_files import CLOSED, GROUPS, TRUNK, HeadInfo, write_head
 from landmark_ray.config import Config
-from landmark_ray.funnel import Funnel
+from landmark_ray.data.root import Root
+from landmark_ray.data.sources import Source
+from landmark_ray.data.store import Store
 from landmark_ray.kernels.calibration import VALIDATION_SMOOTHING, fit_temperature
 from landmark_ray.kernels.metrics import top1_of_sides
-from landmark_ray.sources import Source
-from landmark_ray.stages import trainer
-from landmark_ray.stages.cores import pin_tensorflow
-from landmark_ray.stages.groups import over_groups
-from landmark_ray.stages.head_training import fit_head, logits_of, new_head
-from landmark_ray.stages.vectors import GroupVectors, closed, read_group
-from landmark_ray.storage import Folder, Tables
+from landmark_ray.runtime.counts import StageCounts
+from landmark_ray.runtime.resources import pin_tensorflow
+from landmark_ray.training import worker
+from landmark_ray.training.dispatch import over_groups
+from landmark_ray.training.fit_head import fit_head, logits_of, new_head
+from landmark_ray.training.vectors import GroupVectors, closed, read_group
 
 READS = ("embed", "trunk", "group")
 WRITES = ("models/groups", "models/closed")
-SCRATCH = (trainer.STAGING,)
+SCRATCH = (worker.STAGING,)
 
 CHECKPOINTS = 6
 """Of a head's training, which lasts seconds."""
@@ -35,26 +36,26 @@ def inputs(config: Config, source: Source) -> dict[str, str]:
     return {}
 
 
-def run(config: Config, tables: Tables, source: Source) -> Funnel:
+def run(config: Config, tables: Root, source: Source) -> StageCounts:
     """Write `models/groups` and `models/closed`."""
     return over_groups("train", GROUPS, fit_group, config, tables)
 
 
 def fit_group(work: dict[str, Any]) -> None:
     """In the worker: train the head of a group, fit its temperature, store both."""
-    pin_tensorflow(trainer.share_of_cores(work["trainings"]))
-    from landmark_ray.models import fitting
+    pin_tensorflow(worker.share_of_cores(work["trainings"]))
+    from landmark_ray.models import fit_loop
 
     group, config, tables = work["group"], work["config"], work["tables"]
     options = config.train
-    folder = Folder(f"{tables.uri}/models")
+    folder = Store(f"{tables.uri}/models")
     begun = time.monotonic()
     data = read_group(tables, group, config)
-    checkpoints = trainer.Checkpoints()
+    checkpoints = worker.Checkpoints()
 
     def report(epoch: int, logs: dict[str, float], model: Any) -> None:
         figures = {"epoch": epoch, **logs, **validated(model, data)}
-        checkpoints.leave(figures, lambda place: fitting.save(model, place))
+        checkpoints.leave(figures, lambda place: fit_loop.save(model, place))
         ray.get(work["told"].tell.remote(work["name"], epoch / options.head_epochs))
 
     def store(place: str, head: Any, data: GroupVectors, temperature: float) -> None:
@@ -75,7 +76,7 @@ def fit_group(work: dict[str, Any]) -> None:
         )
         write_head(folder, place, head, info)
 
-    head = checkpoints.load(fitting.load) or new_head(data, group, config)
+    head = checkpoints.load(fit_loop.load) or new_head(data, group, config)
     fit_head(head, data, config, report, reports=CHECKPOINTS, done=checkpoints.done)
     own = closed(data)
     plain = new_head(own, group, config)

@@ -9,21 +9,22 @@ import numpy as np
 import ray
 from ray.exceptions import RayTaskError
 
-from landmark_ray.bundle import TRUNK, trunk_info, write_trunk
+from landmark_ray.bundle.network_files import TRUNK, trunk_info, write_trunk
 from landmark_ray.config import Config
-from landmark_ray.funnel import Funnel
-from landmark_ray.progress import Meter
-from landmark_ray.sources import Source
-from landmark_ray.stages import trainer
-from landmark_ray.stages.feeding import pool_of, read_index
-from landmark_ray.stages.judging import Judge
-from landmark_ray.stages.photo_training import Course, learn, set_up
-from landmark_ray.stages.shards import start_ray, unwrapped
-from landmark_ray.storage import Folder, Tables
+from landmark_ray.data.root import Root
+from landmark_ray.data.sources import Source
+from landmark_ray.data.store import Store
+from landmark_ray.runtime.counts import StageCounts
+from landmark_ray.runtime.progress import ProgressBar
+from landmark_ray.runtime.shards import start_ray, unwrapped
+from landmark_ray.training import worker
+from landmark_ray.training.fit_network import Course, learn, set_up
+from landmark_ray.training.photo_stream import pool_of, read_index
+from landmark_ray.training.validation import Judge
 
 READS = ("group",)
 WRITES = ("models/trunk",)
-SCRATCH = (trainer.STAGING,)
+SCRATCH = (worker.STAGING,)
 
 HISTORY = f"{TRUNK}/history.json"
 
@@ -33,22 +34,22 @@ def inputs(config: Config, source: Source) -> dict[str, str]:
     return {}
 
 
-def run(config: Config, tables: Tables, source: Source) -> Funnel:
+def run(config: Config, tables: Root, source: Source) -> StageCounts:
     """Write `models/trunk`."""
-    folder = Folder(f"{tables.uri}/models")
+    folder = Store(f"{tables.uri}/models")
     images = tables.dataset("examples").count_rows()
     if trunk_info(folder) is None:
         if config.train.from_scratch:
             from_scratch(config, tables, images)
         else:
             given(config, tables)
-    funnel = Funnel(images, images)
+    funnel = StageCounts(images, images)
     info = trunk_info(folder)
     funnel.facts["features"] = info.features if info else 0
     return funnel
 
 
-def given(config: Config, tables: Tables) -> None:
+def given(config: Config, tables: Root) -> None:
     """Store a trunk whose weights there are."""
     start_ray(config)
     try:
@@ -57,9 +58,9 @@ def given(config: Config, tables: Tables) -> None:
         raise unwrapped(error) from None
 
 
-def store(config: Config, tables: Tables) -> None:
+def store(config: Config, tables: Root) -> None:
     """In a worker: build the trunk and store it."""
-    write_trunk(Folder(f"{tables.uri}/models"), TRUNK, build(config, config.train.weights))
+    write_trunk(Store(f"{tables.uri}/models"), TRUNK, build(config, config.train.weights))
 
 
 def build(config: Config, weights: str | None) -> Any:
@@ -75,12 +76,12 @@ def build(config: Config, weights: str | None) -> Any:
     )
 
 
-def from_scratch(config: Config, tables: Tables, images: int) -> None:
+def from_scratch(config: Config, tables: Root, images: int) -> None:
     """Train a trunk with one head for all landmarks, and store it."""
     seen = images * config.train.trunk_epochs
-    with Meter("trunk", seen) as meter, trainer.watched(meter, {TRUNK: seen}, config) as told:
-        trainer.train(TRUNK, fit_trunk, trainer.work_of(config, tables, told, 1))
-    tables.delete(trainer.STAGING)
+    with ProgressBar("trunk", seen) as meter, worker.watched(meter, {TRUNK: seen}, config) as told:
+        worker.train(TRUNK, fit_trunk, worker.work_of(config, tables, told, 1))
+    tables.delete(worker.STAGING)
 
 
 def fit_trunk(work: dict[str, Any]) -> None:
@@ -90,7 +91,7 @@ def fit_trunk(work: dict[str, Any]) -> None:
     set_up(config, work["trainings"])
     import keras
 
-    from landmark_ray.models import training
+    from landmark_ray.models import classification
     from landmark_ray.models.augmentation import build_augmentation
     from landmark_ray.models.heads import build_head
 
@@ -111,10 +112,10 @@ def fit_trunk(work: dict[str, Any]) -> None:
             scale=options.scale,
         )
         vary = build_augmentation(options.augment, config.seed)
-        return training.classifier(trunk, head, vary, learn_statistics=True)
+        return classification.classifier(trunk, head, vary, learn_statistics=True)
 
     course = Course(options.trunk_epochs, options.trunk_rate, patience=None)
     model, history = learn(work, train, Judge(tables, validation), classifier, course)
-    folder = Folder(f"{tables.uri}/models")
+    folder = Store(f"{tables.uri}/models")
     folder.write_json(HISTORY, history)
-    write_trunk(folder, TRUNK, training.parts(model)[0])
+    write_trunk(folder, TRUNK, classification.parts(model)[0])

@@ -11,8 +11,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from landmark_ray import ledger
-from landmark_ray.storage import Tables
+from landmark_ray.data.root import Root
+from landmark_ray.runtime import ledger
 from tests.conftest import REPO
 from tests.tables import assert_same_tables, rows
 
@@ -40,7 +40,7 @@ def start(source, root) -> subprocess.Popen[bytes]:
     )
 
 
-def reaches(driver, tables: Tables, stage: str) -> bool:
+def reaches(driver, tables: Root, stage: str) -> bool:
     """Wait until a stage has begun and Ray works; False if the driver ended before."""
     while driver.poll() is None:
         if ledger.read(tables, stage) and workers_of(driver):
@@ -79,7 +79,7 @@ def test_tables_equal_an_undisturbed_runs_after_ten_kills(small_source, small_ro
     killed = []
     committed: dict[Path, int] = {}
     for stage in MOMENTS:
-        while not reaches(driver, Tables(str(roots[-1])), stage):
+        while not reaches(driver, Root(str(roots[-1])), stage):
             finish(driver)
             roots.append(tmp_path / str(len(roots)))
             driver = start(small_source, roots[-1])

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from landmark_ray import ledger
-from landmark_ray.storage import Tables
+from landmark_ray.data.root import Root
+from landmark_ray.runtime import ledger
 from tests.conftest import FINETUNING, REPO, TRAINING
 from tests.nodes import nodes
 from tests.tables import assert_same_tables
@@ -30,7 +30,7 @@ def start(cluster, source, root: Path, *more: str) -> "subprocess.Popen[bytes]":
 
 def lose_a_node_in(cluster, driver, root: Path, stage: str, chance: random.Random) -> None:
     """Kill a node while it runs a task of the stage."""
-    tables = Tables(str(root))
+    tables = Root(str(root))
     while driver.poll() is None:
         record = ledger.read(tables, stage)
         if record and record["state"] == "running" and cluster.busy(("ray::Map", "ray::run_part")):

@@ -5,10 +5,10 @@ import time
 
 import pytest
 
-from landmark_ray import ledger
+from landmark_ray.bundle.manifest import Bundle
 from landmark_ray.config import STAGES
-from landmark_ray.manifest import Bundle
-from landmark_ray.storage import Tables
+from landmark_ray.data.root import Root
+from landmark_ray.runtime import ledger
 from tests.conftest import TRAINING
 from tests.tables import TABLES, assert_same_tables
 
@@ -35,7 +35,7 @@ def test_stopped_pipeline_goes_on_to_the_bundle(cluster, small_source, small_roo
     assert "sample: finished already" in said and "group: finished already" not in said
     same = [table for table in TABLES if table not in ("examples", "background")]  # other pixels
     assert_same_tables(root, small_root, same)
-    records = {stage: ledger.read(Tables(str(root)), stage) for stage in STAGES}
+    records = {stage: ledger.read(Root(str(root)), stage) for stage in STAGES}
     assert {record["state"] for record in records.values()} == {"finished"}
     assert Bundle(str(root / "bundle")).manifest.groups == [1, 2]
 

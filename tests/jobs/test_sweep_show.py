@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from landmark_ray.schemas import REJECTS
+from landmark_ray.data.schemas import REJECTS
 from tests.conftest import line_of
 from tests.tables import rows
 

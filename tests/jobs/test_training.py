@@ -12,9 +12,9 @@ import numpy as np
 import psutil
 import pytest
 
-from landmark_ray.ensemble import Ensemble
-from landmark_ray.manifest import REFERENCE, Bundle
-from landmark_ray.reference import Reference
+from landmark_ray.bundle.ensemble import Ensemble
+from landmark_ray.bundle.manifest import REFERENCE, Bundle
+from landmark_ray.bundle.reference import Reference
 from tests.conftest import FINETUNING, REPO, TRAINING, line_of
 from tests.training import checkpoints, history, wait_for
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from landmark_ray.schemas import feature_arrays
+from landmark_ray.data.schemas import feature_arrays
 from tests.tables import rows
 
 pytestmark = [pytest.mark.shared, pytest.mark.ray]

@@ -13,17 +13,17 @@ import pytest
 import tritonclient.http as triton
 
 from landmark_ray import predict
+from landmark_ray.bundle.ensemble import Ensemble
+from landmark_ray.bundle.manifest import Bundle
 from landmark_ray.config import Config
-from landmark_ray.ensemble import Ensemble
+from landmark_ray.data.photos import Photos
+from landmark_ray.data.root import Root
 from landmark_ray.errors import UserError
 from landmark_ray.kernels.evaluation import figures, ranking
-from landmark_ray.manifest import Bundle
-from landmark_ray.photos import Photos
-from landmark_ray.serving import check
-from landmark_ray.serving.check import CheckOptions
+from landmark_ray.serving import service_check
 from landmark_ray.serving.client import TOP_K, Client
+from landmark_ray.serving.service_check import CheckOptions
 from landmark_ray.stages.evaluate import Judges
-from landmark_ray.storage import Tables
 from tests import bundles, drawn
 
 pytestmark = pytest.mark.ray
@@ -45,7 +45,7 @@ def evaluated(bundle, squares, tmp_path_factory):
     for folder in ("trunk", "groups"):
         shutil.copytree(bundle / folder, root / "models" / folder)
     shutil.copytree(bundle / "groups", root / "models/closed")
-    judges = Judges(Config(root=str(root)), Tables(str(root)))
+    judges = Judges(Config(root=str(root)), Root(str(root)))
     ids = [f"{number:016x}" for number in range(COUNT)]
     said = judges.models.predict(squares, 2)[0]
     truth = {i: {int(said[n, n % 2])} if n % 3 else set() for n, i in enumerate(ids)}
@@ -132,7 +132,7 @@ def by_protocol(service, data):
 def test_check_prints_the_figures_of_evaluate_and_of_the_service(
     known, source, service, evaluated, capsys
 ):
-    check.run(options(known, source, service))
+    service_check.run(options(known, source, service))
     wanted = figures(evaluated)["ensemble"]
     assert 0.2 < wanted["top1"] < 0.8
     lines = [
@@ -155,28 +155,28 @@ def test_check_fails_where_figures_differ(known, source, service, evaluated, cha
     test = wanted | {name: wanted[name] + by for name, by in changed.items()}
     bundles.change(known, metrics={"test": test})
     with pytest.raises(UserError, match=says):
-        check.run(options(known, source, service))
+        service_check.run(options(known, source, service))
 
 
 def test_check_needs_figures_a_test_set_and_the_same_bundle(
     known, source, service, bundle, tmp_path
 ):
     with pytest.raises(UserError, match="bundle has no test set with landmarks"):
-        check.run(options(bundle, source, service))
+        service_check.run(options(bundle, source, service))
     (tmp_path / "folders/a").mkdir(parents=True)
     (tmp_path / "folders/a/x.png").write_bytes(b"")
     with pytest.raises(UserError, match="folders has no test set"):
-        check.run(options(known, tmp_path / "folders", service))
+        service_check.run(options(known, tmp_path / "folders", service))
     with pytest.raises(UserError, match="can't be asked"):
-        check.run(options(known, source, "http://127.0.0.1:9"))
+        service_check.run(options(known, source, "http://127.0.0.1:9"))
     bundles.change(known, threshold=0.25)
     with pytest.raises(UserError, match="serves bundle"):
-        check.run(options(known, source, service))
+        service_check.run(options(known, source, service))
 
 
 def test_a_service_that_does_not_start_is_a_line(known, source):
     with pytest.raises(UserError, match="--key_file nowhere can't be read"):
-        check.run(options(known, source, "", key_file="nowhere"))
+        service_check.run(options(known, source, "", key_file="nowhere"))
 
 
 def test_job_starts_a_service_of_its_own_and_leaves_nothing_behind(

@@ -16,7 +16,7 @@ def bundle(tmp_path_factory):
 @pytest.fixture
 def make(bundle, monkeypatch):
     """A client of a service with options, and the pack of made-up models behind it."""
-    from landmark_ray.serving import http  # Ray, which most tests don't need
+    from landmark_ray.serving import api  # Ray, which most tests don't need
     from tests.serving import Pack, ingress
 
     made = []
@@ -28,7 +28,7 @@ def make(bundle, monkeypatch):
         service = ingress(pack, **{"decoders": 1, **options})
         asyncio.run(service.reconfigure({"bundle": uri}))
         made.append(service)
-        return TestClient(http.build(service), raise_server_exceptions=False), pack
+        return TestClient(api.build(service), raise_server_exceptions=False), pack
 
     yield client
     for service in made:

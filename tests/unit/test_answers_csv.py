@@ -5,10 +5,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from landmark_ray import schemas
-from landmark_ray.answers_csv import AnswersCsv, check_count, distinct_ids, make_csv
+from landmark_ray.data import schemas
+from landmark_ray.data.root import Root
+from landmark_ray.data.submission_csv import AnswersCsv, check_count, distinct_ids, make_csv
 from landmark_ray.errors import UserError
-from landmark_ray.storage import Tables
 
 
 def ids(*places: tuple[str, str]) -> list[str]:
@@ -74,7 +74,7 @@ def row(file, name, first_id, confidence=0.5, error=""):
 
 
 def test_the_csv_and_the_table_have_the_same_ids_and_any_name_survives(tmp_path):
-    tables = Tables(str(tmp_path))
+    tables = Root(str(tmp_path))
     names = ['a,"b"', "new\nline", "lone\rreturn", " blank ", "caf\\xe9", "日本"]
     first = [row("", f"{n}.jpg", n) for n in names] + [row("", "tower/1.jpg", "1", 0.75)]
     second = [row("t.tar", "arch/1.jpg", "1", error="not an image"), row("t.tar", "2.jpg", "2")]

@@ -1,19 +1,19 @@
 import pytest
 
+from landmark_ray.data.root import Root
 from landmark_ray.errors import UserError
 from landmark_ray.kernels.image import ImageError
-from landmark_ray.stages.attempts import LOST, TRIES, Attempts
-from landmark_ray.storage import Tables
+from landmark_ray.runtime.crash_log import LOST, TRIES, CrashLog
 
 
 @pytest.fixture
-def tables(tmp_path) -> Tables:
-    return Tables(str(tmp_path))
+def tables(tmp_path) -> Root:
+    return Root(str(tmp_path))
 
 
-def dies_at(tables: Tables, image: str) -> None:
+def dies_at(tables: Root, image: str) -> None:
     """An attempt at a unit of the images a, b, c that ends without a word."""
-    attempt = Attempts(tables, "extract", "1-2")
+    attempt = CrashLog(tables, "extract", "1-2")
     for other in "abc":
         attempt.at(other)
         if other == image:
@@ -23,7 +23,7 @@ def dies_at(tables: Tables, image: str) -> None:
 def test_image_at_which_three_careful_attempts_ended_is_an_error(tables):
     for _ in range(1 + TRIES):  # nobody knows where the first one ended
         dies_at(tables, "b")
-    attempt = Attempts(tables, "extract", "1-2")
+    attempt = CrashLog(tables, "extract", "1-2")
     attempt.at("a")
     with pytest.raises(ImageError, match="kills its worker: 3 attempts ended"):
         attempt.at("b")
@@ -34,11 +34,11 @@ def test_two_killers_of_one_unit_are_both_found(tables):
     for _ in range(1 + TRIES):
         dies_at(tables, "a")
     for _ in range(TRIES):
-        attempt = Attempts(tables, "extract", "1-2")
+        attempt = CrashLog(tables, "extract", "1-2")
         with pytest.raises(ImageError):
             attempt.at("a")
         attempt.at("b")
-    attempt = Attempts(tables, "extract", "1-2")
+    attempt = CrashLog(tables, "extract", "1-2")
     for image in "ab":
         with pytest.raises(ImageError):
             attempt.at(image)
@@ -48,26 +48,26 @@ def test_two_killers_of_one_unit_are_both_found(tables):
 def test_attempts_that_end_here_and_there_blame_nobody(tables):
     for image in "bcabcabca":  # somebody presses Ctrl-C, nodes are lost
         dies_at(tables, image)
-    attempt = Attempts(tables, "extract", "1-2")
+    attempt = CrashLog(tables, "extract", "1-2")
     for image in "abc":
         attempt.at(image)
 
 
 def test_worker_that_dies_at_no_image_is_an_error_in_the_end(tables):
     for _ in range(LOST + 1):
-        Attempts(tables, "extract", "1-2")
+        CrashLog(tables, "extract", "1-2")
     with pytest.raises(UserError, match=r"the worker of 1-2 died 20 times, at no image"):
-        Attempts(tables, "extract", "1-2")
-    Attempts(tables, "extract", "1-2")  # the same command tries again
+        CrashLog(tables, "extract", "1-2")
+    CrashLog(tables, "extract", "1-2")  # the same command tries again
 
 
 def test_attempt_that_came_through_is_no_death(tables):
     for _ in range(LOST + 5):  # its work is repeated, for what came of it was lost later
-        Attempts(tables, "detect", "decode-1-2").over()
+        CrashLog(tables, "detect", "decode-1-2").over()
 
 
 def test_first_attempt_writes_once(tables, monkeypatch):
     written = []
-    monkeypatch.setattr(Tables, "write_json", lambda *args, **_: written.append(args[1]))
+    monkeypatch.setattr(Root, "write_json", lambda *args, **_: written.append(args[1]))
     dies_at(tables, "c")
     assert written == ["_staging/attempts/extract/1-2.json"]

@@ -5,7 +5,7 @@ from pydantic import ValidationError
 keras = pytest.importorskip("keras")
 
 from landmark_ray.models.augmentation import ERASED, build_augmentation  # noqa: E402
-from landmark_ray.models.options import AugmentationOptions  # noqa: E402
+from landmark_ray.models.specs import AugmentationOptions  # noqa: E402
 
 ONLY = {
     "flip": {"flip": True},

@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
 
-from landmark_ray import checks
 from landmark_ray.config import STAGES, Config
+from landmark_ray.data.root import Root
 from landmark_ray.errors import UserError
-from landmark_ray.funnel import Funnel
-from landmark_ray.storage import Tables
+from landmark_ray.runtime import preflight
+from landmark_ray.runtime.counts import StageCounts
 
 
 def refusal(ask, *args) -> str:
@@ -27,23 +27,23 @@ def mended(line: str) -> Config:
 @pytest.mark.parametrize("sizes", [[3, 3], [5, 4, 2, 1], [2, 2, 2]])
 @pytest.mark.parametrize("given", [{}, {"sample": {"min_images": 2}}])
 def test_line_about_small_landmarks_proposes_what_works(sizes, given):
-    line = refusal(checks.landmarks_fit, np.array(sizes), Config(**given), STAGES)
+    line = refusal(preflight.landmarks_fit, np.array(sizes), Config(**given), STAGES)
     for option in ("--sample.min_images", "--prune.min_images", "--group.edges"):
         assert option in line
-    checks.landmarks_fit(np.array(sizes), mended(line), STAGES)
-    checks.options_fit(mended(line), STAGES)
+    preflight.landmarks_fit(np.array(sizes), mended(line), STAGES)
+    preflight.options_fit(mended(line), STAGES)
 
 
 def test_only_stages_that_run_ask_for_photos():
     few, config = np.array([3, 3]), Config(sample={"min_images": 3})
-    checks.landmarks_fit(few, config, ["sample", "ingest", "dedupe", "extract", "match"])
-    refusal(checks.landmarks_fit, few, config, ["sample", "prune"])
-    checks.landmarks_fit(few, config, ["evaluate", "export"])
+    preflight.landmarks_fit(few, config, ["sample", "ingest", "dedupe", "extract", "match"])
+    refusal(preflight.landmarks_fit, few, config, ["sample", "prune"])
+    preflight.landmarks_fit(few, config, ["evaluate", "export"])
 
 
 @pytest.mark.parametrize("sizes", [[], [1], [1, 1, 1]])
 def test_single_photos_are_no_landmarks(sizes):
-    line = refusal(checks.landmarks_fit, np.array(sizes, int), Config(), STAGES)
+    line = refusal(preflight.landmarks_fit, np.array(sizes, int), Config(), STAGES)
     assert "add photos" in line and "--sample" not in line
 
 
@@ -59,20 +59,22 @@ def test_single_photos_are_no_landmarks(sizes):
     ],
 )
 def test_options_that_contradict_each_other_are_named_before_any_work(options, named):
-    line = refusal(checks.options_fit, Config(**options), STAGES)
+    line = refusal(preflight.options_fit, Config(**options), STAGES)
     assert all(name in line for name in named)
-    checks.options_fit(Config(**options), ["sample", "ingest"])
+    preflight.options_fit(Config(**options), ["sample", "ingest"])
 
 
-def records(**funnels: Funnel) -> checks.Records:
+def records(**funnels: StageCounts) -> preflight.Records:
     return {stage: {"funnel": vars(funnel)} for stage, funnel in funnels.items()}
 
 
-def pruned(**why: int) -> checks.Records:
+def pruned(**why: int) -> preflight.Records:
     from collections import Counter
 
-    gone = Funnel(12, 0, 2, 0, Counter(why))
-    return records(ingest=Funnel(12, 12), extract=Funnel(12, 12), prune=gone, clean=Funnel())
+    gone = StageCounts(12, 0, 2, 0, Counter(why))
+    return records(
+        ingest=StageCounts(12, 12), extract=StageCounts(12, 12), prune=gone, clean=StageCounts()
+    )
 
 
 @pytest.mark.parametrize(
@@ -85,32 +87,36 @@ def pruned(**why: int) -> checks.Records:
         ),
         (pruned(unverified=7, small_class=5), "resize", ("5 of 12 photos", "--prune.min_images 6")),
         (pruned(unverified=12), "export", ("no photo is verified",)),
-        (records(ingest=Funnel(9, 0)), "dedupe", ("ingest rejected all 9 photos",)),
-        (records(extract=Funnel(9, 0)), "match", ("extract rejected all 9 photos",)),
-        (records(prune=Funnel(9, 8), clean=Funnel(8, 0)), "resize", ("clean dropped all 8",)),
-        (records(resize=Funnel(9, 0)), "group", ("resize rejected all 9 photos",)),
-        (records(group=Funnel(9, 0)), "trunk", ("--group.edges", "6 photos")),
+        (records(ingest=StageCounts(9, 0)), "dedupe", ("ingest rejected all 9 photos",)),
+        (records(extract=StageCounts(9, 0)), "match", ("extract rejected all 9 photos",)),
+        (
+            records(prune=StageCounts(9, 8), clean=StageCounts(8, 0)),
+            "resize",
+            ("clean dropped all 8",),
+        ),
+        (records(resize=StageCounts(9, 0)), "group", ("resize rejected all 9 photos",)),
+        (records(group=StageCounts(9, 0)), "trunk", ("--group.edges", "6 photos")),
     ],
 )
 def test_stage_without_photos_says_why_there_are_none(before, stage, named, tmp_path):
-    line = refusal(checks.something_left, stage, before, Config(), Tables(str(tmp_path)))
+    line = refusal(preflight.something_left, stage, before, Config(), Root(str(tmp_path)))
     assert line.startswith("nothing is left to train on")
     assert all(name in line for name in named)
 
 
 def test_verdicts_may_bring_back_what_prune_dropped(tmp_path):
-    tables = Tables(str(tmp_path))
+    tables = Root(str(tmp_path))
     before = pruned(unverified=12)
-    checks.something_left("clean", before, Config(), tables)  # and there is a page to look at
+    preflight.something_left("clean", before, Config(), tables)  # and there is a page to look at
     before["clean"]["funnel"]["images_out"] = 3
-    checks.something_left("resize", before, Config(), tables)
+    preflight.something_left("resize", before, Config(), tables)
 
 
 def test_share_of_rejects_is_of_what_came_in():
-    limited = checks.not_too_many_rejected
-    limited("resize", vars(Funnel(0, 0)), 0.1)
-    limited("ingest", vars(Funnel(10, 5)), 0.5)
-    funnel = Funnel(10, 4)
+    limited = preflight.not_too_many_rejected
+    limited("resize", vars(StageCounts(0, 0)), 0.1)
+    limited("ingest", vars(StageCounts(10, 5)), 0.5)
+    funnel = StageCounts(10, 4)
     funnel.why["truncated"] = 6
     line = refusal(limited, "ingest", vars(funnel), 0.5)
     assert "60.0% of 10 images" in line and "6 of them: truncated" in line

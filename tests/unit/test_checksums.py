@@ -2,7 +2,7 @@ import hashlib
 
 import pytest
 
-from landmark_ray.checksums import md5_for
+from landmark_ray.data.md5_files import md5_for
 
 MD5 = hashlib.md5(b"any tar").hexdigest()
 OTHER = hashlib.md5(b"another").hexdigest()

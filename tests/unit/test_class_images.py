@@ -4,9 +4,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from landmark_ray import schemas
-from landmark_ray.stages.class_images import FeatureShard
-from landmark_ray.storage import Tables
+from landmark_ray.data import schemas
+from landmark_ray.data.class_features import FeatureShard
+from landmark_ray.data.root import Root
 
 FEATURES = 400
 IMAGE_BYTES = FEATURES * (8 + 128)
@@ -28,7 +28,7 @@ def write(folder, sizes):
         for landmark, size in enumerate(sizes)
         for image in range(size)
     ]
-    tables = Tables(str(folder))
+    tables = Root(str(folder))
     tables.commit("features", 0, 0, pa.Table.from_pylist(rows, schemas.FEATURES), "")
     tables.commit("duplicates", 0, 0, schemas.DUPLICATES.empty_table(), "")
     return tables, rows

@@ -4,10 +4,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from landmark_ray import schemas
 from landmark_ray.config import Config
+from landmark_ray.data import schemas
+from landmark_ray.data.verdicts import Verdict, Verdicts
 from landmark_ray.stages.clean import clean_rows
-from landmark_ray.verdicts import Verdict, Verdicts
 
 PERSON, TREE, TOWER = ("Person", 0.9), ("Tree", 0.9), ("Tower", 0.9)
 WHOLE, HALF, CORNER = (0, 0, 1, 1), (0, 0, 1, 0.5), (0, 0, 0.2, 0.2)

@@ -1,10 +1,11 @@
 import pytest
 
-from landmark_ray import cli, ledger
+from landmark_ray import cli
 from landmark_ray.config import STAGES, Config
+from landmark_ray.data.root import Root
 from landmark_ray.errors import UserError
-from landmark_ray.funnel import Funnel
-from landmark_ray.storage import Tables
+from landmark_ray.runtime import ledger
+from landmark_ray.runtime.counts import StageCounts
 
 
 class PairConfig(Config):
@@ -43,10 +44,10 @@ def tables(tmp_path):
     """The ledger of a run to prune, with options of its own."""
     options = {"mode": "exhaustive", "ratio": 0.7}
     config = Config(seed=7, match=options, prune={"max_images": 50}, extract={"max_side": 512})
-    tables = Tables(str(tmp_path))
+    tables = Root(str(tmp_path))
     for stage in STAGES[: STAGES.index("resize")]:
         record = ledger.begin(tables, stage, config.identity(stage), {})
-        ledger.finish(tables, stage, record, Funnel(), 1.0)
+        ledger.finish(tables, stage, record, StageCounts(), 1.0)
     return tables
 
 

@@ -7,8 +7,8 @@ import httpx
 import pytest
 import uvicorn
 
-from landmark_ray.serving import closing
-from landmark_ray.serving.closing import PATH, TOKEN, Closing
+from landmark_ray.serving import draining
+from landmark_ray.serving.draining import PATH, TOKEN, Closing
 from landmark_ray.serving.proxy import middlewares
 
 
@@ -94,7 +94,7 @@ def test_on_a_cluster_no_request_ends_the_proxy(monkeypatch):
 
 def test_who_asks_waits_a_while_and_goes_on_where_nobody_is(monkeypatch):
     monkeypatch.delenv(TOKEN, raising=False)
-    closing.allow()
+    draining.allow()
     slow = Slow()
 
     async def run():
@@ -107,7 +107,7 @@ def test_who_asks_waits_a_while_and_goes_on_where_nobody_is(monkeypatch):
         port = server.servers[0].sockets[0].getsockname()[1]
 
         async def asks(seconds):
-            return await asyncio.to_thread(closing.closed, "127.0.0.1", port, seconds)
+            return await asyncio.to_thread(draining.closed, "127.0.0.1", port, seconds)
 
         async with httpx.AsyncClient() as session:
             flight = asyncio.create_task(session.get(f"http://127.0.0.1:{port}/a"))

@@ -372,8 +372,9 @@ def test_a_jpeg_counts_at_a_share_of_its_pixels_at_least(progressive, share):
 
 
 def test_limit_names_its_option():
-    from landmark_ray.config import IngestConfig
-    from landmark_ray.serving.options import GraphOptions
+    from landmark_ray.config.curation import IngestConfig
+
+    from landmark_ray.serving.serve_options import GraphOptions
 
     data = saved(scene(300, 200), "PNG")
     ingest = IngestConfig(max_megapixels=0.05).limits
@@ -388,7 +389,7 @@ def test_limit_names_its_option():
 
 
 def test_50_megapixel_phone_photo_is_read(shared):
-    from landmark_ray.serving.options import GraphOptions
+    from landmark_ray.serving.serve_options import GraphOptions
 
     data = (shared / "field" / "pixel_50mp" / "pixel.jpg").read_bytes()
     limits = GraphOptions().limits(Limits())

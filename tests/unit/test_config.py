@@ -3,7 +3,7 @@ import pytest
 from landmark_ray import cli
 from landmark_ray.config import Config
 from landmark_ray.errors import UserError
-from landmark_ray.kernels.matching import Rule
+from landmark_ray.kernels.matching import MatchingRule
 from landmark_ray.pipeline import PipelineConfig
 
 
@@ -104,7 +104,7 @@ def test_default_matching_rule_belongs_to_the_extractor():
 
 def test_the_tutorials_rule_is_a_preset_for_any_extractor():
     rule = parse("--match.preset", "delf_tutorial").match.rule("sift")
-    assert rule == Rule.delf_tutorial()
+    assert rule == MatchingRule.delf_tutorial()
     assert (rule.max_distance, rule.residual, rule.trials) == (0.8, 20 * 512 / 256, 1000)
     changed = parse("--match.preset", "delf_tutorial", "--match.residual", "8").match.rule("delf")
     assert changed == rule.replace(residual=8.0)

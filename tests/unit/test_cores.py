@@ -3,7 +3,7 @@ import ray
 
 from landmark_ray.config import Config
 from landmark_ray.errors import UserError
-from landmark_ray.stages.cores import Workers, needs
+from landmark_ray.runtime.resources import Workers, task_resources
 
 
 @pytest.fixture
@@ -14,9 +14,9 @@ def machine(monkeypatch):
 
 
 def test_task_takes_what_its_options_say(machine):
-    assert needs(Config(), "match") == {"num_cpus": 1.0}
+    assert task_resources(Config(), "match") == {"num_cpus": 1.0}
     config = Config(match={"cpus": 2, "memory_gb": 1.5})
-    assert needs(config, "match") == {"num_cpus": 2.0, "memory": 1_500_000_000}
+    assert task_resources(config, "match") == {"num_cpus": 2.0, "memory": 1_500_000_000}
 
 
 @pytest.mark.parametrize(
@@ -28,12 +28,12 @@ def test_task_takes_what_its_options_say(machine):
 )
 def test_more_than_there_is_is_an_error_and_no_endless_wait(machine, option, value, says):
     with pytest.raises(UserError, match=says):
-        needs(Config(resize={option: value}), "resize")
+        task_resources(Config(resize={option: value}), "resize")
 
 
 def test_cluster_may_get_larger_machines(machine, monkeypatch):
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:6379")
-    assert needs(Config(resize={"cpus": 5}), "resize")["num_cpus"] == 5
+    assert task_resources(Config(resize={"cpus": 5}), "resize")["num_cpus"] == 5
 
 
 def test_workers_keep_memory_only_where_it_is_asked_for():

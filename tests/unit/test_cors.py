@@ -3,7 +3,7 @@
 import pytest
 from pydantic import ValidationError
 
-from landmark_ray.serving.options import GraphOptions
+from landmark_ray.serving.serve_options import GraphOptions
 from tests.serving import JPEG, error, photo
 
 KEY = "a-key-of-some-letters"

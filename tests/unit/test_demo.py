@@ -11,9 +11,9 @@ import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from landmark_ray.demo import draw
-from landmark_ray.demo_plan import FULL, Plan
-from landmark_ray.demo_sheet import SIGNATURE, check, sheet
+from landmark_ray.demo.contact_sheet import SIGNATURE, check, sheet
+from landmark_ray.demo.dataset import draw
+from landmark_ray.demo.layout_plan import FULL, Plan
 
 LITTLE = Plan(sizes=(4, 6), small=(2,), tests=1, strangers=2, noise=3, duplicates=2, oddities=1)
 # Training: 4 + 6 photos, 2 of a small class, 3 noise, 2 duplicates, 6 odd and 6 corrupt.

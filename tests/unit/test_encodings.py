@@ -8,8 +8,8 @@ import zlib
 import numpy as np
 import pytest
 
-from landmark_ray.serving import encodings
-from landmark_ray.serving.refusals import Refused
+from landmark_ray.serving import content_encoding
+from landmark_ray.serving.api_errors import APIError
 
 BODY = np.random.default_rng(5).bytes(300_000) + bytes(3_000_000) + b"the end"
 
@@ -42,7 +42,7 @@ def heard(encoding, data, size=50_000, megabytes=20.0, gone_at=None):
 
     async def run():
         scope = {"headers": [(b"content-encoding", encoding.encode())]}
-        messages = encodings.unpacked(scope, receive, megabytes)
+        messages = content_encoding.unpacked(scope, receive, megabytes)
         found, largest = b"", 0
         while True:
             message = await messages()
@@ -72,7 +72,7 @@ def test_letters_may_come_one_by_one():
 
 
 def refused(*args, **more):
-    with pytest.raises(Refused) as found:
+    with pytest.raises(APIError) as found:
         heard(*args, **more)
     return found.value
 

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from landmark_ray.kernels.ensemble import GroupAnswer, top_k
+from landmark_ray.kernels.topk import GroupAnswer, top_k
 
 
 def answer(landmarks, probabilities, temperature=1.0):

@@ -7,13 +7,13 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
-from landmark_ray import schemas
 from landmark_ray.config import Config
+from landmark_ray.data import schemas
+from landmark_ray.data.root import Root
 from landmark_ray.kernels.evaluation import figures
 from landmark_ray.reports import charts
-from landmark_ray.reports.album import short_name
-from landmark_ray.reports.evaluation import duration, images_of, page, percent, store
-from landmark_ray.storage import Tables
+from landmark_ray.reports.evaluation_page import duration, images_of, page, percent, store
+from landmark_ray.reports.thumbnails import short_name
 
 COMMONS = "http://commons.wikimedia.org/wiki/Category:"
 NAMES = {10: COMMONS + "Caf%C3%A9_Central", 20: "<script>alert(1)</script>", 30: ""}
@@ -87,7 +87,7 @@ def predictions(answers, groups=GROUPS) -> pa.Table:
 
 def make(root, answers=ANSWERS, names=NAMES, groups=GROUPS, test=None, trained=(1,)):
     """Tables of a finished run, and its figures."""
-    tables, photo = Tables(str(root)), jpeg()
+    tables, photo = Root(str(root)), jpeg()
     base = {"jpeg": photo}
     landmarks = [
         {"landmark_id": i, "name": name, "images": 9, "chosen": 9} for i, name in names.items()

@@ -3,11 +3,11 @@
 import numpy as np
 import pyarrow as pa
 
-from landmark_ray import schemas
-from landmark_ray.funnel import Funnel
+from landmark_ray.data import schemas
+from landmark_ray.data.root import Root
 from landmark_ray.kernels.features import quantise
+from landmark_ray.runtime.counts import StageCounts
 from landmark_ray.stages.extract import commit
-from landmark_ray.storage import Tables
 
 
 def test_features_that_are_not_finite_are_rejects_and_all_others_stay(tmp_path):
@@ -29,7 +29,7 @@ def test_features_that_are_not_finite_are_rejects_and_all_others_stay(tmp_path):
             points[2, 0] = np.nan
         return points, quantise(descriptors)
 
-    tables = Tables(str(tmp_path))
+    tables = Root(str(tmp_path))
     report = commit({"bucket": 0, "shard": 0, "rows": 4}, images, features, tables)
     stored = tables.read_shard("features", 0, 0).to_pylist()
     assert [(row["image_id"], row["count"]) for row in stored] == [("fine", 3), ("none", 0)]
@@ -38,4 +38,4 @@ def test_features_that_are_not_finite_are_rejects_and_all_others_stay(tmp_path):
         ("nan descriptor", "bad features: descriptors must be finite numbers, got NaN or infinity"),
         ("nan keypoint", "bad features: keypoints must be finite numbers, got NaN or infinity"),
     ]
-    assert Funnel.from_json(report["report"]).why == {"bad features": 2}
+    assert StageCounts.from_json(report["report"]).why == {"bad features": 2}

@@ -2,7 +2,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from landmark_ray import schemas
+from landmark_ray.data import schemas
 from landmark_ray.kernels import synthetic
 from landmark_ray.kernels.evaluation import (
     accepted_from,

@@ -6,8 +6,8 @@ import sys
 import numpy as np
 import pytest
 
-from landmark_ray.config import TrainConfig
-from landmark_ray.models import fitting
+from landmark_ray.config.training import TrainConfig
+from landmark_ray.models import fit_loop
 from landmark_ray.models.heads import build_head
 from tests.conftest import REPO
 
@@ -21,9 +21,9 @@ def batches(steps, seed=0):
 
 
 def train(head, epochs, report, done=0):
-    stream = fitting.Stream(batches(5 * (epochs - done)), 5)
+    stream = fit_loop.Stream(batches(5 * (epochs - done)), 5)
     options = {"rate": 1e-2, "epochs": epochs, "warmup": 0.1, "done": done}
-    fitting.fit(head, stream, options=TrainConfig(), report=report, **options)
+    fit_loop.fit(head, stream, options=TrainConfig(), report=report, **options)
 
 
 def test_a_report_ends_the_training_or_lets_it_go_on():
@@ -40,8 +40,8 @@ def test_a_report_ends_the_training_or_lets_it_go_on():
 
 def test_seconds_of_a_step_leave_out_the_first_of_an_epoch(monkeypatch):
     seen, now = [], iter([100.0, 103.0, 200.0, 206.0])
-    monkeypatch.setattr(fitting.time, "monotonic", lambda: next(now))
-    reporting = fitting.Reporting(lambda _, figures, __: seen.append(figures), 1)
+    monkeypatch.setattr(fit_loop.time, "monotonic", lambda: next(now))
+    reporting = fit_loop.Reporting(lambda _, figures, __: seen.append(figures), 1)
     reporting.set_params({"steps": 4, "epochs": 2})
     reporting.set_model(build_head(8, 3))
     for epoch in range(2):
@@ -53,8 +53,8 @@ def test_seconds_of_a_step_leave_out_the_first_of_an_epoch(monkeypatch):
 
 def test_one_step_has_no_seconds_besides_its_waiting():
     seen = []
-    stream = fitting.Stream(batches(2), 1)
-    fitting.fit(
+    stream = fit_loop.Stream(batches(2), 1)
+    fit_loop.fit(
         build_head(8, 3),
         stream,
         rate=1e-2,
@@ -69,8 +69,8 @@ def test_one_step_has_no_seconds_besides_its_waiting():
 def test_checkpoint_goes_on_with_its_optimizer(tmp_path):
     head = build_head(8, 3, dropout=0)
     train(head, 4, lambda epoch, *_: epoch == 2)
-    fitting.save(head, str(tmp_path))
-    again = fitting.load(str(tmp_path))
+    fit_loop.save(head, str(tmp_path))
+    again = fit_loop.load(str(tmp_path))
     assert int(again.optimizer.iterations.numpy()) == 10
     seen = []
     train(again, 4, lambda epoch, *_: seen.append(epoch), done=2)
@@ -83,8 +83,8 @@ def test_dropout_goes_on_where_the_checkpoint_left_it(tmp_path):
     x = np.ones((4, 8), np.float32)
     head = build_head(8, 3, dropout=0.5)
     train(head, 1, lambda *_: False)
-    fitting.save(head, str(tmp_path))
-    again = fitting.load(str(tmp_path))
+    fit_loop.save(head, str(tmp_path))
+    again = fit_loop.load(str(tmp_path))
     for _ in range(3):
         assert np.array_equal(head(x, training=True), again(x, training=True))
 
@@ -102,7 +102,7 @@ from landmark_ray.models.augmentation import build_augmentation
 from landmark_ray.models.embedding import outputs_of
 from landmark_ray.models.heads import build_head
 from landmark_ray.models.networks import build_trunk
-from landmark_ray.stages.photo_training import over
+from landmark_ray.training.fit_network import over
 
 options = TrainConfig(weight_decay=0)
 rng = np.random.default_rng(0)

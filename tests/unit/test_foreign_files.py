@@ -15,13 +15,15 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, note, settings
 from hypothesis import strategies as st
 
-from landmark_ray import ledger, places, receipts
 from landmark_ray.config import STAGES
+from landmark_ray.data import layout
+from landmark_ray.data.root import Root
+from landmark_ray.data.store import Store
 from landmark_ray.errors import UserError
 from landmark_ray.pipeline import PLACES
 from landmark_ray.plan import job
-from landmark_ray.storage import Folder, Tables
-from landmark_ray.submission import Submission
+from landmark_ray.runtime import ledger, receipts
+from landmark_ray.runtime.predict_output import Submission
 from tests import product
 
 RUNS = int(os.environ.get("LANDMARK_RAY_RANDOM_RUNS", "15"))
@@ -86,7 +88,7 @@ class World:
 
     def unowned(self, name: str) -> bool:
         """Whether a name in the root can't be the product's: no stage that writes there has run."""
-        if not places.ours(name) and PART not in name:
+        if not layout.ours(name) and PART not in name:
             return True
         begun = [s for s in STAGES if (self.root / f"_ledger/{s}.json").exists()]
         if name.startswith("_ledger/") and name.count("/") == 1:
@@ -162,14 +164,14 @@ def predict(world: World, draw) -> None:
 
 
 def report(world: World, draw) -> None:
-    tables = Tables(str(world.root))
+    tables = Root(str(world.root))
     if not ledger.begun(tables):
         return
     note("report")
     receipts.begin(tables)
     inside = draw(st.booleans())
     files = ("best.toml", "best.csv", "match.png") if not inside else ("tune.toml", "tune.csv")
-    folder = Folder(str(world.folder / "out" if not inside else world.root / "reports"))
+    folder = Store(str(world.folder / "out" if not inside else world.root / "reports"))
     receipts.write(
         tables, {name: b"new" + bytes([draw(st.integers(0, 9))]) for name in files}, folder
     )
@@ -186,7 +188,7 @@ def plan(world: World, draw) -> None:
 def old(world: World, draw) -> None:
     """The root is as older code leaves it."""
     foreign = [p for p in world.foreign if world.root / "reports" in p.parents]
-    if not any(places.REPORTS.fullmatch(str(p.relative_to(world.root))) for p in foreign):
+    if not any(layout.REPORTS.fullmatch(str(p.relative_to(world.root))) for p in foreign):
         shutil.rmtree(world.root / "_ledger/written", ignore_errors=True)
 
 

@@ -1,10 +1,10 @@
 import pyarrow as pa
 import pyarrow.dataset as pads
+from landmark_ray.config.curation import IngestConfig
 
-from landmark_ray import schemas
-from landmark_ray.config import IngestConfig
-from landmark_ray.stages import gathering
-from landmark_ray.storage import Tables
+from landmark_ray.data import schemas
+from landmark_ray.data.root import Root
+from landmark_ray.runtime import gathering
 
 CATALOG = {0: "ab", 1: "cd", 2: "ef"}
 """Shard of bucket 5 -> its images."""
@@ -25,7 +25,7 @@ def fragment(tables, number, *rows):
 
 def gathered(folder, buffer_mb, monkeypatch):
     """Shard -> its images, the rejects, and how often a fragment was read."""
-    tables = Tables(str(folder))
+    tables = Root(str(folder))
     catalog = [
         {"image_id": image, "landmark_id": 7 + shard, "shard": shard}
         for shard, images in CATALOG.items()

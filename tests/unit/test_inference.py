@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 import pytest
 
-from landmark_ray.serving.texts import decoded
+from landmark_ray.serving.base64_photos import decoded
 from tests.serving import error, photo
 
 

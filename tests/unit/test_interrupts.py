@@ -3,7 +3,7 @@ import threading
 
 import pytest
 
-from landmark_ray import interrupts
+from landmark_ray.runtime import interrupts
 
 
 def test_interrupt_waits_for_the_end():

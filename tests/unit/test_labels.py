@@ -5,10 +5,10 @@ import unicodedata
 
 import pytest
 
-from landmark_ray import labels
+from landmark_ray.data import labels
+from landmark_ray.data.csv_file import CsvFile
+from landmark_ray.data.labels import id_of_label, id_of_name, ids_of_folders, read_labels
 from landmark_ray.errors import UserError
-from landmark_ray.labels import id_of_label, id_of_name, ids_of_folders, read_labels
-from landmark_ray.lists import CsvFile
 
 
 def read(text: str | bytes):

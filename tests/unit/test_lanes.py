@@ -3,7 +3,7 @@ import threading
 import numpy as np
 import pytest
 
-from landmark_ray.serving.networks import Lanes
+from landmark_ray.serving.inference import CoreAllocator
 
 
 @pytest.mark.parametrize(
@@ -18,7 +18,7 @@ from landmark_ray.serving.networks import Lanes
     ],
 )
 def test_each_network_has_its_share_of_the_cores(networks, cores, threads):
-    lanes = Lanes(networks, cores)
+    lanes = CoreAllocator(networks, cores)
     assert [lanes.threads(number) for number in range(networks)] == threads
 
 
@@ -26,13 +26,13 @@ def test_each_network_has_its_share_of_the_cores(networks, cores, threads):
 @pytest.mark.parametrize("cores", [1, 2, 3, 16])
 def test_all_networks_answer_in_order(networks, cores):
     functions = [lambda photos, i=i: [photos + i] for i in range(networks)]
-    found = Lanes(networks, cores).run(functions, np.zeros(1, np.uint8))
+    found = CoreAllocator(networks, cores).run(functions, np.zeros(1, np.uint8))
     assert [int(said[0][0]) for said in found] == list(range(networks))
 
 
 def test_two_run_at_the_same_time():
     meet = threading.Barrier(2, timeout=10)
-    Lanes(2, 2).run(2 * [lambda photos: [meet.wait()]], np.zeros(1, np.uint8))
+    CoreAllocator(2, 2).run(2 * [lambda photos: [meet.wait()]], np.zeros(1, np.uint8))
 
 
 def test_an_error_is_raised():
@@ -40,4 +40,4 @@ def test_an_error_is_raised():
         raise ValueError("broken")
 
     with pytest.raises(ValueError, match="broken"):
-        Lanes(3, 2).run([broken, *2 * [lambda photos: []]], np.zeros(1, np.uint8))
+        CoreAllocator(3, 2).run([broken, *2 * [lambda photos: []]], np.zeros(1, np.uint8))

@@ -1,14 +1,14 @@
 import pytest
 
-from landmark_ray import ledger
+from landmark_ray.data.root import Root
 from landmark_ray.errors import UserError
-from landmark_ray.funnel import Funnel
-from landmark_ray.storage import Tables
+from landmark_ray.runtime import ledger
+from landmark_ray.runtime.counts import StageCounts
 
 
 @pytest.fixture
 def tables(tmp_path):
-    return Tables(str(tmp_path))
+    return Root(str(tmp_path))
 
 
 def test_same_options_go_on_with_the_same_record(tables):
@@ -36,7 +36,7 @@ def test_stage_can_only_read_a_finished_one_with_the_same_options(tables):
     record = ledger.begin(tables, "extract", {"extract.max_side": 512}, {})
     with pytest.raises(UserError, match="not finished"):
         ledger.finished(tables, "extract", {"extract.max_side": 512})
-    ledger.finish(tables, "extract", record, Funnel(3, 2), 1.5)
+    ledger.finish(tables, "extract", record, StageCounts(3, 2), 1.5)
     found = ledger.finished(tables, "extract", {"extract.max_side": 512})
     assert found["funnel"]["images_out"] == 2 and found["seconds"] == 1.5
     with pytest.raises(UserError, match="extract.max_side = 512, now 640"):

@@ -6,9 +6,9 @@ import random
 import fsspec
 import pytest
 
-from landmark_ray import listing
-from landmark_ray.listing import LeftOut, image_stem, is_hidden, photo_ending, photo_files
-from landmark_ray.storage import Folder
+from landmark_ray.data import listing
+from landmark_ray.data.listing import LeftOut, image_stem, is_hidden, photo_ending, photo_files
+from landmark_ray.data.store import Store
 
 JPEG = b"\xff\xd8\xff\xe0\0\x10JFIF" + bytes(40)
 HEADS = {
@@ -29,12 +29,12 @@ OTHERS = {
 }
 
 
-def put(folder, files: dict[str, bytes]) -> Folder:
+def put(folder, files: dict[str, bytes]) -> Store:
     for name, data in files.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
-    return Folder(str(folder))
+    return Store(str(folder))
 
 
 @pytest.mark.parametrize("remote", [False, True])
@@ -49,7 +49,7 @@ def test_known_endings_are_photos_and_the_rest_is_judged_by_its_bytes(tmp_path, 
         fs = fsspec.filesystem("memory")
         for name, data in files.items():
             fs.pipe(f"/listed/{name}", data)
-        folder = Folder("memory://listed")
+        folder = Store("memory://listed")
     else:
         folder = put(tmp_path, files)
     photos, left_out = photo_files(folder)
@@ -97,7 +97,7 @@ def test_what_is_hidden_or_a_systems_is_no_photo_and_counted(tmp_path, remote):
         fs = fsspec.filesystem("memory")
         for name, data in ({"a/p.jpg": JPEG} | files).items():
             fs.pipe(f"/hidden/{name}", data)
-        folder = Folder("memory://hidden")
+        folder = Store("memory://hidden")
     else:
         folder = put(tmp_path, {"a/p.jpg": JPEG} | files)
     photos, left_out = photo_files(folder)
@@ -162,7 +162,7 @@ def test_folders_full_of_links_to_each_other_end(tmp_path):
         put(tmp_path, {f"{a}/p.jpg": b""})
         for b in range(6):
             (tmp_path / f"{a}/to {b}").symlink_to(f"../{b}")
-    photos, left_out = photo_files(Folder(str(tmp_path)))
+    photos, left_out = photo_files(Store(str(tmp_path)))
     assert {n for n in photos if n.count("/") == 1} == {f"{a}/p.jpg" for a in range(6)}
     assert left_out.counts[listing.LOOPS]
 
@@ -192,7 +192,7 @@ def test_pipes_and_closed_folders_are_counted(tmp_path, monkeypatch):
 def test_a_name_that_is_not_utf8_can_be_opened_and_printed(tmp_path):
     with open(os.fsencode(tmp_path) + b"/caf\xe9\n.jpg", "wb") as file:
         file.write(JPEG)
-    folder = Folder(str(tmp_path))
+    folder = Store(str(tmp_path))
     (name,) = photo_files(folder)[0]
     assert folder.read(name) == JPEG
     assert listing.printable(name) == "caf\\xe9\\n.jpg"
@@ -211,7 +211,7 @@ def test_lines_name_one_example_of_each_kind():
 
 
 def test_the_examples_of_the_field(shared):
-    photos, left_out = photo_files(Folder(str(shared / "field/odd_endings/source")))
+    photos, left_out = photo_files(Store(str(shared / "field/odd_endings/source")))
     assert len(photos) == 24 and not left_out.counts
-    photos, left_out = photo_files(Folder(str(shared / "field/hidden_folder/source")))
+    photos, left_out = photo_files(Store(str(shared / "field/hidden_folder/source")))
     assert len(photos) == 18 and left_out.counts == {listing.HIDDEN: 1}

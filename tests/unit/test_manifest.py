@@ -2,8 +2,8 @@ import json
 
 import pytest
 
+from landmark_ray.bundle.manifest import FILE, Bundle, Manifest, checksum, version
 from landmark_ray.errors import UserError
-from landmark_ray.manifest import FILE, Bundle, Manifest, checksum, version
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 import numpy as np
 
-from landmark_ray.reports.matches import draw
+from landmark_ray.reports.match_drawing import draw
 
 
 def picture(points_a, points_b, inlier, *, a=(300, 400), b=(400, 200), caption="x", **options):

@@ -2,7 +2,13 @@ import numpy as np
 import pytest
 
 from landmark_ray.kernels.features import UNIT, Features, ImageFeatures
-from landmark_ray.kernels.matching import Rule, agreeing, match_pair, pair_seed, verify
+from landmark_ray.kernels.matching import (
+    MatchingRule,
+    consistent_mask,
+    match_pair,
+    pair_seed,
+    verify,
+)
 
 TURN_AND_ZOOM = np.array([[1.2, -0.3, 20.0], [0.4, 1.1, -15.0]])
 
@@ -101,7 +107,7 @@ def test_matches_that_turn_and_zoom_alike_agree_and_others_do_not(degrees, zoom)
     b = turned(a, degrees, zoom)
     b[20:30] = turned(a[20:30], degrees + 90, zoom)
     b[30:] = turned(a[30:], degrees, 5 * zoom)
-    assert agreeing(a, b).tolist() == [True] * 20 + [False] * 20
+    assert consistent_mask(a, b).tolist() == [True] * 20 + [False] * 20
 
 
 def test_matches_may_differ_a_little_in_turn_and_zoom():
@@ -110,11 +116,13 @@ def test_matches_may_differ_a_little_in_turn_and_zoom():
     b = a * np.array([1, 1, 1.6, 1]) + [0, 0, 0, 75]
     b[:, 3] = (b[:, 3] + rng.uniform(-12, 12, 60)) % 360
     b[:, 2] *= rng.uniform(0.8, 1.25, 60)
-    assert agreeing(a, b.astype(np.float32)).all()
+    assert consistent_mask(a, b.astype(np.float32)).all()
 
 
 def test_chance_matches_rarely_agree():
-    kept = [agreeing(oriented(120, 2 * i), oriented(120, 2 * i + 1)).mean() for i in range(20)]
+    kept = [
+        consistent_mask(oriented(120, 2 * i), oriented(120, 2 * i + 1)).mean() for i in range(20)
+    ]
     assert np.mean(kept) < 0.25
 
 
@@ -125,8 +133,8 @@ def test_a_rule_that_votes_leaves_out_what_disagrees():
     shape = turned(oriented(40), 19, 1.2)[:, 2:]
     shape[30:, 1] += 90
     b = ImageFeatures(np.hstack([b.keypoints, shape]), b.descriptors, 512)
-    assert match_pair(a, b, Rule(cell=0, vote=True), stop_below=11).putative == 30
-    assert match_pair(a, b, Rule(cell=0), stop_below=11).inliers == 40
+    assert match_pair(a, b, MatchingRule(cell=0, vote=True), stop_below=11).putative == 30
+    assert match_pair(a, b, MatchingRule(cell=0), stop_below=11).inliers == 40
 
 
 # match_pair
@@ -134,7 +142,7 @@ def test_a_rule_that_votes_leaves_out_what_disagrees():
 
 def test_match_pair_counts_inliers_and_maps_a_to_b():
     a, b = pair_of_images(TURN_AND_ZOOM)
-    result = match_pair(a, b, Rule(cell=0), stop_below=11)
+    result = match_pair(a, b, MatchingRule(cell=0), stop_below=11)
     assert (result.putative, result.inliers) == (40, 40)
     np.testing.assert_allclose(result.affine, TURN_AND_ZOOM, atol=0.01)
 
@@ -144,7 +152,7 @@ def test_match_pair_says_which_matches_the_affine_map_explains():
     astray = b.keypoints.copy()
     astray[30:] = scatter(10, seed=1)
     b = ImageFeatures(astray, b.descriptors, 512)
-    result = match_pair(a, b, Rule(residual=3, cell=0), stop_below=11)
+    result = match_pair(a, b, MatchingRule(residual=3, cell=0), stop_below=11)
     assert (result.matches == np.arange(40)[:, None]).all()
     assert result.explained[:30].all() and result.inliers == result.explained.sum() < 33
     mapped = moved(a.keypoints, result.affine) - b.keypoints
@@ -159,7 +167,7 @@ def test_eleven_true_matches_are_found_among_many_false_ones(noise):
         points = b.keypoints.copy()
         points[11:] = scatter(noise, seed=seed + 1)
         b = ImageFeatures(points, b.descriptors, 512)
-        rule = Rule(residual=3, trials=1_000_000)
+        rule = MatchingRule(residual=3, trials=1_000_000)
         found += match_pair(a, b, rule, stop_below=11, seed=seed).inliers >= 11
     assert found == 50
 
@@ -175,7 +183,7 @@ def test_eleven_true_matches_are_found_among_many_false_ones(noise):
 )
 def test_affines_that_no_view_of_a_building_gives_do_not_count(linear):
     a, b = pair_of_images(np.array([[*linear[0], 300], [*linear[1], 300]]))
-    rule = Rule(cell=0, residual=3)
+    rule = MatchingRule(cell=0, residual=3)
     result = match_pair(a, b, rule, stop_below=11)
     assert (result.putative, result.inliers, result.affine) == (40, 0, None)
     assert not result.explained.any()
@@ -186,11 +194,11 @@ def test_thresholds_scale_with_the_image():
     """One image at a fifth and one at 4 times 512 px: a zoom of 20 in pixels, of 1 in content."""
     zoom = np.array([[20.0, 0, 7], [0, 20.0, -9]])
     a, b = pair_of_images(zoom, side_a=102.4, side_b=2048.0)
-    assert match_pair(a, b, Rule(residual=1, cell=0), stop_below=11).inliers == 40
+    assert match_pair(a, b, MatchingRule(residual=1, cell=0), stop_below=11).inliers == 40
     shaken = b.keypoints + np.tile([[12, 0], [-12, 0]], (20, 1)).astype(np.float32)
     b = ImageFeatures(shaken, b.descriptors, 2048.0)  # 12 px of 2048 are 3 px of 512
-    assert match_pair(a, b, Rule(residual=1, cell=0), stop_below=11).inliers < 30
-    result = match_pair(a, b, Rule(residual=8, cell=0), stop_below=11)
+    assert match_pair(a, b, MatchingRule(residual=1, cell=0), stop_below=11).inliers < 30
+    result = match_pair(a, b, MatchingRule(residual=8, cell=0), stop_below=11)
     assert result.inliers == 40
     np.testing.assert_allclose(result.affine[:, :2], zoom[:, :2], atol=1)
 
@@ -201,20 +209,20 @@ def test_matches_in_one_spot_count_once():
     points = np.stack([np.arange(40) % 6, np.arange(40) // 6], 1).astype(np.float32) * 20 + 2
     points[29:] = points[0] + np.linspace(0, 1, 11)[:, None]
     a, b = (ImageFeatures(points, x.descriptors, 512) for x in (a, b))
-    assert match_pair(a, b, Rule(cell=0), stop_below=11).inliers == 40
-    assert match_pair(a, b, Rule(cell=4), stop_below=11).inliers == 29
+    assert match_pair(a, b, MatchingRule(cell=0), stop_below=11).inliers == 40
+    assert match_pair(a, b, MatchingRule(cell=4), stop_below=11).inliers == 29
 
 
 def test_eleven_matches_on_one_spot_do_not_verify_a_pair():
     spot = 100 + scatter(11, side=2)
     images = [ImageFeatures(spot, one_each(11), 512) for _ in range(2)]
-    assert match_pair(*images, Rule(cell=4), stop_below=11).inliers <= 1
+    assert match_pair(*images, MatchingRule(cell=4), stop_below=11).inliers <= 1
 
 
 def test_many_features_of_one_image_on_one_of_the_other_count_once():
     a, b = pair_of_images(np.eye(2, 3))
     b = ImageFeatures(np.full_like(b.keypoints, 50), b.descriptors, 512)
-    assert match_pair(a, b, Rule(residual=200), stop_below=11).inliers <= 1
+    assert match_pair(a, b, MatchingRule(residual=200), stop_below=11).inliers <= 1
 
 
 def test_inliers_that_are_too_small_a_share_of_the_matches_do_not_count():
@@ -222,7 +230,7 @@ def test_inliers_that_are_too_small_a_share_of_the_matches_do_not_count():
     points = b.keypoints.copy()
     points[20:] = scatter(80, seed=1)
     b = ImageFeatures(points, b.descriptors, 512)
-    rule = Rule(cell=0, residual=2)
+    rule = MatchingRule(cell=0, residual=2)
     assert match_pair(a, b, rule.replace(share=0.15), stop_below=11).inliers >= 20
     refused = match_pair(a, b, rule.replace(share=0.3), stop_below=11)
     assert (refused.putative, refused.inliers, refused.affine) == (100, 0, None)
@@ -230,15 +238,15 @@ def test_inliers_that_are_too_small_a_share_of_the_matches_do_not_count():
 
 def test_ransac_is_skipped_for_too_few_putative_matches():
     a, b = pair_of_images(TURN_AND_ZOOM, n=10)
-    result = match_pair(a, b, Rule(cell=0), stop_below=11)
+    result = match_pair(a, b, MatchingRule(cell=0), stop_below=11)
     assert (result.putative, result.inliers, result.affine) == (10, 0, None)
-    assert match_pair(a, b, Rule(cell=0), stop_below=10).inliers == 10
+    assert match_pair(a, b, MatchingRule(cell=0), stop_below=10).inliers == 10
 
 
 @pytest.mark.parametrize("stop_below", [0, 11])
 def test_an_image_without_features_matches_nothing(stop_below):
     none = ImageFeatures(np.zeros((0, 2), np.float32), np.zeros((0, 128), np.int8), 512)
-    result = match_pair(none, none, Rule.sift(), stop_below=stop_below)
+    result = match_pair(none, none, MatchingRule.sift(), stop_below=stop_below)
     assert (result.putative, result.inliers, result.affine) == (0, 0, None)
 
 
@@ -260,13 +268,13 @@ def test_an_image_without_features_matches_nothing(stop_below):
 def test_a_rule_out_of_range_is_refused_by_name(wrong):
     name, value = next(iter(wrong.items()))
     with pytest.raises(ValueError, match=f"{name} .* got {value}"):
-        Rule.sift().replace(**wrong)
+        MatchingRule.sift().replace(**wrong)
 
 
 def test_a_rule_is_replaced_and_listed_by_name():
-    rule = Rule.delf().replace(residual=20.0)
+    rule = MatchingRule.delf().replace(residual=20.0)
     assert rule.as_dict()["residual"] == 20.0
-    assert Rule(**rule.as_dict()) == rule
+    assert MatchingRule(**rule.as_dict()) == rule
 
 
 @pytest.mark.parametrize(

@@ -12,13 +12,7 @@ keras = pytest.importorskip("keras")
 from landmark_ray.errors import UserError  # noqa: E402
 from landmark_ray.models import networks  # noqa: E402
 from landmark_ray.models.layers import Preprocess  # noqa: E402
-from landmark_ray.models.options import (  # noqa: E402
-    REFERENCE,
-    SIZES,
-    TrunkInfo,
-    network_name,
-    squeezed,
-)
+from landmark_ray.models.specs import REFERENCE, SIZES, TrunkInfo, network_name, squeezed
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (2, 5, 7, 3)).astype("float32")
 

@@ -13,14 +13,15 @@ import ray.data  # noqa: F401 - its column types are what makes tables dangerous
 from ray.data._internal.object_extensions import arrow as _objects  # noqa: F401
 from ray.data._internal.tensor_extensions import arrow as _tensors  # noqa: F401
 
-from landmark_ray.bundle import GROUPS, head_infos, read_head, read_trunk
+from landmark_ray.bundle.manifest import LANDMARKS, Bundle, seal
+from landmark_ray.bundle.network_files import GROUPS, head_infos, read_head, read_trunk
+from landmark_ray.data.photos import Photos
+from landmark_ray.data.root import Root
+from landmark_ray.data.store import Store
 from landmark_ray.errors import UserError
-from landmark_ray.manifest import LANDMARKS, Bundle, seal
-from landmark_ray.models import fitting
-from landmark_ray.photos import Photos
-from landmark_ray.stages import trainer
-from landmark_ray.stages.photo_training import Best
-from landmark_ray.storage import Folder, Tables
+from landmark_ray.models import fit_loop
+from landmark_ray.training import worker
+from landmark_ray.training.fit_network import Best
 from tests import bombs, bundles
 from tests.conftest import REPO
 
@@ -51,7 +52,7 @@ def test_the_bomb_goes_off_where_nothing_is_checked(tmp_path):
 
 @pytest.mark.parametrize("kind", KINDS[:2])
 def test_tables_with_columns_of_code_are_refused(tmp_path, marker, kind):
-    tables = Tables(str(tmp_path / "root"))
+    tables = Root(str(tmp_path / "root"))
     bombs.parquet(tmp_path / "root/kept/bucket=0/shard-00000.parquet", marker, "reason", kind)
     for read in (
         lambda: tables.read_shard("kept", 0, 0).to_pylist(),
@@ -63,11 +64,11 @@ def test_tables_with_columns_of_code_are_refused(tmp_path, marker, kind):
 
 def test_types_that_nobody_knows_are_what_they_are_stored_as(tmp_path, marker):
     bombs.parquet(tmp_path / "x/y.parquet", marker, "reason", KINDS[2])
-    assert Folder(str(tmp_path)).read_table("x/y.parquet")["reason"].to_pylist() == [[1]]
+    assert Store(str(tmp_path)).read_table("x/y.parquet")["reason"].to_pylist() == [[1]]
 
 
 def test_code_in_a_later_file_of_a_table_stays_bytes(tmp_path, marker):
-    tables = Tables(str(tmp_path / "root"))
+    tables = Root(str(tmp_path / "root"))
     tables.ensure("rejects/stage=ingest")
     bombs.parquet(tmp_path / "root/rejects/stage=ingest/bucket=1/x.parquet", marker, "reason")
     try:
@@ -98,10 +99,10 @@ def sound(tmp_path_factory):
     return place
 
 
-def planted(sound, tmp_path, name: str, make) -> Folder:
+def planted(sound, tmp_path, name: str, make) -> Store:
     """A bundle of which one file is another one, with a manifest that agrees with it."""
-    folder = Folder(str(tmp_path / "bundle"))
-    for file in Folder(str(sound)).files():
+    folder = Store(str(tmp_path / "bundle"))
+    for file in Store(str(sound)).files():
         folder.write(file, (sound / file).read_bytes())
     make(tmp_path / "bundle" / name)
     fields = Bundle(str(sound)).manifest.model_dump(
@@ -156,7 +157,7 @@ def test_checkpoints_with_a_function_are_damaged(tmp_path, marker, monkeypatch, 
     (place / f"model.{ending}").rename(place / "model.keras")
     (place / "history.json").write_text("[]")
     np.savez(place / "seeds.npz")
-    assert "checkpoint" in (said := resumed(place, monkeypatch, fitting.load))
+    assert "checkpoint" in (said := resumed(place, monkeypatch, fit_loop.load))
     assert "is damaged" in said and "--redo" in said
 
 
@@ -192,5 +193,5 @@ def resumed(place, monkeypatch, read) -> str:
             pass
 
     here = SimpleNamespace(get_checkpoint=Whole)
-    monkeypatch.setattr(trainer.ray, "train", here)
-    return refused(lambda: trainer.Checkpoints().load(read))
+    monkeypatch.setattr(worker.ray, "train", here)
+    return refused(lambda: worker.Checkpoints().load(read))

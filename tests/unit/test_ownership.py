@@ -13,12 +13,15 @@ from pathlib import Path
 import fsspec
 import pytest
 
-from landmark_ray import deletion, ledger, manifest, ownership, places, receipts
+from landmark_ray.bundle.network_files import manifest
 from landmark_ray.config import STAGES
+from landmark_ray.data import deletion, layout
+from landmark_ray.data.root import Root
+from landmark_ray.data.store import Store
 from landmark_ray.errors import UserError
 from landmark_ray.pipeline import PLACES
-from landmark_ray.storage import Folder, Tables
-from landmark_ray.submission import Submission
+from landmark_ray.runtime import ledger, ownership, receipts
+from landmark_ray.runtime.predict_output import Submission
 from tests import product, store
 from tests.conftest import REPO
 
@@ -92,10 +95,10 @@ def test_source_and_root_in_each_other_are_refused(tmp_path, given, root, says):
 def test_uris_are_compared_by_their_paths(a, b, apart):
     for source, root in ((a, b), (b, a)):
         if apart:
-            ownership.apart(Folder(source), Folder(root))
+            ownership.apart(Store(source), Store(root))
         else:
             with pytest.raises(UserError, match="--source"):
-                ownership.apart(Folder(source), Folder(root))
+                ownership.apart(Store(source), Store(root))
 
 
 def test_root_may_be_a_link_to_a_folder(tmp_path, source):
@@ -187,19 +190,19 @@ def test_damaged_record_beside_whole_ones_is_made_anew_by_redo(source, root):
     with pytest.raises(UserError, match="ingest.json is damaged: --redo ingest"):
         product.run(source, root, last="match")
     product.run(source, root, last="match", redo="ingest")
-    assert ledger.begun(Tables(str(root)))["ingest"]["state"] == "finished"
+    assert ledger.begun(Root(str(root)))["ingest"]["state"] == "finished"
 
 
 @pytest.mark.parametrize("name", sorted({n for s in STAGES[1:] for n in product.names(s)}))
 def test_all_that_the_stages_write_is_known(name):
     if not name.startswith("bundle/"):
-        assert places.ours(name) and not places.ours(f"other/{name}")
-        assert not places.ours(f"{name}.bak") or name.startswith("_staging/train/")
+        assert layout.ours(name) and not layout.ours(f"other/{name}")
+        assert not layout.ours(f"{name}.bak") or name.startswith("_staging/train/")
 
 
 def test_what_a_real_run_wrote_is_known(small_root):
     for name in tables_of(small_root):
-        assert places.ours(name) or places.REPORTS.fullmatch(name)
+        assert layout.ours(name) or layout.REPORTS.fullmatch(name)
 
 
 # --- a root of older code
@@ -371,9 +374,9 @@ def test_killed_at_any_change_a_report_goes_on(source, tmp_path):
     data = {"tune.toml": b"1", "tune.csv": b"2"}
 
     def run():
-        tables = Tables(str(root))
+        tables = Root(str(root))
         receipts.begin(tables)
-        for folder in (Folder(str(outside)), Folder(str(root / "reports"))):
+        for folder in (Store(str(outside)), Store(str(root / "reports"))):
             receipts.write(tables, data, folder)
         receipts.write(tables, {"reports/funnel.json": b"3"})
 
@@ -412,7 +415,7 @@ def test_reports_of_a_root_that_was_moved_are_still_its_own(source, root, tmp_pa
 
 def test_outputs_by_name_are_written_again_but_never_over_anothers(source, root, tmp_path):
     product.run(source, root, last="sample")
-    tables, out = Tables(str(root)), Folder(str(tmp_path / "out"))
+    tables, out = Root(str(root)), Store(str(tmp_path / "out"))
     for data in (b"1", b"2", b"2", b"3"):
         receipts.write(tables, {"best.toml": data, "best.csv": data}, out)
     (tmp_path / "out/best.csv").write_bytes(b"mine")
@@ -477,7 +480,7 @@ def test_on_s3_only_its_own_is_deleted(bucket, source):
     with pytest.raises(UserError, match=r"wedding\[1\].jpg"):
         product.run(source, root, last="ingest", redo="sample")
     assert set(store.files(bucket, "own/")) == before
-    tables = Tables(root)
+    tables = Root(root)
     deletion.delete(tables, "images/bucket=0/wedding[1].jpg", ours=lambda _: True)
     product.run(source, root, last="ingest", redo="sample")
     assert {"own/images2/bucket=0/shard-00000.parquet", "own/notes.txt", "own/images/"} <= set(
@@ -536,8 +539,8 @@ def test_only_one_module_deletes():
         if (used := calls(path))
     }
     assert found == {
-        "landmark_ray/deletion.py": {"unlink", "rmdir", "rm_file"},
-        "landmark_ray/folder.py": {"unlink"},
+        "landmark_ray/data/deletion.py": {"unlink", "rmdir", "rm_file"},
+        "landmark_ray/data/store.py": {"unlink"},
     }
 
 
@@ -548,7 +551,7 @@ def test_every_stage_says_where_it_writes():
 
 
 def test_workers_that_delete_the_same_folder_do_not_disturb_each_other(tmp_path):
-    tables = Tables(str(tmp_path))
+    tables = Root(str(tmp_path))
     for number in range(200):
         tables.write(f"images/bucket=0/shard-{number:05d}.parquet", b"1", durable=False)
     problems = []

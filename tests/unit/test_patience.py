@@ -8,9 +8,9 @@ import tenacity.nap
 from botocore.exceptions import ClientError
 from s3fs.errors import translate_boto_error
 
+from landmark_ray.data.retry import TRIES, is_transient, with_retries
+from landmark_ray.data.store import Store
 from landmark_ray.errors import UserError
-from landmark_ray.patience import TRIES, passing, patiently
-from landmark_ray.storage import Folder
 
 DATA = bytes(range(256)) * 64
 
@@ -64,13 +64,13 @@ class Server(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def web(monkeypatch) -> Iterator[tuple[type[Server], Folder]]:
+def web(monkeypatch) -> Iterator[tuple[type[Server], Store]]:
     """A web server that can be ill, and its folder; nobody waits."""
     monkeypatch.setattr(tenacity.nap.time, "sleep", lambda _: None)
     handler = type("Handler", (Server,), {})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield handler, Folder(f"http://127.0.0.1:{server.server_port}/x")
+    yield handler, Store(f"http://127.0.0.1:{server.server_port}/x")
     server.shutdown()
     server.server_close()
 
@@ -112,7 +112,9 @@ def test_what_is_not_there_is_asked_for_once(web, status):
 
 @pytest.mark.parametrize("code", ["InternalError", "SlowDown", "500", "503"])
 def test_what_s3_calls_its_own_errors_passes(code):
-    assert passing(translate_boto_error(ClientError({"Error": {"Code": code}}, "ListObjectsV2")))
+    assert is_transient(
+        translate_boto_error(ClientError({"Error": {"Code": code}}, "ListObjectsV2"))
+    )
 
 
 def test_waits_grow_and_a_lasting_error_is_not_repeated(monkeypatch):
@@ -123,7 +125,7 @@ def test_waits_grow_and_a_lasting_error_is_not_repeated(monkeypatch):
         raise OSError(errno.EBUSY, "SlowDown")
 
     with pytest.raises(UserError, match="s3://b: the store failed 8 times in a row"):
-        patiently("s3://b", slow_down)
+        with_retries("s3://b", slow_down)
     assert len(waits) == TRIES - 1 and max(waits) <= 30 and sum(waits[-3:]) > sum(waits[:3])
 
     def forbidden() -> None:
@@ -131,5 +133,5 @@ def test_waits_grow_and_a_lasting_error_is_not_repeated(monkeypatch):
 
     waits.clear()
     with pytest.raises(UserError, match="s3://b: PermissionError: AccessDenied"):
-        patiently("s3://b", forbidden)
+        with_retries("s3://b", forbidden)
     assert not waits

@@ -3,7 +3,7 @@ import random
 import pyarrow as pa
 import pytest
 
-from landmark_ray.photo_ids import PhotoIds
+from landmark_ray.data.photo_ids import PhotoIds
 
 
 def found(ids: list[str], name: str, **options: bool) -> tuple[str | None, bool]:

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from landmark_ray.data.examples import pixels
+from landmark_ray.data.root import Root
 from landmark_ray.errors import UserError
 from landmark_ray.kernels.metrics import top1_of_sides
-from landmark_ray.stages.examples import pixels
-from landmark_ray.stages.photo_training import Best
-from landmark_ray.stages.trainer import in_words
-from landmark_ray.storage import Tables
+from landmark_ray.training.fit_network import Best
+from landmark_ray.training.worker import in_words
 
 
 class Model:
@@ -62,7 +62,7 @@ def test_worker_says_in_words_what_a_person_can_mend(tmp_path, error, says):
     def loop(work):
         raise error
 
-    assert says in in_words(loop)({"tables": Tables(str(tmp_path))})
+    assert says in in_words(loop)({"tables": Root(str(tmp_path))})
 
 
 def test_worker_lets_other_errors_through():

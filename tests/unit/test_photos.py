@@ -7,10 +7,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from landmark_ray.data.listing import LeftOut
+from landmark_ray.data.photo_tables import DamagedError
+from landmark_ray.data.photos import Photos, holder, photos_of
 from landmark_ray.errors import UserError
-from landmark_ray.listing import LeftOut
-from landmark_ray.photo_tables import DamagedError
-from landmark_ray.photos import Photos, holder, photos_of
 
 JPEG = b"\xff\xd8\xff\xe0 begins like one"
 

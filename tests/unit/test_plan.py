@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from landmark_ray.config import STAGES
+from landmark_ray.data.sources import Source
 from landmark_ray.errors import UserError
-from landmark_ray.kernels import schedule
+from landmark_ray.kernels import pair_schedule
 from landmark_ray.plan import calibration, report, sampling, workload
 from landmark_ray.plan.clusters import Cluster, cluster_of
 from landmark_ray.plan.fit import Fit, at_rate, line, makespan
@@ -20,7 +21,6 @@ from landmark_ray.plan.requests import requests_of
 from landmark_ray.plan.shares import Flow, Shares, flow_of, pairs_of
 from landmark_ray.plan.work import Job, work_of
 from landmark_ray.plan.workload import Workload
-from landmark_ray.sources import Source
 from tests import drawn
 
 PLAIN = Shares(usable=1.0, unverified=0.0, tries=2.0)
@@ -81,13 +81,15 @@ def tried(n: int, alone: int, rng: np.random.Generator, cap: int = 100) -> tuple
     """Pairs that the matcher itself tries, and tries of verified images; half the pairs match."""
     lonely = set(rng.permutation(n)[:alone].tolist())
     matches = rng.random((n, n)) < 0.5
-    evidence = schedule.Evidence(11)
+    evidence = pair_schedule.VerifiedPairs(11)
 
     def evaluate(a: int, b: int) -> int:
         return 20 if not {a, b} & lonely and matches[a, b] else 0
 
-    for wave in schedule.waves(list(range(n)), evidence, max_images=cap):
-        schedule.settle(wave, evaluate, lambda i: [j for j in range(n) if j != i], evidence)
+    for wave in pair_schedule.rounds(list(range(n)), evidence, max_images=cap):
+        pair_schedule.verify_until_decided(
+            wave, evaluate, lambda i: [j for j in range(n) if j != i], evidence
+        )
     return len(evidence.inliers), sum(map(evidence.verified, range(n)))
 
 

@@ -16,8 +16,8 @@ from PIL import Image
 
 from landmark_ray import predict
 from landmark_ray.errors import UserError
-from landmark_ray.funnel import Funnel
 from landmark_ray.kernels.image import Limits
+from landmark_ray.runtime.counts import StageCounts
 
 RED, GREEN, BLUE = (250, 0, 0), (0, 250, 0), (0, 0, 250)
 
@@ -57,7 +57,7 @@ def named(monkeypatch, tmp_path):
             yield funnel.to_json()
 
     def drive(units, plan, options, meter):
-        return Funnel.total(plan(units))
+        return StageCounts.total(plan(units))
 
     monkeypatch.setattr(predict, "plan", plan)
     monkeypatch.setattr(predict, "drive", drive)

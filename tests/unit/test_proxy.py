@@ -22,7 +22,7 @@ def through(messages, length=None, slow=()):
 
     async def app(scope, receive, send):
         came.append(proxy.BODY in scope)
-        receive = proxy.told(scope, receive)
+        receive = proxy.restore_body(scope, receive)
         while not heard or heard[-1] != GONE:
             heard.append(await receive())
 
@@ -37,7 +37,7 @@ def through(messages, length=None, slow=()):
             return message
 
         scope = {"type": "http", "headers": heads}
-        await asyncio.wait_for(proxy.Ahead(app)(scope, receive, None), 10)
+        await asyncio.wait_for(proxy.PrefetchBody(app)(scope, receive, None), 10)
 
     asyncio.run(run())
     return heard, came[0]
@@ -72,5 +72,5 @@ def test_headers_that_steer_are_gone():
         seen.extend(scope["headers"])
 
     headers = [(b"x_request-id", b"\xff"), (b"X-Request-Id".lower(), b"1"), (b"accept", b"*/*")]
-    asyncio.run(proxy.Deaf(app)({"type": "http", "headers": headers}, None, None))
+    asyncio.run(proxy.StripSteeringHeaders(app)({"type": "http", "headers": headers}, None, None))
     assert seen == [(b"accept", b"*/*")]

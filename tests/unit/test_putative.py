@@ -3,10 +3,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from landmark_ray.kernels import product
+from landmark_ray.kernels import integer_matmul
 from landmark_ray.kernels.features import UNIT, quantise
+from landmark_ray.kernels.integer_matmul import int8_matmul
 from landmark_ray.kernels.matching import putative_matches
-from landmark_ray.kernels.product import products
 
 OFF = {"max_distance": 2, "ratio": 1, "mutual": False}
 
@@ -121,15 +121,17 @@ def test_products_are_exact_for_extreme_numbers(signed):
     a[0], b[0], b[1] = 127, 127, -128
     wanted = a.astype(int) @ b.T.astype(int)
     if signed:
-        got = products(a, b)
+        got = int8_matmul(a, b)
     else:  # what processors that saturate use
-        session = product._session(signed=False)
-        got = session.run(None, {"a": product._shifted(a), "b": product._shifted(b)})[0]
+        session = integer_matmul._session(signed=False)
+        got = session.run(None, {"a": integer_matmul._shifted(a), "b": integer_matmul._shifted(b)})[
+            0
+        ]
     assert got.dtype == np.int32
     assert (got == wanted).all()
 
 
 def test_products_of_a_slice_and_of_nothing():
     a = np.arange(60, dtype=np.int8).reshape(6, 10)[::2, ::2]
-    assert (products(a, a) == a.astype(int) @ a.T.astype(int)).all()
-    assert products(a[:0], a).shape == (0, 3)
+    assert (int8_matmul(a, a) == a.astype(int) @ a.T.astype(int)).all()
+    assert int8_matmul(a[:0], a).shape == (0, 3)

@@ -7,11 +7,11 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
-from landmark_ray import schemas
 from landmark_ray.config import Config
+from landmark_ray.data import schemas
+from landmark_ray.data.root import Root
 from landmark_ray.errors import UserError
 from landmark_ray.stages.export import PHOTOS, reference_photos
-from landmark_ray.storage import Tables
 
 SIZE = 16
 
@@ -24,7 +24,7 @@ def jpeg(shade: int, size: int = SIZE) -> bytes:
 
 @pytest.fixture
 def tables(tmp_path):
-    return Tables(str(tmp_path))
+    return Root(str(tmp_path))
 
 
 def shard(tables, number: int, groups: list[int], background: int = 0, size: int = SIZE) -> None:

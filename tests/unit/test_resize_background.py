@@ -5,11 +5,11 @@ from collections import Counter
 import numpy as np
 import pyarrow as pa
 
-from landmark_ray import ledger
 from landmark_ray.config import Config
-from landmark_ray.funnel import Funnel
+from landmark_ray.data.root import Root
+from landmark_ray.runtime import ledger
+from landmark_ray.runtime.counts import StageCounts
 from landmark_ray.stages.resize import background_ids, background_share
-from landmark_ray.storage import Tables
 
 REASONS = np.array(["unverified", "small_class", "over_cap", ""])
 
@@ -25,11 +25,11 @@ def shard(start, n=400):
 
 def prune_dropped(tables, why: dict[str, int]) -> None:
     record = ledger.begin(tables, "prune", {}, {})
-    ledger.finish(tables, "prune", record, Funnel(why=Counter(why)), 1.0)
+    ledger.finish(tables, "prune", record, StageCounts(why=Counter(why)), 1.0)
 
 
 def test_about_so_many_of_all_discarded_images_are_chosen_however_they_lie_in_shards(tmp_path):
-    tables = Tables(str(tmp_path))
+    tables = Root(str(tmp_path))
     why = {"unverified": 1000, "small_class": 1000, "over_cap": 1000}
     prune_dropped(tables, why)
     share = background_share(Config.model_validate({"resize": {"background": 500}}), tables)
@@ -42,7 +42,7 @@ def test_about_so_many_of_all_discarded_images_are_chosen_however_they_lie_in_sh
 
 
 def test_all_are_chosen_where_there_are_few_and_none_on_request(tmp_path):
-    tables = Tables(str(tmp_path))
+    tables = Root(str(tmp_path))
     prune_dropped(tables, {"unverified": 70})
     assert background_share(Config(), tables) == 1
     assert len(background_ids(shard(0), 1.0, 0)) == 200

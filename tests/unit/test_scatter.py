@@ -11,14 +11,15 @@ import pytest
 from PIL import Image
 
 from landmark_ray.config import Config
+from landmark_ray.data.listing import HIDDEN
+from landmark_ray.data.root import Root
+from landmark_ray.data.sources import Source
 from landmark_ray.errors import UserError
-from landmark_ray.funnel import Funnel
-from landmark_ray.listing import HIDDEN
-from landmark_ray.sources import Source
-from landmark_ray.stages import gathering, ingest, sample
+from landmark_ray.runtime import gathering
+from landmark_ray.runtime.counts import StageCounts
+from landmark_ray.stages import ingest, sample
 from landmark_ray.stages.evaluate import each_once, unanswered
 from landmark_ray.stages.ingest import CatalogIndex
-from landmark_ray.storage import Tables
 
 
 def photo(seed: int, kind: str = "JPEG") -> bytes:
@@ -41,18 +42,18 @@ def tar(path, members: dict[str, bytes]) -> None:
     (place / f"md5.{path.stem}.txt").write_text(f"MD5 ({path.name}) = {md5}\n")
 
 
-def ingested(folder, monkeypatch, **options) -> tuple[Tables, Funnel, dict[str, str]]:
+def ingested(folder, monkeypatch, **options) -> tuple[Root, StageCounts, dict[str, str]]:
     """Of the dataset in a folder: the tables, the funnel of ingest, and image -> reason."""
     source = Source(str(folder))
     config = Config(source=str(folder), root=str(folder / "root"), sample=options | {"buckets": 2})
-    tables = Tables(config.root)
+    tables = Root(config.root)
     sample.run(config, tables, source)
     index = CatalogIndex.read(tables, source.index()[0]["image_id"])
     for archive in source.archives():
         ingest.scatter(archive, index, tables, config.ingest)
 
     def gathered(units, _, config, meter):
-        found = Funnel()
+        found = StageCounts()
         for unit in units:
             files = [(name, "") for name in unit["fragments"]]
             work = (unit["bucket"], unit["shards"], files, [], tables, config.ingest)
@@ -66,7 +67,7 @@ def ingested(folder, monkeypatch, **options) -> tuple[Tables, Funnel, dict[str, 
     return tables, funnel, {row["image_id"]: row["reason"] for row in rows}
 
 
-def images(tables: Tables) -> dict[str, bytes]:
+def images(tables: Root) -> dict[str, bytes]:
     rows = tables.dataset("images").to_table(["image_id", "jpeg"]).to_pydict()
     return dict(zip(rows["image_id"], rows["jpeg"], strict=True))
 
@@ -150,13 +151,13 @@ def test_sample_says_what_is_left_out(tmp_path):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"any")
     config = Config(source=str(tmp_path), root=str(tmp_path / "r"), sample={"min_images": 1})
-    funnel = sample.run(config, Tables(config.root), Source(str(tmp_path)))
+    funnel = sample.run(config, Root(config.root), Source(str(tmp_path)))
     assert sum(funnel.facts.values()) == 4
     assert "left out: archives, such as tower/d.zip" in funnel.facts
 
 
 def test_an_index_over_all_ids_knows_what_the_catalog_has_not(tmp_path):
-    tables = Tables(str(tmp_path))
+    tables = Root(str(tmp_path))
     catalog = pa.table({"image_id": ["b", "d"], "landmark_id": [7, 8], "shard": [3, 4]})
     tables.write_table("catalog/bucket=5/catalog.parquet", catalog)
     index = CatalogIndex.read(tables, pa.chunked_array([["d", "c", None], ["b", "d", "a"]]))

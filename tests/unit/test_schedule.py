@@ -4,7 +4,13 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from landmark_ray.kernels.schedule import Evidence, decide, parts, settle, waves
+from landmark_ray.kernels.pair_schedule import (
+    VerifiedPairs,
+    chunks,
+    decide,
+    rounds,
+    verify_until_decided,
+)
 
 MIN_INLIERS = 11
 
@@ -23,15 +29,17 @@ def match_graphs(draw):
 def settled(graph, cap, min_partners, most):
     """Pairs that waves cut into parts evaluate, each part without knowing of the others."""
     n, inliers, order, likely = graph
-    evidence = Evidence(MIN_INLIERS, min_partners)
+    evidence = VerifiedPairs(MIN_INLIERS, min_partners)
     seen = []
-    for wave in waves(order, evidence, max_images=cap):
+    for wave in rounds(order, evidence, max_images=cap):
         before = dict(evidence.inliers)
-        for part in parts(wave, lambda _: n - 1, most):
-            mine = Evidence(MIN_INLIERS, min_partners)
+        for part in chunks(wave, lambda _: n - 1, most):
+            mine = VerifiedPairs(MIN_INLIERS, min_partners)
             for pair, count in before.items():
                 mine.add(pair, count)
-            settle(part, lambda i, j: inliers[i, j], lambda i: set_first(likely[i], i), mine)
+            verify_until_decided(
+                part, lambda i, j: inliers[i, j], lambda i: set_first(likely[i], i), mine
+            )
             new = set(mine.inliers) - set(before)
             seen += sorted(new)
             for pair in new:
@@ -85,9 +93,9 @@ def test_class_is_left_once_enough_images_are_settled():
 
 
 def test_a_wave_holds_no_more_images_than_must_be_settled():
-    evidence = Evidence(MIN_INLIERS)
+    evidence = VerifiedPairs(MIN_INLIERS)
     sizes = []
-    for wave in waves(range(20), evidence, max_images=8):
+    for wave in rounds(range(20), evidence, max_images=8):
         sizes.append(len(wave))
         if len(sizes) == 1:  # 2 of the first 8 are verified, all others are
             evidence.add((0, 1), 11)
@@ -98,9 +106,9 @@ def test_a_wave_holds_no_more_images_than_must_be_settled():
 
 
 def test_images_are_cut_where_their_pairs_are_too_many():
-    assert parts(range(6), lambda i: 5 - i, 7) == [[0], [1, 2], [3, 4, 5]]
-    assert parts(range(3), lambda _: 10, 7) == [[0], [1], [2]]
-    assert parts([], lambda _: 10, 7) == []
+    assert chunks(range(6), lambda i: 5 - i, 7) == [[0], [1, 2], [3, 4, 5]]
+    assert chunks(range(3), lambda _: 10, 7) == [[0], [1], [2]]
+    assert chunks([], lambda _: 10, 7) == []
 
 
 def decided(pairs, order="abcd", **options):

@@ -4,12 +4,13 @@ import json
 
 import pytest
 
-from landmark_ray import cli, ledger
+from landmark_ray import cli
 from landmark_ray.config import STAGES, Config
-from landmark_ray.errors import UserError
-from landmark_ray.plain import redacted
-from landmark_ray.serving.options import ServiceOptions
-from landmark_ray.storage import Folder, Tables
+from landmark_ray.data.root import Root
+from landmark_ray.data.store import Store
+from landmark_ray.errors import UserError, redact_url
+from landmark_ray.runtime import ledger
+from landmark_ray.serving.serve_options import ServiceOptions
 
 SECRET = "hunter2"
 SIGNED = f"https://bucket.example/a.csv?X-Amz-Credential=AK&X-Amz-Signature={SECRET}"
@@ -30,8 +31,8 @@ SIGNED = f"https://bucket.example/a.csv?X-Amz-Credential=AK&X-Amz-Signature={SEC
     ],
 )
 def test_passwords_and_signatures_of_addresses_are_left_out(text, shown):
-    assert redacted(text) == (shown or text)
-    assert redacted(redacted(text)) == redacted(text)
+    assert redact_url(text) == (shown or text)
+    assert redact_url(redact_url(text)) == redact_url(text)
 
 
 def config_with_secrets() -> Config:
@@ -44,7 +45,7 @@ def config_with_secrets() -> Config:
 
 
 def test_ledgers_and_so_bundles_and_reports_hold_none(tmp_path):
-    config, tables = config_with_secrets(), Tables(str(tmp_path))
+    config, tables = config_with_secrets(), Root(str(tmp_path))
     for stage in STAGES:
         identity = config.identity(stage)
         ledger.begin(tables, stage, identity, {})
@@ -71,7 +72,7 @@ def test_neither_lines_for_people_nor_tracebacks_show_them(capsys, error, tmp_pa
 
 
 def test_a_folder_shows_its_address_without_them():
-    assert Folder(f"https://me:{SECRET}@host/a").shown == "https://***@host/a"
+    assert Store(f"https://me:{SECRET}@host/a").shown == "https://***@host/a"
 
 
 def test_a_key_that_is_refused_is_not_shown(tmp_path):

@@ -7,17 +7,17 @@ import shutil
 import numpy as np
 import pytest
 
-from landmark_ray.ensemble import Ensemble
+from landmark_ray.bundle.ensemble import Ensemble
+from landmark_ray.bundle.manifest import REFERENCE, Bundle, checksum
+from landmark_ray.bundle.multihead import by_trunk
+from landmark_ray.bundle.reference import Disagreement, Reference, difference
+from landmark_ray.data.store import Store
 from landmark_ray.errors import UserError
-from landmark_ray.kernels.ensemble import merged
-from landmark_ray.manifest import REFERENCE, Bundle, checksum
-from landmark_ray.reference import Disagreement, Reference, difference
-from landmark_ray.serving import conversion
-from landmark_ray.serving.assembly import by_trunk
-from landmark_ray.serving.networks import MOST, Networks
-from landmark_ray.serving.options import GraphOptions
-from landmark_ray.serving.runtimes import on_openvino
-from landmark_ray.storage import Folder
+from landmark_ray.kernels.topk import merged
+from landmark_ray.serving import openvino_conversion
+from landmark_ray.serving.backends import on_openvino
+from landmark_ray.serving.inference import MAX_TOP_K, Networks
+from landmark_ray.serving.serve_options import GraphOptions
 from tests import bombs, bundles
 
 GROUPS = tuple(range(1, 12))
@@ -41,9 +41,9 @@ def made(place, shared) -> tuple[Bundle, Ensemble]:
     """A bundle of 11 groups, converted here, and its models as predict and evaluate have them."""
     bundles.write(place, groups=GROUPS, shared=shared, reference=True)
     bundle = Bundle(str(place))
-    copies = conversion.place_of(bundle)
+    copies = openvino_conversion.place_of(bundle)
     copies.mkdir(parents=True)
-    conversion.main(bundle.uri, str(copies), *by_trunk(bundle))
+    openvino_conversion.main(bundle.uri, str(copies), *by_trunk(bundle))
     return bundle, Ensemble(bundle)
 
 
@@ -62,7 +62,7 @@ def own_trunks(caches, tmp_path_factory):
 def test_eleven_groups_answer_as_the_models_whatever_serves_them(trunks, way, request):
     bundle, ensemble = request.getfixturevalue(trunks)
     vectors = ensemble.vectors(PHOTOS)
-    logits, wanted = ensemble.logits(vectors), ensemble.answer(vectors, MOST)
+    logits, wanted = ensemble.logits(vectors), ensemble.answer(vectors, MAX_TOP_K)
     assert len({logits[group].tobytes() for group in GROUPS}) == len(GROUPS)  # else all would do
     apart = 0.05 if way == "bf16" else 1e-4
     # --packs 0, 1, 4, as the graph deals them: 0 differs from 1 only in the process
@@ -77,7 +77,7 @@ def test_eleven_groups_answer_as_the_models_whatever_serves_them(trunks, way, re
                 for group in network.groups:
                     found = np.concatenate([part[group] for part in parts])
                     assert np.abs(found - logits[group][:count]).max() < 8 * apart, group
-            answers = [merged([n.answer(batch) for n in networks], MOST) for batch in batches]
+            answers = [merged([n.answer(batch) for n in networks], MAX_TOP_K) for batch in batches]
             ids, sure = (np.concatenate(part) for part in zip(*answers, strict=True))
             assert np.abs(sure - wanted[1][:count]).max() < apart
             if way == "bf16":
@@ -88,7 +88,7 @@ def test_eleven_groups_answer_as_the_models_whatever_serves_them(trunks, way, re
 
 def renamed(bundle, swap) -> None:
     """Give outputs of a bundle's copy other names: the fault of old, with checksums that agree."""
-    place = conversion.place_of(bundle)
+    place = openvino_conversion.place_of(bundle)
     path = place / "trunk.xml"
     path.write_text(
         re.sub(r"\bgroup_(\d+)\b", lambda m: f"group_{swap(int(m[1]))}", path.read_text())
@@ -102,9 +102,9 @@ def renamed(bundle, swap) -> None:
 def copied(shared_trunk, tmp_path, monkeypatch):
     """The bundle with a shared trunk and its copy, to spoil."""
     bundle, _ = shared_trunk
-    before = conversion.place_of(bundle)
+    before = openvino_conversion.place_of(bundle)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    shutil.copytree(before, conversion.place_of(bundle))
+    shutil.copytree(before, openvino_conversion.place_of(bundle))
     shutil.copytree(bundle.uri, tmp_path / "bundle")
     return Bundle(str(tmp_path / "bundle"))
 
@@ -171,15 +171,15 @@ class Mixed:
 
 
 def test_a_conversion_that_answers_otherwise_leaves_no_copy(copied, tmp_path, monkeypatch):
-    place = conversion.place_of(copied)
+    place = openvino_conversion.place_of(copied)
     renamed(copied, as_text)
-    made = conversion.assembled
+    made = openvino_conversion.assembled
     monkeypatch.setattr(
-        conversion, "assembled", lambda *args: Mixed(made(*args), place / "trunk.xml")
+        openvino_conversion, "assembled", lambda *args: Mixed(made(*args), place / "trunk.xml")
     )
     (tmp_path / "new").mkdir()
     with pytest.raises(UserError, match=r"the copy answers otherwise: group \d+: its logits"):
-        conversion.main(copied.uri, str(tmp_path / "new"), "trunk")
+        openvino_conversion.main(copied.uri, str(tmp_path / "new"), "trunk")
     assert list((tmp_path / "new").iterdir()) == []
 
 
@@ -190,7 +190,7 @@ class Converter:
 
     def __init__(self, monkeypatch):
         self.trunks = []
-        monkeypatch.setattr(conversion.subprocess, "run", self.run)
+        monkeypatch.setattr(openvino_conversion.subprocess, "run", self.run)
 
     def run(self, words, **_):
         self.trunks += words[5:]
@@ -201,18 +201,20 @@ class Converter:
 @pytest.mark.parametrize("spoil", [lambda p: p.unlink(), lambda p: p.write_bytes(b"half")])
 def test_half_a_copy_is_made_anew(copied, monkeypatch, name, spoil):
     converter = Converter(monkeypatch)
-    assert conversion.converted(copied, ["trunk"])["trunk"].exists() and not converter.trunks
-    spoil(conversion.place_of(copied) / name)
+    assert (
+        openvino_conversion.converted(copied, ["trunk"])["trunk"].exists() and not converter.trunks
+    )
+    spoil(openvino_conversion.place_of(copied) / name)
     with pytest.raises(UserError, match="can't be converted for OpenVINO: asked; --runtime"):
-        conversion.converted(copied, ["trunk"])
+        openvino_conversion.converted(copied, ["trunk"])
     assert converter.trunks == ["trunk"]
 
 
 def test_copies_of_older_code_are_not_used(copied, monkeypatch):
-    place, converter = conversion.place_of(copied), Converter(monkeypatch)
-    place.rename(place.with_name(place.name.removesuffix(f"-format-{conversion.FORMAT}")))
+    place, converter = openvino_conversion.place_of(copied), Converter(monkeypatch)
+    place.rename(place.with_name(place.name.removesuffix(f"-format-{openvino_conversion.FORMAT}")))
     with pytest.raises(UserError):
-        conversion.converted(copied, ["trunk"])
+        openvino_conversion.converted(copied, ["trunk"])
     assert converter.trunks == ["trunk"]
 
 
@@ -252,7 +254,7 @@ def test_reference_is_read_as_it_was_written_and_damage_is_a_line(shared_trunk, 
         Reference.read(bundle, REFERENCE, bundles.SIZE + 1)
     bombs.parquet(tmp_path / REFERENCE, tmp_path / "marker", "pixels")
     with pytest.raises(UserError, match="reference.parquet is damaged"):
-        Reference.read(Folder(str(tmp_path)), REFERENCE, bundles.SIZE)
+        Reference.read(Store(str(tmp_path)), REFERENCE, bundles.SIZE)
     assert not (tmp_path / "marker").exists()
 
 
@@ -260,7 +262,7 @@ def test_f32_is_nearer_than_bf16(shared_trunk):
     bundle, ensemble = shared_trunk
     (infos,) = by_trunk(bundle).values()
     wanted = ensemble.logits(ensemble.vectors(PHOTOS[:32]))
-    file = conversion.place_of(bundle) / "trunk.xml"
+    file = openvino_conversion.place_of(bundle) / "trunk.xml"
     far = {}
     for precision in ("f32", "bf16"):
         found = on_openvino(file, infos, precision)(PHOTOS[:32])

@@ -6,18 +6,18 @@ import pytest
 
 keras = pytest.importorskip("keras")
 
-from landmark_ray.models import training  # noqa: E402
+from landmark_ray.models import classification  # noqa: E402
 from landmark_ray.models.augmentation import build_augmentation  # noqa: E402
 from landmark_ray.models.heads import build_head  # noqa: E402
 from landmark_ray.models.networks import build_trunk, describe  # noqa: E402
-from landmark_ray.models.options import AugmentationOptions  # noqa: E402
+from landmark_ray.models.specs import AugmentationOptions  # noqa: E402
 
 
 @pytest.fixture
 def mixed_precision():
-    training.set_mixed_precision(True)
+    classification.set_mixed_precision(True)
     yield
-    training.set_mixed_precision(False)
+    classification.set_mixed_precision(False)
 
 
 def stripes(n, size=48):
@@ -35,11 +35,11 @@ def assembled():
     trunk = build_trunk("small", weights=None, size=48)
     head = build_head(describe(trunk).features, 2)
     augmentation = build_augmentation(AugmentationOptions(), 0)
-    return trunk, head, training.classifier(trunk, head, augmentation)
+    return trunk, head, classification.classifier(trunk, head, augmentation)
 
 
 def test_options_are_read_without_keras():
-    code = "import landmark_ray.models.options, sys; print('keras' in sys.modules)"
+    code = "import landmark_ray.models.specs, sys; print('keras' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
 
@@ -48,8 +48,8 @@ def test_it_learns_two_classes_from_scratch():
     keras.utils.set_random_seed(0)
     photos, labels = stripes(96)
     trunk, head, model = assembled()
-    rates = training.schedule(2e-3, steps=24, warmup_steps=3)
-    model.compile(training.optimizer("adamw", rates, 0.01), training.loss(0.1))
+    rates = classification.schedule(2e-3, steps=24, warmup_steps=3)
+    model.compile(classification.optimizer("adamw", rates, 0.01), classification.loss(0.1))
     model.fit(photos, labels, batch_size=16, epochs=4, verbose=0, sample_weight=np.ones(96))
     found = model.predict(photos, verbose=0)
     assert (found.argmax(axis=1) == labels).mean() > 0.9
@@ -59,10 +59,10 @@ def test_it_learns_two_classes_from_scratch():
 def test_frozen_trunk_stays_as_it_is_while_the_head_learns():
     photos, labels = stripes(16)
     trunk, head, _ = assembled()
-    training.freeze(trunk)
-    model = training.classifier(trunk, head)
+    classification.freeze(trunk)
+    model = classification.classifier(trunk, head)
     before = trunk.get_weights(), head.get_weights()
-    model.compile(training.optimizer("sgd", 0.1), training.loss())
+    model.compile(classification.optimizer("sgd", 0.1), classification.loss())
     model.fit(photos, labels, verbose=0)
     for old, new in zip(before[0], trunk.get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)
@@ -72,8 +72,8 @@ def test_frozen_trunk_stays_as_it_is_while_the_head_learns():
 def test_frozen_trunk_drops_nothing(tmp_path):
     inputs = keras.Input((4, 4, 3))
     trunk = keras.Model(inputs, keras.layers.Flatten()(keras.layers.Dropout(0.5)(inputs)))
-    training.freeze(trunk)
-    model = training.classifier(trunk, build_head(48, 2, dropout=0))
+    classification.freeze(trunk)
+    model = classification.classifier(trunk, build_head(48, 2, dropout=0))
     photos = np.random.default_rng(0).uniform(0, 255, (2, 4, 4, 3))
     np.testing.assert_array_equal(model(photos, training=True), model(photos, training=False))
     model.save(tmp_path / "model.keras")
@@ -84,12 +84,12 @@ def test_frozen_trunk_drops_nothing(tmp_path):
 def test_unfrozen_trunk_learns_and_keeps_its_statistics_when_told():
     photos, labels = stripes(16)
     trunk, head, _ = assembled()
-    training.freeze(trunk)
-    training.freeze(trunk, False)
+    classification.freeze(trunk)
+    classification.freeze(trunk, False)
     statistics = [w for w in trunk.non_trainable_variables if "moving" in w.path]
     for learn in (False, True):
-        model = training.classifier(trunk, head, learn_statistics=learn)
-        model.compile(training.optimizer("sgd", 0.01), training.loss())
+        model = classification.classifier(trunk, head, learn_statistics=learn)
+        model.compile(classification.optimizer("sgd", 0.01), classification.loss())
         before = [keras.ops.convert_to_numpy(w).copy() for w in statistics]
         weights = keras.ops.convert_to_numpy(trunk.trainable_variables[0]).copy()
         model.fit(photos, labels, verbose=0)
@@ -109,7 +109,7 @@ def test_mixed_precision_computes_in_16_bits_between_float32_ends():
     assert inner.layers[1].compute_dtype == "float16"
     assert {v.dtype for v in model.trainable_variables} == {"float32"}
     assert trunk(photos).dtype == model(photos).dtype == "float32"
-    model.compile(training.optimizer("adamw", 1e-3, 0.01), training.loss(0.1))
+    model.compile(classification.optimizer("adamw", 1e-3, 0.01), classification.loss(0.1))
     assert np.isfinite(model.fit(photos, labels, verbose=0).history["loss"]).all()
 
 
@@ -142,7 +142,7 @@ def test_smoothed_loss_by_hand():
     logits = np.log(np.float32([[0.7, 0.2, 0.1], [0.1, 0.1, 0.8]]))
     first = -(0.8 * np.log(0.7) + 0.1 * np.log(0.2) + 0.1 * np.log(0.1))
     second = -(0.8 * np.log(0.8) + 0.2 * np.log(0.1))
-    loss = training.loss(0.3)  # 0.1 for every class
+    loss = classification.loss(0.3)  # 0.1 for every class
     assert float(loss(np.array([0, 2]), logits)) == pytest.approx((first + second) / 2, rel=1e-5)
     assert float(loss(np.array([[0], [2]]), logits)) == pytest.approx(
         (first + second) / 2, rel=1e-5
@@ -151,22 +151,22 @@ def test_smoothed_loss_by_hand():
     assert float(loss(shares, logits)) == pytest.approx((first + second) / 2, rel=1e-5)
     weighted = loss(np.array([0, 2]), logits, sample_weight=np.float32([2, 0]))
     assert float(weighted) == pytest.approx(first, rel=1e-5)
-    assert float(training.loss()(np.array([0]), logits[:1])) == pytest.approx(
+    assert float(classification.loss()(np.array([0]), logits[:1])) == pytest.approx(
         -np.log(0.7), rel=1e-5
     )
     with pytest.raises(ValueError, match="smoothing must be at least 0 and below 1, got 1"):
-        training.loss(1)
+        classification.loss(1)
 
 
 def test_rates_rise_on_a_line_and_fall_on_a_cosine():
-    rates = training.schedule(0.8, steps=12, warmup_steps=4)
+    rates = classification.schedule(0.8, steps=12, warmup_steps=4)
     found = [float(rates(step)) for step in (0, 2, 4, 8, 12, 20)]
     np.testing.assert_allclose(found, [0.2, 0.5, 0.8, 0.4, 0, 0], atol=1e-6)
-    plain = training.schedule(0.8, steps=2)
+    plain = classification.schedule(0.8, steps=2)
     np.testing.assert_allclose([float(plain(s)) for s in (0, 1, 2)], [0.8, 0.4, 0], atol=1e-6)
     for wrong in ((0, 5, 1), (0.1, 5, 5), (0.1, 0, 0), (0.1, 5, -1)):
         with pytest.raises(ValueError, match="schedule: "):
-            training.schedule(*wrong)
+            classification.schedule(*wrong)
 
 
 @pytest.mark.parametrize("kind", ["adamw", "sgd"])
@@ -174,7 +174,7 @@ def test_weight_decay_spares_biases_and_batch_norm(kind):
     layers = [keras.layers.Dense(2, bias_initializer="ones"), keras.layers.BatchNormalization()]
     model = keras.Sequential([keras.Input((3,)), *layers])
     kernel = keras.ops.convert_to_numpy(layers[0].kernel).copy()
-    optimizer = training.optimizer(kind, 0.1, 0.5)
+    optimizer = classification.optimizer(kind, 0.1, 0.5)
     variables = model.trainable_variables
     optimizer.apply([keras.ops.zeros(v.shape) for v in variables], variables)
     np.testing.assert_allclose(layers[0].kernel, kernel * 0.95, rtol=1e-5)
@@ -184,6 +184,6 @@ def test_weight_decay_spares_biases_and_batch_norm(kind):
 
 def test_wrong_optimizers_are_refused():
     with pytest.raises(ValueError, match="kind must be adamw or sgd, got 'adam'"):
-        training.optimizer("adam", 0.1)
+        classification.optimizer("adam", 0.1)
     with pytest.raises(ValueError, match="weight_decay must be at least 0, got -1"):
-        training.optimizer("sgd", 0.1, -1)
+        classification.optimizer("sgd", 0.1, -1)

@@ -14,12 +14,12 @@ import fsspec
 import pyarrow as pa
 import pytest
 
-from landmark_ray import sources
+from landmark_ray.data import sources
+from landmark_ray.data.labels import id_of_name
+from landmark_ray.data.photo_ids import PhotoIds
+from landmark_ray.data.sources import Source
+from landmark_ray.data.store import Store
 from landmark_ray.errors import UserError
-from landmark_ray.labels import id_of_name
-from landmark_ray.photo_ids import PhotoIds
-from landmark_ray.sources import Source
-from landmark_ray.storage import Folder
 
 
 def tar_of(members: dict[str, bytes]) -> bytes:
@@ -217,14 +217,14 @@ def test_links_to_nowhere_and_loops_in_class_folders_harm_nothing(tmp_path, monk
     (tmp_path / "a/none.jpg").symlink_to("/nowhere.jpg")
     (tmp_path / "a/self.jpg").symlink_to("self.jpg")
     (tmp_path / "a/up").symlink_to("..")
-    read = Folder.read
+    read = Store.read
 
     def refuse(folder, name):
         if "closed" in name:
             raise PermissionError(13, "Permission denied", name)
         return read(folder, name)
 
-    monkeypatch.setattr(Folder, "read", refuse)  # root may read everything
+    monkeypatch.setattr(Store, "read", refuse)  # root may read everything
     source = Source(str(tmp_path))
     (archive,) = source.archives()
     assert {m.image_id: (m.data, m.problem) for m in archive.members(100)} == {

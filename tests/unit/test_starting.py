@@ -9,7 +9,7 @@ import ray
 from ray._private import services
 
 from landmark_ray.errors import UserError
-from landmark_ray.stages import starting
+from landmark_ray.runtime import ray_start
 
 BUSY = (
     "The current node timed out during startup. This could happen because some of the raylet "
@@ -20,9 +20,9 @@ BUSY = (
 @pytest.fixture(autouse=True)
 def unchanged(monkeypatch):
     """The tests of this process may start a Ray of their own."""
-    monkeypatch.setattr(starting.ray_constants, "ENABLE_RAY_CLUSTER", True)
+    monkeypatch.setattr(ray_start.ray_constants, "ENABLE_RAY_CLUSTER", True)
     for name in (
-        starting.ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR,
+        ray_start.ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR,
         "RAY_gcs_server_port_wait_time_s",
     ):
         monkeypatch.setenv(name, "")
@@ -35,9 +35,9 @@ def test_a_busy_machine_is_told_of_in_a_line(monkeypatch):
         raise Exception(BUSY)
 
     monkeypatch.setattr(ray, "init", init)
-    monkeypatch.setattr(starting.os, "getloadavg", lambda: (15.2, 1, 1))
+    monkeypatch.setattr(ray_start.os, "getloadavg", lambda: (15.2, 1, 1))
     with pytest.raises(UserError) as found:
-        starting.start(num_cpus=3)
+        ray_start.start(num_cpus=3)
     line = str(found.value)
     assert line.startswith("Ray didn't start on this machine: The current node timed out during ")
     assert "if this machine is busy (load 15 on " in line and "try again" in line
@@ -57,35 +57,35 @@ def test_rays_own_node_is_asked_for_until_it_is_there(monkeypatch, misses, lives
         return {"node": 7}
 
     monkeypatch.setattr(services, "get_node", get_node)
-    monkeypatch.setattr(starting, "START_S", 60 if starts else 0.5)
-    monkeypatch.setattr(starting, "_raylet_lives", lambda: lives)
+    monkeypatch.setattr(ray_start, "START_S", 60 if starts else 0.5)
+    monkeypatch.setattr(ray_start, "_raylet_lives", lambda: lives)
     found = []
     monkeypatch.setattr(ray, "init", lambda **options: found.append(services.get_node("a", "b")))
     if starts:
-        starting.start()
+        ray_start.start()
         assert found == [{"node": 7}] and len(asked) == 4
     else:
         with pytest.raises(UserError, match="cannot find the node"):
-            starting.start()
+            ray_start.start()
         assert (len(asked) > 1) == lives
     assert services.get_node is get_node and set(asked) == {("a", "b")}
 
 
 def test_the_rest_of_ray_has_longer_too(monkeypatch):
     monkeypatch.setattr(ray, "init", lambda **options: None)
-    starting.start()
-    assert starting.os.environ["RAY_gcs_server_port_wait_time_s"] == "180"
+    ray_start.start()
+    assert ray_start.os.environ["RAY_gcs_server_port_wait_time_s"] == "180"
 
 
 def test_a_raylet_is_a_child_of_its_driver(tmp_path):
-    assert not starting._raylet_lives()
+    assert not ray_start._raylet_lives()
     shutil.copy(shutil.which("sleep"), tmp_path / "raylet")
     with subprocess.Popen([tmp_path / "raylet", "60"]) as child:
-        assert starting._raylet_lives()
+        assert ray_start._raylet_lives()
         child.kill()
         while psutil.Process(child.pid).status() != psutil.STATUS_ZOMBIE:
             pass
-        assert not starting._raylet_lives()
+        assert not ray_start._raylet_lives()
 
 
 @pytest.mark.parametrize(
@@ -105,6 +105,6 @@ def test_a_cluster_that_cant_be_joined_is_named(monkeypatch, error, says):
 
     monkeypatch.setattr(ray, "init", init)
     with pytest.raises(UserError) as found:
-        starting.join("10.0.0.1:6379", log_to_driver=False)
+        ray_start.join("10.0.0.1:6379", log_to_driver=False)
     assert str(found.value).startswith("RAY_ADDRESS 10.0.0.1:6379: ")
     assert str(found.value).endswith(says)

@@ -6,15 +6,16 @@ import pyarrow as pa
 import pyarrow.dataset as pads
 import pytest
 
-from landmark_ray import deletion
+from landmark_ray.data import deletion
+from landmark_ray.data.root import Root, Shard
+from landmark_ray.data.store import Store
 from landmark_ray.errors import UserError
-from landmark_ray.storage import Folder, Shard, Tables
 
 ROWS = pa.table({"image_id": ["a", "b"], "landmark_id": [1, 2]})
 
 
 def test_write_that_fails_leaves_neither_a_file_nor_a_part(tmp_path, monkeypatch):
-    folder = Folder(str(tmp_path))
+    folder = Store(str(tmp_path))
     folder.write("x/file", b"old")
 
     def full(*_):
@@ -28,7 +29,7 @@ def test_write_that_fails_leaves_neither_a_file_nor_a_part(tmp_path, monkeypatch
 
 
 def test_parts_of_killed_writers_are_neither_listed_nor_kept(tmp_path):
-    folder = Folder(str(tmp_path))
+    folder = Store(str(tmp_path))
     folder.write("t/bucket=0/a.parquet", b"1234")
     (tmp_path / f"t/bucket=0/.{uuid.uuid4().hex}.part").write_bytes(b"half")
     (tmp_path / "t/bucket=0/.film.part").write_bytes(b"a browser's")
@@ -39,7 +40,7 @@ def test_parts_of_killed_writers_are_neither_listed_nor_kept(tmp_path):
 
 def test_relative_root_travels_to_workers_as_the_same_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    folder = Folder("here")
+    folder = Store("here")
     folder.write("file", b"1")
     data = pickle.dumps(folder)
     monkeypatch.chdir("/")
@@ -48,11 +49,11 @@ def test_relative_root_travels_to_workers_as_the_same_folder(tmp_path, monkeypat
 
 def test_unknown_protocol_is_refused():
     with pytest.raises(UserError, match="nonsense://x"):
-        Folder("nonsense://x")
+        Store("nonsense://x")
 
 
 def test_shard_is_finished_by_its_file_and_carries_its_report(tmp_path):
-    tables = Tables(str(tmp_path))
+    tables = Root(str(tmp_path))
     tables.commit("resized", 3, 7, ROWS, '{"images_in": 2}', rejects=ROWS, stage="resize")
     tables.commit("resized", 3, 8, ROWS.slice(0, 0), "{}", rejects=ROWS.slice(0, 0), stage="resize")
     assert tables.committed("resized") == {(3, 7): b'{"images_in": 2}', (3, 8): b"{}"}
@@ -63,7 +64,7 @@ def test_shard_is_finished_by_its_file_and_carries_its_report(tmp_path):
 
 
 def test_damaged_or_missing_table_is_named(tmp_path):
-    tables = Tables(str(tmp_path))
+    tables = Root(str(tmp_path))
     tables.write(tables.name("pairs", 0, 0), b"not parquet")
     with pytest.raises(UserError, match=r"pairs/bucket=0/shard-00000.parquet is damaged"):
         tables.read_shard("pairs", 0, 0)
@@ -72,7 +73,7 @@ def test_damaged_or_missing_table_is_named(tmp_path):
 
 
 def test_shards_come_largest_first(tmp_path):
-    tables = Tables(str(tmp_path))
+    tables = Root(str(tmp_path))
     for bucket, shards in ((0, [0, 0, 1]), (1, [0, 0, 0])):
         table = pa.table({"image_id": list("abc"), "shard": pa.array(shards, pa.int32())})
         tables.write_table(f"catalog/bucket={bucket}/catalog.parquet", table)
@@ -80,7 +81,7 @@ def test_shards_come_largest_first(tmp_path):
 
 
 def test_empty_table_can_be_read(tmp_path):
-    tables = Tables(str(tmp_path))
+    tables = Root(str(tmp_path))
     tables.ensure("rejects/stage=ingest")
     rows = pads.dataset(tmp_path / "rejects", partitioning="hive").to_table()
     assert rows.num_rows == 0 and rows.schema.field("landmark_id").type == pa.int64()
@@ -88,8 +89,8 @@ def test_empty_table_can_be_read(tmp_path):
 
 @pytest.mark.parametrize("name", ["../x", "a/../../x", ".."])
 def test_names_never_lead_out_of_a_folder(tmp_path, name):
-    folder = Folder(str(tmp_path / "root"))
-    delete = Tables(folder.uri).delete
+    folder = Store(str(tmp_path / "root"))
+    delete = Root(folder.uri).delete
     for work in (folder.read, folder.read_json, delete, folder.open_table, folder.files):
         with pytest.raises(UserError, match="leads out of this folder"):
             work(name)
@@ -99,13 +100,13 @@ def test_names_never_lead_out_of_a_folder(tmp_path, name):
 
 
 def test_absolute_names_are_names_in_the_folder(tmp_path):
-    Folder(str(tmp_path)).write("/etc/evil", b"1")
+    Store(str(tmp_path)).write("/etc/evil", b"1")
     assert (tmp_path / "etc/evil").read_bytes() == b"1"
 
 
 def test_a_table_that_is_a_link_is_read_and_never_deleted(tmp_path):
     (tmp_path / "disk").mkdir()
-    tables = Tables(str(tmp_path / "root"))
+    tables = Root(str(tmp_path / "root"))
     tables.write("_ledger/x.json", b"{}")
     (tmp_path / "root/kept").symlink_to(tmp_path / "disk")
     tables.commit("kept", 0, 0, ROWS, "{}")
@@ -119,7 +120,7 @@ def test_a_table_that_is_a_link_is_read_and_never_deleted(tmp_path):
 def test_links_inside_a_table_are_neither_followed_nor_deleted(tmp_path):
     (tmp_path / "precious").mkdir()
     (tmp_path / "precious/file").write_bytes(b"1")
-    tables = Tables(str(tmp_path / "root"))
+    tables = Root(str(tmp_path / "root"))
     tables.commit("kept", 0, 0, ROWS, "{}")
     (tmp_path / "root/kept/bucket=1").symlink_to(tmp_path / "precious")
     (tmp_path / "root/kept/loop").symlink_to("..")
@@ -137,7 +138,7 @@ def test_links_inside_a_table_are_neither_followed_nor_deleted(tmp_path):
 def test_json_that_is_none_is_named(tmp_path, text):
     (tmp_path / "x.json").write_bytes(text)
     with pytest.raises(UserError, match="x.json is damaged") as error:
-        Folder(str(tmp_path)).read_json("x.json")
+        Store(str(tmp_path)).read_json("x.json")
     assert "\n" not in str(error.value)
 
 
@@ -146,5 +147,5 @@ def test_buckets_and_hosts_that_cannot_be_are_one_line(monkeypatch, uri):
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "x")
     with pytest.raises(UserError) as error:
-        Folder(uri).exists("train.csv")
+        Store(uri).exists("train.csv")
     assert "\n" not in str(error.value) and uri[:8] in str(error.value)

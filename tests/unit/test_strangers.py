@@ -3,17 +3,17 @@
 import pyarrow as pa
 import pytest
 
-from landmark_ray import schemas
 from landmark_ray.config import Config
+from landmark_ray.data import schemas
+from landmark_ray.data.examples import background_split
+from landmark_ray.data.root import Root
 from landmark_ray.kernels import synthetic
-from landmark_ray.stages.examples import background_split
-from landmark_ray.stages.strangers import learned, note, warning
-from landmark_ray.storage import Tables
+from landmark_ray.training.non_landmarks import learned, note, warning
 
 
-def make(root, sizes: dict[tuple[int, int], int], background: dict[int, int]) -> Tables:
+def make(root, sizes: dict[tuple[int, int], int], background: dict[int, int]) -> Root:
     """(landmark, group) -> photos to learn from, with one each to validate; label -> background."""
-    tables = Tables(str(root))
+    tables = Root(str(root))
     examples = [
         {"image_id": f"{landmark}/{i}", "landmark_id": landmark, "group": group, "jpeg": b""}
         | {"split": "train" if i else "validation"}

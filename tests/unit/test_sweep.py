@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from landmark_ray.kernels.schedule import decide
-from landmark_ray.reports.sweep import Sweep, best_counts, draw, kept_counts, store
-from landmark_ray.schemas import PAIRS
-from landmark_ray.storage import Tables
+from landmark_ray.data.root import Root
+from landmark_ray.data.schemas import PAIRS
+from landmark_ray.kernels.pair_schedule import decide
+from landmark_ray.reports.threshold_sweep import Sweep, best_counts, draw, kept_counts, store
 
 THRESHOLDS, PARTNERS = (8, 11, 12, 15), (1, 2, 4)
 
@@ -77,7 +77,7 @@ def sweep(thresholds=(11, 12), partners=(1, 2)) -> Sweep:
 
 
 def test_stored_tables_have_a_row_for_each_cell_and_mark_the_runs_own(tmp_path):
-    store(sweep(), Tables(str(tmp_path)))
+    store(sweep(), Root(str(tmp_path)))
     value = json.loads((tmp_path / "reports/sweep.json").read_text())
     assert [value[k] for k in ("images", "classes", "prune.max_images")] == [9000, 90, 100]
     own = [cell for cell in value["cells"] if cell["own"]]

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from landmark_ray import schemas
 from landmark_ray.config import Config
+from landmark_ray.data import schemas
 from landmark_ray.kernels import synthetic
 from landmark_ray.stages.resize import synthetic_rows
 

@@ -13,12 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from landmark_ray import unpacking
-from landmark_ray.listing import HIDDEN, OTHERS, TABLES
-from landmark_ray.sources import Archive
-from landmark_ray.storage import Folder
-from landmark_ray.tars import DAMAGED, tar_members
-from landmark_ray.unpacking import Hashed
+from landmark_ray.data import decompression
+from landmark_ray.data.decompression import Hashed
+from landmark_ray.data.listing import HIDDEN, OTHERS, TABLES
+from landmark_ray.data.sources import Archive
+from landmark_ray.data.store import Store
+from landmark_ray.data.tars import DAMAGED, tar_members
 
 END = b"\0" * 1024
 
@@ -102,7 +102,7 @@ def read(tmp_path: Path, data: bytes):
     (tmp_path / "root").mkdir()
     (tmp_path / "root/a.tar").write_bytes(data)
     before = sorted(tmp_path.rglob("*"))
-    archive = Archive("a.tar", Folder(str(tmp_path / "root")), len(data))
+    archive = Archive("a.tar", Store(str(tmp_path / "root")), len(data))
     found = [member.image_id for member in archive.members(1e6)]
     assert sorted(tmp_path.rglob("*")) == before
     return found, archive.notes
@@ -145,14 +145,14 @@ def test_members_that_are_hidden_or_no_photos_are_passed_over_and_counted(tmp_pa
     names = [*NO_PHOTOS, "a/good.json", "a/good.txt", "train.csv"]
     data = b"".join(header(name.encode(), 3) + blocks(b"abc") for name in names)
     (tmp_path / "a.tar").write_bytes(PHOTO + data + LAST)
-    archive = Archive("a.tar", Folder(str(tmp_path)), 1)
+    archive = Archive("a.tar", Store(str(tmp_path)), 1)
     assert [m.name for m in archive.members(1e6)] == ["a/good.jpg", "a/last.jpg"]
     assert archive.left_out.counts == {HIDDEN: 5, OTHERS: 2, TABLES: 1}
 
 
 def test_members_that_are_not_wanted_are_not_read(tmp_path):
     (tmp_path / "a.tar").write_bytes(PHOTO + LAST)
-    archive = Archive("a.tar", Folder(str(tmp_path)), 1)
+    archive = Archive("a.tar", Store(str(tmp_path)), 1)
     assert [m.data for m in archive.members(1e6, lambda name: "last" in name)] == [b"xyz"]
 
 
@@ -178,7 +178,7 @@ def test_packed_parts_in_a_row_are_one_tar_and_damage_is_noted(tmp_path, pack):
 
 @pytest.mark.parametrize("pack", PACKERS)
 def test_a_bomb_is_given_up_and_takes_no_memory(tmp_path, pack, monkeypatch):
-    monkeypatch.setattr(unpacking, "SLACK", 20 << 20)
+    monkeypatch.setattr(decompression, "SLACK", 20 << 20)
     bomb = pack(PHOTO + header(b"a/zeros.jpg", 200 << 20) + bytes(100 << 20))
     tracemalloc.start()
     found, notes = read(tmp_path, bomb)

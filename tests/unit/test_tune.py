@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from landmark_ray.stages.vectors import GroupVectors, Vectors
+from landmark_ray.training.vectors import GroupVectors, Vectors
 from landmark_ray.tune import TuneConfig, as_toml, options_of, score, space
 
 

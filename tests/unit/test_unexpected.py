@@ -12,10 +12,11 @@ import pytest
 from ray.exceptions import RayTaskError, WorkerCrashedError
 from ray.train.v2._internal.exceptions import UserExceptionWithTraceback
 
-from landmark_ray import cli, unexpected
+from landmark_ray import cli
 from landmark_ray.errors import UserError
-from landmark_ray.stages.shards import unit_of_work
-from landmark_ray.unexpected import during
+from landmark_ray.runtime import error_log
+from landmark_ray.runtime.error_log import during
+from landmark_ray.runtime.shards import shard_task
 
 
 @pytest.fixture
@@ -129,7 +130,7 @@ def test_reader_that_left_is_no_error(state, capsys, monkeypatch):
     monkeypatch.setattr(sys, "stdout", pipe)
     with pytest.raises(SystemExit) as end:
         cli.guard(lambda: print("much"))
-    assert end.value.code == unexpected.READER_LEFT
+    assert end.value.code == error_log.READER_LEFT
     pipe.close()  # what is left goes nowhere
     assert capsys.readouterr().err == ""
     assert not state.exists()
@@ -140,7 +141,7 @@ def test_broken_pipe_of_something_else_is_unexpected(state, capsys):
 
 
 def test_thread_that_ends_says_so_in_a_line(state, capsys, monkeypatch):
-    monkeypatch.setattr(threading, "excepthook", unexpected.thread_hook)
+    monkeypatch.setattr(threading, "excepthook", error_log.thread_hook)
 
     def fails() -> None:
         raise LookupError("gone")
@@ -168,9 +169,9 @@ def test_error_of_a_unit_of_work_reaches_the_driver_as_what_it_is(error):
     def work(unit):
         raise error
 
-    row = unit_of_work(work)({"bucket": 0})
-    assert unit_of_work(lambda unit: {"rows": 1})(row) == row, "later steps pass it through"
-    found = unexpected.unpacked(row["raised"])
+    row = shard_task(work)({"bucket": 0})
+    assert shard_task(lambda unit: {"rows": 1})(row) == row, "later steps pass it through"
+    found = error_log.unpacked(row["raised"])
     assert type(found).__name__ == type(error).__name__
     assert str(found) == str(error)
     assert isinstance(found, (OSError, MemoryError)) == isinstance(error, (OSError, MemoryError))
@@ -179,7 +180,7 @@ def test_error_of_a_unit_of_work_reaches_the_driver_as_what_it_is(error):
 
 def test_cause_of_a_training_is_what_its_worker_raised():
     failed = TrainingFailedErrorLike({0: UserExceptionWithTraceback(KeyError("x"), "trace")})
-    assert unexpected.cause_of(failed).args == ("x",)
+    assert error_log.cause_of(failed).args == ("x",)
 
 
 class TrainingFailedErrorLike(Exception):

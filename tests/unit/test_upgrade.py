@@ -12,7 +12,7 @@ import uvicorn
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
-from landmark_ray.serving.upgrade import Protocol
+from landmark_ray.serving.h2c_upgrade import Protocol
 from tests.raw_http import CHUNKED, answer, request
 
 OFFERS = {

@@ -4,11 +4,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from landmark_ray import schemas
 from landmark_ray.config import Config
+from landmark_ray.data import schemas
+from landmark_ray.data.root import Root
 from landmark_ray.kernels import synthetic
-from landmark_ray.stages.vectors import closed, read_group
-from landmark_ray.storage import Tables
+from landmark_ray.training.vectors import closed, read_group
 
 ROWS = [
     # image, landmark, group, split, view
@@ -28,7 +28,7 @@ ROWS = [
 
 @pytest.fixture
 def tables(tmp_path):
-    tables = Tables(str(tmp_path))
+    tables = Root(str(tmp_path))
     names = ["image_id", "landmark_id", "group", "split", "view"]
     rows = [
         dict(zip(names, row, strict=True)) | {"vector": np.full(2, i, np.float16).tobytes()}

@@ -1,7 +1,7 @@
 import pytest
 
+from landmark_ray.data.verdicts import Verdict, read_verdicts
 from landmark_ray.errors import UserError
-from landmark_ray.verdicts import Verdict, read_verdicts
 
 HEAD = "verdict,image_id,landmark_id,reason\n"
 

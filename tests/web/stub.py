@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import landmark_ray
-from landmark_ray.serving.door import HEADERS
+from landmark_ray.serving.middleware import HEADERS
 
 PAGE = Path(landmark_ray.__file__).parent / "serving" / "page"
 STATIC = {

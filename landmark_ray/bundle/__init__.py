@@ -1,0 +1,1 @@
+"""Trained networks in a folder: files, manifest, the ensemble, reference answers."""

@@ -1,0 +1,109 @@
+"""Archives: images that are read in one go, in the order in which they lie."""
+
+import errno
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from landmark_ray.data.decompression import Hashed, unpacked
+from landmark_ray.data.listing import LeftOut, printable, text_id
+from landmark_ray.data.md5_files import md5_for
+from landmark_ray.data.store import Store
+from landmark_ray.data.tars import DAMAGED, Member, Wanted, every, tar_members
+
+TAR_ENDINGS = (*(".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tbz", ".tar.xz", ".txz"),)
+"""Packed tars are read as streams, and never unpacked to a disk."""
+
+FOLDER_CHUNK = 512
+"""Files of folders that are read as one archive."""
+
+
+@dataclass
+class Archive:
+    """A tar, or some files of a folder.
+
+    After `members` has been gone through, `problem` says why none of them can be trusted, `damage`
+    why some are missing, `notes` what people should know, and `left_out` what was passed over.
+    """
+
+    name: str
+    folder: Store
+    size: int
+    files: tuple[str, ...] = ()
+    md5_file: str = ""
+    problem: str = ""
+    damage: str = ""
+    notes: list[str] = field(default_factory=list)
+    left_out: LeftOut = field(default_factory=LeftOut)
+
+    def members(self, max_bytes: float, wanted: Wanted = every) -> Iterator[Member]:
+        """The wanted images."""
+        if self.files:
+            for name in self.files:
+                if wanted(text_id(name)):
+                    yield self._file(name, max_bytes)
+            return
+        with self.folder.open(self.name) as raw:
+            packed = Hashed(raw)
+            stream = packed
+            try:
+                stream = unpacked(packed)
+                yield from tar_members(stream, max_bytes, wanted, self.left_out)
+                stream.drain()
+            except DAMAGED as error:
+                self.damage = f"{printable(self.name)} is damaged: {error}"
+                self.notes.append(self.damage)
+            packed.drain()
+        self._check({packed.md5.hexdigest(), stream.md5.hexdigest()})
+
+    def _file(self, name: str, max_bytes: float) -> Member:
+        text = text_id(name)
+        try:
+            size = self.folder.size(name)
+            data = self.folder.read(name) if size <= max_bytes else b""
+            return Member(text, size, data, text)
+        except OSError as error:
+            if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):
+                raise  # not the file's fault
+            if error.errno == errno.ELOOP:
+                why = "a link to itself"
+            elif self.folder.local and os.path.islink(self.folder.at(name)):
+                why = "a link to nowhere"
+            else:
+                why = error.strerror or type(error).__name__
+            return Member(text, 0, b"", text, f"can't be read: {why}")
+
+    def _check(self, found: set[str]) -> None:
+        """Compare the md5 of the file as it lies, or unpacked, with the one that is wanted."""
+        if not self.md5_file:
+            return
+        name, md5_file = printable(self.name), printable(self.md5_file)
+        try:
+            data = self.folder.read(self.md5_file)
+        except FileNotFoundError:
+            self.notes.append(f"{name} was not checked: {md5_file} is missing")
+            return
+        md5 = md5_for(data, self.name.rpartition("/")[2])
+        if md5 is None:
+            self.notes.append(f"{name} was not checked: {md5_file} says no md5 of it")
+        elif md5 not in found:
+            has = " or ".join(sorted(found))
+            self.problem = f"wrong md5: {name} has {has}, not {md5}"
+            self.notes.append(f"{self.problem}; all its images are rejected: download it again")
+
+
+def chunks_of(folder: Store, files: dict[str, int]) -> list[Archive]:
+    """Files of folders as archives."""
+    names = list(files)
+    chunks = [names[i : i + FOLDER_CHUNK] for i in range(0, len(names), FOLDER_CHUNK)]
+    return [
+        Archive(f"files-{i:06d}", folder, sum(files[name] for name in chunk), tuple(chunk))
+        for i, chunk in enumerate(chunks)
+    ]
+
+
+def tar_stem(name: str) -> str:
+    """A tar's name without folders and ending; "" if it is none."""
+    base = name.rpartition("/")[2]
+    endings = [e for e in TAR_ENDINGS if base.lower().endswith(e)]
+    return base[: -max(map(len, endings))] if endings else ""

@@ -1,0 +1,48 @@
+"""The names of all files that the product writes under a root, and nothing else has.
+
+What is deleted or written anew is known by them: a stage's record in the ledger says that they are
+ours, these forms say which.
+"""
+
+import re
+
+from landmark_ray.data.schemas import TABLES
+
+_SHARD = r"bucket=\d+/shard-\d{5,}\.parquet|bucket=0/empty\.parquet"
+_REJECTING = "ingest|extract|detect|resize"
+_HEADS = r"group=\d+/head\.(weights\.h5|json)"
+_NETWORK = r"network\.(weights\.h5|json)"
+
+_FORMS = {
+    **dict.fromkeys(TABLES, _SHARD),
+    "catalog": r"bucket=\d+/(catalog|empty)\.parquet",
+    "landmarks": r"landmarks\.parquet|bucket=0/empty\.parquet",
+    "rejects": rf"stage=({_REJECTING})/({_SHARD})",
+    "models/trunk": rf"{_NETWORK}|history\.json",
+    "models/groups": _HEADS,
+    "models/closed": _HEADS,
+    "models/finetuned": rf"{_HEADS}|group=\d+/{_NETWORK}",
+    "bundle": r"\.export\.json|bundle\.json|landmarks\.parquet|evaluation\.json|"
+    rf"reference\.parquet|trunk/{_NETWORK}|groups/({_HEADS}|group=\d+/{_NETWORK})",
+    "_staging/ingest": r"fragments/bucket=\d+/[^/]+-\d{3,}\.parquet",
+    "_staging/match": r"-?\d+/\d+(-\d+)?\.parquet",
+    "_staging/train": r"(trunk|group-\d+)/.+",  # in there Ray Train writes
+    "_staging/tune": r"trials/.+",  # in there Ray Tune writes
+    "_staging/attempts": r"[a-z]+/[^/]+\.json",
+    "_ledger/archives": r"[^/]+\.json",
+    "_ledger": r"[a-z]+\.json",
+}
+"""Folder -> form of the names of its files."""
+
+_FILES = re.compile("|".join(f"{folder}/({form})" for folder, form in _FORMS.items()), re.DOTALL)
+
+REPORTS = re.compile(
+    r"reports/(funnel\.(json|png)|curation\.html|evaluation\.(json|html)|sweep\.(json|csv|png)|"
+    r"tune\.(toml|csv)|matches/[^/]+\.png)"
+)
+"""Reports; of these a receipt says whether the product wrote them."""
+
+
+def ours(name: str) -> bool:
+    """Whether a name, relative to a root, is that of a file that the stages write."""
+    return _FILES.fullmatch(name) is not None

@@ -1,0 +1,1 @@
+"""The drawn landmarks of `make demo`."""

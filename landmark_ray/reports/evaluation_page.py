@@ -1,0 +1,261 @@
+"""How good the models are: a table, JSON, and a page that needs nothing but itself."""
+
+import json
+import platform
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import version
+from typing import Any
+
+import pyarrow as pa
+from rich.console import Console
+from rich.table import Table
+
+from landmark_ray.config import STAGES, Config
+from landmark_ray.data.root import Root
+from landmark_ray.kernels.evaluation import (
+    FirstAnswers,
+    accepted_from,
+    first_answers,
+    judged,
+    thinned,
+)
+from landmark_ray.kernels.metrics import precision_recall, reliability
+from landmark_ray.reports import charts
+from landmark_ray.reports.templates import template
+from landmark_ray.reports.thumbnails import Thumbnails
+from landmark_ray.runtime import receipts
+
+FILES = ("reports/evaluation.json", "reports/evaluation.html")
+
+Figures = dict[str, Any]
+
+SETS = {"validation": ("Validation", "predictions"), "test": ("Test set", "test_predictions")}
+COLUMNS = ["image_id", "truth", "label", "group", "landmarks", "confidences"]
+PACKAGES = ("landmark_ray", "ray", "tensorflow", "keras", "numpy", "pyarrow", "pillow")
+
+PAIRS = 30  # confused pairs, with photos
+OTHERS = 24  # photos of no landmark
+NOTES = 20  # of the test set's archives
+POINTS = 300  # of a curve
+
+
+def store(figures: Figures, tables: Root, config: Config) -> None:
+    """Write `reports/evaluation.json` and `.html` under the root, and print what matters most."""
+    texts = json.dumps(figures, indent=1), page(figures, tables, config)
+    receipts.write(tables, {n: t.encode() for n, t in zip(FILES, texts, strict=True)})
+    show(figures, config)
+    print(f"More: {tables.shown}/reports/evaluation.html")
+
+
+def show(figures: Figures, config: Config) -> None:
+    """Print a line for each group, for the ensemble, and for the reference's rule."""
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=140)
+    models = {model["group"]: model for model in figures["models"]}
+    landmarks = sum(model["landmarks"] for model in models.values())
+    for name in (name for name in SETS if name in figures):
+        table = Table("", title=SETS[name][0])
+        for column in ("landmarks", "images", "top-1", "top-5", "GAP", "ECE"):
+            table.add_column(column, justify="right")
+        summaries = _by_group(figures[name])
+        for group in sorted(models | summaries):
+            words = f"group {group} ({images_of(group, config.group.edges)})"
+            own = models[group]["landmarks"] if group in models else 0
+            table.add_row(words, f"{own:,}", *_cells(summaries.get(group, {}), decimal))
+        table.add_section()
+        for words, key in (("ensemble", "ensemble"), ("reference's rule", "closed")):
+            table.add_row(words, f"{landmarks:,}", *_cells(figures[name][key], measured))
+        console.print(table)
+
+
+def _cells(summary: Mapping[str, Any], exactly: Callable[[Any], str]) -> list[str]:
+    shares = [percent(summary.get(name)) for name in ("top1", "top5")]
+    exact = [exactly(summary.get(name)) for name in ("gap", "ece")]
+    return [f"{summary.get('images', 0):,}", *shares, *exact]
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """The validation images, or those of the test set.
+
+    Attributes:
+        key: validation or test.
+        figures: of `kernels.evaluation.figures`.
+        rows: of its predictions, those that are judged.
+        answers: the first ones of these rows.
+    """
+
+    key: str
+    figures: Figures
+    rows: pa.Table
+    answers: FirstAnswers
+
+    @classmethod
+    def read(cls, key: str, figures: Figures, tables: Root) -> "ImageSet":
+        """Read what the page needs of the predictions."""
+        rows = judged(tables.dataset(SETS[key][1]).to_table(COLUMNS))
+        return cls(key, figures[key], rows, first_answers(rows))
+
+    @property
+    def title(self) -> str:
+        """Its heading."""
+        return SETS[self.key][0]
+
+    @property
+    def confused(self) -> list[dict[str, int]]:
+        """The pairs that are listed."""
+        found: list[dict[str, int]] = self.figures["confused"][:PAIRS]
+        return found
+
+    @property
+    def landmarks(self) -> set[int]:
+        """Those whose names are needed."""
+        ids = {row[key] for row in self.confused for key in ("landmark", "named")}
+        return ids | {row["landmark"] for row in self.figures["worst"]}
+
+    @property
+    def notes(self) -> list[str]:
+        """What its archives made people note."""
+        found: list[str] = self.figures.get("notes", [])
+        return found
+
+    def group_of(self) -> dict[int, int]:
+        """Landmark -> group."""
+        pairs = zip(self.answers.truth, self.rows["group"].to_pylist(), strict=True)
+        return {min(truth): group for truth, group in pairs if truth}
+
+    def charts(self, thresholds: Mapping[str, float]) -> dict[str, Any]:
+        """Pictures, their numbers, and what named thresholds make of these images."""
+        sure, right = self.answers.confidences, self.answers.right
+        curve = precision_recall(sure, right, landmarks=self.answers.landmarks)
+        recall, precision, f1 = curve.recall, curve.precision, curve.f1
+        marks = {}
+        for name, value in thresholds.items():
+            at = accepted_from(curve, value)
+            if at is not None:
+                marks[name] = {"value": value, "f1": f1[at]}
+                marks[name] |= {"recall": recall[at], "precision": precision[at]}
+        places = thinned(curve, POINTS)
+        found = reliability(sure, right)
+        return {
+            "marks": marks,
+            "curve": charts.precision_recall_chart(
+                recall[places],
+                precision[places],
+                {name: (mark["recall"], mark["precision"]) for name, mark in marks.items()},
+            ),
+            "diagram": charts.reliability_diagram(found),
+            "bins": list(
+                zip(
+                    *(found.edges[:-1], found.edges[1:]),
+                    *(found.count, found.confidence, found.accuracy),
+                    strict=True,
+                )
+            ),
+        }
+
+
+def page(figures: Figures, tables: Root, config: Config) -> str:
+    """The page: HTML with all pictures in it."""
+    sets = [ImageSet.read(key, figures, tables) for key in SETS if key in figures]
+    answers = sets[0].answers
+    threshold = figures["validation"]["ensemble"]["threshold"]
+    others = answers.accepted_others(threshold, OTHERS)
+    pairs = [(row["landmark"], row["named"]) for row in sets[0].confused]
+    mistakes = answers.mistakes(pairs)
+    labels = sets[0].rows["label"].take(pa.array(others, pa.int64())).to_pylist()
+    album = Thumbnails(tables)
+    album.add_names({int(answers.named[i]) for i in others}.union(*(s.landmarks for s in sets)))
+    album.add_photos("examples", mistakes.values(), {landmark for landmark, _ in pairs})
+    shown = album.add_example_of({named for _, named in pairs})
+    album.add_photos("background", [answers.image_ids[i] for i in others], set(labels))
+    histories = [model["history"] for model in figures["models"] if model.get("history")]
+    lowest = charts.lowest_share(histories)
+    trunk = figures.get("trunk", {}).get("history")
+    filters = {"percent": percent, "decimal": decimal, "duration": duration, "measured": measured}
+    return template("evaluation.html", **filters).render(
+        uri=tables.shown,
+        warning=figures["warning"],
+        synthetic=figures["synthetic"],
+        sets=sets,
+        thresholds={"threshold": threshold, "floor": figures["floor"]},
+        groups=group_rows(figures, tables, config.group.edges),
+        trunk=trunk and charts.training_curves(trunk, charts.lowest_share([trunk])),
+        lowest=lowest,
+        curves=partial(charts.training_curves, lowest=lowest),
+        mistakes=mistakes,
+        shown=shown,
+        others=[
+            (answers.image_ids[i], int(answers.named[i]), answers.confidences[i]) for i in others
+        ],
+        album=album,
+        most={"pairs": PAIRS, "others": OTHERS, "notes": NOTES},
+        versions={"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
+        stages={s: r for s in STAGES if (r := tables.read_json(f"_ledger/{s}.json"))},
+        options=config.model_dump_json(indent=1, exclude={"cluster", "config", "redo"}),
+    )
+
+
+def group_rows(figures: Figures, tables: Root, edges: Sequence[int]) -> list[dict[str, Any]]:
+    """A row for each group of the configuration, also of those without a landmark."""
+    rows = tables.dataset("examples").to_table(["landmark_id", "group", "split"])
+    counts = rows.group_by(["group", "split"]).aggregate([([], "count_all")]).to_pylist()
+    images = {(row["group"], row["split"]): row["count_all"] for row in counts}
+    counts = rows.group_by(["group"]).aggregate([("landmark_id", "count_distinct")]).to_pylist()
+    landmarks = {row["group"]: row["landmark_id_count_distinct"] for row in counts}
+    models = {model["group"]: model for model in figures["models"]}
+    summaries = {key: _by_group(figures[key]) for key in SETS if key in figures}
+    return [
+        {
+            "group": group,
+            "images_of": images_of(group, edges),
+            "landmarks": landmarks.get(group, 0),
+            "train": images.get((group, "train"), 0),
+            "model": models.get(group),
+            "summaries": {key: found.get(group) for key, found in summaries.items()},
+        }
+        for group in range(1, len(edges) + 1)
+    ]
+
+
+def _by_group(found: Figures) -> dict[int, Figures]:
+    """Summaries by the group's number, which JSON turns into words."""
+    return {int(group): summary for group, summary in found["groups"].items()}
+
+
+def images_of(group: int, edges: Sequence[int]) -> str:
+    """The images of a class of a group, in words."""
+    first = edges[group - 1]
+    if group == len(edges):
+        return f"{first} or more"
+    last = edges[group] - 1
+    return f"{first} to {last}" if first < last else f"{first}"
+
+
+def percent(share: float | None) -> str:
+    """A share; a dash where there is none."""
+    return "–" if share is None or share != share else f"{100 * share:.1f}%"
+
+
+def decimal(value: float | None) -> str:
+    """A number of three decimals; a dash where there is none."""
+    return "–" if value is None or value != value else f"{value:.3f}"
+
+
+def measured(value: Any) -> str:
+    """A number of a set of images, which may have been no use for measuring it."""
+    return decimal(value) if isinstance(value, float) else "not measured"
+
+
+def duration(seconds: float | None) -> str:
+    """A time in its two largest units."""
+    if seconds is None:
+        return "–"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"

@@ -1,0 +1,90 @@
+"""The funnel: what went into each stage, what came out, and why; as a table, JSON and a picture."""
+
+import io
+import json
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from landmark_ray.config import STAGES
+from landmark_ray.data.root import Root
+from landmark_ray.runtime import receipts
+
+FILES = ("reports/funnel.json", "reports/funnel.png")
+
+Records = dict[str, dict[str, Any]]
+
+DRAWN = STAGES[: STAGES.index("group") + 1]
+"""The later stages learn from images, and lose none."""
+
+
+def show(records: Records) -> None:
+    """Print the funnel."""
+    table = Table("stage", title="What went in, what came out, and why")
+    for name in ("images in", "out", "classes in", "out", "seconds"):
+        table.add_column(name, justify="right")
+    table.add_column("why, and what else was counted", overflow="fold")
+    for stage, record in records.items():
+        f = record["funnel"]
+        counts = [f"{f[k]:,}" for k in ("images_in", "images_out")]
+        classes = [f"{f[k]:,}" if f["classes_in"] else "" for k in ("classes_in", "classes_out")]
+        table.add_row(stage, *counts, *classes, f"{record['seconds']:.1f}", _words(f))
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=140)
+    console.print(table)
+
+
+def _words(funnel: dict[str, Any]) -> str:
+    why = [f"{n:,} {k}" for k, n in sorted(funnel["why"].items(), key=lambda x: -x[1]) if n]
+    facts = [f"{k}: {n:,}" for k, n in sorted(funnel["facts"].items(), key=_natural) if n]
+    return "; ".join(filter(None, [", ".join(why), ", ".join(facts)]))
+
+
+def _natural(item: tuple[str, int]) -> tuple[str, int]:
+    word, _, number = item[0].rpartition(" ")
+    return (word, int(number)) if number.isdigit() else (item[0], 0)
+
+
+def store(records: Records, tables: Root) -> None:
+    """Write `reports/funnel.json` and `reports/funnel.png` under the root."""
+    value = {s: {**r["funnel"], "seconds": r["seconds"]} for s, r in records.items()}
+    picture = draw({s: r for s, r in records.items() if s in DRAWN})
+    text = json.dumps(value, indent=1).encode()
+    receipts.write(tables, dict(zip(FILES, (text, picture), strict=True)))
+
+
+def draw(records: Records) -> bytes:
+    """A PNG: for each stage a bar of what came out and of what did not, with the reasons beside."""
+    from matplotlib.figure import Figure  # half a second that --help and errors need not wait
+
+    figure = Figure(figsize=(11, 0.7 * len(records) + 1.2), dpi=110, layout="constrained")
+    axes = figure.subplots()
+    total = max(r["funnel"]["images_in"] for r in records.values())
+    for row, record in enumerate(records.values()):
+        f = record["funnel"]
+        axes.barh(row, f["images_out"], color="#3b6e8f", height=0.62)
+        axes.barh(
+            row,
+            f["images_in"] - f["images_out"],
+            left=f["images_out"],
+            color="#d98e73",
+            height=0.62,
+        )
+        kept = f"{f['images_out']:,} images, {f['classes_out']:,} landmarks"
+        inside = f["images_out"] > total / 3
+        x, colour = (total / 100, "white") if inside else (f["images_in"] + total / 100, "black")
+        axes.text(x, row, kept, color=colour, va="center", fontsize=9)
+        why = sorted(f["why"].items(), key=lambda item: -item[1])
+        lines = [f"{n:,} {reason.replace('_', ' ')}" for reason, n in why if n]
+        short = ", ".join(lines[:3]) + (f" and {len(lines) - 3} more" if len(lines) > 3 else "")
+        axes.text(1.01, row, short, va="center", fontsize=9, transform=axes.get_yaxis_transform())
+    axes.set_yticks(range(len(records)), list(records))
+    axes.invert_yaxis()
+    axes.set_xlabel("images: blue stays, red goes for the reasons on the right")
+    axes.xaxis.set_major_formatter("{x:,.0f}")
+    axes.spines[["top", "right"]].set_visible(False)
+    out = io.BytesIO()
+    figure.savefig(out, format="png")
+    return out.getvalue()

@@ -1,0 +1,67 @@
+"""What went into a stage, what came out, and why the rest did not."""
+
+import json
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from landmark_ray.errors import UserError
+
+
+@dataclass
+class StageCounts:
+    """Counts of a stage or of a part of it; parts add up, since no class is in two parts."""
+
+    images_in: int = 0
+    images_out: int = 0
+    classes_in: int = 0
+    classes_out: int = 0
+    why: Counter[str] = field(default_factory=Counter)
+    """reason -> images that did not come out; sums to images_in - images_out."""
+    facts: Counter[str] = field(default_factory=Counter)
+    """Other counts worth showing, such as pairs or features."""
+    notes: list[str] = field(default_factory=list)
+    """Lines for people: warnings that ended nothing."""
+
+    def add(self, other: "StageCounts") -> None:
+        """Add the counts of another part."""
+        self.images_in += other.images_in
+        self.images_out += other.images_out
+        self.classes_in += other.classes_in
+        self.classes_out += other.classes_out
+        self.why += other.why
+        self.facts += other.facts
+        self.notes += other.notes
+
+    @classmethod
+    def total(cls, reports: Iterable[str | bytes]) -> "StageCounts":
+        """The sum of parts, each as `to_json` gives it."""
+        funnel = cls()
+        for report in reports:
+            funnel.add(cls.from_json(report))
+        return funnel
+
+    def to_json(self) -> str:
+        """One line of JSON."""
+        return json.dumps(vars(self))
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> "StageCounts":
+        """The reverse of `to_json`.
+
+        Raises:
+            UserError: the text is none of it.
+        """
+        try:
+            values = json.loads(text)
+            counters = {name: Counter(values.pop(name)) for name in ("why", "facts")}
+            return cls(**values, **counters)
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise UserError(
+                f"a table's file has a damaged report ({text[:80]!r}): run its stage with --redo"
+            ) from None
+
+
+def reason_kind(reason: str) -> str:
+    """The kind of a reject's reason: what stands before its colon."""
+    return reason.partition(":")[0]

@@ -1,0 +1,74 @@
+"""Progress of long work: rows done, rate, time left; a bar on a terminal, else a line at times."""
+
+import sys
+import time
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+LINE_EVERY_S = 10.0
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(int(seconds + 0.5), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}"
+
+
+class ProgressBar:
+    """Counts rows of one piece of work on stderr.
+
+    Args:
+        title: what is done.
+        total: rows in all.
+        done: rows that an earlier run had finished.
+        unit: what a row is.
+    """
+
+    def __init__(self, title: str, total: int, *, done: int = 0, unit: str = "images") -> None:
+        """Start the clock."""
+        self.title, self.total, self.done, self.unit = title, total, done, unit
+        self.begun = self.shown = time.monotonic()
+        self.before = done
+        console = Console(stderr=True)
+        self.bar: Progress | None = None
+        if console.is_terminal:
+            columns = (TextColumn("{task.description:>8}"), BarColumn(), MofNCompleteColumn())
+            self.bar = Progress(*columns, TextColumn("{task.fields[state]}"), console=console)
+            self.task = self.bar.add_task(title, total=total, completed=done, state="starting")
+
+    def __enter__(self) -> "ProgressBar":
+        """Show the bar."""
+        if self.bar:
+            self.bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: object, trace: TracebackType | None
+    ) -> None:
+        """Leave the last state on the screen."""
+        if self.bar:
+            self.bar.stop()
+        elif kind is None:
+            self._line()
+
+    def add(self, rows: int) -> None:
+        """Count rows as done."""
+        self.done += rows
+        if self.bar:
+            self.bar.update(self.task, completed=self.done, state=self._state())
+        elif time.monotonic() - self.shown > LINE_EVERY_S:
+            self._line()
+
+    def _state(self) -> str:
+        seconds = time.monotonic() - self.begun
+        rate = (self.done - self.before) / max(seconds, 1e-9)
+        left = (self.total - self.done) / rate if rate else 0.0
+        speed = f"{rate:,.0f}" if rate >= 10 or not rate else f"{rate:.2g}"
+        return f"{speed} {self.unit}/s, {_clock(seconds)} gone, {_clock(max(left, 0))} left"
+
+    def _line(self) -> None:
+        self.shown = time.monotonic()
+        share = f"{self.done:,} of {self.total:,} {self.unit}"
+        print(f"{self.title:>8}: {share}, {self._state()}", file=sys.stderr, flush=True)

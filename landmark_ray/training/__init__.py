@@ -1,0 +1,1 @@
+"""Ray Train: the workers, what they read, and how they are validated."""

@@ -1,0 +1,81 @@
+"""Training of a group's head on cached vectors: what the stage train and the search share."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from landmark_ray.config import Config
+from landmark_ray.training.vectors import GroupVectors
+
+if TYPE_CHECKING:
+    import keras
+
+    from landmark_ray.models.fit_loop import Report
+
+
+def new_head(data: GroupVectors, group: int, config: Config) -> "keras.Model":
+    """A head for the landmarks of a group, untrained."""
+    import keras
+
+    from landmark_ray.models.heads import build_head
+
+    options = config.train
+    keras.utils.set_random_seed((config.seed + group) % 2**31)
+    return build_head(
+        data.train.x.shape[1],
+        len(data.landmarks) + data.other,
+        dropout=options.dropout,
+        kind=options.head,
+        scale=options.scale,
+    )
+
+
+def fit_head(
+    head: "keras.Model",
+    data: GroupVectors,
+    config: Config,
+    report: "Report",
+    *,
+    reports: int,
+    done: int = 0,
+) -> None:
+    """Train a head to its last epoch.
+
+    Args:
+        head: new, or from a checkpoint.
+        data: to learn from.
+        config: all options.
+        report: told about so many times as `reports` says.
+        reports: and after the last epoch.
+        done: epochs that the checkpoint has behind it.
+    """
+    from landmark_ray.models import fit_loop
+
+    options = config.train
+    if done >= options.head_epochs:
+        return
+    batches = fit_loop.Batches(
+        data.train.x,
+        data.train.y,
+        data.train.weights,
+        batch=options.head_batch,
+        seed=config.seed,
+        epoch=done,
+    )
+    fit_loop.fit(
+        head,
+        batches,
+        rate=options.head_rate,
+        epochs=options.head_epochs,
+        done=done,
+        warmup=options.warmup,
+        options=options,
+        report=report,
+        every=max(options.head_epochs // reports, 1),
+    )
+
+
+def logits_of(head: "keras.Model", data: GroupVectors) -> NDArray[np.float32]:
+    """[N, C] logits of the validation vectors."""
+    return np.asarray(head.predict(data.validation.x.astype(np.float32), 1024, verbose=0))

@@ -1,0 +1,76 @@
+"""Photos that a training has not learned from, and what a network says of them."""
+
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from landmark_ray.data.root import Root
+from landmark_ray.kernels.calibration import (
+    VALIDATION_SMOOTHING,
+    fit_temperature,
+    negative_log_likelihood,
+)
+from landmark_ray.kernels.metrics import top1_of_sides
+from landmark_ray.training.photo_stream import Pool, decoded
+from landmark_ray.training.vectors import weigh
+
+if TYPE_CHECKING:
+    import keras
+
+MOST = 20_000
+"""Photos that are judged after an epoch."""
+
+LOGITS = 200_000_000
+"""Numbers that are held to fit a temperature, 800 MB."""
+
+
+class Judge:
+    """The validation photos of a training, or a random choice of them; they are read each time."""
+
+    def __init__(self, tables: Root, pool: Pool) -> None:
+        """pool: the validation photos."""
+        rng = np.random.default_rng(pool.config.seed)
+        rows = rng.permutation(pool.sample(0))[:MOST]
+        self.tables, self.pool = tables, pool
+        self.rows = rows[np.lexsort((pool.row[rows], pool.file[rows]))]
+        self.y = pool.y[self.rows]
+
+    def _logits(
+        self, model: "keras.Model", rows: NDArray[np.int64]
+    ) -> Iterator[NDArray[np.float32]]:
+        from landmark_ray.models.embedding import outputs_of
+
+        with ThreadPoolExecutor(os.cpu_count()) as threads:
+            for _, photos in decoded(self.tables, self.pool, rows, threads.map):
+                yield outputs_of(model, photos)
+
+    def figures(self, model: "keras.Model") -> dict[str, float]:
+        """The weighted loss, and shares of right answers of both kinds; no photos, no figures."""
+        if not len(self.rows):
+            return {}
+        weights = weigh(self.y, self.pool.classes, self.pool.config).astype(np.float64)
+        loss, done, right = 0.0, 0, []
+        for logits in self._logits(model, self.rows):
+            here = slice(done, done + len(logits))
+            done += len(logits)
+            weight = weights[here]
+            if weight.sum():
+                loss += negative_log_likelihood(logits, self.y[here], weight) * weight.sum()
+            right.append(logits.argmax(axis=1) == self.y[here])
+        own = self.y < self.pool.classes
+        found = top1_of_sides(np.concatenate(right), own)
+        return {"val_loss": loss / weights.sum(), **found}
+
+    def temperature(self, model: "keras.Model") -> float:
+        """The one that makes the network's confidences the truest; 1 without photos."""
+        rng = np.random.default_rng(self.pool.config.seed)
+        most = min(len(self.rows), max(LOGITS // int(model.output_shape[-1]), 1))
+        chosen = np.sort(rng.permutation(len(self.rows))[:most])
+        if not len(chosen):
+            return 1.0
+        logits = np.concatenate(list(self._logits(model, self.rows[chosen])))
+        return fit_temperature(logits, self.y[chosen], smoothing=VALIDATION_SMOOTHING)
