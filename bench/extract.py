@@ -13,9 +13,9 @@ import tempfile
 from functools import partial
 
 from common import finish, report
-from landmark_ray.config.curation import ExtractConfig
 from rates import compare, prepare, ratio, rows_of
 
+from landmark_ray.config.curation import ExtractConfig
 from landmark_ray.stages import extract
 
 ROUNDS = 2

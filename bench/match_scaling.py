@@ -23,10 +23,10 @@ from collections.abc import Iterable, Iterator
 import pyarrow as pa
 import ray
 from common import finish, photographs, report
-from landmark_ray.config.curation import ExtractConfig
 from rates import CORES, ONE_THREAD
 
 from landmark_ray.config import Config
+from landmark_ray.config.curation import ExtractConfig
 from landmark_ray.data import schemas
 from landmark_ray.data.root import Root
 from landmark_ray.kernels.image import ImageError, decode

@@ -24,13 +24,13 @@ from collections.abc import Callable, Sequence
 import cv2
 import numpy as np
 from common import DELF_STANDIN, Photo, demo_photographs, finish, photographs, report
-from landmark_ray.config.curation import DELF_DEFAULTS, ExtractConfig
 from scipy.spatial import cKDTree
 from skimage.measure import ransac
 from skimage.transform import AffineTransform
 from threadpoolctl import threadpool_limits
 
 from landmark_ray.config import Config
+from landmark_ray.config.curation import DELF_DEFAULTS, ExtractConfig
 from landmark_ray.data.class_features import ClassImages
 from landmark_ray.kernels.delf import Delf
 from landmark_ray.kernels.features import UNIT, ImageFeatures, quantise

@@ -22,10 +22,10 @@ from functools import partial
 
 import numpy as np
 from common import finish, photographs, report
-from landmark_ray.config.curation import ResizeConfig
 from PIL import Image, ImageOps
 from rates import compare, prepare, ratio, rows_of
 
+from landmark_ray.config.curation import ResizeConfig
 from landmark_ray.data.root import Root
 from landmark_ray.data.schemas import CLEANED
 from landmark_ray.kernels.image import ImageError, Limits, normalise, square

@@ -20,7 +20,8 @@ from landmark_ray.bundle.manifest import Bundle
 from landmark_ray.config.base import SPEED, Cpus, Options, Share
 from landmark_ray.data import schemas
 from landmark_ray.data.archives import Archive
-from landmark_ray.data.listing import LeftOut, printable
+from landmark_ray.data.file_kinds import printable
+from landmark_ray.data.listing import LeftOut
 from landmark_ray.data.photo_batches import photos
 from landmark_ray.data.photo_tables import DamagedError
 from landmark_ray.data.photos import Part, Photos, holder, photos_of

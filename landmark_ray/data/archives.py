@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from landmark_ray.data.decompression import Hashed, unpacked
-from landmark_ray.data.listing import LeftOut, printable, text_id
+from landmark_ray.data.file_kinds import printable, text_id
+from landmark_ray.data.listing import LeftOut
 from landmark_ray.data.md5_files import md5_for
 from landmark_ray.data.store import Store
 from landmark_ray.data.tars import DAMAGED, Member, Wanted, every, tar_members

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from landmark_ray.data.archives import Archive
-from landmark_ray.data.listing import PHOTO_ENDINGS, image_stem
+from landmark_ray.data.file_kinds import PHOTO_ENDINGS, image_stem
 from landmark_ray.data.tars import Member
 
 _ODD_ENDING = re.compile(

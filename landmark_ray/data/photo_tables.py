@@ -7,7 +7,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from landmark_ray.data.listing import LeftOut, photo_ending, printable
+from landmark_ray.data.file_kinds import photo_ending, printable
+from landmark_ray.data.listing import LeftOut
 from landmark_ray.data.retry import is_transient
 from landmark_ray.data.store import Store
 from landmark_ray.data.tars import Member

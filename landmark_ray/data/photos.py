@@ -6,17 +6,15 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 from landmark_ray.data.archives import TAR_ENDINGS, Archive, chunks_of, tar_stem
-from landmark_ray.data.listing import (
+from landmark_ray.data.file_kinds import (
     OTHERS,
     PHOTO_ENDINGS,
-    LeftOut,
     is_image,
     kind_by_name,
-    photos_among,
     printable,
     text_id,
-    visible_files,
 )
+from landmark_ray.data.listing import LeftOut, photos_among, visible_files
 from landmark_ray.data.photo_tables import ENDING, DamagedError, TablePart
 from landmark_ray.data.store import Store
 from landmark_ray.data.tars import Member

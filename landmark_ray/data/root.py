@@ -14,8 +14,6 @@ from landmark_ray.data import deletion, layout
 from landmark_ray.data.schemas import TABLES, check_plain
 from landmark_ray.data.store import RAW, REPORT, Store
 
-__all__ = ["Store", "Shard", "Root"]
-
 _SHARD = re.compile(r"/bucket=\d+/shard-\d+\.parquet$")
 
 

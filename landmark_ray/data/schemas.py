@@ -5,6 +5,8 @@ sorted by landmark_id, then by image_id (by both image ids in `pairs`). Fields c
 as metadata, so that it travels with the files.
 """
 
+from collections.abc import Iterable
+
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
@@ -262,3 +264,16 @@ def feature_arrays(
     if not count:
         return points.reshape(0, 2), flat.reshape(0, 0)
     return points.reshape(count, -1), flat.reshape(count, -1)
+
+
+def check_plain(fields: Iterable[pa.Field]) -> None:
+    """Refuse columns of types that Python code belongs to: Ray Data unpickles cells of one of them.
+
+    Raises:
+        ValueError: names the column and the type.
+    """
+    for field in fields:
+        kind = field.type
+        if isinstance(kind, pa.BaseExtensionType):
+            raise ValueError(f"column {field.name} is no plain data but {kind}")
+        check_plain(kind.field(i) for i in range(kind.num_fields))

@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 
 from landmark_ray.data.archives import FOLDER_CHUNK, TAR_ENDINGS, Archive, chunks_of, tar_stem
 from landmark_ray.data.csv_file import CsvFile
+from landmark_ray.data.file_kinds import HIDDEN, PHOTO_ENDINGS, is_hidden, printable, text_id
 from landmark_ray.data.labels import (
     NO_LANDMARK,
     id_of_label,
@@ -24,17 +25,7 @@ from landmark_ray.data.labels import (
     landmark_ids,
     read_labels,
 )
-from landmark_ray.data.listing import (
-    HIDDEN,
-    PHOTO_ENDINGS,
-    LeftOut,
-    is_hidden,
-    photo_files,
-    photos_among,
-    printable,
-    text_id,
-    visible_files,
-)
+from landmark_ray.data.listing import LeftOut, photo_files, photos_among, visible_files
 from landmark_ray.data.retry import with_retries
 from landmark_ray.data.store import Store
 from landmark_ray.data.tars import Member

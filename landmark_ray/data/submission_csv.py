@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from landmark_ray.data import photo_tables
-from landmark_ray.data.listing import image_stem, photo_ending
+from landmark_ray.data.file_kinds import image_stem, photo_ending
 from landmark_ray.data.root import Root
 from landmark_ray.errors import UserError
 from landmark_ray.kernels.metrics import format_prediction

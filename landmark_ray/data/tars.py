@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from landmark_ray.data.decompression import Hashed
-from landmark_ray.data.listing import HIDDEN, LeftOut, image_stem, is_hidden, kind_by_name, text_id
+from landmark_ray.data.file_kinds import HIDDEN, image_stem, is_hidden, kind_by_name, text_id
+from landmark_ray.data.listing import LeftOut
 
 MAX_HEADER = 1 << 16
 """Bytes of a long name, or of other things said of a member."""

@@ -11,14 +11,12 @@ small to use, files in odd formats and broken files. `truth.csv` tells tests whi
 The same seed and scale give the same bytes, whatever the number of processes.
 """
 
-import argparse
 import csv
 import hashlib
 import io
 import json
 import multiprocessing
 import os
-import sys
 import tarfile
 import tempfile
 import zlib
@@ -34,7 +32,6 @@ import numpy as np
 from PIL import Image as Pillow
 
 from landmark_ray.demo.building import build
-from landmark_ray.demo.contact_sheet import check, sheet
 from landmark_ray.demo.drawing import Image
 from landmark_ray.demo.layout_plan import FULL, Landmark, Plan, Shot, choose_landmarks, choose_shots
 from landmark_ray.demo.non_landmarks import other_scene
@@ -234,26 +231,3 @@ def draw(
         (folder / "demo.json").write_text(note)
         folder.rename(out)
     print(f"{out} holds the drawn dataset of seed {seed}, scale {scale}")
-
-
-def main() -> None:
-    """Draw a dataset, and a contact sheet of it where one is asked for."""
-    parser = argparse.ArgumentParser(description="Draw a small dataset of landmarks.")
-    parser.add_argument("--out", type=Path, required=True, help="folder to draw into")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--scale", type=int, default=1, help="so many times as many landmarks")
-    parser.add_argument("--sheet", type=Path, help="contact sheet to draw too, a PNG file")
-    options = parser.parse_args()
-    try:
-        if options.sheet:
-            check(options.sheet)
-        draw(options.out, seed=options.seed, scale=options.scale)
-    except ValueError as error:
-        sys.exit(f"error: {error}")
-    if options.sheet:
-        sheet(options.out, options.sheet)
-        print(f"{options.sheet} shows it")
-
-
-if __name__ == "__main__":
-    main()

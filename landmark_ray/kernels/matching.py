@@ -7,28 +7,18 @@ residual scales with the image, maps that no camera makes are refused, and inlie
 
 import dataclasses
 import hashlib
-import math
 from dataclasses import dataclass
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from landmark_ray.kernels.features import UNIT, ImageFeatures
+from landmark_ray.kernels.inliers import count_cells, enough_trials, is_plausible, verify
 from landmark_ray.kernels.integer_matmul import int8_matmul
 
 REFERENCE_SIDE = 512
 """Longest side, in pixels, that a rule's `residual` and `cell` refer to."""
-
-MAX_ZOOM = 5.0
-"""An affine map that enlarges or reduces any direction by more is taken for a chance fit."""
-
-MAX_STRETCH = 3.0
-"""So is one that stretches one direction by so many times as much as another."""
-
-CONFIDENCE = 0.999
-"""RANSAC stops early when it is so sure that no better map exists."""
 
 
 @dataclass(frozen=True)
@@ -41,14 +31,14 @@ class MatchingRule:
         max_distance: descriptor distance, at most; 2, the largest there is, turns the test off.
         mutual: a match's descriptors must each be the other's nearest.
         vote: only matches count that turn and zoom about as most of the pair's matches do (see
-            `agreeing`). For features whose keypoints have a diameter and an angle.
+            `consistent_mask`). For features whose keypoints have a diameter and an angle.
         residual: distance of an inlier from where the affine map puts it, at most, in pixels of an
             image with a longest side of 512.
         cell: inliers count once for each square cell of so many such pixels; 0 counts them all.
         share: of a pair's matches, at least so many must be inliers, else none count: repetitive
             facades have many matches, of which few agree by chance.
-        plausible: refuse affine maps that no camera makes: mirrored, or beyond `MAX_ZOOM` and
-            `MAX_STRETCH`.
+        plausible: refuse affine maps that no camera makes: mirrored, or beyond `inliers.MAX_ZOOM`
+            and `inliers.MAX_STRETCH`.
         trials: RANSAC trials, at most.
     """
 
@@ -196,41 +186,6 @@ def consistent_mask(
     return np.asarray((off_turn < np.pi / 6) & (off_zoom < 1))
 
 
-def verify(
-    points_a: NDArray[np.float32],
-    points_b: NDArray[np.float32],
-    *,
-    residual_px: float,
-    trials: int,
-    seed: int,
-) -> tuple[NDArray[np.float64] | None, NDArray[np.bool_]]:
-    """Find the affine map that explains most matches.
-
-    Args:
-        points_a: [K, 2] (x, y) in pixels.
-        points_b: [K, 2] (x, y) in pixels of the other image.
-        residual_px: distance of an inlier, at most, in pixels of the second image.
-        trials: RANSAC trials, at most.
-        seed: equal seed and points give an equal result.
-
-    Returns:
-        The map [2, 3] from `points_a` to `points_b`, and which of the K matches are its inliers.
-        None and no inliers where there is no map: fewer than 3 matches, or all on a line.
-    """
-    if len(points_a) < 3:
-        return None, np.zeros(len(points_a), bool)
-    usac = cv2.UsacParams()
-    usac.score = cv2.SCORE_METHOD_RANSAC
-    usac.threshold = residual_px
-    usac.maxIterations = trials
-    usac.confidence = CONFIDENCE
-    usac.randomGeneratorState = seed & 0x7FFFFFFF
-    found, mask = cv2.estimateAffine2D(points_a, points_b, usac)
-    if found is None or not np.isfinite(found).all():
-        return None, np.zeros(len(points_a), bool)
-    return np.asarray(found, np.float64), np.asarray(mask, bool).ravel()
-
-
 def match_pair(
     a: ImageFeatures, b: ImageFeatures, rule: MatchingRule, *, stop_below: int, seed: int = 0
 ) -> PairResult:
@@ -266,12 +221,12 @@ def match_pair(
         points_a,
         points_b,
         residual_px=rule.residual,
-        trials=min(rule.trials, _trials(least, len(matches))),
+        trials=min(rule.trials, enough_trials(least, len(matches))),
         seed=seed,
     )
-    if affine is None or (rule.plausible and not _plausible(affine)):
+    if affine is None or (rule.plausible and not is_plausible(affine)):
         return nothing
-    cells = min(_cells(points_a[inlier], rule.cell), _cells(points_b[inlier], rule.cell))
+    cells = min(count_cells(points_a[inlier], rule.cell), count_cells(points_b[inlier], rule.cell))
     if cells < rule.share * len(matches):
         return nothing
     to_pixels = np.array([unit_b / unit_a, unit_b / unit_a, unit_b])
@@ -299,26 +254,3 @@ def _first_of_each(matches: NDArray[np.int32]) -> NDArray[np.int32]:
     """One match for each row of b, for rows of a that are equally near."""
     first = np.unique(matches[:, 1], return_index=True)[1]
     return matches[np.sort(first)]
-
-
-def _trials(inliers: float, matches: int) -> int:
-    """RANSAC trials that miss so many inliers once in a million pairs, if they are there."""
-    share = min(inliers / matches, 0.9)
-    return math.ceil(math.log(1e-6) / math.log1p(-(share**3)))
-
-
-def _plausible(affine: NDArray[np.float64]) -> bool:
-    """Whether a camera makes such a map [2, 3]; never for one that mirrors or flattens."""
-    linear = affine[:, :2]
-    if np.linalg.det(linear) <= 0:
-        return False
-    large, small = np.linalg.svd(linear, compute_uv=False)
-    return bool(large < MAX_ZOOM and small > 1 / MAX_ZOOM and large < MAX_STRETCH * small)
-
-
-def _cells(points: NDArray[np.float32], size: float) -> int:
-    """Square cells of `size` pixels that hold any of the points [K, 2]; K when `size` is 0."""
-    if not size:
-        return len(points)
-    x, y = np.floor(points / size).astype(np.int64).T
-    return len(set((x * 2**32 + y).tolist()))  # far faster than np.unique(axis=0)

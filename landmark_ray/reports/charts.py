@@ -237,3 +237,35 @@ def _points(history: Sequence[Entry], name: str) -> list[tuple[float, float]]:
     """(epoch, value) where it was measured."""
     pairs: list[tuple[Any, Any]] = [(entry["epoch"], entry.get(name)) for entry in history]
     return [(x, y) for x, y in pairs if y is not None and math.isfinite(y)]
+
+
+SIZES = ((1, 5), (6, 10), (11, 20), (21, 30), (31, 50), (51, 75), (76, 99), (100, 100), (101, 0))
+"""Images of a class, first and last, of the bars of a chart; 0: no last one."""
+
+
+def size_chart(before: Iterable[int], after: Iterable[int]) -> Markup:
+    """Classes by their number of images, in the source and of what is kept."""
+    names = [
+        f"{low}+" if not high else f"{low}–{high}" if low < high else f"{low}"
+        for low, high in SIZES
+    ]
+    edges = [low for low, _ in SIZES]
+    counts = []
+    for sizes in (before, after):
+        place = np.searchsorted(edges, np.fromiter(sizes, np.int64), side="right")
+        counts.append(np.bincount(place, minlength=len(edges) + 1)[1:])
+    most = max(int(max(c.max() for c in counts)), 1)
+    plot = Plot(52, 10, 560, 190, (0, len(names)), (0, most))
+    parts = plot.frame([], ticks(most), str, lambda y: compact(int(y)))
+    for i, name in enumerate(names):
+        for k, (kind, said) in enumerate((("muted", "in the source"), ("a", "kept"))):
+            n = int(counts[k][i])
+            u, v = plot.at(i + 0.14 + 0.36 * k, n)
+            w = 0.36 * plot.width / len(names)
+            box = tag("rect", class_=f"bar {kind}", x=u, y=v, width=w, height=200 - v)
+            says = tag("title", f"{n:,} landmarks with {name} images {said}")
+            parts.append(tag("g", says, box))
+        u, _ = plot.at(i + 0.5, 0)
+        parts.append(text(u, 216, name, "middle"))
+    parts.append(text(332, 236, "images of a landmark", "middle"))
+    return picture(624, 242, "Landmarks by their number of images", parts)

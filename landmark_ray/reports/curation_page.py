@@ -2,7 +2,6 @@
 
 import json
 import platform
-from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
@@ -17,7 +16,7 @@ from landmark_ray.data.root import Root
 from landmark_ray.data.verdicts import COLUMNS, read_verdicts
 from landmark_ray.kernels.landmark_names import readable
 from landmark_ray.kernels.sampling import rank_key
-from landmark_ray.reports import charts
+from landmark_ray.reports.charts import size_chart
 from landmark_ray.reports.commands import rows_command
 from landmark_ray.reports.evaluation_page import PACKAGES, duration
 from landmark_ray.reports.match_figures import Pairs
@@ -44,9 +43,6 @@ REASONS = {
     "dropped": "People decided so",
     "small_class": "Too few photos of the landmark are left",
 }
-
-SIZES = ((1, 5), (6, 10), (11, 20), (21, 30), (31, 50), (51, 75), (76, 99), (100, 100), (101, 0))
-"""Images of a class, first and last, of the bars of a chart; 0: no last one."""
 
 
 @dataclass(frozen=True)
@@ -281,34 +277,6 @@ def rejects(tables: Root) -> list[dict[str, Any]]:
         examples = rows.filter(own).slice(0, REJECTS).select(["image_id", "reason"]).to_pylist()
         found.append({**row, "count": row["count_all"], "examples": examples})
     return sorted(found, key=lambda row: (STAGES.index(row["stage"]), -row["count"]))
-
-
-def size_chart(before: Iterable[int], after: Iterable[int]) -> Markup:
-    """Classes by their number of images, in the source and of what is kept."""
-    names = [
-        f"{low}+" if not high else f"{low}–{high}" if low < high else f"{low}"
-        for low, high in SIZES
-    ]
-    edges = [low for low, _ in SIZES]
-    counts = []
-    for sizes in (before, after):
-        place = np.searchsorted(edges, np.fromiter(sizes, np.int64), side="right")
-        counts.append(np.bincount(place, minlength=len(edges) + 1)[1:])
-    most = max(int(max(c.max() for c in counts)), 1)
-    plot = charts.Plot(52, 10, 560, 190, (0, len(names)), (0, most))
-    parts = plot.frame([], charts.ticks(most), str, lambda y: charts.compact(int(y)))
-    for i, name in enumerate(names):
-        for k, (kind, said) in enumerate((("muted", "in the source"), ("a", "kept"))):
-            n = int(counts[k][i])
-            u, v = plot.at(i + 0.14 + 0.36 * k, n)
-            w = 0.36 * plot.width / len(names)
-            box = charts.tag("rect", class_=f"bar {kind}", x=u, y=v, width=w, height=200 - v)
-            says = charts.tag("title", f"{n:,} landmarks with {name} images {said}")
-            parts.append(charts.tag("g", says, box))
-        u, _ = plot.at(i + 0.5, 0)
-        parts.append(charts.text(u, 216, name, "middle"))
-    parts.append(charts.text(332, 236, "images of a landmark", "middle"))
-    return charts.picture(624, 242, "Landmarks by their number of images", parts)
 
 
 def as_script(value: Any) -> Markup:

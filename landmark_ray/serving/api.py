@@ -1,8 +1,6 @@
 """The HTTP API: routes, and every error as one sentence of JSON."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import quote
 
 from fastapi import Depends, FastAPI, Request
@@ -15,13 +13,12 @@ from starlette.requests import ClientDisconnect
 from landmark_ray.serving import health, oip, page, predict_route
 from landmark_ray.serving.api_errors import APIError
 from landmark_ray.serving.api_models import Error
-from landmark_ray.serving.cors import Cors, origins
+from landmark_ray.serving.cors import Cors
 from landmark_ray.serving.middleware import RequestGuardMiddleware
 from landmark_ray.serving.oip_models import SCHEMAS
+from landmark_ray.serving.recogniser import Recogniser
 from landmark_ray.serving.request_names import check_query
-
-if TYPE_CHECKING:
-    from landmark_ray.serving.ingress import Ingress
+from landmark_ray.serving.serve_options import origins
 
 SENTENCES = {
     404: "There is nothing at {path}: GET /openapi.json lists what there is.",
@@ -29,7 +26,7 @@ SENTENCES = {
 }
 
 
-def build(service: Ingress) -> FastAPI:
+def build(service: Recogniser) -> FastAPI:
     """The app of an ingress."""
     bearer = HTTPBearer(auto_error=False)
     app = FastAPI(

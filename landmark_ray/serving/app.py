@@ -24,9 +24,10 @@ from landmark_ray.bundle.multihead import by_trunk
 from landmark_ray.errors import UserError, redact_url
 from landmark_ray.runtime.shards import start_ray
 from landmark_ray.serving import draining
-from landmark_ray.serving.ingress import ANSWER_S, Ingress
+from landmark_ray.serving.ingress import Ingress
 from landmark_ray.serving.model_shards import Models
 from landmark_ray.serving.proxy import CALLBACK
+from landmark_ray.serving.recogniser import ANSWER_S
 from landmark_ray.serving.serve_options import ServeOptions, ServiceOptions, check_door, check_port
 
 NAME = "landmark_ray"

@@ -1,42 +1,17 @@
 """Pages of other origins may ask the service, where an option names them (CORS)."""
 
 import functools
-import re
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Send
-
-_ORIGIN = re.compile(r"([a-z][a-z0-9+.-]*)://([^/?#@\s\\]+)/?", re.IGNORECASE)
-_USUAL = {"http": ":80", "https": ":443"}
-
-
-def origins(text: str) -> list[str]:
-    """Those of a list with commas, as browsers send them.
-
-    Raises:
-        ValueError: one is none.
-    """
-    return [_origin(word.strip()) for word in text.split(",") if word.strip()]
-
-
-def _origin(word: str) -> str:
-    if word == "*":
-        return word
-    found = _ORIGIN.fullmatch(word)
-    if not found:
-        raise ValueError(
-            f"{word!r} is no origin such as https://a.example or http://localhost:5173"
-        )
-    scheme, host = found[1].lower(), found[2].lower()
-    return f"{scheme}://{host.removesuffix(_USUAL.get(scheme, ''))}"
 
 
 class Cors(CORSMiddleware):
     """Starlette's, around the door: a page that may ask may read refusals, too."""
 
     def __init__(self, app: ASGIApp, allowed: list[str]) -> None:
-        """allowed: `origins`."""
+        """allowed: origins as `serve_options.origins` writes them."""
         super().__init__(
             app,
             allow_origins=allowed,

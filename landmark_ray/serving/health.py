@@ -1,16 +1,10 @@
 """What the service knows and how it is: landmarks, version, health."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 from fastapi import APIRouter, Request
 
 from landmark_ray.serving.api_errors import APIError
 from landmark_ray.serving.api_models import Error, Landmark, Status, Version
-
-if TYPE_CHECKING:
-    from landmark_ray.serving.ingress import Ingress
+from landmark_ray.serving.recogniser import Recogniser
 
 router = APIRouter(tags=["state"])
 
@@ -22,7 +16,7 @@ router = APIRouter(tags=["state"])
 )
 async def landmark(request: Request, landmark_id: int) -> Landmark:
     """A landmark that the models know."""
-    service: Ingress = request.app.state.service
+    service: Recogniser = request.app.state.service
     found = service.knowledge.landmark(landmark_id)
     if found is None:
         raise APIError(404, f"The models know no landmark {landmark_id}.", "landmark")
@@ -32,7 +26,7 @@ async def landmark(request: Request, landmark_id: int) -> Landmark:
 @router.get("/version", response_model=Version)
 async def version(request: Request) -> Version:
     """Which bundle serves, how it was made and how good it is."""
-    service: Ingress = request.app.state.service
+    service: Recogniser = request.app.state.service
     manifest, options = service.knowledge.manifest, service.options
     return Version(
         **manifest.model_dump(include=set(Version.model_fields)),
@@ -50,6 +44,6 @@ async def healthz() -> Status:
 @router.get("/readyz", response_model=Status)
 async def readyz(request: Request) -> Status:
     """Whether every group model is ready."""
-    service: Ingress = request.app.state.service
+    service: Recogniser = request.app.state.service
     await service.check_ready()
     return Status(status="ready")

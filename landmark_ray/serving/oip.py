@@ -6,12 +6,10 @@ and `is_landmark` [N]. In JSON the bytes are Base64; clients that send binary da
 are. `top_k` is a parameter of the request.
 """
 
-from __future__ import annotations
-
 import asyncio
 import json
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from fastapi import APIRouter, Request
@@ -24,9 +22,7 @@ from landmark_ray.serving.api_errors import APIError
 from landmark_ray.serving.api_models import Error, PhotoAnswer
 from landmark_ray.serving.base64_photos import WANTED, decoded
 from landmark_ray.serving.oip_models import OUTPUTS, PARTS, Inference, Inferred, Parameters, Wanted
-
-if TYPE_CHECKING:
-    from landmark_ray.serving.ingress import Ingress
+from landmark_ray.serving.recogniser import Recogniser
 
 MODEL, INPUT = "landmark", "photo"
 LENGTH = "inference-header-content-length"
@@ -55,12 +51,12 @@ async def live() -> dict[str, bool]:
 @router.get("/health/ready", responses={503: {"model": Error}})
 async def ready(request: Request) -> dict[str, bool]:
     """Whether every group model is ready."""
-    service: Ingress = request.app.state.service
+    service: Recogniser = request.app.state.service
     await service.check_ready()
     return {"ready": True}
 
 
-def known(service: Ingress, model: str, version: str | None) -> None:
+def known(service: Recogniser, model: str, version: str | None) -> None:
     """Check the path's model and version.
 
     Raises:
@@ -78,7 +74,7 @@ _MISSING: dict[int | str, dict[str, Any]] = {404: {"model": Error}}
 @router.get("/models/{model}/versions/{version}", responses=_MISSING)
 async def metadata(request: Request, model: str, version: str | None = None) -> dict[str, Any]:
     """The model's inputs and outputs."""
-    service: Ingress = request.app.state.service
+    service: Recogniser = request.app.state.service
     known(service, model, version)
     return {
         "name": MODEL,
@@ -96,7 +92,7 @@ async def metadata(request: Request, model: str, version: str | None = None) -> 
 @router.get("/models/{model}/versions/{version}/ready", responses=_MISSING)
 async def model_ready(request: Request, model: str, version: str | None = None) -> dict[str, Any]:
     """Whether the model is ready."""
-    service: Ingress = request.app.state.service
+    service: Recogniser = request.app.state.service
     known(service, model, version)
     await service.check_ready()
     return {"name": MODEL, "ready": True}
@@ -130,7 +126,7 @@ _ANSWERS: dict[int | str, dict[str, Any]] = {
 @router.post("/models/{model}/versions/{version}/infer", openapi_extra=_BODY, responses=_ANSWERS)
 async def infer(request: Request, model: str, version: str | None = None) -> Response:
     """Name the landmarks on photos; one that can't be used fails the request."""
-    service: Ingress = request.app.state.service
+    service: Recogniser = request.app.state.service
     known(service, model, version)
     with service.upload():
         body = await request.body()

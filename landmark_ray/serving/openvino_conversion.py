@@ -5,8 +5,8 @@
         trunk.parquet            photos, and what the Keras network says of them, see `reference`
         trunk.json               checksums of these files, written last: without it none is used
 
-Another process makes them (`python -m landmark_ray.serving.openvino_conversion`), so that the one that
-serves never imports TensorFlow. It keeps only copies that answer as the Keras network does.
+Another process makes them (`python -m landmark_ray.serving.openvino_conversion`), so that the one
+that serves never imports TensorFlow. It keeps only copies that answer as the Keras network does.
 """
 
 import os

@@ -1,10 +1,8 @@
 """POST /predict: photos in a form, or the bytes of one, to landmarks."""
 
-from __future__ import annotations
-
 import asyncio
 import time
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
 
@@ -12,9 +10,7 @@ from landmark_ray.serving import predict_request, request_names
 from landmark_ray.serving.api_errors import APIError
 from landmark_ray.serving.api_models import Error, Prediction, Timings
 from landmark_ray.serving.inference import MAX_TOP_K
-
-if TYPE_CHECKING:
-    from landmark_ray.serving.ingress import Ingress
+from landmark_ray.serving.recogniser import Recogniser
 
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
 _BODY = {
@@ -55,7 +51,7 @@ async def predict(
     `top_k` may be a field of the form instead. A body may be packed: `Content-Encoding` gzip or
     deflate.
     """
-    service: Ingress = request.app.state.service
+    service: Recogniser = request.app.state.service
     begun = time.monotonic()
     with service.upload():
         came = await predict_request.read(request, service.options.max_files)

@@ -2,6 +2,7 @@
 
 import ipaddress
 import os
+import re
 import socket
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,6 @@ from pydantic import Field, field_validator
 from landmark_ray.config.base import Count, Options, StageConfig
 from landmark_ray.errors import UserError
 from landmark_ray.kernels.image import Limits
-from landmark_ray.serving.cors import origins
 
 KEY = "LANDMARK_RAY_KEY"
 """The environment variable with the key."""
@@ -22,6 +22,9 @@ LEAST_KEY = 16
 
 Runtime = Literal["tensorflow", "openvino"]
 Precision = Literal["f32", "bf16"]
+
+_ORIGIN = re.compile(r"([a-z][a-z0-9+.-]*)://([^/?#@\s\\]+)/?", re.IGNORECASE)
+_USUAL = {"http": ":80", "https": ":443"}
 
 
 class GraphOptions(StageConfig):
@@ -173,3 +176,24 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def origins(text: str) -> list[str]:
+    """Those of a list with commas, as browsers send them.
+
+    Raises:
+        ValueError: one is none.
+    """
+    return [_origin(word.strip()) for word in text.split(",") if word.strip()]
+
+
+def _origin(word: str) -> str:
+    if word == "*":
+        return word
+    found = _ORIGIN.fullmatch(word)
+    if not found:
+        raise ValueError(
+            f"{word!r} is no origin such as https://a.example or http://localhost:5173"
+        )
+    scheme, host = found[1].lower(), found[2].lower()
+    return f"{scheme}://{host.removesuffix(_USUAL.get(scheme, ''))}"

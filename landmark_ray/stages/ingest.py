@@ -17,7 +17,8 @@ import ray
 from landmark_ray.config import Config
 from landmark_ray.config.curation import IngestConfig
 from landmark_ray.data import schemas
-from landmark_ray.data.listing import LeftOut, printable, text_id
+from landmark_ray.data.file_kinds import printable, text_id
+from landmark_ray.data.listing import LeftOut
 from landmark_ray.data.photo_ids import PhotoIds
 from landmark_ray.data.root import Root
 from landmark_ray.data.sources import Archive, Member, Source

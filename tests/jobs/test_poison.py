@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from landmark_ray.config.curation import DetectConfig
 
+from landmark_ray.config.curation import DetectConfig
 from tests import deadly, delf, detector
 from tests.conftest import REPO
 from tests.poison.mark import MARK

@@ -373,7 +373,6 @@ def test_a_jpeg_counts_at_a_share_of_its_pixels_at_least(progressive, share):
 
 def test_limit_names_its_option():
     from landmark_ray.config.curation import IngestConfig
-
     from landmark_ray.serving.serve_options import GraphOptions
 
     data = saved(scene(300, 200), "PNG")

@@ -1,7 +1,7 @@
 import pyarrow as pa
 import pyarrow.dataset as pads
-from landmark_ray.config.curation import IngestConfig
 
+from landmark_ray.config.curation import IngestConfig
 from landmark_ray.data import schemas
 from landmark_ray.data.root import Root
 from landmark_ray.runtime import gathering

@@ -6,8 +6,9 @@ import random
 import fsspec
 import pytest
 
-from landmark_ray.data import listing
-from landmark_ray.data.listing import LeftOut, image_stem, is_hidden, photo_ending, photo_files
+from landmark_ray.data import file_kinds, listing
+from landmark_ray.data.file_kinds import image_stem, is_hidden, photo_ending
+from landmark_ray.data.listing import LeftOut, photo_files
 from landmark_ray.data.store import Store
 
 JPEG = b"\xff\xd8\xff\xe0\0\x10JFIF" + bytes(40)
@@ -39,7 +40,7 @@ def put(folder, files: dict[str, bytes]) -> Store:
 
 @pytest.mark.parametrize("remote", [False, True])
 def test_known_endings_are_photos_and_the_rest_is_judged_by_its_bytes(tmp_path, remote):
-    endings = random.Random(5).sample(listing.PHOTO_ENDINGS, 6)
+    endings = random.Random(5).sample(file_kinds.PHOTO_ENDINGS, 6)
     named = {f"a/n{i}{e.upper() if i % 2 else e}": b"any" for i, e in enumerate(endings)}
     unnamed = {f"b/{kind}{e}": head for kind, head in HEADS.items() for e in ("", ".jpg_large")}
     others = {f"b/no {kind}": head for kind, head in OTHERS.items()}
@@ -55,10 +56,10 @@ def test_known_endings_are_photos_and_the_rest_is_judged_by_its_bytes(tmp_path, 
     photos, left_out = photo_files(folder)
     assert photos == {n: len(files[n]) for n in sorted(named | unnamed)}
     assert left_out.counts == {
-        listing.OTHERS: len(OTHERS) + 2,
-        listing.ARCHIVES: 1,
-        listing.TABLES: 1,
-        listing.RAWS: 1,
+        file_kinds.OTHERS: len(OTHERS) + 2,
+        file_kinds.ARCHIVES: 1,
+        file_kinds.TABLES: 1,
+        file_kinds.RAWS: 1,
     }
     assert "left out: archives, such as t/x.tar.gz: 1" in left_out.lines()
     if remote:
@@ -102,8 +103,8 @@ def test_what_is_hidden_or_a_systems_is_no_photo_and_counted(tmp_path, remote):
         folder = put(tmp_path, {"a/p.jpg": JPEG} | files)
     photos, left_out = photo_files(folder)
     assert list(photos) == ["a/p.jpg"]
-    assert left_out.counts == {listing.HIDDEN: len(files)}
-    assert left_out.examples[listing.HIDDEN] in files
+    assert left_out.counts == {file_kinds.HIDDEN: len(files)}
+    assert left_out.examples[file_kinds.HIDDEN] in files
 
 
 def test_paths_that_are_hidden():
@@ -154,7 +155,7 @@ def test_links_are_followed_and_loops_noticed(tmp_path):
         "b/y": size,
         "c/far.jpg": 3,
     }
-    assert left_out.counts == {listing.LOOPS: 3, listing.BROKEN: 1, listing.OTHERS: 1}
+    assert left_out.counts == {listing.LOOPS: 3, listing.BROKEN: 1, file_kinds.OTHERS: 1}
 
 
 def test_folders_full_of_links_to_each_other_end(tmp_path):
@@ -195,7 +196,7 @@ def test_a_name_that_is_not_utf8_can_be_opened_and_printed(tmp_path):
     folder = Store(str(tmp_path))
     (name,) = photo_files(folder)[0]
     assert folder.read(name) == JPEG
-    assert listing.printable(name) == "caf\\xe9\\n.jpg"
+    assert file_kinds.printable(name) == "caf\\xe9\\n.jpg"
 
 
 def test_lines_name_one_example_of_each_kind():
@@ -214,4 +215,4 @@ def test_the_examples_of_the_field(shared):
     photos, left_out = photo_files(Store(str(shared / "field/odd_endings/source")))
     assert len(photos) == 24 and not left_out.counts
     photos, left_out = photo_files(Store(str(shared / "field/hidden_folder/source")))
-    assert len(photos) == 18 and left_out.counts == {listing.HIDDEN: 1}
+    assert len(photos) == 18 and left_out.counts == {file_kinds.HIDDEN: 1}

@@ -2,13 +2,8 @@ import numpy as np
 import pytest
 
 from landmark_ray.kernels.features import UNIT, Features, ImageFeatures
-from landmark_ray.kernels.matching import (
-    MatchingRule,
-    consistent_mask,
-    match_pair,
-    pair_seed,
-    verify,
-)
+from landmark_ray.kernels.inliers import verify
+from landmark_ray.kernels.matching import MatchingRule, consistent_mask, match_pair, pair_seed
 
 TURN_AND_ZOOM = np.array([[1.2, -0.3, 20.0], [0.4, 1.1, -15.0]])
 

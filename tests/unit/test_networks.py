@@ -3,15 +3,14 @@ import io
 import tarfile
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-keras = pytest.importorskip("keras")
-
-from landmark_ray.errors import UserError  # noqa: E402
-from landmark_ray.models import networks  # noqa: E402
-from landmark_ray.models.layers import Preprocess  # noqa: E402
+from landmark_ray.errors import UserError
+from landmark_ray.models import networks
+from landmark_ray.models.layers import Preprocess
 from landmark_ray.models.specs import REFERENCE, SIZES, TrunkInfo, network_name, squeezed
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (2, 5, 7, 3)).astype("float32")

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from landmark_ray.config import Config
-from landmark_ray.data.listing import HIDDEN
+from landmark_ray.data.file_kinds import HIDDEN
 from landmark_ray.data.root import Root
 from landmark_ray.data.sources import Source
 from landmark_ray.errors import UserError

@@ -15,7 +15,7 @@ import pytest
 
 from landmark_ray.data import decompression
 from landmark_ray.data.decompression import Hashed
-from landmark_ray.data.listing import HIDDEN, OTHERS, TABLES
+from landmark_ray.data.file_kinds import HIDDEN, OTHERS, TABLES
 from landmark_ray.data.sources import Archive
 from landmark_ray.data.store import Store
 from landmark_ray.data.tars import DAMAGED, tar_members

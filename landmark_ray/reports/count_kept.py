@@ -1,0 +1,95 @@
+"""What stays for other thresholds, counted from the stored pairs alone."""
+
+import os
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from typing import Annotated
+
+import numpy as np
+from pydantic import AfterValidator, Field
+
+from landmark_ray.config import Config
+from landmark_ray.config.base import Count
+from landmark_ray.data.root import Root, Shard
+from landmark_ray.errors import UserError
+from landmark_ray.reports.threshold_sweep import Sweep, kept_counts, show, store
+from landmark_ray.runtime import ledger
+from landmark_ray.runtime.progress import ProgressBar
+
+COLUMNS = ["landmark_id", "image_a", "image_b", "inliers"]
+
+Counts = Annotated[
+    tuple[Count, ...], Field(min_length=1), AfterValidator(lambda given: tuple(sorted(set(given))))
+]
+
+
+class SweepConfig(Config):
+    """Options of jobs/sweep.py; those of the run come from its ledger."""
+
+    min_inliers: Counts = Field(
+        tuple(range(6, 21)), description="inliers that verify a pair; the run's own is added"
+    )
+    min_partners: Counts = Field(
+        (1, 2, 3, 4), description="verified partners that keep an image; the run's own is added"
+    )
+
+
+def sweep(config: SweepConfig, tables: Root) -> None:
+    """Count what stays in each cell, shard by shard; print it and write it under the root.
+
+    Raises:
+        UserError: the run did not try every pair.
+    """
+    if config.match.mode != "exhaustive":
+        raise UserError(
+            f"the sweep needs every pair, and {tables.uri} was matched in mode {config.match.mode}:"
+            " run jobs/match.py with the same options and --match.mode exhaustive --redo match "
+            "(which deletes its tables from pairs on), or jobs/pipeline.py on another --root"
+        )
+    lowest = config.match.min_inliers
+    unknown = [t for t in config.min_inliers if t < lowest]
+    if unknown:
+        print(
+            f"left out: {', '.join(map(str, unknown))} inliers; the run does not know them, as it "
+            f"gave up pairs with fewer than its own --match.min_inliers {lowest} matches",
+            file=sys.stderr,
+        )
+    thresholds = sorted({*config.min_inliers, lowest} - set(unknown))
+    partners = sorted({*config.min_partners, config.match.min_partners})
+
+    def count(shard: Shard) -> tuple[Shard, np.ndarray]:
+        kept = kept_counts(
+            tables.read_shard("pairs", *shard.key, COLUMNS),
+            min_inliers=thresholds,
+            min_partners=partners,
+            max_images=config.prune.max_images,
+            min_images=config.prune.min_images,
+        )
+        return shard, np.stack(kept)
+
+    shards = tables.shards()
+    total = np.zeros((2, len(thresholds), len(partners)), np.int64)
+    threads = config.cluster.cpus or os.cpu_count()
+    with (
+        ProgressBar("sweep", sum(s.images for s in shards)) as meter,
+        ThreadPoolExecutor(threads) as pool,
+    ):
+        try:
+            for shard, kept in pool.map(count, shards):
+                total += kept
+                meter.add(shard.images)
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+    funnel = (ledger.read(tables, "match") or {})["funnel"]
+    result = Sweep(
+        tuple(thresholds),
+        tuple(partners),
+        *total,
+        of=(funnel["images_in"], funnel["classes_in"]),
+        own=(lowest, config.match.min_partners),
+        max_images=config.prune.max_images,
+        min_images=config.prune.min_images,
+    )
+    show(result)
+    store(result, tables)
+    print(f"\ntable and picture in {tables.uri}/reports/sweep.csv, .json and .png")
