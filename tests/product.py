@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from landmark_ray import pipeline
-from landmark_ray.bundle.network_files import manifest
+from landmark_ray.bundle import manifest
 from landmark_ray.config import STAGES, Config
 from landmark_ray.data.root import Root
 from landmark_ray.reports import curation_page, evaluation_page, funnel_chart

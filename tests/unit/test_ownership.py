@@ -13,7 +13,7 @@ from pathlib import Path
 import fsspec
 import pytest
 
-from landmark_ray.bundle.network_files import manifest
+from landmark_ray.bundle import manifest
 from landmark_ray.config import STAGES
 from landmark_ray.data import deletion, layout
 from landmark_ray.data.root import Root
