@@ -25,8 +25,8 @@ import pyarrow as pa
 from common import photographs
 from numpy.typing import NDArray
 
-from landmark_ray.bundle.manifest import EVALUATION, LANDMARKS, Manifest, seal
 from landmark_ray.bundle import network_files
+from landmark_ray.bundle.manifest import EVALUATION, LANDMARKS, Manifest, seal
 from landmark_ray.data import schemas
 from landmark_ray.data.store import Store
 from landmark_ray.kernels import image

@@ -31,7 +31,8 @@ from landmark_ray.data import schemas
 from landmark_ray.data.root import Root
 from landmark_ray.kernels.image import ImageError, decode
 from landmark_ray.runtime.progress import ProgressBar
-from landmark_ray.runtime.shards import run_tasks, start_ray
+from landmark_ray.runtime.ray_start import start_ray
+from landmark_ray.runtime.tasks import run_tasks
 from landmark_ray.stages import match
 from landmark_ray.stages.extract import sift_features
 

@@ -14,7 +14,7 @@ from ray.serve.config import HTTPOptions
 from ray.serve.schema import LoggingConfig
 
 from landmark_ray.config.base import Options
-from landmark_ray.runtime.shards import start_ray
+from landmark_ray.runtime.ray_start import start_ray
 
 HOST = "127.0.0.1"
 app = FastAPI()

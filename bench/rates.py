@@ -27,7 +27,7 @@ from landmark_ray.config import Config
 from landmark_ray.data.root import Root, Shard
 from landmark_ray.data.sources import Source
 from landmark_ray.runtime.progress import ProgressBar
-from landmark_ray.runtime.shards import run_tasks
+from landmark_ray.runtime.tasks import run_tasks
 
 CORES = 2
 IMAGES = 5_000

@@ -43,7 +43,9 @@ from landmark_ray.data.sources import Source
 from landmark_ray.runtime import ledger
 from landmark_ray.runtime.counts import StageCounts
 from landmark_ray.runtime.progress import ProgressBar
-from landmark_ray.runtime.shards import run_over_shards, shard_task, start_ray
+from landmark_ray.runtime.ray_start import start_ray
+from landmark_ray.runtime.shards import run_over_shards
+from landmark_ray.runtime.tasks import shard_task
 from landmark_ray.stages import dedupe, match
 from landmark_ray.stages.ingest import NOTES, CatalogIndex
 

@@ -3,7 +3,6 @@
 import sys
 import time
 from collections.abc import Sequence
-from types import ModuleType
 from typing import Any
 
 from pydantic import Field
@@ -18,6 +17,7 @@ from landmark_ray.reports import curation_page, evaluation_page
 from landmark_ray.reports import funnel_chart as report
 from landmark_ray.runtime import crash_log, ledger, ownership, preflight, receipts
 from landmark_ray.runtime.error_log import during
+from landmark_ray.runtime.stage import Stage
 from landmark_ray.stages import (
     clean,
     dedupe,
@@ -37,30 +37,34 @@ from landmark_ray.stages import (
     trunk,
 )
 
-MODULES: dict[str, ModuleType] = {
-    "sample": sample,
-    "ingest": ingest,
-    "dedupe": dedupe,
-    "extract": extract,
-    "match": match,
-    "prune": prune,
-    "detect": detect,
-    "clean": clean,
-    "resize": resize,
-    "group": group,
-    "trunk": trunk,
-    "embed": embed,
-    "train": train,
-    "finetune": finetune,
-    "evaluate": evaluate,
-    "export": export,
+PIPELINE: dict[str, Stage] = {
+    module.STAGE.name: module.STAGE
+    for module in (
+        sample,
+        ingest,
+        dedupe,
+        extract,
+        match,
+        prune,
+        detect,
+        clean,
+        resize,
+        group,
+        trunk,
+        embed,
+        train,
+        finetune,
+        evaluate,
+        export,
+    )
 }
-assert tuple(MODULES) == STAGES
+"""All stages by name, in the order in which they run."""
+assert tuple(PIPELINE) == STAGES
 
-PLACES = {
-    stage: (*module.WRITES, *getattr(module, "SCRATCH", ()), crash_log.place(stage))
-    for stage, module in MODULES.items()
-}
+OWNERS = {table: stage.name for stage in PIPELINE.values() for table in stage.writes}
+"""Table -> the name of the stage that writes it."""
+
+FOLDERS = {name: stage.folders for name, stage in PIPELINE.items()}
 """Stage -> the folders of a root that it writes, scratch included."""
 
 REPORTS = {"clean": (curation_page.PAGE,), "evaluate": evaluation_page.FILES}
@@ -102,7 +106,7 @@ def run(config: Config, stages: Sequence[str]) -> None:
     for line in source.lines():
         print(f"  source: {line}", file=sys.stderr)
     _check_owned(tables, stages, config)
-    ownership.clear(tables, config.redo, PLACES)
+    ownership.clear(tables, config.redo, FOLDERS)
     for stage in stages:
         run_stage(stage, config, tables, source)
         if stage == "sample":  # it took a second, and what follows may take days
@@ -116,35 +120,35 @@ def run(config: Config, stages: Sequence[str]) -> None:
     print(f"\ntables in {tables.shown}, funnel in {tables.shown}/reports/funnel.png and .json")
 
 
-def run_stage(stage: str, config: Config, tables: Root, source: Source) -> None:
+def run_stage(name: str, config: Config, tables: Root, source: Source) -> None:
     """Run a stage, or say that it is finished."""
-    module = MODULES[stage]
-    upstream = {s: ledger.finished(tables, s, config.identity(s)) for s in _upstream(stage)}
-    preflight.something_left(stage, upstream, config, tables)
-    inputs: dict[str, Any] = module.inputs(config, source)
-    inputs |= {f"tables of {s}": upstream[s]["fingerprint"] for s in module.READS}
-    if ledger.read(tables, stage) is None:
-        ownership.vacant(tables, stage, upstream, PLACES)
+    stage = PIPELINE[name]
+    upstream = {s: ledger.finished(tables, s, config.identity(s)) for s in _upstream(name)}
+    preflight.something_left(name, upstream, config, tables)
+    inputs: dict[str, Any] = stage.inputs(config, source)
+    read = {OWNERS[table] for table in stage.reads}
+    inputs |= {f"tables of {s}": upstream[s]["fingerprint"] for s in upstream if s in read}
+    if ledger.read(tables, name) is None:
+        ownership.vacant(tables, name, upstream, FOLDERS)
         receipts.begin(tables)
-    record = ledger.begin(tables, stage, config.identity(stage), inputs)
+    record = ledger.begin(tables, name, config.identity(name), inputs)
     if record["state"] == "finished":
-        print(f"{stage:>8}: finished already", file=sys.stderr)
+        print(f"{name:>8}: finished already", file=sys.stderr)
         return
-    if module in (extract, detect):
-        module.check(config)
+    stage.check(config)
     begun = time.monotonic()
-    with during(stage):
-        funnel = module.run(config, tables, source)
-    limit = getattr(getattr(config, stage, None), "max_rejected", 1.0)
-    preflight.not_too_many_rejected(stage, vars(funnel), limit)
-    for table in module.WRITES:
+    with during(name):
+        counts = stage.run(config, tables, source)
+    limit = getattr(getattr(config, name, None), "max_rejected", 1.0)
+    preflight.not_too_many_rejected(name, vars(counts), limit)
+    for table in stage.writes:
         tables.ensure(table)
-    deletion.sweep(tables, *module.WRITES)
-    tables.delete(crash_log.place(stage))
-    ledger.finish(tables, stage, record, funnel, time.monotonic() - begun)
-    for line in funnel.notes:
-        print(f"{stage:>8}: warning: {line}", file=sys.stderr)
-    if stage == "clean":
+    deletion.sweep(tables, *stage.writes)
+    tables.delete(crash_log.folder_of(name))
+    ledger.finish(tables, name, record, counts, time.monotonic() - begun)
+    for line in counts.notes:
+        print(f"{name:>8}: warning: {line}", file=sys.stderr)
+    if name == "clean":
         curation_page.store(tables, config)
 
 
@@ -155,14 +159,14 @@ def _upstream(stage: str) -> tuple[str, ...]:
 
 def forget(tables: Root, stage: str) -> None:
     """Delete the tables of a stage and of all that come after it."""
-    ownership.clear(tables, stage, PLACES)
+    ownership.clear(tables, stage, FOLDERS)
 
 
 def _check_owned(tables: Root, stages: Sequence[str], config: Config) -> None:
     """Make sure, before anything is touched, that a run writes over nothing but its own."""
     if ledger.begun(tables):
         receipts.begin(tables)
-    todo = ownership.check(tables, stages, config.redo, PLACES)
+    todo = ownership.check(tables, stages, config.redo, FOLDERS)
     receipts.check(tables, [*report.FILES, *(name for s in todo for name in REPORTS.get(s, ()))])
     if "export" in todo:
         export.check(config, tables)

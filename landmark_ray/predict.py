@@ -33,8 +33,8 @@ from landmark_ray.kernels.contentless import without_contentless
 from landmark_ray.runtime.counts import StageCounts, reason_kind
 from landmark_ray.runtime.predict_output import Submission
 from landmark_ray.runtime.progress import ProgressBar
-from landmark_ray.runtime.resources import pin_tensorflow
-from landmark_ray.runtime.shards import Row, plan_workers, run_tasks, shard_task
+from landmark_ray.runtime.resources import pin_tensorflow, plan_workers
+from landmark_ray.runtime.tasks import Row, run_tasks, shard_task
 
 FORMAT = 2
 """Of the answers: those that code of another one wrote are not mixed in."""

@@ -32,8 +32,9 @@ from landmark_ray.kernels.calibration import softmax
 from landmark_ray.kernels.metrics import global_average_precision
 from landmark_ray.runtime import receipts
 from landmark_ray.runtime.progress import ProgressBar
-from landmark_ray.runtime.resources import pin_tensorflow
-from landmark_ray.runtime.shards import plan_workers, start_ray, unwrapped
+from landmark_ray.runtime.ray_start import start_ray
+from landmark_ray.runtime.resources import pin_tensorflow, plan_workers
+from landmark_ray.runtime.tasks import unwrapped
 from landmark_ray.stages.embed import SEARCH
 from landmark_ray.training.fit_head import fit_head, logits_of, new_head
 from landmark_ray.training.vectors import GroupVectors, read_group

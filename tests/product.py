@@ -5,6 +5,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,8 @@ from landmark_ray.data.root import Root
 from landmark_ray.reports import curation_page, evaluation_page, funnel_chart
 from landmark_ray.runtime import receipts
 from landmark_ray.runtime.counts import StageCounts
-from landmark_ray.stages import detect, export, extract
+from landmark_ray.runtime.stage import nothing_to_check
+from landmark_ray.stages import export
 from tests.drawn import jpeg
 
 HEAD = ("head.weights.h5", "head.json")
@@ -57,8 +59,8 @@ BUNDLED = {
 
 def names(stage: str) -> tuple[str, ...]:
     """What a stage writes in the root."""
-    module = pipeline.MODULES[stage]
-    shards = tuple(f"{table}/bucket=0/shard-00000.parquet" for table in module.WRITES)
+    tables = pipeline.PIPELINE[stage].writes
+    shards = tuple(f"{table}/bucket=0/shard-00000.parquet" for table in tables)
     return WRITTEN.get(stage, shards)
 
 
@@ -104,9 +106,8 @@ def quick() -> Iterator[None]:
     """Stand-ins for all stages but sample."""
     with pytest.MonkeyPatch.context() as patch:
         for stage in STAGES[1:]:
-            patch.setattr(pipeline.MODULES[stage], "run", stand_in(stage))
-        patch.setattr(extract, "check", lambda config: None)
-        patch.setattr(detect, "check", lambda config: None)
+            quicker = replace(pipeline.PIPELINE[stage], run=stand_in(stage), check=nothing_to_check)
+            patch.setitem(pipeline.PIPELINE, stage, quicker)
         patch.setattr(curation_page, "page", lambda tables, config: f"page {config.seed}")
         patch.setattr(funnel_chart, "draw", lambda records: f"picture of {len(records)}".encode())
         patch.setattr(funnel_chart, "show", lambda records: None)

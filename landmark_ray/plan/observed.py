@@ -11,7 +11,7 @@ from landmark_ray.config import STAGES, Config
 from landmark_ray.data.root import Root
 from landmark_ray.data.sources import Source
 from landmark_ray.data.store import Store
-from landmark_ray.pipeline import MODULES
+from landmark_ray.pipeline import OWNERS
 from landmark_ray.plan.fit import Weights
 from landmark_ray.plan.machines import Crew
 from landmark_ray.plan.shares import Flow, Shares, all_others
@@ -69,7 +69,7 @@ def observe(config: Config) -> Observed:
     records = {str(s): r for s in STAGES if (r := ledger.read(tables, s)) and "funnel" in r}
     sizes: Counter[str] = Counter()
     files: Counter[str] = Counter()
-    owner = {table: stage for stage in STAGES for table in MODULES[stage].WRITES}
+    owner = OWNERS
     for name, size in tables.files().items():
         stage = next((s for table, s in owner.items() if name.startswith(f"{table}/")), "")
         sizes[stage] += size

@@ -5,6 +5,9 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from landmark_ray.errors import UserError
 
 
@@ -34,6 +37,14 @@ class StageCounts:
         self.notes += other.notes
 
     @classmethod
+    def between(cls, before: pa.Table, after: pa.Table, rejects: pa.Table) -> "StageCounts":
+        """Count images and classes of two tables with `landmark_id`, and the rejects' reasons."""
+        classes = (pc.count_distinct(table["landmark_id"]).as_py() for table in (before, after))
+        counts = cls(before.num_rows, after.num_rows, *classes)
+        counts.why.update(map(reason_kind, rejects["reason"].to_pylist()))
+        return counts
+
+    @classmethod
     def total(cls, reports: Iterable[str | bytes]) -> "StageCounts":
         """The sum of parts, each as `to_json` gives it."""
         funnel = cls()
@@ -54,8 +65,8 @@ class StageCounts:
         """
         try:
             values = json.loads(text)
-            counters = {name: Counter(values.pop(name)) for name in ("why", "facts")}
-            return cls(**values, **counters)
+            values |= {name: Counter(values[name]) for name in ("why", "facts")}
+            return cls(**values)
         except (ValueError, KeyError, TypeError, AttributeError):
             raise UserError(
                 f"a table's file has a damaged report ({text[:80]!r}): run its stage with --redo"

@@ -14,7 +14,7 @@ LOST = 20
 """Attempts in a row that may end elsewhere: before the first image, or while rows are written."""
 
 
-def place(stage: str) -> str:
+def folder_of(stage: str) -> str:
     """The folder of a stage's notes, of no use once it is finished."""
     return f"_staging/attempts/{stage}"
 
@@ -28,7 +28,7 @@ class CrashLog:
         Raises:
             UserError: all attempts die, and at no image.
         """
-        self._tables, self._name = tables, f"{place(stage)}/{unit}.json"
+        self._tables, self._name = tables, f"{folder_of(stage)}/{unit}.json"
         note = tables.read_json(self._name)
         self._careful = note is not None
         self._note = note or {"at": None, "suspect": None, "deaths": 0, "killers": []}

@@ -14,7 +14,7 @@ from landmark_ray.data.root import Root
 from landmark_ray.runtime.counts import StageCounts, reason_kind
 from landmark_ray.runtime.progress import ProgressBar
 from landmark_ray.runtime.resources import task_resources
-from landmark_ray.runtime.shards import Row, run_tasks, shard_task
+from landmark_ray.runtime.tasks import Row, run_tasks, shard_task
 
 STAGING = "_staging/ingest"
 FRAGMENT_ROWS = 8

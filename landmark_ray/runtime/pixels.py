@@ -1,61 +1,66 @@
-"""Pixels for workers that hold a model: decoded by light tasks in front of them."""
+"""Pixels for workers that hold a model: light tasks in front of them decode the images."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import numpy as np
 import pyarrow as pa
 from ray.data import Dataset
 
+from landmark_ray.config import StageName
 from landmark_ray.data.root import Root
 from landmark_ray.kernels.image import ImageError, decode
 from landmark_ray.runtime.crash_log import CrashLog
-from landmark_ray.runtime.shards import Row, shard_task
+from landmark_ray.runtime.shards import ShardReader
+from landmark_ray.runtime.tasks import Row, shard_task
 
 DECODE_CPUS = 0.1
 """Of a core: decoding is light beside a model, and must find room where that takes the rest."""
 
 
 def decoded(
-    units: Dataset, stage: str, tables: Root, images_of: Callable[[Row], pa.Table], max_side: int
+    units: Dataset,
+    *,
+    stage: StageName,
+    root: Root,
+    images_of: Callable[[ShardReader], pa.Table],
+    max_side: int,
 ) -> Dataset:
-    """Units with the pixels of their images, at most `max_side` long.
+    """Add the pixels of their images to units of work, for `pixels_by_id`.
 
     Args:
-        units: of a stage.
-        stage: its name.
-        tables: where attempts are noted.
-        images_of: a unit's rows of `images`.
-        max_side: pixels.
+        units: a row for each shard.
+        stage: whose units they are.
+        root: of the run.
+        images_of: reads a shard's images: rows with `image_id` and `jpeg`.
+        max_side: pixels of the longest side, at most.
     """
 
     @shard_task
     def decode_unit(unit: Row) -> Row:
-        pixels: list[np.ndarray | str] = []
-        attempts = CrashLog(tables, stage, f"decode-{unit['bucket']}-{unit['shard']}")
-        for image in images_of(unit).select(["image_id", "jpeg"]).to_pylist():
+        key = unit["bucket"], unit["shard"]
+        pixels: list[Row] = []
+        log = CrashLog(root, stage, f"decode-{key[0]}-{key[1]}")
+        images = images_of(ShardReader(root, stage, *key, unit["rows"]))
+        for image in images.select(["image_id", "jpeg"]).to_pylist():
             try:
-                attempts.at(image["image_id"])
-                pixels.append(decode(image["jpeg"], max_side))
+                log.at(image["image_id"])
+                array = decode(image["jpeg"], max_side)
+                packed = {"height": len(array), "data": array.tobytes()}
             except ImageError as error:
-                pixels.append(str(error))
-        attempts.over()
-        return {**unit, "pixels": [_pack(p) for p in pixels]}
+                packed = {"height": 0, "data": str(error).encode()}
+            pixels.append({"image_id": image["image_id"], **packed})
+        log.over()
+        return {**unit, "pixels": pixels}
 
     return units.map(decode_unit, num_cpus=DECODE_CPUS)
 
 
-def pixels_of(unit: Row) -> Iterator[np.ndarray | ImageError]:
-    """[H, W, 3] of each image, or why it can't be decoded."""
-    return map(_unpack, unit.pop("pixels"))
+def pixels_by_id(shard: ShardReader) -> dict[str, np.ndarray | ImageError]:
+    """Unpack what `decoded` added: image_id -> [H, W, 3] uint8, or why it can't be decoded."""
+    return {row["image_id"]: _unpack(row) for row in shard.fields.pop("pixels")}
 
 
-def _pack(pixels: np.ndarray | str) -> Row:
-    if isinstance(pixels, str):
-        return {"height": 0, "data": pixels.encode()}
-    return {"height": len(pixels), "data": pixels.tobytes()}
-
-
-def _unpack(packed: Row) -> np.ndarray | ImageError:
-    if not packed["height"]:
-        return ImageError(packed["data"].decode())
-    return np.frombuffer(packed["data"], np.uint8).reshape(packed["height"], -1, 3)
+def _unpack(row: Row) -> np.ndarray | ImageError:
+    if not row["height"]:
+        return ImageError(row["data"].decode())
+    return np.frombuffer(row["data"], np.uint8).reshape(row["height"], -1, 3)

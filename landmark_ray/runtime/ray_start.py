@@ -1,6 +1,7 @@
 """Ray's start: on a busy machine it has more than its 30 s, and where it fails, a line says why."""
 
 import contextlib
+import logging
 import os
 import time
 from collections.abc import Iterator
@@ -10,7 +11,9 @@ import psutil
 import ray
 from ray._common.utils import get_default_ray_temp_dir
 from ray._private import ray_constants, services
+from ray.data import DataContext
 
+from landmark_ray.config.base import Options
 from landmark_ray.errors import UserError
 from landmark_ray.runtime import interrupts
 
@@ -18,7 +21,35 @@ START_S = 180
 """Each of Ray's own processes may take so long."""
 
 
-def join(address: str, **options: Any) -> None:
+def start_ray(config: Options, **local: Any) -> None:
+    """Join the cluster of RAY_ADDRESS or of the submitted job, else start Ray on this machine.
+
+    Args:
+        config: its size.
+        **local: of `ray.init`, where it is started.
+
+    Raises:
+        UserError: no cluster answers, or Ray doesn't start.
+    """
+    if not ray.is_initialized():
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
+        if address := os.environ.get("RAY_ADDRESS"):
+            _join(address, **quiet)
+        else:
+            _start(
+                num_cpus=config.cluster.cpus,
+                object_store_memory=int(config.cluster.object_store_gb * 1e9),
+                **quiet,
+                **local,
+            )
+    context = DataContext.get_current()
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)
+
+
+def _join(address: str, **options: Any) -> None:
     """Ray of a cluster.
 
     Args:
@@ -32,7 +63,7 @@ def join(address: str, **options: Any) -> None:
         ray.init(**options)
 
 
-def start(**options: Any) -> None:
+def _start(**options: Any) -> None:
     """Ray of this process, on this machine alone.
 
     Args:

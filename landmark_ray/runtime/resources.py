@@ -12,7 +12,9 @@ from ray.data import ActorPoolStrategy
 from threadpoolctl import threadpool_limits
 
 from landmark_ray.config import Config
+from landmark_ray.config.base import Options
 from landmark_ray.errors import UserError
+from landmark_ray.runtime.ray_start import start_ray
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,37 @@ def task_resources(config: Config, stage: str) -> dict[str, Any]:
     check(f"--{stage}.", wishes)
     memory = {"memory": int(wishes.memory_gb * 1e9)} if wishes.memory_gb else {}
     return {"num_cpus": wishes.cpus, **memory}
+
+
+def plan_workers(config: Options, section: str, wishes: Any) -> Workers:
+    """Workers that hold a model, for what the cluster has.
+
+    A tenth of the cores is left to other tasks: workers that take all would starve them for ever.
+
+    Args:
+        config: for Ray.
+        section: of the options, such as "train.", for the error.
+        wishes: of each: `cpus` where it has no GPU; `gpus`, when None 1 where there are any;
+            `memory_gb`.
+
+    Raises:
+        UserError: there are fewer GPUs, or less of all else.
+    """
+    start_ray(config)
+    check(f"--{section}", wishes)
+    have = ray.cluster_resources()
+    gpus = float(have.get("GPU", 0) >= 1) if wishes.gpus is None else wishes.gpus
+    if gpus > have.get("GPU", 0):
+        raise UserError(
+            f"--{section}gpus {gpus:g}: the cluster has {have.get('GPU', 0):g} GPUs; "
+            "leave it out to use what there is"
+        )
+    each = 0.5 if gpus else 0.9 * wishes.cpus
+    count = int(have["GPU"] / gpus if gpus else 0.9 * have["CPU"] / each)
+    memory = int((wishes.memory_gb or 0) * 1e9)
+    if memory:
+        count = min(count, int(have.get("memory", 0) / memory))
+    return Workers(max(count, 1), gpus, each, memory)
 
 
 def check(section: str, wishes: Any) -> None:

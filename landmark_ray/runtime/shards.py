@@ -1,213 +1,249 @@
-"""What the stages share: starting Ray, and driving a Ray dataset of units of work to its end.
+"""Stages that work shard by shard. A stage gives the rule for one shard; the rest is done here.
 
-A stage turns a dataset of units (rows that name a shard) into a dataset of reports (rows with a
-funnel). The rows of images never pass through the driver: each unit reads its files and commits its
-own, so a killed run loses no more than the units in flight.
+That is: which shards are left, what a task or a worker takes of the cluster, reading, rejects,
+counts, and the commit that finishes a shard. A shard that is committed is never worked on again.
 """
 
-import functools
-import logging
-import os
-from collections.abc import Callable
-from typing import Any, TypeVar, cast
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
-import ray
-from ray.data import DataContext, Dataset
+import pyarrow as pa
+from ray.data import Dataset
 
-from landmark_ray.config.base import Options
-from landmark_ray.data.root import Root
-from landmark_ray.errors import UserError
-from landmark_ray.runtime import ray_start
+from landmark_ray.config import Config, StageName
+from landmark_ray.data import schemas
+from landmark_ray.data.root import Root, Shard
+from landmark_ray.kernels.image import ImageError
 from landmark_ray.runtime.counts import StageCounts
-from landmark_ray.runtime.error_log import packed, unpacked
+from landmark_ray.runtime.crash_log import CrashLog
 from landmark_ray.runtime.progress import ProgressBar
-from landmark_ray.runtime.resources import Workers, check, pin_threads
+from landmark_ray.runtime.resources import Workers, task_resources
+from landmark_ray.runtime.tasks import Row, run_tasks, shard_task
 
-TASKS, LEAST, MOST = 64, 1024, 4096
-"""Units are dealt to so many Ray tasks a core: more cost scheduling, and Ray Data takes up to 0.1 s
-to start the next one. To LEAST at least on a cluster, which may grow, and to MOST at most."""
-
-LIGHT_TASKS = 4
-"""Tasks a core for light units."""
-
-Row = dict[str, Any]
-
-T = TypeVar("T")
+BATCH = 64
+"""Images that are Python objects at once."""
 
 
-def start_ray(config: Options, **local: Any) -> None:
-    """Join the cluster of RAY_ADDRESS or of the submitted job, else start Ray on this machine.
+@dataclass(frozen=True)
+class ShardReader:
+    """The tables of one shard, as the rule of a stage reads them.
+
+    Attributes:
+        root: of the run.
+        stage: whose rule it is.
+        bucket: with `shard`, the place of the shard's file in each table.
+        shard: its number in the bucket.
+        images: images of the shard in the catalog.
+        fields: what else was worked out for this shard, see `process_shards`.
+    """
+
+    root: Root
+    stage: StageName
+    bucket: int
+    shard: int
+    images: int
+    fields: Row = field(default_factory=dict)
+
+    @property
+    def key(self) -> tuple[int, int]:
+        """Bucket and shard."""
+        return self.bucket, self.shard
+
+    def read(self, table: str, columns: list[str] | None = None) -> pa.Table:
+        """Read the shard's rows of a table."""
+        return self.root.read_shard(table, *self.key, columns)
+
+    def map_images(
+        self, images: pa.Table, work: Callable[[Row], Row]
+    ) -> tuple[list[Row], pa.Table]:
+        """Apply a function to each image; those that it can't use become rejects.
+
+        An image that kills its worker time and again is a reject, too: see `crash_log`.
+
+        Args:
+            images: rows with `image_id`, `landmark_id` and what `work` reads.
+            work: row to further columns of the result; raises ImageError.
+
+        Returns:
+            The results, with both ids, and the rows of `rejects`.
+        """
+        rows: list[Row] = []
+        rejects: list[Row] = []
+        log = CrashLog(self.root, self.stage, f"{self.bucket}-{self.shard}")
+        for batch in images.to_batches(max_chunksize=BATCH):
+            for image in batch.to_pylist():
+                ids = {name: image[name] for name in ("image_id", "landmark_id")}
+                try:
+                    log.at(image["image_id"])
+                    rows.append(ids | work(image))
+                except ImageError as error:
+                    rejects.append({**ids, "reason": str(error)})
+        log.done()
+        return rows, pa.Table.from_pylist(rejects, schemas.REJECTS)
+
+
+@dataclass(frozen=True)
+class ShardResult:
+    """What a rule makes of a shard.
+
+    Attributes:
+        rows: of the table that the stage writes.
+        counts: of what went in and came out.
+        rejects: rows of `rejects`.
+        tables: rows of other tables that the stage writes beside it.
+    """
+
+    rows: pa.Table
+    counts: StageCounts
+    rejects: pa.Table = field(default_factory=schemas.REJECTS.empty_table)
+    tables: Mapping[str, pa.Table] = field(default_factory=dict)
+
+
+Rule = Callable[[ShardReader], ShardResult]
+
+
+def process_shards(
+    stage: StageName,
+    table: str,
+    rule: Rule,
+    config: Config,
+    root: Root,
+    *,
+    title: str = "",
+    light: bool = False,
+    fields: Callable[[list[Shard]], Mapping[tuple[int, int], Row]] | None = None,
+) -> StageCounts:
+    """Write a table by applying a rule to each shard that isn't committed yet, in tasks.
 
     Args:
-        config: its size.
-        **local: of `ray.init`, where it is started.
+        stage: which a task's resources, rejects and progress belong to.
+        table: that is written.
+        rule: shard to rows.
+        config: all options.
+        root: of the run.
+        title: of the progress bar; the stage's name by default.
+        light: the rule takes well under a second; a task takes several shards.
+        fields: works out, for the shards that are left, what their rules need besides tables.
 
-    Raises:
-        UserError: no cluster answers, or Ray doesn't start.
+    Returns:
+        The counts of all shards, those of earlier runs included.
     """
-    if not ray.is_initialized():
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        quiet: Row = {"log_to_driver": False, "logging_level": "ERROR"}
-        if address := os.environ.get("RAY_ADDRESS"):
-            ray_start.join(address, **quiet)
-        else:
-            ray_start.start(
-                num_cpus=config.cluster.cpus,
-                object_store_memory=int(config.cluster.object_store_gb * 1e9),
-                **quiet,
-                **local,
-            )
-    context = DataContext.get_current()
-    context.enable_progress_bars = False
-    context.print_on_execution_start = False
-    logging.getLogger("ray.data").setLevel(logging.CRITICAL)
+
+    def work(units: Dataset) -> Dataset:
+        task = _committing(stage, table, rule, root)
+        return units.map(task, **task_resources(config, stage))
+
+    return _process(table, work, config, root, title or stage, light=light, fields=fields)
 
 
-def plan_workers(config: Options, section: str, wishes: Any) -> Workers:
-    """Workers that hold a model, for what the cluster has.
-
-    A tenth of the cores is left to other tasks: workers that take all would starve them for ever.
+def process_shards_with_model(
+    stage: StageName,
+    table: str,
+    load: Callable[[], Rule],
+    workers: Workers,
+    config: Config,
+    root: Root,
+    *,
+    prepare: Callable[[Dataset], Dataset] = lambda units: units,
+) -> StageCounts:
+    """Write a table by a rule that holds a model: workers load it once and then take shards.
 
     Args:
-        config: for Ray.
-        section: of the options, such as "train.", for the error.
-        wishes: of each: `cpus` where it has no GPU; `gpus`, when None 1 where there are any;
-            `memory_gb`.
+        stage: which the rejects and the progress belong to.
+        table: that is written.
+        load: makes the rule in a worker.
+        workers: of `plan_workers`.
+        config: all options.
+        root: of the run.
+        prepare: light tasks in front of the workers, such as `pixels.decoded`.
 
-    Raises:
-        UserError: there are fewer GPUs, or less of all else.
-    """
-    start_ray(config)
-    check(f"--{section}", wishes)
-    have = ray.cluster_resources()
-    gpus = float(have.get("GPU", 0) >= 1) if wishes.gpus is None else wishes.gpus
-    if gpus > have.get("GPU", 0):
-        raise UserError(
-            f"--{section}gpus {gpus:g}: the cluster has {have.get('GPU', 0):g} GPUs; "
-            "leave it out to use what there is"
-        )
-    each = 0.5 if gpus else 0.9 * wishes.cpus
-    count = int(have["GPU"] / gpus if gpus else 0.9 * have["CPU"] / each)
-    memory = int((wishes.memory_gb or 0) * 1e9)
-    if memory:
-        count = min(count, int(have.get("memory", 0) / memory))
-    return Workers(max(count, 1), gpus, each, memory)
-
-
-def unwrapped(error: BaseException) -> BaseException:
-    """The UserError that a Ray task raised, if that is what an error comes from."""
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, UserError):
-            return UserError(*cause.args[:1]) if type(cause) is not UserError else cause
-        inner = getattr(cause, "cause", None)
-        cause = inner if isinstance(inner, BaseException) else cause.__cause__
-    return error
-
-
-def probe_on_cluster(config: Options, work: Callable[..., T], *args: Any) -> T:
-    """What a function returns that runs once on the cluster, on a core.
-
-    Raises:
-        UserError: that it raised.
-    """
-    start_ray(config)
-    try:
-        return cast(T, ray.get(ray.remote(work).options(max_retries=0).remote(*args)))
-    except ray.exceptions.RayTaskError as error:
-        raise unwrapped(error) from None
-
-
-def shard_task(work: Callable[..., Row]) -> Callable[..., Row]:
-    """A function of a unit whose error ends the run: Ray Data would forget what it wraps.
-
-    A unit that failed in an earlier step passes through.
+    Returns:
+        The counts of all shards, those of earlier runs included.
     """
 
-    @functools.wraps(work)
-    def unit(*args: Any) -> Row:
-        if args[-1].get("error") or args[-1].get("raised"):
-            return args[-1]
-        pin_threads()
-        try:
-            return {**work(*args), "error": "", "raised": ""}
-        except Exception as error:
-            mended = unwrapped(error)
-            nothing = {"rows": 0, "report": "", "error": "", "raised": ""}
-            if isinstance(mended, UserError):
-                return {**nothing, "error": str(mended)}
-            return {**nothing, "raised": packed(error)}
+    class ModelWorker:
+        """One for each GPU, or for each core."""
 
-    return unit
+        def __init__(self) -> None:
+            self.task = _committing(stage, table, load(), root)
+
+        def __call__(self, unit: Row) -> Row:
+            return self.task(unit)
+
+    def work(units: Dataset) -> Dataset:
+        worker: Any = ModelWorker
+        return prepare(units).map(worker, **workers.pool)
+
+    return _process(table, work, config, root, stage)
 
 
-def idempotent(table: str, tables: Root, work: Callable[[Row], Row]) -> Callable[[Row], Row]:
-    """A unit's work, unless its file in `table` is there: Ray repeats the task of a lost worker."""
+def _committing(stage: StageName, table: str, rule: Rule, root: Root) -> Callable[[Row], Row]:
+    """A task that applies a rule and commits the result.
+
+    A shard that is committed already is left as it is: Ray repeats the task of a lost worker.
+    """
+
+    @shard_task
+    def task(unit: Row) -> Row:
+        unit = dict(unit)
+        key, images = (unit.pop("bucket"), unit.pop("shard")), unit.pop("rows")
+        report = root.report(table, *key)
+        if report is None:
+            result = rule(ShardReader(root, stage, *key, images, unit))
+            report = result.counts.to_json()
+            for name, rows in result.tables.items():
+                root.commit(name, *key, rows, "")
+            root.commit(table, *key, result.rows, report, rejects=result.rejects, stage=stage)
+        return {"rows": images, "report": report}
+
+    return task
+
+
+def _process(
+    table: str,
+    work: Callable[[Dataset], Dataset],
+    config: Config,
+    root: Root,
+    title: str,
+    *,
+    light: bool = False,
+    fields: Callable[[list[Shard]], Mapping[tuple[int, int], Row]] | None = None,
+) -> StageCounts:
+    shards = root.shards()
+    done = root.committed(table)
+    counts = StageCounts.total(done.values())
+    todo = [shard for shard in shards if shard.key not in done]
+    more = fields(todo) if fields and todo else {}
+    total, left = (sum(shard.images for shard in some) for some in (shards, todo))
+    with ProgressBar(title, total, done=total - left) as progress:
+        units = [
+            {"bucket": s.bucket, "shard": s.shard, "rows": s.images, **more.get(s.key, {})}
+            for s in todo
+        ]
+        counts.add(run_tasks(units, work, config, progress, light=light))
+    return counts
+
+
+def idempotent(table: str, root: Root, work: Callable[[Row], Row]) -> Callable[[Row], Row]:
+    """Old."""
 
     @shard_task
     def unit(row: Row) -> Row:
-        report = tables.report(table, row["bucket"], row["shard"])
+        report = root.report(table, row["bucket"], row["shard"])
         return {"rows": row["rows"], "report": report} if report else work(row)
 
     return unit
 
 
-def run_tasks(
-    units: list[Row],
-    plan: Callable[[Dataset], Dataset],
-    config: Options,
-    meter: ProgressBar,
-    *,
-    light: bool = False,
-) -> StageCounts:
-    """Run a plan over units and add up the funnels of its reports.
-
-    Args:
-        units: rows, the largest first.
-        plan: units to reports, by functions that are `unit_of_work`: rows with `rows` (for the
-            meter) and `report` (Funnel as JSON).
-        config: for Ray.
-        meter: counts the rows.
-        light: units of well under a second; a task takes several.
-    """
-    funnel = StageCounts()
-    if not units:
-        return funnel
-    start_ray(config)
-    cores = ray.cluster_resources()["CPU"]
-    least = LEAST if os.environ.get("RAY_ADDRESS") else 1
-    most = LIGHT_TASKS * cores if light else max(TASKS * cores, least)
-    tasks = min(len(units), int(most), MOST)
-    try:
-        for row in plan(ray.data.from_items(units, override_num_blocks=tasks)).iter_rows():
-            if row["error"]:
-                raise UserError(row["error"])
-            if row["raised"]:
-                raise unpacked(row["raised"])
-            meter.add(row["rows"])
-            funnel.add(StageCounts.from_json(row["report"]))
-    except Exception as error:
-        mended = unwrapped(error)
-        raise mended from (None if mended is not error else error.__cause__)
-    return funnel
-
-
 def run_over_shards(
     title: str,
     table: str,
-    tables: Root,
-    config: Options,
+    root: Root,
+    config: Config,
     plan: Callable[[Dataset], Dataset],
     *,
     light: bool = False,
 ) -> StageCounts:
-    """Run a plan over the shards of the catalog whose file in `table` doesn't exist yet."""
-    shards = tables.shards()
-    done = tables.committed(table)
-    funnel = StageCounts.total(done.values())
-    todo = [s for s in shards if s.key not in done]
-    before = sum(s.images for s in shards) - sum(s.images for s in todo)
-    with ProgressBar(title, sum(s.images for s in shards), done=before) as meter:
-        rows = [{"bucket": s.bucket, "shard": s.shard, "rows": s.images} for s in todo]
-        funnel.add(run_tasks(rows, plan, config, meter, light=light))
-    return funnel
+    """Old."""
+    return _process(table, plan, config, root, title, light=light)

@@ -22,7 +22,7 @@ from ray.serve.schema import LoggingConfig
 from landmark_ray.bundle.manifest import Bundle
 from landmark_ray.bundle.multihead import by_trunk
 from landmark_ray.errors import UserError, redact_url
-from landmark_ray.runtime.shards import start_ray
+from landmark_ray.runtime.ray_start import start_ray
 from landmark_ray.serving import draining
 from landmark_ray.serving.ingress import Ingress
 from landmark_ray.serving.model_shards import Models

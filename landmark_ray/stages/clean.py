@@ -5,10 +5,10 @@ Only rules: what they judge by is in the tables, so other rules take seconds.
 
 import hashlib
 from collections import Counter
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
-from ray.data import Dataset
 
 from landmark_ray.config import Config
 from landmark_ray.data import schemas
@@ -20,11 +20,9 @@ from landmark_ray.errors import redact_url
 from landmark_ray.kernels import detection
 from landmark_ray.kernels.sampling import rank_key
 from landmark_ray.runtime.counts import StageCounts
-from landmark_ray.runtime.resources import task_resources
-from landmark_ray.runtime.shards import Row, idempotent, run_over_shards
-
-READS = ("dedupe", "prune", "detect")
-WRITES = ("cleaned",)
+from landmark_ray.runtime.shards import ShardReader, ShardResult, process_shards
+from landmark_ray.runtime.stage import Stage
+from landmark_ray.runtime.tasks import Row
 
 Judged = dict[str, Row]
 """image_id -> a row of `cleaned`, some fields of it still to come."""
@@ -44,45 +42,27 @@ def inputs(config: Config, source: Source) -> dict[str, str]:
     return found
 
 
-def run(config: Config, tables: Root, source: Source) -> StageCounts:
+def run(config: Config, root: Root, source: Source) -> StageCounts:
     """Write `cleaned`."""
     verdicts = read_verdicts(config.clean.verdicts)
-    funnel = run_over_shards(
-        "clean",
-        "cleaned",
-        tables,
-        config,
-        lambda units: plan(units, config, tables, verdicts),
-        light=True,
-    )
-    missing = len(verdicts.images) - funnel.facts["images with a verdict"]
+    rule = partial(clean, config, verdicts)
+    counts = process_shards("clean", "cleaned", rule, config, root, light=True)
+    missing = len(verdicts.images) - counts.facts["images with a verdict"]
     if missing:
-        funnel.notes.append(
+        counts.notes.append(
             f"{missing:,} of {len(verdicts.images):,} images with a verdict are not among the "
             "usable ones: see the tables catalog and rejects"
         )
-    return funnel
+    return counts
 
 
-def plan(units: Dataset, config: Config, tables: Root, verdicts: Verdicts) -> Dataset:
-    """Units to reports."""
-
-    def clean_shard(unit: Row) -> Row:
-        place = unit["bucket"], unit["shard"]
-        found = schemas.DETECTIONS.empty_table()
-        if config.detect.handle:
-            found = tables.read_shard("detections", *place)
-        cleaned, funnel = clean_rows(
-            tables.read_shard("kept", *place),
-            tables.read_shard("duplicates", *place),
-            found,
-            verdicts,
-            config,
-        )
-        tables.commit("cleaned", *place, cleaned, funnel.to_json())
-        return {"rows": unit["rows"], "report": funnel.to_json()}
-
-    return units.map(idempotent("cleaned", tables, clean_shard), **task_resources(config, "clean"))
+def clean(config: Config, verdicts: Verdicts, shard: ShardReader) -> ShardResult:
+    """Judge the images of a shard."""
+    objects = schemas.DETECTIONS.empty_table()
+    if config.detect.handle:
+        objects = shard.read("detections")
+    kept, duplicates = shard.read("kept"), shard.read("duplicates")
+    return ShardResult(*clean_rows(kept, duplicates, objects, verdicts, config))
 
 
 def clean_rows(
@@ -100,8 +80,10 @@ def clean_rows(
         row["keep"] = not row["reason"]
     stay = {image for image, row in judged.items() if row["keep"]}
     seen = pruned | stay
-    classes = [len({judged[image]["landmark_id"] for image in some}) for some in (seen, stay)]
-    funnel = StageCounts(len(seen), len(stay), *classes)
+    before, after = (
+        len({judged[image]["landmark_id"] for image in images}) for images in (seen, stay)
+    )
+    funnel = StageCounts(len(seen), len(stay), before, after)
     funnel.why.update(judged[image]["reason"] for image in seen - stay)
     funnel.facts["brought back by a verdict"] = len(stay - pruned)
     funnel.facts["images with a verdict"] = sum(image in judged for image in verdicts.images)
@@ -178,3 +160,8 @@ def by_size(judged: Judged, verdicts: Verdicts, config: Config) -> None:
     for row in judged.values():
         if left[row["landmark_id"]] < config.prune.min_images and row["verdict"] != "keep":
             drop(row, "small_class")
+
+
+STAGE = Stage(
+    "clean", reads=("kept", "duplicates", "detections"), writes=("cleaned",), run=run, inputs=inputs
+)

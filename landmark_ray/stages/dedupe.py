@@ -12,7 +12,6 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import ray
-from ray.data import Dataset
 
 from landmark_ray.config import Config
 from landmark_ray.data import schemas
@@ -22,11 +21,11 @@ from landmark_ray.kernels import duplicates as kernel
 from landmark_ray.kernels.image import THUMBNAIL, fingerprint
 from landmark_ray.runtime.counts import StageCounts
 from landmark_ray.runtime.progress import ProgressBar
+from landmark_ray.runtime.ray_start import start_ray
 from landmark_ray.runtime.resources import task_resources
-from landmark_ray.runtime.shards import Row, idempotent, run_over_shards, run_tasks, start_ray
-
-READS = ("ingest",)
-WRITES = ("hashes", "duplicates")
+from landmark_ray.runtime.shards import ShardReader, ShardResult, process_shards
+from landmark_ray.runtime.stage import Stage
+from landmark_ray.runtime.tasks import Row
 
 READERS = 16
 """Files that are read at once: a store that is far away answers slowly."""
@@ -35,69 +34,36 @@ T = TypeVar("T")
 U = TypeVar("U")
 
 
-def inputs(config: Config, source: Source) -> dict[str, str]:
-    """What the stage reads besides other stages' tables."""
-    return {}
-
-
-def run(config: Config, tables: Root, source: Source) -> StageCounts:
+def run(config: Config, root: Root, source: Source) -> StageCounts:
     """Write `hashes` and `duplicates`."""
-    run_over_shards(
-        "hash", "hashes", tables, config, lambda units: plan(units, config, tables), light=True
+    process_shards("dedupe", "hashes", hash_images, config, root, title="hash", light=True)
+
+    def clusters(todo: list[Shard]) -> dict[tuple[int, int], Row]:
+        rows = find(root.shards(), config, root)
+        return {shard.key: {"clusters": packed(rows[shard.key])} for shard in todo}
+
+    return process_shards(
+        "dedupe", "duplicates", unpack_clusters, config, root, light=True, fields=clusters
     )
-    shards = tables.shards()
-    done = tables.committed("duplicates")
-    funnel = StageCounts.total(done.values())
-    todo = [shard for shard in shards if shard.key not in done]
-    if todo:
-        found = find(shards, config, tables)
-        total = sum(shard.images for shard in shards)
-        with ProgressBar(
-            "dedupe", total, done=total - sum(shard.images for shard in todo)
-        ) as meter:
-            units = [
-                {
-                    **{"bucket": s.bucket, "shard": s.shard, "rows": s.images},
-                    "found": packed(found[s.key]),
-                }
-                for s in todo
-            ]
-            funnel.add(
-                run_tasks(units, lambda units: write_plan(units, tables), config, meter, light=True)
-            )
-    return funnel
 
 
-def plan(units: Dataset, config: Config, tables: Root) -> Dataset:
-    """Units to reports: the hashes of a shard's images."""
-
-    def hash_shard(unit: Row) -> Row:
-        place = unit["bucket"], unit["shard"]
-        images = tables.read_shard("images", *place, ["image_id", "landmark_id", "jpeg"])
-        rows = [{**row, **fingerprint(row.pop("jpeg"))._asdict()} for row in images.to_pylist()]
-        report = StageCounts().to_json()
-        tables.commit("hashes", *place, pa.Table.from_pylist(rows, schemas.HASHES), report)
-        return {"rows": unit["rows"], "report": report}
-
-    return units.map(idempotent("hashes", tables, hash_shard), **task_resources(config, "dedupe"))
+def hash_images(shard: ShardReader) -> ShardResult:
+    """Hash the images of a shard."""
+    images = shard.read("images", ["image_id", "landmark_id", "jpeg"])
+    rows = [{**row, **fingerprint(row.pop("jpeg"))._asdict()} for row in images.to_pylist()]
+    return ShardResult(pa.Table.from_pylist(rows, schemas.HASHES), StageCounts())
 
 
-def write_plan(units: Dataset, tables: Root) -> Dataset:
-    """Units with their rows of `duplicates` to reports."""
-
-    def write_shard(unit: Row) -> Row:
-        place = unit["bucket"], unit["shard"]
-        rows = pa.ipc.open_stream(unit["found"]).read_all()
-        ids = tables.read_shard("hashes", *place, ["landmark_id"])["landmark_id"].to_pylist()
-        funnel = StageCounts(len(ids), len(ids), len(set(ids)), len(set(ids)))
-        for row in rows.to_pylist():
-            funnel.facts["exact duplicates" if row["exact"] else "near duplicates"] += 1
-            funnel.facts["clusters"] += row["cluster"] == row["image_id"]
-            funnel.facts["label conflicts"] += len(row["landmarks"]) > 1
-        tables.commit("duplicates", *place, rows, funnel.to_json())
-        return {"rows": unit["rows"], "report": funnel.to_json()}
-
-    return units.map(idempotent("duplicates", tables, write_shard), num_cpus=0.25)
+def unpack_clusters(shard: ShardReader) -> ShardResult:
+    """Write the rows of `duplicates` that belong to a shard, and count them."""
+    rows = pa.ipc.open_stream(shard.fields["clusters"]).read_all()
+    ids = shard.read("hashes", ["landmark_id"])["landmark_id"].to_pylist()
+    counts = StageCounts(len(ids), len(ids), len(set(ids)), len(set(ids)))
+    for row in rows.to_pylist():
+        counts.facts["exact duplicates" if row["exact"] else "near duplicates"] += 1
+        counts.facts["clusters"] += row["cluster"] == row["image_id"]
+        counts.facts["label conflicts"] += len(row["landmarks"]) > 1
+    return ShardResult(rows, counts)
 
 
 def packed(table: pa.Table) -> bytes:
@@ -203,3 +169,6 @@ def clustered(
     spans = by_cluster["landmark_id"].agg(lambda found: sorted(set(found)))
     best["landmarks"] = best["label"].map(spans)
     return best[["row", *schemas.DUPLICATES.names]]
+
+
+STAGE = Stage("dedupe", reads=("images",), writes=("hashes", "duplicates"), run=run)

@@ -4,11 +4,11 @@ Training images have several: of the photo as it is, and of varied ones. Workers
 GPUs where there are any).
 """
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
-from ray.data import Dataset
 
 from landmark_ray.config import Config
 from landmark_ray.data import schemas
@@ -18,61 +18,44 @@ from landmark_ray.data.sources import Source
 from landmark_ray.data.store import Store
 from landmark_ray.kernels.sampling import rank_key
 from landmark_ray.runtime.counts import StageCounts
-from landmark_ray.runtime.resources import pin_tensorflow
-from landmark_ray.runtime.shards import Row, idempotent, plan_workers, run_over_shards
+from landmark_ray.runtime.resources import pin_tensorflow, plan_workers
+from landmark_ray.runtime.shards import ShardReader, ShardResult, process_shards_with_model
+from landmark_ray.runtime.stage import Stage
 
 if TYPE_CHECKING:
     from landmark_ray.models.embedding import Embedder
 
-READS = ("trunk", "resize", "group")
-WRITES = ("embeddings",)
 SEARCH = "_staging/tune"
 """Scratch of the search over these tables, of jobs/tune.py."""
-SCRATCH = (SEARCH,)
 
 
-def inputs(config: Config, source: Source) -> dict[str, str]:
-    """What the stage reads besides other stages' tables."""
-    return {}
-
-
-def run(config: Config, tables: Root, source: Source) -> StageCounts:
+def run(config: Config, root: Root, source: Source) -> StageCounts:
     """Write `embeddings`."""
-    return run_over_shards(
-        "embed", "embeddings", tables, config, lambda units: plan(units, config, tables)
-    )
+    workers = plan_workers(config, "train.", config.train)
+    load = partial(Embed, config, root, pin=not workers.gpus)
+    return process_shards_with_model("embed", "embeddings", load, workers, config, root)
 
 
-def plan(units: Dataset, config: Config, tables: Root) -> Dataset:
-    """Units to reports."""
-    options = config.train
-    workers = plan_workers(config, "train.", options)
+class Embed:
+    """The rule that holds the trunk."""
 
-    class Worker:
-        """Holds the trunk; one for each GPU, or for each core."""
+    def __init__(self, config: Config, root: Root, *, pin: bool) -> None:
+        """Load the trunk; `pin` keeps it on the cores of its worker."""
+        if pin:
+            pin_tensorflow()
+        from landmark_ray.bundle.network_files import read_trunk
+        from landmark_ray.models.embedding import Embedder
 
-        def __init__(self) -> None:
-            if not workers.gpus:
-                pin_tensorflow()
-            from landmark_ray.bundle.network_files import read_trunk
-            from landmark_ray.models.embedding import Embedder
+        self.config = config
+        self.embedder = Embedder(read_trunk(Store(f"{root.uri}/models")), config.train.augment)
 
-            trunk = read_trunk(Store(f"{tables.uri}/models"))
-            self.embedder = Embedder(trunk, options.augment)
-            self.work = idempotent("embeddings", tables, self.embed_shard)
-
-        def embed_shard(self, unit: Row) -> Row:
-            place = unit["bucket"], unit["shard"]
-            rows = embed_rows(read_examples(tables, place, config.seed), self.embedder, config)
-            funnel = StageCounts(unit["rows"], unit["rows"])
-            funnel.facts["vectors"] = rows.num_rows
-            tables.commit("embeddings", *place, rows, funnel.to_json())
-            return {"rows": unit["rows"], "report": funnel.to_json()}
-
-        def __call__(self, unit: Row) -> Row:
-            return self.work(unit)
-
-    return units.map(Worker, **workers.pool)
+    def __call__(self, shard: ShardReader) -> ShardResult:
+        """Embed the examples of a shard."""
+        examples = read_examples(shard.root, shard.key, self.config.seed)
+        rows = embed_rows(examples, self.embedder, self.config)
+        counts = StageCounts(shard.images, shard.images)
+        counts.facts["vectors"] = rows.num_rows
+        return ShardResult(rows, counts)
 
 
 def embed_rows(examples: pa.Table, embedder: "Embedder", config: Config) -> pa.Table:
@@ -91,3 +74,8 @@ def embed_rows(examples: pa.Table, embedder: "Embedder", config: Config) -> pa.T
     vectors = [v.tobytes() for _, found in views for v in found.astype(np.float16)]
     rows = rows.append_column("view", pa.array(number, pa.int32()))
     return rows.append_column("vector", pa.array(vectors, pa.binary())).cast(schemas.EMBEDDINGS)
+
+
+STAGE = Stage(
+    "embed", reads=("models/trunk", "examples"), writes=("embeddings",), run=run, scratch=(SEARCH,)
+)

@@ -7,6 +7,7 @@ the figures, with the threshold of "not a landmark".
 
 import json
 from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,7 +15,6 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
-from ray.data import Dataset
 
 from landmark_ray.bundle.network_files import CLOSED, FINETUNED, GROUPS, TRUNK, head_infos
 from landmark_ray.config import Config
@@ -31,22 +31,15 @@ from landmark_ray.kernels.evaluation import figures, ranking, synthetic_accepted
 from landmark_ray.reports import evaluation_page as report
 from landmark_ray.runtime.counts import StageCounts, reason_kind
 from landmark_ray.runtime.progress import ProgressBar
-from landmark_ray.runtime.resources import pin_tensorflow
-from landmark_ray.runtime.shards import (
-    Row,
-    idempotent,
-    plan_workers,
-    run_over_shards,
-    run_tasks,
-    shard_task,
-)
+from landmark_ray.runtime.resources import pin_tensorflow, plan_workers
+from landmark_ray.runtime.shards import ShardReader, ShardResult, process_shards_with_model
+from landmark_ray.runtime.stage import Stage
+from landmark_ray.runtime.tasks import Row, run_tasks, shard_task
 from landmark_ray.training import non_landmarks
 
 if TYPE_CHECKING:
     from landmark_ray.bundle.ensemble import Answer
 
-READS = ("train", "finetune", "embed", "group")
-WRITES = ("predictions", "test_predictions")
 
 TEST = "test_predictions"
 
@@ -59,9 +52,9 @@ def inputs(config: Config, source: Source) -> dict[str, str]:
 
 def run(config: Config, tables: Root, source: Source) -> StageCounts:
     """Write `predictions`, `test_predictions` and the report."""
-    funnel = run_over_shards(
-        "evaluate", "predictions", tables, config, lambda units: plan(units, config, tables)
-    )
+    workers = plan_workers(config, "train.", config.train)
+    load = partial(ScoreExamples, config, tables, pin=not workers.gpus)
+    funnel = process_shards_with_model("evaluate", "predictions", load, workers, config, tables)
     test = source.test_set()
     if test:
         over_test_set(*test, config, tables)
@@ -72,7 +65,7 @@ def run(config: Config, tables: Root, source: Source) -> StageCounts:
     return funnel
 
 
-class Judges:
+class EnsembleScorer:
     """All group models, and those by the reference's rule, for comparison."""
 
     def __init__(self, config: Config, tables: Root) -> None:
@@ -126,37 +119,26 @@ def _lists(answer: "Answer") -> tuple[list[list[int]], list[list[float]]]:
     )
 
 
-def plan(units: Dataset, config: Config, tables: Root) -> Dataset:
-    """Units to reports."""
-    workers = plan_workers(config, "train.", config.train)
+class ScoreExamples:
+    """The rule that holds all networks."""
 
-    class Worker:
-        """Holds all networks; one for each GPU, or for each core."""
+    def __init__(self, config: Config, root: Root, *, pin: bool) -> None:
+        """Load the networks; `pin` keeps them on the cores of their worker."""
+        if pin:
+            pin_tensorflow()
+        self.config, self.scorer = config, EnsembleScorer(config, root)
 
-        def __init__(self) -> None:
-            if not workers.gpus:
-                pin_tensorflow()
-            self.judges = Judges(config, tables)
-            self.work = idempotent("predictions", tables, self.judge_shard)
-
-        def judge_shard(self, unit: Row) -> Row:
-            place = unit["bucket"], unit["shard"]
-            examples = read_examples(tables, place, config.seed)
-            rows = judge_examples(
-                examples.filter(pc.equal(examples["split"], "validation")), self.judges
-            )
-            funnel = StageCounts(unit["rows"], unit["rows"])
-            funnel.facts["validation images"] = rows.num_rows
-            tables.commit("predictions", *place, rows, funnel.to_json())
-            return {"rows": unit["rows"], "report": funnel.to_json()}
-
-        def __call__(self, unit: Row) -> Row:
-            return self.work(unit)
-
-    return units.map(Worker, **workers.pool)
+    def __call__(self, shard: ShardReader) -> ShardResult:
+        """Score the validation examples of a shard."""
+        examples = read_examples(shard.root, shard.key, self.config.seed)
+        validation = examples.filter(pc.equal(examples["split"], "validation"))
+        rows = score_examples(validation, self.scorer)
+        counts = StageCounts(shard.images, shard.images)
+        counts.facts["validation images"] = rows.num_rows
+        return ShardResult(rows, counts)
 
 
-def judge_examples(examples: pa.Table, judges: Judges) -> pa.Table:
+def score_examples(examples: pa.Table, scorer: EnsembleScorer) -> pa.Table:
     """Rows of `predictions` for rows of `examples`; those of group 0 show no landmark."""
     if not examples.num_rows:
         return schemas.PREDICTIONS.empty_table()
@@ -164,8 +146,8 @@ def judge_examples(examples: pa.Table, judges: Judges) -> pa.Table:
         examples[name].to_pylist() for name in ("image_id", "landmark_id", "group")
     )
     truth = {i: {label} if g else () for i, label, g in zip(ids, labels, groups, strict=True)}
-    squares = np.stack([pixels(jpeg, judges.models.size) for jpeg in examples["jpeg"].to_pylist()])
-    return judges.rows(ids, squares, truth, labels, groups)
+    squares = np.stack([pixels(jpeg, scorer.models.size) for jpeg in examples["jpeg"].to_pylist()])
+    return scorer.rows(ids, squares, truth, labels, groups)
 
 
 def over_test_set(
@@ -183,19 +165,19 @@ def over_test_set(
     ids = PhotoIds(pa.array(list(solution), pa.string()))
     workers = plan_workers(config, "train.", config.train)
 
-    class Worker:
+    class TestSetWorker:
         """Holds all networks; one for each GPU, or for each core."""
 
         def __init__(self) -> None:
             if not workers.gpus:
                 pin_tensorflow()
-            self.judges = Judges(config, tables)
+            self.scorer = EnsembleScorer(config, tables)
 
-        def judge_tar(self, unit: Row) -> Row:
+        def score_tar(self, unit: Row) -> Row:
             parts, funnel = [schemas.PREDICTIONS.empty_table()], StageCounts()
             archive = archives[unit["shard"]]
             members = ids.renamed(archive, config.ingest.max_megabytes * 1e6)
-            size = self.judges.models.size
+            size = self.scorer.models.size
             for found, squares, bad in photos(members, size, config.ingest.limits):
                 funnel.images_in += len(found) + len(bad)
                 funnel.images_out += len(found)
@@ -204,23 +186,19 @@ def over_test_set(
                     parts.append(unanswered(list(bad), solution, groups))
                 if found:
                     own = [groups.get(min(solution[i], default=-1), 0) for i in found]
-                    rows = self.judges.rows(found, squares, solution, [-1] * len(found), own)
+                    rows = self.scorer.rows(found, squares, solution, [-1] * len(found), own)
                     parts.append(rows)
             funnel.notes += archive.notes
             tables.commit(TEST, 0, unit["shard"], pa.concat_tables(parts), funnel.to_json())
             return {"rows": unit["rows"], "report": funnel.to_json()}
 
         def __call__(self, unit: Row) -> Row:
-            return shard_task(self.judge_tar)(unit)
+            return shard_task(self.score_tar)(unit)
 
     done_bytes = sum(sizes) - sum(unit["rows"] for unit in todo)
     with ProgressBar("test set", sum(sizes), done=done_bytes, unit="bytes") as meter:
-        run_tasks(
-            todo,
-            lambda units: units.map(Worker, **workers.pool),
-            config,
-            meter,
-        )
+        worker: Any = TestSetWorker
+        run_tasks(todo, lambda units: units.map(worker, **workers.pool), config, meter)
 
 
 def floor_of(predictions: pa.Table) -> float:
@@ -290,3 +268,12 @@ def figures_of(config: Config, tables: Root, test: bool) -> dict[str, Any]:
         notes = [json.loads(value)["notes"] for value in tables.committed(TEST).values()]
         found["test"]["notes"] = sum(notes, [])
     return found
+
+
+STAGE = Stage(
+    "evaluate",
+    reads=("models/groups", "models/closed", "models/finetuned", "embeddings", "examples"),
+    writes=("predictions", "test_predictions"),
+    run=run,
+    inputs=inputs,
+)

@@ -26,10 +26,8 @@ from landmark_ray.data.store import Store
 from landmark_ray.runtime import ledger
 from landmark_ray.runtime.counts import StageCounts
 from landmark_ray.runtime.resources import pin_tensorflow
-from landmark_ray.runtime.shards import probe_on_cluster
-
-READS = ("evaluate", "train", "finetune", "trunk", "group", "sample")
-WRITES = ("bundle",)
+from landmark_ray.runtime.stage import Stage
+from landmark_ray.runtime.tasks import probe_on_cluster
 
 PHOTOS = 16
 """Of the reference, at most; see `reference_photos`."""
@@ -38,11 +36,6 @@ SOFTWARE = ("landmark_ray", "ray", "keras", "tensorflow", "numpy", "pillow")
 REPORT = "reports/evaluation.json"
 TRUNK_FILES = ("network.weights.h5", "network.json")
 HEAD_FILES = ("head.weights.h5", "head.json")
-
-
-def inputs(config: Config, source: Source) -> dict[str, str]:
-    """What the stage reads besides other stages' tables."""
-    return {}
 
 
 def run(config: Config, tables: Root, source: Source) -> StageCounts:
@@ -177,3 +170,18 @@ def landmarks(tables: Root) -> pa.Table:
     rows = rows.select(schemas.BUNDLED.names).sort_by("landmark_id")
     filled = rows["name"].fill_null("")
     return rows.set_column(1, "name", filled).cast(schemas.BUNDLED)
+
+
+STAGE = Stage(
+    "export",
+    reads=(
+        "predictions",
+        "models/groups",
+        "models/finetuned",
+        "models/trunk",
+        "examples",
+        "landmarks",
+    ),
+    writes=("bundle",),
+    run=run,
+)

@@ -5,12 +5,12 @@ there are any), with decoding in tasks in front of them.
 """
 
 import os
-from typing import Any
+from collections.abc import Callable
+from functools import partial
 
 import cv2
 import numpy as np
 import pyarrow as pa
-from ray.data import Dataset
 
 from landmark_ray.config import Config
 from landmark_ray.config.curation import ExtractConfig
@@ -18,51 +18,50 @@ from landmark_ray.data import schemas
 from landmark_ray.data.root import Root
 from landmark_ray.data.sources import Source
 from landmark_ray.errors import UserError
-from landmark_ray.kernels.delf import Delf
+from landmark_ray.kernels.delf import Delf as DelfModel
 from landmark_ray.kernels.features import ImageFeatures, quantise
 from landmark_ray.kernels.image import ImageError, decode
 from landmark_ray.kernels.sift import extract_sift, root_sift
-from landmark_ray.runtime.counts import StageCounts, reason_kind
-from landmark_ray.runtime.crash_log import CrashLog
-from landmark_ray.runtime.pixels import decoded, pixels_of
-from landmark_ray.runtime.resources import pin_threads, task_resources
+from landmark_ray.runtime.counts import StageCounts
+from landmark_ray.runtime.pixels import decoded, pixels_by_id
+from landmark_ray.runtime.resources import pin_threads, plan_workers
 from landmark_ray.runtime.shards import (
-    Row,
-    idempotent,
-    plan_workers,
-    probe_on_cluster,
-    run_over_shards,
-    shard_task,
+    ShardReader,
+    ShardResult,
+    process_shards,
+    process_shards_with_model,
 )
-
-READS = ("ingest",)
-WRITES = ("features", "rejects/stage=extract")
-
-
-def inputs(config: Config, source: Source) -> dict[str, str]:
-    """What the stage reads besides other stages' tables."""
-    return {}
+from landmark_ray.runtime.stage import Stage
+from landmark_ray.runtime.tasks import Row, probe_on_cluster
 
 
-def run(config: Config, tables: Root, source: Source) -> StageCounts:
+def run(config: Config, root: Root, source: Source) -> StageCounts:
     """Write `features` and the rejects."""
-    plan = delf_plan if config.extract.extractor == "delf" else sift_plan
-    return run_over_shards(
-        "extract", "features", tables, config, lambda units: plan(units, config, tables)
-    )
-
-
-def sift_plan(units: Dataset, config: Config, tables: Root) -> Dataset:
-    """Units to reports, by SIFT."""
     options = config.extract
-
-    def extract_shard(unit: Row) -> Row:
-        images = tables.read_shard("images", unit["bucket"], unit["shard"])
-        return commit(unit, images, lambda image: sift_features(image["jpeg"], options), tables)
-
-    return units.map(
-        idempotent("features", tables, extract_shard), **task_resources(config, "extract")
+    if options.extractor == "sift":
+        return process_shards("extract", "features", partial(sift, options), config, root)
+    workers = plan_workers(config, "extract.", options)
+    return process_shards_with_model(
+        "extract",
+        "features",
+        partial(Delf, options, pin=not workers.gpus),
+        workers,
+        config,
+        root,
+        prepare=partial(
+            decoded, stage="extract", root=root, images_of=images_of, max_side=options.max_side
+        ),
     )
+
+
+def images_of(shard: ShardReader) -> pa.Table:
+    """Read all images of a shard."""
+    return shard.read("images")
+
+
+def sift(options: ExtractConfig, shard: ShardReader) -> ShardResult:
+    """Find the SIFT features of a shard's images."""
+    return features_of(shard, lambda image: sift_features(image["jpeg"], options))
 
 
 def sift_features(jpeg: bytes, options: ExtractConfig) -> tuple[np.ndarray, np.ndarray]:
@@ -73,40 +72,67 @@ def sift_features(jpeg: bytes, options: ExtractConfig) -> tuple[np.ndarray, np.n
     return points, root_sift(descriptors)
 
 
-def delf_plan(units: Dataset, config: Config, tables: Root) -> Dataset:
-    """Units to reports, by DELF."""
-    options = config.extract
-    workers = plan_workers(config, "extract.", options)
+class Delf:
+    """The rule that holds a DELF model, and finds the features of decoded images."""
 
-    def images_of(unit: Row) -> pa.Table:
-        return tables.read_shard("images", unit["bucket"], unit["shard"])
+    def __init__(self, options: ExtractConfig, *, pin: bool) -> None:
+        """Load the model; `pin` keeps it on the cores of its worker."""
+        self.model = load_delf(options, threads=pin_threads() if pin else None)
 
-    class DelfWorker:
-        """Holds the model; one for each GPU, or for each core."""
+    def __call__(self, shard: ShardReader) -> ShardResult:
+        """Find the features of a shard's images."""
+        pixels = pixels_by_id(shard)
 
-        def __init__(self) -> None:
-            self.delf = load_delf(options, threads=None if workers.gpus else pin_threads())
+        def features(image: Row) -> tuple[np.ndarray, np.ndarray]:
+            array = pixels[image["image_id"]]
+            if isinstance(array, ImageError):
+                raise array
+            points, descriptors = self.model(array)
+            scale = np.float32(image["width"] / array.shape[1])
+            return points * scale, quantise(descriptors)
 
-        @shard_task
-        def __call__(self, unit: Row) -> Row:
-            images = images_of(unit)
-            pixels = dict(zip(images["image_id"].to_pylist(), pixels_of(unit), strict=True))
-
-            def features(image: Row) -> tuple[np.ndarray, np.ndarray]:
-                array = pixels[image["image_id"]]
-                if isinstance(array, ImageError):
-                    raise array
-                points, descriptors = self.delf(array)
-                scale = np.float32(image["width"] / array.shape[1])
-                return points * scale, quantise(descriptors)
-
-            return commit(unit, images, features, tables)
-
-    pixels = decoded(units, "extract", tables, images_of, options.max_side)
-    return pixels.map(DelfWorker, **workers.pool)
+        return features_of(shard, features)
 
 
-def load_delf(options: ExtractConfig, threads: int | None) -> Delf:
+def features_of(
+    shard: ShardReader, extract: Callable[[Row], tuple[np.ndarray, np.ndarray]]
+) -> ShardResult:
+    """Make the rows of `features` of a shard.
+
+    Args:
+        shard: whose `images` are read.
+        extract: a row of `images` to keypoints [N, 2 or 4] in its pixels, and int8 descriptors
+            [N, D]; raises ImageError, or ValueError for features that don't fit together.
+    """
+    images = images_of(shard)
+
+    def row(image: Row) -> Row:
+        try:
+            points, descriptors = extract(image)
+            longest = max(image["width"], image["height"])
+            features = ImageFeatures(points, descriptors, longest)
+        except cv2.error as error:
+            raise ImageError(str(error)) from None
+        except ImageError:
+            raise
+        except ValueError as error:
+            raise ImageError(f"bad features: {error}") from None
+        return {
+            "width": image["width"],
+            "height": image["height"],
+            "count": len(features.keypoints),
+            "keypoints": np.asarray(features.keypoints, np.float32).tobytes(),
+            "descriptors": features.descriptors.tobytes(),
+        }
+
+    rows, rejects = shard.map_images(images, row)
+    table = pa.Table.from_pylist(rows, schemas.FEATURES)
+    counts = StageCounts.between(images, table, rejects)
+    counts.facts["features"] = sum(features["count"] for features in rows)
+    return ShardResult(table, counts, rejects)
+
+
+def load_delf(options: ExtractConfig, threads: int | None) -> DelfModel:
     """The model.
 
     Raises:
@@ -114,7 +140,7 @@ def load_delf(options: ExtractConfig, threads: int | None) -> Delf:
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     try:
-        return Delf(
+        return DelfModel(
             options.handle,
             image_scales=options.image_scales,
             score_threshold=options.score_threshold,
@@ -139,47 +165,6 @@ def _try_delf(options: ExtractConfig) -> None:
     load_delf(options, threads=1)
 
 
-def commit(unit: Row, images: pa.Table, features: Any, tables: Root) -> Row:
-    """Write the features of a shard's images and the rejects; the unit's report."""
-    rows: list[Row] = []
-    rejects: list[Row] = []
-    attempts = CrashLog(tables, "extract", f"{unit['bucket']}-{unit['shard']}")
-    for image in images.to_pylist():
-        names = {k: image[k] for k in ("image_id", "landmark_id")}
-        try:
-            attempts.at(image["image_id"])
-            found = ImageFeatures(*features(image), max(image["width"], image["height"]))
-        except (ImageError, cv2.error) as error:
-            rejects.append({**names, "reason": str(error)})
-            continue
-        except ValueError as error:
-            rejects.append({**names, "reason": f"bad features: {error}"})
-            continue
-        rows.append(
-            {
-                **names,
-                "width": image["width"],
-                "height": image["height"],
-                "count": len(found.keypoints),
-                "keypoints": np.asarray(found.keypoints, np.float32).tobytes(),
-                "descriptors": found.descriptors.tobytes(),
-            }
-        )
-    attempts.done()
-    classes = {
-        "in": set(images["landmark_id"].to_pylist()),
-        "out": {r["landmark_id"] for r in rows},
-    }
-    funnel = StageCounts(images.num_rows, len(rows), len(classes["in"]), len(classes["out"]))
-    funnel.why.update(reason_kind(r["reason"]) for r in rejects)
-    funnel.facts["features"] = sum(r["count"] for r in rows)
-    tables.commit(
-        "features",
-        unit["bucket"],
-        unit["shard"],
-        pa.Table.from_pylist(rows, schemas.FEATURES),
-        funnel.to_json(),
-        rejects=pa.Table.from_pylist(rejects, schemas.REJECTS),
-        stage="extract",
-    )
-    return {"rows": unit["rows"], "report": funnel.to_json()}
+STAGE = Stage(
+    "extract", reads=("images",), writes=("features", "rejects/stage=extract"), run=run, check=check
+)

@@ -24,20 +24,12 @@ from landmark_ray.data.root import Root
 from landmark_ray.data.sources import Source
 from landmark_ray.data.store import Store
 from landmark_ray.runtime.counts import StageCounts
+from landmark_ray.runtime.stage import Stage
 from landmark_ray.training import worker
 from landmark_ray.training.dispatch import over_groups
 from landmark_ray.training.fit_network import Course, learn, set_up
 from landmark_ray.training.photo_stream import pool_of, read_index
 from landmark_ray.training.validation import Judge
-
-READS = ("train", "trunk", "group")
-WRITES = ("models/finetuned",)
-SCRATCH = (worker.STAGING,)
-
-
-def inputs(config: Config, source: Source) -> dict[str, str]:
-    """What the stage reads besides other stages' tables."""
-    return {}
 
 
 def run(config: Config, tables: Root, source: Source) -> StageCounts:
@@ -102,3 +94,12 @@ def fit_group(work: dict[str, Any]) -> None:
             report=report,
         ),
     )
+
+
+STAGE = Stage(
+    "finetune",
+    reads=("models/groups", "models/trunk", "examples"),
+    writes=("models/finetuned",),
+    run=run,
+    scratch=(worker.STAGING,),
+)

@@ -14,15 +14,9 @@ from landmark_ray.kernels import splitting
 from landmark_ray.kernels.sampling import rank_key
 from landmark_ray.runtime.counts import StageCounts
 from landmark_ray.runtime.resources import task_resources
-from landmark_ray.runtime.shards import Row, idempotent, run_over_shards
-
-READS = ("dedupe", "resize")
-WRITES = ("examples",)
-
-
-def inputs(config: Config, source: Source) -> dict[str, str]:
-    """What the stage reads besides other stages' tables."""
-    return {}
+from landmark_ray.runtime.shards import idempotent, run_over_shards
+from landmark_ray.runtime.stage import Stage
+from landmark_ray.runtime.tasks import Row
 
 
 def run(config: Config, tables: Root, source: Source) -> StageCounts:
@@ -110,3 +104,6 @@ def assign(
             )
             validates[rows] = splitting.split_class(rank[rows], cluster[rows], share)
     return np.repeat(groups, sizes), validates
+
+
+STAGE = Stage("group", reads=("duplicates", "resized"), writes=("examples",), run=run)

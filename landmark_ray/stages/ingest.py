@@ -28,13 +28,12 @@ from landmark_ray.runtime.counts import StageCounts
 from landmark_ray.runtime.crash_log import CrashLog
 from landmark_ray.runtime.gathering import FRAGMENT_ROWS, STAGING, gather_all
 from landmark_ray.runtime.progress import ProgressBar
+from landmark_ray.runtime.ray_start import start_ray
 from landmark_ray.runtime.resources import task_resources
-from landmark_ray.runtime.shards import Row, run_tasks, shard_task, start_ray
+from landmark_ray.runtime.stage import Stage
+from landmark_ray.runtime.tasks import Row, run_tasks, shard_task
 
-READS = ("sample",)
-WRITES = ("images", "rejects/stage=ingest")
 NOTES = "_ledger/archives"
-SCRATCH = (STAGING, NOTES)
 UNLISTED = "photos that the source's list doesn't name"
 
 
@@ -213,3 +212,13 @@ def prove(member: Member, config: IngestConfig, attempts: CrashLog) -> Row:
     except ImageError as error:
         return {"reason": str(error)}
     return {"jpeg": photo.jpeg, "width": photo.width, "height": photo.height}
+
+
+STAGE = Stage(
+    "ingest",
+    reads=("catalog",),
+    writes=("images", "rejects/stage=ingest"),
+    run=run,
+    scratch=(STAGING, NOTES),
+    inputs=inputs,
+)

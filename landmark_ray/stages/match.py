@@ -14,7 +14,6 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 import ray
-from ray.data import Dataset
 
 from landmark_ray.config import Config
 from landmark_ray.data import schemas
@@ -27,48 +26,32 @@ from landmark_ray.kernels.pair_schedule import Pair, VerifiedPairs
 from landmark_ray.kernels.sampling import rank_key
 from landmark_ray.runtime.counts import StageCounts
 from landmark_ray.runtime.resources import pin_threads, task_resources
-from landmark_ray.runtime.shards import Row, idempotent, run_over_shards
+from landmark_ray.runtime.shards import ShardReader, ShardResult, process_shards
+from landmark_ray.runtime.stage import Stage
 
-READS = ("dedupe", "extract")
-WRITES = ("pairs",)
 STAGING = "_staging/match"
-SCRATCH = (STAGING,)
 
 LIKELIEST = 32
 """Partners that an image tries by likeness; the others follow in the order of the file."""
 
 
-def inputs(config: Config, source: Source) -> dict[str, str]:
-    """What the stage reads besides other stages' tables."""
-    return {}
-
-
-def run(config: Config, tables: Root, source: Source) -> StageCounts:
+def run(config: Config, root: Root, source: Source) -> StageCounts:
     """Write `pairs`."""
-    funnel = run_over_shards(
-        "match", "pairs", tables, config, lambda units: plan(units, config, tables)
-    )
-    tables.delete(STAGING)
-    return funnel
+    counts = process_shards("match", "pairs", partial(match, config), config, root)
+    root.delete(STAGING)
+    return counts
 
 
-def plan(units: Dataset, config: Config, tables: Root) -> Dataset:
-    """Units to reports."""
-    room = task_resources(config, "match")
-
-    def match_shard(unit: Row) -> Row:
-        place = unit["bucket"], unit["shard"]
-        shard = FeatureShard(tables, *place, config.match.memory_mb)
-        found = [schemas.PAIRS.empty_table()]
-        funnel = StageCounts()
-        for images in shard.classes():
-            pairs = match_class(images, config, partial(run_parts, images, config, tables, room))
-            found.append(pairs)
-            count(funnel, images, pairs, config)
-        tables.commit("pairs", *place, pa.concat_tables(found), funnel.to_json())
-        return {"rows": unit["rows"], "report": funnel.to_json()}
-
-    return units.map(idempotent("pairs", tables, match_shard), **room)
+def match(config: Config, shard: ShardReader) -> ShardResult:
+    """Match the classes of a shard."""
+    features = FeatureShard(shard.root, *shard.key, config.match.memory_mb)
+    tables = [schemas.PAIRS.empty_table()]
+    counts = StageCounts()
+    for images in features.classes():
+        pairs = match_class(images, config, partial(run_parts, images, config, shard.root))
+        tables.append(pairs)
+        count(counts, images, pairs, config)
+    return ShardResult(pa.concat_tables(tables), counts)
 
 
 def count(funnel: StageCounts, images: ClassImages, pairs: pa.Table, config: Config) -> None:
@@ -245,9 +228,7 @@ def found_of(images: ClassImages, pairs: pa.Table) -> Found:
     return {(index[a], index[b]): Matched(*rest) for a, b, *rest in rows}
 
 
-def run_parts(
-    images: ClassImages, config: Config, tables: Root, room: Row, parts: list[Part]
-) -> list[Found]:
+def run_parts(images: ClassImages, config: Config, tables: Root, parts: list[Part]) -> list[Found]:
     """Run parts of a class in Ray tasks; what is found is kept until the stage is finished.
 
     A single part runs here: there is nothing to run beside it.
@@ -255,7 +236,7 @@ def run_parts(
     if len(parts) < 2:
         return [match_part(images, part, config) for part in parts]
     names = [f"{STAGING}/{images.landmark_id}/{part.name}.parquet" for part in parts]
-    task = ray.remote(run_part).options(**room)
+    task = ray.remote(run_part).options(**task_resources(config, "match"))
     ray.get(
         [
             task.remote(images.place, part, config, tables, name)
@@ -275,3 +256,8 @@ def run_part(
     classes = FeatureShard(tables, bucket, shard, config.match.memory_mb).classes()
     images = next(c for c in classes if c.landmark_id == landmark_id)
     tables.write_table(name, table_of(images, match_part(images, part, config)))
+
+
+STAGE = Stage(
+    "match", reads=("duplicates", "features"), writes=("pairs",), run=run, scratch=(STAGING,)
+)

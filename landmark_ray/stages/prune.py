@@ -1,10 +1,10 @@
 """prune: keep what a partner verifies, at most so many images a class, and no small classes."""
 
 from collections import defaultdict
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
-from ray.data import Dataset
 
 from landmark_ray.config import Config
 from landmark_ray.data import schemas
@@ -13,37 +13,21 @@ from landmark_ray.data.sources import Source
 from landmark_ray.kernels.pair_schedule import decide
 from landmark_ray.kernels.sampling import rank_key
 from landmark_ray.runtime.counts import StageCounts
-from landmark_ray.runtime.resources import task_resources
-from landmark_ray.runtime.shards import Row, idempotent, run_over_shards
-
-READS = ("ingest", "match")
-WRITES = ("kept",)
+from landmark_ray.runtime.shards import ShardReader, ShardResult, process_shards
+from landmark_ray.runtime.stage import Stage
+from landmark_ray.runtime.tasks import Row
 
 
-def inputs(config: Config, source: Source) -> dict[str, str]:
-    """What the stage reads besides other stages' tables."""
-    return {}
-
-
-def run(config: Config, tables: Root, source: Source) -> StageCounts:
+def run(config: Config, root: Root, source: Source) -> StageCounts:
     """Write `kept`."""
-    return run_over_shards(
-        "prune", "kept", tables, config, lambda units: plan(units, config, tables), light=True
-    )
+    return process_shards("prune", "kept", partial(prune, config), config, root, light=True)
 
 
-def plan(units: Dataset, config: Config, tables: Root) -> Dataset:
-    """Units to reports."""
-
-    def prune_shard(unit: Row) -> Row:
-        place = unit["bucket"], unit["shard"]
-        images = tables.read_shard("images", *place, ["image_id", "landmark_id"])
-        columns = ["landmark_id", "image_a", "image_b", "inliers"]
-        kept, funnel = prune_rows(images, tables.read_shard("pairs", *place, columns), config)
-        tables.commit("kept", *place, kept, funnel.to_json())
-        return {"rows": unit["rows"], "report": funnel.to_json()}
-
-    return units.map(idempotent("kept", tables, prune_shard), **task_resources(config, "prune"))
+def prune(config: Config, shard: ShardReader) -> ShardResult:
+    """Decide which images of a shard stay."""
+    images = shard.read("images", ["image_id", "landmark_id"])
+    pairs = shard.read("pairs", ["landmark_id", "image_a", "image_b", "inliers"])
+    return ShardResult(*prune_rows(images, pairs, config))
 
 
 def prune_rows(images: pa.Table, pairs: pa.Table, config: Config) -> tuple[pa.Table, StageCounts]:
@@ -74,3 +58,6 @@ def prune_rows(images: pa.Table, pairs: pa.Table, config: Config) -> tuple[pa.Ta
         funnel.classes_out += stay > 0
         funnel.why.update(d.reason for d in decisions.values() if not d.keep)
     return pa.Table.from_pylist(rows, schemas.KEPT), funnel
+
+
+STAGE = Stage("prune", reads=("images", "pairs"), writes=("kept",), run=run)

@@ -22,18 +22,12 @@ from landmark_ray.runtime import ledger
 from landmark_ray.runtime.counts import StageCounts, reason_kind
 from landmark_ray.runtime.crash_log import CrashLog
 from landmark_ray.runtime.resources import task_resources
-from landmark_ray.runtime.shards import Row, idempotent, run_over_shards
-
-READS = ("ingest", "clean")
-WRITES = ("resized", "background", "rejects/stage=resize")
+from landmark_ray.runtime.shards import idempotent, run_over_shards
+from landmark_ray.runtime.stage import Stage
+from landmark_ray.runtime.tasks import Row
 
 NO_CLASS = ["unverified", "small_class", "no_building", "people_class"]
 """Reasons of discarded images that may stand for what is no landmark of ours."""
-
-
-def inputs(config: Config, source: Source) -> dict[str, str]:
-    """What the stage reads besides other stages' tables."""
-    return {}
 
 
 def run(config: Config, tables: Root, source: Source) -> StageCounts:
@@ -141,3 +135,11 @@ def resize_rows(
 def example(jpeg: bytes, options: ResizeConfig) -> bytes:
     """The square of an image, as JPEG."""
     return kernel.encode(kernel.square(jpeg, options.size), options.quality)
+
+
+STAGE = Stage(
+    "resize",
+    reads=("images", "cleaned"),
+    writes=("resized", "background", "rejects/stage=resize"),
+    run=run,
+)

@@ -13,9 +13,7 @@ from landmark_ray.kernels import sampling
 from landmark_ray.runtime.counts import StageCounts
 from landmark_ray.runtime.preflight import landmarks_fit
 from landmark_ray.runtime.progress import ProgressBar
-
-READS: tuple[str, ...] = ()
-WRITES = ("catalog", "landmarks")
+from landmark_ray.runtime.stage import Stage
 
 
 def inputs(config: Config, source: Source) -> dict[str, str]:
@@ -115,3 +113,6 @@ def write_catalog(catalog: pa.Table, tables: Root) -> None:
         part = catalog.slice(int(rows[0]), len(rows)).select(schemas.CATALOG.names)
         name = f"catalog/bucket={bucket}/catalog.parquet"
         tables.write_table(name, part.cast(schemas.CATALOG))
+
+
+STAGE = Stage("sample", reads=(), writes=("catalog", "landmarks"), run=run, inputs=inputs)

@@ -18,22 +18,14 @@ from landmark_ray.kernels.calibration import VALIDATION_SMOOTHING, fit_temperatu
 from landmark_ray.kernels.metrics import top1_of_sides
 from landmark_ray.runtime.counts import StageCounts
 from landmark_ray.runtime.resources import pin_tensorflow
+from landmark_ray.runtime.stage import Stage
 from landmark_ray.training import worker
 from landmark_ray.training.dispatch import over_groups
 from landmark_ray.training.fit_head import fit_head, logits_of, new_head
 from landmark_ray.training.vectors import GroupVectors, closed, read_group
 
-READS = ("embed", "trunk", "group")
-WRITES = ("models/groups", "models/closed")
-SCRATCH = (worker.STAGING,)
-
 CHECKPOINTS = 6
 """Of a head's training, which lasts seconds."""
-
-
-def inputs(config: Config, source: Source) -> dict[str, str]:
-    """What the stage reads besides other stages' tables."""
-    return {}
 
 
 def run(config: Config, tables: Root, source: Source) -> StageCounts:
@@ -107,3 +99,12 @@ def counts(data: GroupVectors) -> dict[str, int]:
         own = int((side.y < len(data.landmarks)).sum())
         found |= {f"{name}_own": own, f"{name}_other": len(side.y) - own}
     return found
+
+
+STAGE = Stage(
+    "train",
+    reads=("embeddings", "models/trunk", "examples"),
+    writes=("models/groups", "models/closed"),
+    run=run,
+    scratch=(worker.STAGING,),
+)

@@ -16,22 +16,15 @@ from landmark_ray.data.sources import Source
 from landmark_ray.data.store import Store
 from landmark_ray.runtime.counts import StageCounts
 from landmark_ray.runtime.progress import ProgressBar
-from landmark_ray.runtime.shards import start_ray, unwrapped
+from landmark_ray.runtime.ray_start import start_ray
+from landmark_ray.runtime.stage import Stage
+from landmark_ray.runtime.tasks import unwrapped
 from landmark_ray.training import worker
 from landmark_ray.training.fit_network import Course, learn, set_up
 from landmark_ray.training.photo_stream import pool_of, read_index
 from landmark_ray.training.validation import Judge
 
-READS = ("group",)
-WRITES = ("models/trunk",)
-SCRATCH = (worker.STAGING,)
-
 HISTORY = f"{TRUNK}/history.json"
-
-
-def inputs(config: Config, source: Source) -> dict[str, str]:
-    """What the stage reads besides other stages' tables."""
-    return {}
 
 
 def run(config: Config, tables: Root, source: Source) -> StageCounts:
@@ -119,3 +112,8 @@ def fit_trunk(work: dict[str, Any]) -> None:
     folder = Store(f"{tables.uri}/models")
     folder.write_json(HISTORY, history)
     write_trunk(folder, TRUNK, classification.parts(model)[0])
+
+
+STAGE = Stage(
+    "trunk", reads=("examples",), writes=("models/trunk",), run=run, scratch=(worker.STAGING,)
+)

@@ -18,7 +18,8 @@ from ray.data import TaskPoolStrategy
 from landmark_ray.config import Config
 from landmark_ray.data.examples import background_split, pixels
 from landmark_ray.data.root import Root
-from landmark_ray.runtime.shards import Row, start_ray
+from landmark_ray.runtime.ray_start import start_ray
+from landmark_ray.runtime.tasks import Row
 from landmark_ray.training.vectors import weigh
 
 WINDOW = 1024

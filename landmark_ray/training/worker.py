@@ -30,7 +30,9 @@ from landmark_ray.config import Config
 from landmark_ray.data.root import Root
 from landmark_ray.errors import UserError
 from landmark_ray.runtime.progress import ProgressBar
-from landmark_ray.runtime.shards import plan_workers, start_ray, unwrapped
+from landmark_ray.runtime.ray_start import start_ray
+from landmark_ray.runtime.resources import plan_workers
+from landmark_ray.runtime.tasks import unwrapped
 
 STAGING = "_staging/train"
 

@@ -20,7 +20,7 @@ from landmark_ray.data import layout
 from landmark_ray.data.root import Root
 from landmark_ray.data.store import Store
 from landmark_ray.errors import UserError
-from landmark_ray.pipeline import PLACES
+from landmark_ray.pipeline import FOLDERS
 from landmark_ray.plan import job
 from landmark_ray.runtime import ledger, receipts
 from landmark_ray.runtime.predict_output import Submission
@@ -93,7 +93,7 @@ class World:
         begun = [s for s in STAGES if (self.root / f"_ledger/{s}.json").exists()]
         if name.startswith("_ledger/") and name.count("/") == 1:
             return not begun  # a damaged record is known by others
-        return not any(name.startswith(f"{p}/") for s in begun for p in PLACES[s])
+        return not any(name.startswith(f"{p}/") for s in begun for p in FOLDERS[s])
 
     def put(self, path: Path, kind: str) -> None:
         """A file of others, or a link; not where something is, or where names are the product's."""

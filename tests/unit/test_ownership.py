@@ -19,7 +19,7 @@ from landmark_ray.data import deletion, layout
 from landmark_ray.data.root import Root
 from landmark_ray.data.store import Store
 from landmark_ray.errors import UserError
-from landmark_ray.pipeline import PLACES
+from landmark_ray.pipeline import FOLDERS
 from landmark_ray.runtime import ledger, ownership, receipts
 from landmark_ray.runtime.predict_output import Submission
 from tests import product, store
@@ -545,8 +545,8 @@ def test_only_one_module_deletes():
 
 
 def test_every_stage_says_where_it_writes():
-    assert set(PLACES) == set(STAGES)
-    for stage, names in PLACES.items():
+    assert set(FOLDERS) == set(STAGES)
+    for stage, names in FOLDERS.items():
         assert f"_staging/attempts/{stage}" in names
 
 

@@ -16,7 +16,7 @@ from landmark_ray import cli
 from landmark_ray.errors import UserError
 from landmark_ray.runtime import error_log
 from landmark_ray.runtime.error_log import during
-from landmark_ray.runtime.shards import shard_task
+from landmark_ray.runtime.tasks import shard_task
 
 
 @pytest.fixture
