@@ -220,7 +220,7 @@ def test_a_folder_of_other_files_is_refused_and_left_alone(tmp_path):
 
 
 def test_a_drawing_that_fails_leaves_nothing_behind(tmp_path, monkeypatch):
-    monkeypatch.setattr("landmark_ray.demo.write_tars", lambda *_: 1 / 0)
+    monkeypatch.setattr("landmark_ray.demo.dataset.write_tars", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         draw(tmp_path / "out", processes=1, plan=LITTLE)
     assert list(tmp_path.iterdir()) == []

@@ -6,8 +6,8 @@ import pyarrow as pa
 from landmark_ray.data import schemas
 from landmark_ray.data.root import Root
 from landmark_ray.kernels.features import quantise
-from landmark_ray.runtime.counts import StageCounts
-from landmark_ray.stages.extract import commit
+from landmark_ray.runtime.shards import ShardReader
+from landmark_ray.stages.extract import features_of
 
 
 def test_features_that_are_not_finite_are_rejects_and_all_others_stay(tmp_path):
@@ -29,13 +29,13 @@ def test_features_that_are_not_finite_are_rejects_and_all_others_stay(tmp_path):
             points[2, 0] = np.nan
         return points, quantise(descriptors)
 
-    tables = Root(str(tmp_path))
-    report = commit({"bucket": 0, "shard": 0, "rows": 4}, images, features, tables)
-    stored = tables.read_shard("features", 0, 0).to_pylist()
-    assert [(row["image_id"], row["count"]) for row in stored] == [("fine", 3), ("none", 0)]
-    rejects = tables.read_shard("rejects/stage=extract", 0, 0).to_pylist()
-    assert [(row["image_id"], row["reason"]) for row in rejects] == [
+    root = Root(str(tmp_path))
+    root.commit("images", 0, 0, images, "")
+    result = features_of(ShardReader(root, "extract", 0, 0, 4), features)
+    rows = result.rows.to_pylist()
+    assert [(row["image_id"], row["count"]) for row in rows] == [("fine", 3), ("none", 0)]
+    assert [(row["image_id"], row["reason"]) for row in result.rejects.to_pylist()] == [
         ("nan descriptor", "bad features: descriptors must be finite numbers, got NaN or infinity"),
         ("nan keypoint", "bad features: keypoints must be finite numbers, got NaN or infinity"),
     ]
-    assert StageCounts.from_json(report["report"]).why == {"bad features": 2}
+    assert result.counts.why == {"bad features": 2}

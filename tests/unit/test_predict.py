@@ -60,7 +60,7 @@ def named(monkeypatch, tmp_path):
         return StageCounts.total(plan(units))
 
     monkeypatch.setattr(predict, "plan", plan)
-    monkeypatch.setattr(predict, "drive", drive)
+    monkeypatch.setattr(predict, "run_tasks", drive)
     monkeypatch.setattr(predict, "Bundle", lambda uri: SimpleNamespace(uri=uri, manifest=MANIFEST))
 
     def run(source, output=tmp_path / "out/s.csv", **options):
@@ -196,7 +196,9 @@ def test_stopped_the_same_command_goes_on_though_its_output_lies_in_the_source(
     whole = named(source, tmp_path / "whole/s.csv")
     assert whole == {"0.tar/0": "1", "1.tar/1": "2", "2.tar/0": "3"}
     with monkeypatch.context() as patch:
-        patch.setattr(predict, "drive", lambda units, plan, *_: [next(iter(plan(units))), 1 / 0])
+        patch.setattr(
+            predict, "run_tasks", lambda units, plan, *_: [next(iter(plan(units))), 1 / 0]
+        )
         with pytest.raises(ZeroDivisionError):
             named(source, output)
     (first,) = output.with_suffix(".parquet").rglob("*.parquet")

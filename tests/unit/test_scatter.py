@@ -60,7 +60,7 @@ def ingested(folder, monkeypatch, **options) -> tuple[Root, StageCounts, dict[st
             found.add(gathering.gather(*work))
         return found
 
-    monkeypatch.setattr(gathering, "drive", gathered)
+    monkeypatch.setattr(gathering, "run_tasks", gathered)
     funnel = ingest.run(config, tables, source)
     rejects = tables.dataset("rejects/stage=ingest").to_table() if funnel.why.total() else None
     rows = rejects.to_pylist() if rejects else []

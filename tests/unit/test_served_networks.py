@@ -175,7 +175,9 @@ def test_a_conversion_that_answers_otherwise_leaves_no_copy(copied, tmp_path, mo
     renamed(copied, as_text)
     made = openvino_conversion.assembled
     monkeypatch.setattr(
-        openvino_conversion, "assembled", lambda *args: Mixed(made(*args), place / "trunk.xml")
+        openvino_conversion,
+        "build_multihead",
+        lambda *args: Mixed(made(*args), place / "trunk.xml"),
     )
     (tmp_path / "new").mkdir()
     with pytest.raises(UserError, match=r"the copy answers otherwise: group \d+: its logits"):
