@@ -96,8 +96,9 @@ import numpy as np, tensorflow as tf
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, 2 * [tf.config.LogicalDeviceConfiguration()])
 import keras
-from landmark_ray.config import TrainConfig
-from landmark_ray.models import fit_loop as fitting, training
+from landmark_ray.config.training import TrainConfig
+from landmark_ray.models import classification as training
+from landmark_ray.models import fit_loop as fitting
 from landmark_ray.models.augmentation import build_augmentation
 from landmark_ray.models.embedding import outputs_of
 from landmark_ray.models.heads import build_head
