@@ -112,7 +112,9 @@ def run(config: Config, stages: Sequence[str]) -> None:
         if stage == "sample":  # it took a second, and what follows may take days
             sizes = tables.dataset("landmarks").to_table(["images"])["images"].to_numpy()
             preflight.landmarks_fit(sizes, config, stages)
-    records = {s: r for s in STAGES if (r := ledger.read(tables, s)) and "funnel" in r}
+    records: dict[str, Any] = {
+        s: r for s in STAGES if (r := ledger.read(tables, s)) and "funnel" in r
+    }
     report.store(records, tables)
     report.show(records)
     if "clean" in stages:

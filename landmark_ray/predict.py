@@ -147,7 +147,8 @@ def plan(
         def __call__(self, unit: Row) -> Row:
             return self.work(unit)
 
-    return units.map(Worker, **workers.pool)
+    worker: Any = Worker
+    return units.map(worker, **workers.pool)
 
 
 def answer_part(

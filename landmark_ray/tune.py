@@ -97,7 +97,7 @@ def groups_of(config: TuneConfig, tables: Root) -> list[int]:
     wanted = config.tune.group
     if wanted is None and counts:
         return sorted(counts, key=lambda group: (counts[group], group))
-    if wanted in counts:
+    if wanted is not None and wanted in counts:
         return [wanted]
     what = "no group has" if wanted is None else f"--tune.group {wanted}: it has no landmark with"
     raise UserError(f"{tables.uri}: {what} validation images to judge options by")
@@ -191,7 +191,7 @@ def search(config: TuneConfig, tables: Root, groups: list[int]) -> list[Options]
     rows = [
         {**result.config, "score": result.metrics["score"]}
         | {"steps": result.metrics["training_iteration"], "present": result.config == present}
-        for result in found
+        for result in (found[number] for number in range(len(found)))
         if result.metrics and "score" in result.metrics
     ]
     return sorted(rows, key=lambda row: (-row["steps"], -row["score"]))

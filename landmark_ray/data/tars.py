@@ -58,7 +58,7 @@ def _no_end() -> Iterator[None]:
     """A damaged header is an error: tarfile takes it for the end."""
     try:
         yield
-    except tarfile.EOFHeaderError:
+    except tarfile.EOFHeaderError:  # type: ignore[attr-defined]  # typeshed lacks it
         raise
     except tarfile.HeaderError as error:
         raise tarfile.ReadError(str(error)) from None

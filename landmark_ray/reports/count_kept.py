@@ -84,7 +84,8 @@ def sweep(config: SweepConfig, tables: Root) -> None:
     result = Sweep(
         tuple(thresholds),
         tuple(partners),
-        *total,
+        total[0],
+        total[1],
         of=(funnel["images_in"], funnel["classes_in"]),
         own=(lowest, config.match.min_partners),
         max_images=config.prune.max_images,

@@ -85,7 +85,8 @@ def draw(
     lines_between = LineCollection(list(strong), colors=colours, linewidths=thick, alpha=0.75)
     axes.add_collection(lines_between)
     for end in (0, 1):
-        axes.scatter(*strong[:, end].T, s=12 * thick, c=colours, edgecolors="black", lw=thick / 3)
+        x, y = strong[:, end].T
+        axes.scatter(x, y, s=12 * thick, c=colours, edgecolors="black", lw=thick / 3)
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     return Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3].copy())

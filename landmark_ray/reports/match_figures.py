@@ -49,18 +49,20 @@ class Pairs:
 
         first, second = sorted((a, b))
         options = self._config.match
-        local = [image_features(features[image]) for image in (first, second)]
+        local_a, local_b = (image_features(features[image]) for image in (first, second))
         result = match_pair(
-            *local,
+            local_a,
+            local_b,
             options.rule(self._config.extract.extractor),
             stop_below=options.min_inliers,
             seed=pair_seed(first, second, self._config.seed),
         )
-        ends = [side.keypoints[result.matches[:, k], :2] for k, side in enumerate(local)]
-        photos = [decode(images[image]["jpeg"]) for image in (first, second)]
+        left = local_a.keypoints[result.matches[:, 0], :2]
+        right = local_b.keypoints[result.matches[:, 1], :2]
         if first != a:  # the image itself stands on the left
-            ends, photos = ends[::-1], photos[::-1]
-        picture = draw(*photos, *ends, result.explained, "", side=SIDE)
+            left, right = right, left
+        photo_a, photo_b = (decode(images[image]["jpeg"]) for image in (a, b))
+        picture = draw(photo_a, photo_b, left, right, result.explained, "", side=SIDE)
         return as_address(picture)
 
 

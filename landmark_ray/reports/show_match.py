@@ -159,7 +159,7 @@ def show_match(config: ShowMatchConfig, tables: Root) -> None:
             local_b,
             config.match.rule(config.extract.extractor),
             stop_below=config.match.min_inliers,
-            seed=pair_seed(*ids, config.seed),
+            seed=pair_seed(ids[0], ids[1], config.seed),
         )
     except ValueError as error:
         raise UserError(f"the features of {ids[0]} or {ids[1]} are damaged: {error}") from None

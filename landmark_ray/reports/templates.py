@@ -14,5 +14,5 @@ def template(name: str, **filters: object) -> Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= filters  # type: ignore[arg-type]
+    environment.filters |= filters
     return environment.get_template(name)

@@ -40,7 +40,7 @@ def gather_all(config: Config, tables: Root, notes: dict[str, Any]) -> StageCoun
             if note["problem"]:
                 problems[name] = note["problem"]
     damaged = [line for note in notes.values() for line in note["notes"] if " is damaged" in line]
-    units = [
+    units: list[Row] = [
         {
             "bucket": bucket,
             "shards": [s for s in images if (bucket, s) not in done],

@@ -4,7 +4,7 @@ import contextlib
 import logging
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import psutil
@@ -91,7 +91,7 @@ def _patience() -> Iterator[None]:
 
     By itself it gives up after 30 s, which are written in its code.
     """
-    ask = services.get_node
+    ask: Callable[..., Any] = services.get_node
 
     def asked(*args: Any) -> Any:
         end = time.monotonic() + START_S
