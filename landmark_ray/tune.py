@@ -189,7 +189,7 @@ def search(config: TuneConfig, tables: Root, groups: list[int]) -> list[Options]
     if not found.num_terminated:
         raise unwrapped(found.errors[0]) from None
     rows = [
-        {**result.config, "score": result.metrics["score"]}
+        {**(result.config or {}), "score": result.metrics["score"]}
         | {"steps": result.metrics["training_iteration"], "present": result.config == present}
         for result in (found[number] for number in range(len(found)))
         if result.metrics and "score" in result.metrics
