@@ -6,7 +6,7 @@ with mobilenet_v2, and the drawn demo with four times as many landmarks by jobs/
     python bench/plan.py [--rounds 1]
 
 35 minutes, 3 GB of disk; without ../shared the demo alone. The machine must have nothing else to
-do, or both sides meet different loads. To expect: totals within 25%, to `group` and to the end.
+do, or both sides meet different loads. To expect: totals within 25%, to `resize` and to the end.
 """
 
 import argparse
@@ -26,7 +26,7 @@ from landmark_ray.runtime import ledger
 REPO = Path(__file__).parents[1]
 SCALE = 4
 MOST_OFF = 0.25
-PARTS = {"to group": STAGES[: STAGES.index("group") + 1], "all": STAGES}
+PARTS = {"to resize": STAGES[: STAGES.index("resize") + 1], "all": STAGES}
 
 
 def datasets(folder: Path) -> dict[str, list[str]]:

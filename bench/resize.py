@@ -1,8 +1,8 @@
 """The stage resize against its kernel in a bare pool, and the kernel against plain Pillow.
 
 Stage: 5,000 and more photographs, two processes a side, three rounds in turn (rates.py says how the
-rate and the start-up are taken). The kernel makes the square, its JPEG and its perceptual hash; the
-stage also writes the table `resized`.
+rate and the start-up are taken). The kernel makes the square and its JPEG; the stage also writes
+the tables `examples` and `background`.
 
 Kernel: `square` on JPEGs enlarged to 1,024 px against `ImageOps.fit` of the same file decoded in
 full: time in turn, and the mean absolute difference of their pixels.
@@ -21,13 +21,14 @@ from collections.abc import Callable
 from functools import partial
 
 import numpy as np
+import pyarrow as pa
 from common import finish, photographs, report
 from PIL import Image, ImageOps
 from rates import compare, prepare, ratio, rows_of
 
 from landmark_ray.config.curation import ResizeConfig
 from landmark_ray.data.root import Root
-from landmark_ray.data.schemas import CLEANED
+from landmark_ray.data.schemas import CLEANED, GROUPS
 from landmark_ray.kernels.image import ImageError, Limits, normalise, square
 from landmark_ray.stages import resize
 
@@ -37,12 +38,14 @@ LEAST_RATIO, LEAST_SPEEDUP, MOST_MAD = 0.75, 2.0, 2.0
 
 
 def keep_all(tables: Root) -> None:
-    """Write the table `cleaned` as if every image had been verified."""
+    """Write the tables `cleaned` and `groups` as if every image had been verified."""
+    kept = {"keep": True, "reason": "", "verdict": "", "note": ""}
+    grouped = {"group": 1, "split": "train"}
     for shard in tables.shards():
         rows = tables.read_shard("images", *shard.key, ["image_id", "landmark_id"]).to_pylist()
-        kept = {"keep": True, "reason": "", "verdict": "", "note": ""}
-        table = CLEANED.empty_table().from_pylist([row | kept for row in rows], CLEANED)
-        tables.commit("cleaned", *shard.key, table, "{}")
+        for name, schema, columns in (("cleaned", CLEANED, kept), ("groups", GROUPS, grouped)):
+            table = pa.Table.from_pylist([row | columns for row in rows], schema)
+            tables.commit(name, *shard.key, table, "{}")
 
 
 def enlarged() -> list[bytes]:

@@ -52,7 +52,7 @@ from landmark_ray.stages.ingest import NOTES, CatalogIndex
 CORES, TARS, BUCKETS = 2, 500, 128
 SHARE = int(os.environ.get("BENCH_SCALE_SHARE", 1))
 """For a try: a class in so many, as many tars and buckets fewer."""
-DRIVEN = STAGES[: STAGES.index("group") + 1]
+DRIVEN = STAGES[: STAGES.index("resize") + 1]
 QUARTER, MANY = 4, 100e6
 MOST_GIB, LEAST_UNITS = 4, 500
 

@@ -28,8 +28,8 @@ ROWS = [  # (stage, what it does, tables, kind)
         ("prune", "11 inliers, 100 a class", "kept", TASKS),
         ("detect", "objects, if asked for", "detections", MODEL),
         ("clean", "rules and verdicts", "cleaned", TASKS),
-        ("resize", "224 x 224", "resized, background", TASKS),
-        ("group", "11 groups, split", "examples", TASKS),
+        ("group", "11 groups, split", "groups", TASKS),
+        ("resize", "224 x 224", "examples, background", TASKS),
     ],
     [
         ("trunk", "weights of the network", "models/trunk", TRAIN),

@@ -48,8 +48,8 @@ PIPELINE: dict[str, Stage] = {
         prune,
         detect,
         clean,
-        resize,
         group,
+        resize,
         trunk,
         embed,
         train,
@@ -128,9 +128,11 @@ def run_stage(name: str, config: Config, tables: Root, source: Source) -> None:
     upstream = {s: ledger.finished(tables, s, config.identity(s)) for s in _upstream(name)}
     preflight.something_left(name, upstream, config, tables)
     inputs: dict[str, Any] = stage.inputs(config, source)
-    read = {OWNERS[table] for table in stage.reads}
-    inputs |= {f"tables of {s}": upstream[s]["fingerprint"] for s in upstream if s in read}
-    if ledger.read(tables, name) is None:
+    inputs |= ledger.table_inputs({s: upstream[s]["fingerprint"] for s in read_by(stage)})
+    own = ledger.read(tables, name)
+    for begun, record in (upstream | ({name: own} if own else {})).items():
+        ledger.same_order(tables, begun, record, read_by(PIPELINE[begun]))
+    if own is None:
         ownership.vacant(tables, name, upstream, FOLDERS)
         receipts.begin(tables)
     record = ledger.begin(tables, name, config.identity(name), inputs)
@@ -138,7 +140,7 @@ def run_stage(name: str, config: Config, tables: Root, source: Source) -> None:
         print(f"{name:>8}: finished already", file=sys.stderr)
         return
     stage.check(config)
-    begun = time.monotonic()
+    start = time.monotonic()
     with during(name):
         counts = stage.run(config, tables, source)
     limit = getattr(getattr(config, name, None), "max_rejected", 1.0)
@@ -147,11 +149,17 @@ def run_stage(name: str, config: Config, tables: Root, source: Source) -> None:
         tables.ensure(table)
     deletion.sweep(tables, *stage.writes)
     tables.delete(crash_log.folder_of(name))
-    ledger.finish(tables, name, record, counts, time.monotonic() - begun)
+    ledger.finish(tables, name, record, counts, time.monotonic() - start)
     for line in counts.notes:
         print(f"{name:>8}: warning: {line}", file=sys.stderr)
     if name == "clean":
         curation_page.store(tables, config)
+
+
+def read_by(stage: Stage) -> list[str]:
+    """List the stages whose tables a stage reads, in order."""
+    owners = {OWNERS[table] for table in stage.reads}
+    return [name for name in PIPELINE if name in owners]
 
 
 def _upstream(stage: str) -> tuple[str, ...]:

@@ -81,7 +81,7 @@ def small_root(small_source, run_process, tmp_path_factory) -> Path:
     """The tables of an undisturbed run over `small_source`, up to the examples."""
     root = tmp_path_factory.mktemp("small-root")
     args = ("--source", small_source.path, "--root", root, *small_source.options)
-    done = run_process("pipeline", *args, "--to", "group")
+    done = run_process("pipeline", *args, "--to", "resize")
     assert done.returncode == 0, done.stderr
     return root
 
@@ -92,6 +92,6 @@ def trained_root(small_source, small_root, run_process, tmp_path_factory) -> Pat
     root = tmp_path_factory.mktemp("trained") / "root"
     shutil.copytree(small_root, root)
     args = ("--source", small_source.path, "--root", root, *small_source.options, *TRAINING)
-    done = run_process("pipeline", *args, *FINETUNING, "--redo", "resize")
+    done = run_process("pipeline", *args, *FINETUNING, "--redo", "group")
     assert done.returncode == 0, done.stderr
     return root

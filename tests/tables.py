@@ -16,6 +16,7 @@ TABLES = (
     "pairs",
     "kept",
     "cleaned",
+    "groups",
     "examples",
     "background",
 )

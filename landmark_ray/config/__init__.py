@@ -33,8 +33,8 @@ StageName = Literal[
     "prune",
     "detect",
     "clean",
-    "resize",
     "group",
+    "resize",
     "trunk",
     "embed",
     "train",
@@ -71,8 +71,8 @@ class Config(Options):
     prune: PruneConfig = PruneConfig()
     detect: DetectConfig = DetectConfig()
     clean: CleanConfig = CleanConfig()
-    resize: ResizeConfig = ResizeConfig()
     group: GroupConfig = GroupConfig()
+    resize: ResizeConfig = ResizeConfig()
     train: TrainConfig = TrainConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
     export: ExportConfig = ExportConfig()

@@ -253,6 +253,17 @@ class CleanConfig(TaskConfig):
     )
 
 
+class GroupConfig(TaskConfig):
+    """Groups of classes by size, and the split into train and validation."""
+
+    edges: Annotated[tuple[Count, ...], AfterValidator(_rising)] = Field(
+        (6, 11, 16, 21, 26, 31, 41, 51, 61, 76, 100),
+        description="least images of a class, for each group",
+    )
+    validation_first: Share = Field(0.4, description="validation share in the first group")
+    validation_last: Share = Field(0.2, description="validation share in the last group")
+
+
 class ResizeConfig(TaskConfig):
     """The examples that the models see."""
 
@@ -267,14 +278,3 @@ class ResizeConfig(TaskConfig):
     max_rejected: Share = Field(
         0.1, description="the stage fails when a larger share is rejected", json_schema_extra=SPEED
     )
-
-
-class GroupConfig(TaskConfig):
-    """Groups of classes by size, and the split into train and validation."""
-
-    edges: Annotated[tuple[Count, ...], AfterValidator(_rising)] = Field(
-        (6, 11, 16, 21, 26, 31, 41, 51, 61, 76, 100),
-        description="least images of a class, for each group",
-    )
-    validation_first: Share = Field(0.4, description="validation share in the first group")
-    validation_last: Share = Field(0.2, description="validation share in the last group")

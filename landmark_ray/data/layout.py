@@ -14,7 +14,7 @@ _HEADS = r"group=\d+/head\.(weights\.h5|json)"
 _NETWORK = r"network\.(weights\.h5|json)"
 
 _FORMS = {
-    **dict.fromkeys(TABLES, _SHARD),
+    **dict.fromkeys((*TABLES, "resized"), _SHARD),  # `resized`: of versions before `groups`
     "catalog": r"bucket=\d+/(catalog|empty)\.parquet",
     "landmarks": r"landmarks\.parquet|bucket=0/empty\.parquet",
     "rejects": rf"stage=({_REJECTING})/({_SHARD})",

@@ -151,31 +151,25 @@ CLEANED = pa.schema(
     ]
 )
 
-RESIZED = pa.schema(
-    [
-        _IMAGE,
-        _LANDMARK,
-        _field("jpeg", pa.binary(), "JPEG of the centre square, RGB, size x size pixels"),
-    ]
-)
+_SQUARE = _field("jpeg", pa.binary(), "JPEG of the centre square, RGB, size x size pixels")
+_GROUP = _field("group", pa.int32(), "group of the class by its images in `cleaned`, from 1")
+_SPLIT = _field("split", pa.string(), "train or validation")
 
-BACKGROUND = RESIZED
+GROUPS = pa.schema([_IMAGE, _LANDMARK, _GROUP, _SPLIT])
+"""Images of classes that are large enough to learn."""
+
+EXAMPLES = pa.schema([_IMAGE, _LANDMARK, _SQUARE, _GROUP, _SPLIT])
+"""What is left of `groups` when `resize` has rejected what it can't use."""
+
+BACKGROUND = pa.schema([_IMAGE, _LANDMARK, _SQUARE])
 """Some of the discarded images."""
-
-EXAMPLES = pa.schema(
-    [
-        *RESIZED,
-        _field("group", pa.int32(), "group of the class by its number of examples, from 1"),
-        _field("split", pa.string(), "train or validation"),
-    ]
-)
 
 EMBEDDINGS = pa.schema(
     [
         _IMAGE,
         _LANDMARK,
         _field("group", pa.int32(), "group of the example, from 1; 0: a background image"),
-        _field("split", pa.string(), "train or validation"),
+        _SPLIT,
         _field("view", pa.int32(), "0: the photo as it is; from 1: varied, for training only"),
         _field("vector", pa.binary(), "float16 [D], little-endian: the trunk's features"),
     ]
@@ -242,9 +236,9 @@ TABLES = {
     "kept": KEPT,
     "detections": DETECTIONS,
     "cleaned": CLEANED,
-    "resized": RESIZED,
-    "background": BACKGROUND,
+    "groups": GROUPS,
     "examples": EXAMPLES,
+    "background": BACKGROUND,
     "embeddings": EMBEDDINGS,
     "predictions": PREDICTIONS,
     "test_predictions": PREDICTIONS,

@@ -112,7 +112,7 @@ def _classes(tables: Root, records: dict[str, ledger.Record]) -> pd.DataFrame:
     keys = ["bucket", "shard", "landmark_id"]
     classes = catalog.drop_duplicates("landmark_id").sort_values(keys).set_index("landmark_id")
     classes = classes[[]].copy()
-    for stage, table in (("ingest", "images"), ("group", "examples")):
+    for stage, table in (("ingest", "images"), ("resize", "examples")):
         rows = tables.dataset(table).to_table(["landmark_id"]) if stage in records else None
         found = rows["landmark_id"].to_pandas().value_counts() if rows else {}
         classes[table] = classes.index.map(found).fillna(0) if rows else 0
@@ -126,7 +126,7 @@ def _classes(tables: Root, records: dict[str, ledger.Record]) -> pd.DataFrame:
         )
         counts = rows.groupby("landmark_id")[list(names)].sum().rename(columns=names)
         classes.update(counts)
-    if "group" in records:
+    if "resize" in records:
         rows = tables.dataset("examples").to_table(["landmark_id", "group"]).to_pandas()
         classes["group"] = classes.index.map(rows.groupby("landmark_id").group.first()).fillna(0)
     else:

@@ -15,7 +15,7 @@ FILES = ("reports/funnel.json", "reports/funnel.png")
 
 Records = dict[str, dict[str, Any]]
 
-DRAWN = STAGES[: STAGES.index("group") + 1]
+DRAWN = STAGES[: STAGES.index("resize") + 1]
 """The later stages learn from images, and lose none."""
 
 

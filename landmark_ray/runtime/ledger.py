@@ -6,6 +6,7 @@ back to the source, so that tables of two configurations are never mixed.
 
 import hashlib
 import json
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from landmark_ray.config import STAGES
@@ -24,6 +25,7 @@ _KINDS = {
 }
 
 
+_TABLES = "tables of "
 _EMPTY: Record = {"fingerprint": "", "identity": {}, "inputs": {}, "seconds": 0.0}
 GOING = "deleting"
 """State of a stage whose tables are being deleted."""
@@ -102,6 +104,37 @@ def finished(tables: Root, stage: str, identity: Record) -> Record:
     if record["identity"] != identity:
         raise _mixed(tables, stage, record["identity"], identity)
     return record
+
+
+def table_inputs(fingerprints: dict[str, str]) -> Record:
+    """What a record says of the stages that its own one reads: stage -> fingerprint."""
+    return {f"{_TABLES}{stage}": value for stage, value in fingerprints.items()}
+
+
+def same_order(tables: Root, stage: str, record: Record, reads: Sequence[str]) -> None:
+    """Refuse tables that another version of this code made from the tables of other stages.
+
+    Args:
+        tables: the root.
+        stage: whose tables they are.
+        record: of the stage.
+        reads: the stages that it reads in this version.
+
+    Raises:
+        UserError: names both orders, and what to do.
+    """
+    was = {name.removeprefix(_TABLES) for name in record["inputs"] if name.startswith(_TABLES)}
+    if was != set(reads):
+        raise UserError(
+            f"{tables.shown} was made by another version of this code, whose stage {stage} reads "
+            f"the tables of {_listed(was)}; here it reads those of {_listed(reads)}. Add --redo "
+            f"{stage} to delete the tables of {stage} and of the stages after it, and make them "
+            "anew, or choose another --root"
+        )
+
+
+def _listed(stages: Collection[str]) -> str:
+    return ", ".join(sorted(stages, key=STAGES.index)) or "none"
 
 
 def begin(tables: Root, stage: str, identity: Record, inputs: Record) -> Record:

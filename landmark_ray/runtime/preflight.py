@@ -18,9 +18,9 @@ Records = dict[str, dict[str, Any]]
 LAST_CHANCE = {
     "ingest": "dedupe",
     "extract": "match",
-    "clean": "resize",  # not prune: a verdict brings photos back, and there is a page to look at
-    "resize": "group",
-    "group": "trunk",
+    "clean": "group",  # not prune: a verdict brings photos back, and there is a page to look at
+    "group": "resize",
+    "resize": "trunk",
 }
 """Stage whose photos are all gone -> the first stage that can do nothing without them."""
 

@@ -54,6 +54,10 @@ class ShardReader:
         """Read the shard's rows of a table."""
         return self.root.read_shard(table, *self.key, columns)
 
+    def crash_log(self) -> CrashLog:
+        """Begin an attempt at this shard's images."""
+        return CrashLog(self.root, self.stage, f"{self.bucket}-{self.shard}")
+
     def map_images(
         self, images: pa.Table, work: Callable[[Row], Row]
     ) -> tuple[list[Row], pa.Table]:
@@ -70,7 +74,7 @@ class ShardReader:
         """
         rows: list[Row] = []
         rejects: list[Row] = []
-        log = CrashLog(self.root, self.stage, f"{self.bucket}-{self.shard}")
+        log = self.crash_log()
         for batch in images.to_batches(max_chunksize=BATCH):
             for image in batch.to_pylist():
                 ids = {name: image[name] for name in ("image_id", "landmark_id")}
@@ -223,27 +227,3 @@ def _process(
         ]
         counts.add(run_tasks(units, work, config, progress, light=light))
     return counts
-
-
-def idempotent(table: str, root: Root, work: Callable[[Row], Row]) -> Callable[[Row], Row]:
-    """Old."""
-
-    @shard_task
-    def unit(row: Row) -> Row:
-        report = root.report(table, row["bucket"], row["shard"])
-        return {"rows": row["rows"], "report": report} if report else work(row)
-
-    return unit
-
-
-def run_over_shards(
-    title: str,
-    table: str,
-    root: Root,
-    config: Config,
-    plan: Callable[[Dataset], Dataset],
-    *,
-    light: bool = False,
-) -> StageCounts:
-    """Old."""
-    return _process(table, plan, config, root, title, light=light)

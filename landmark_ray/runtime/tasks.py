@@ -24,8 +24,9 @@ TASKS, LEAST, MOST = 64, 1024, 4096
 """Units are dealt to so many Ray tasks a core: more cost scheduling, and Ray Data takes up to 0.1 s
 to start the next one. To LEAST at least on a cluster, which may grow, and to MOST at most."""
 
-LIGHT_TASKS = 4
-"""Tasks a core for light units."""
+LIGHT_TASKS, LIGHT_UNITS = 2, 256
+"""Light units are spread over two tasks a core, or over more, so that a task takes 256 at most.
+Between two tasks a core waits for up to 0.2 s, and progress is seen when a task ends."""
 
 Row = dict[str, Any]
 
@@ -103,10 +104,13 @@ def run_tasks(
     start_ray(config)
     cores = ray.cluster_resources()["CPU"]
     least = LEAST if os.environ.get("RAY_ADDRESS") else 1
-    most = LIGHT_TASKS * cores if light else max(TASKS * cores, least)
+    most = max(TASKS * cores, least)
+    if light:
+        most = max(LIGHT_TASKS * cores, len(units) / LIGHT_UNITS)
     tasks = min(len(units), int(most), MOST)
+    spread = [unit for task in range(tasks) for unit in units[task::tasks]]
     try:
-        for row in plan(ray.data.from_items(units, override_num_blocks=tasks)).iter_rows():
+        for row in plan(ray.data.from_items(spread, override_num_blocks=tasks)).iter_rows():
             if row["error"]:
                 raise UserError(row["error"])
             if row["raised"]:

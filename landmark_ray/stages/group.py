@@ -1,10 +1,14 @@
-"""group: groups of classes by size, and the split of each class into train and validation."""
+"""group: groups of classes by size, and the split of each class into train and validation.
+
+Sizes count what `clean` kept. A photo that `resize` rejects later leaves its class in its group.
+"""
+
+from functools import partial
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-from ray.data import Dataset
 
 from landmark_ray.config import Config
 from landmark_ray.data import schemas
@@ -13,55 +17,41 @@ from landmark_ray.data.sources import Source
 from landmark_ray.kernels import splitting
 from landmark_ray.kernels.sampling import rank_key
 from landmark_ray.runtime.counts import StageCounts
-from landmark_ray.runtime.resources import task_resources
-from landmark_ray.runtime.shards import idempotent, run_over_shards
+from landmark_ray.runtime.shards import ShardReader, ShardResult, process_shards
 from landmark_ray.runtime.stage import Stage
-from landmark_ray.runtime.tasks import Row
 
 
-def run(config: Config, tables: Root, source: Source) -> StageCounts:
-    """Write `examples`."""
-    return run_over_shards(
-        "group", "examples", tables, config, lambda units: plan(units, config, tables), light=True
-    )
+def run(config: Config, root: Root, source: Source) -> StageCounts:
+    """Write `groups`."""
+    return process_shards("group", "groups", partial(group, config), config, root, light=True)
 
 
-def plan(units: Dataset, config: Config, tables: Root) -> Dataset:
-    """Units to reports."""
-
-    def group_shard(unit: Row) -> Row:
-        place = unit["bucket"], unit["shard"]
-        resized, duplicates = (
-            tables.read_shard(table, *place) for table in ("resized", "duplicates")
-        )
-        examples, funnel = group_rows(resized, duplicates, config)
-        tables.commit("examples", *place, examples, funnel.to_json())
-        return {"rows": unit["rows"], "report": funnel.to_json()}
-
-    return units.map(idempotent("examples", tables, group_shard), **task_resources(config, "group"))
+def group(config: Config, shard: ShardReader) -> ShardResult:
+    """Group the kept images of a shard."""
+    cleaned = shard.read("cleaned", ["image_id", "landmark_id", "keep"])
+    return ShardResult(*group_rows(cleaned, shard.read("duplicates"), config))
 
 
 def group_rows(
-    resized: pa.Table, duplicates: pa.Table, config: Config
+    cleaned: pa.Table, duplicates: pa.Table, config: Config
 ) -> tuple[pa.Table, StageCounts]:
-    """Rows of `examples` for rows of `resized`; classes below the first group are left out."""
-    ids, landmarks = (resized[name].to_numpy() for name in ("image_id", "landmark_id"))
+    """Rows of `groups` for rows of `cleaned`; classes below the first group are left out."""
+    kept = cleaned.filter(cleaned["keep"]).select(["image_id", "landmark_id"])
+    ids, landmarks = (kept[name].to_numpy() for name in kept.column_names)
     group, validates = assign(ids, landmarks, clusters(ids, duplicates), config)
     split = np.where(validates, "validation", "train")
-    examples = resized.append_column("group", pa.array(group))
-    examples = examples.append_column("split", pa.array(split, pa.string())).filter(
-        pa.array(group > 0)
-    )
+    groups = kept.append_column("group", pa.array(group))
+    groups = groups.append_column("split", pa.array(split, pa.string())).filter(pa.array(group > 0))
     funnel = StageCounts(
-        resized.num_rows,
-        examples.num_rows,
-        len(pc.unique(resized["landmark_id"])),
-        len(pc.unique(examples["landmark_id"])),
+        kept.num_rows,
+        groups.num_rows,
+        len(pc.unique(kept["landmark_id"])),
+        len(pc.unique(groups["landmark_id"])),
     )
-    funnel.why["small_class"] = resized.num_rows - examples.num_rows
-    funnel.facts.update(examples["split"].to_pylist())
-    funnel.facts.update(f"group {g}" for g in examples["group"].to_pylist())
-    return examples.cast(schemas.EXAMPLES), funnel
+    funnel.why["small_class"] = kept.num_rows - groups.num_rows
+    funnel.facts.update(groups["split"].to_pylist())
+    funnel.facts.update(f"group {g}" for g in groups["group"].to_pylist())
+    return groups.cast(schemas.GROUPS), funnel
 
 
 def clusters(image_ids: np.ndarray, duplicates: pa.Table) -> np.ndarray:
@@ -72,7 +62,7 @@ def clusters(image_ids: np.ndarray, duplicates: pa.Table) -> np.ndarray:
     names, landmarks = (duplicates[n].to_pylist() for n in ("image_id", "landmarks"))
     of = dict(zip(names, duplicates["cluster"].to_pylist(), strict=True))
     conflicts = {n for n, found in zip(names, landmarks, strict=True) if len(found) > 1}
-    number = pd.factorize(np.array([of.get(i, i) for i in image_ids], object))[0]
+    number = np.asarray(pd.factorize(np.array([of.get(i, i) for i in image_ids], object))[0])
     number[[i in conflicts for i in image_ids]] = splitting.TRAINS
     return number
 
@@ -106,4 +96,4 @@ def assign(
     return np.repeat(groups, sizes), validates
 
 
-STAGE = Stage("group", reads=("duplicates", "resized"), writes=("examples",), run=run)
+STAGE = Stage("group", reads=("cleaned", "duplicates"), writes=("groups",), run=run)

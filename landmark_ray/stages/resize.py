@@ -1,14 +1,14 @@
-"""resize: the kept images as squares, with the function that serves at prediction time.
+"""resize: the images of `groups` as squares, with the function that serves at prediction time.
 
-Some of the discarded ones, too, and drawn images of nothing: models learn from them what shows no
+Some of the discarded images, too, and drawn images of nothing: models learn from them what shows no
 landmark.
 """
 
-import numpy as np
+from functools import partial
+
 import pyarrow as pa
 import pyarrow.compute as pc
 from PIL import Image
-from ray.data import Dataset
 
 from landmark_ray.config import Config
 from landmark_ray.config.curation import ResizeConfig
@@ -19,69 +19,71 @@ from landmark_ray.kernels import image as kernel
 from landmark_ray.kernels import synthetic
 from landmark_ray.kernels.sampling import rank_key
 from landmark_ray.runtime import ledger
-from landmark_ray.runtime.counts import StageCounts, reason_kind
+from landmark_ray.runtime.counts import StageCounts
 from landmark_ray.runtime.crash_log import CrashLog
-from landmark_ray.runtime.resources import task_resources
-from landmark_ray.runtime.shards import idempotent, run_over_shards
+from landmark_ray.runtime.shards import ShardReader, ShardResult, process_shards
 from landmark_ray.runtime.stage import Stage
-from landmark_ray.runtime.tasks import Row
 
 NO_CLASS = ["unverified", "small_class", "no_building", "people_class"]
 """Reasons of discarded images that may stand for what is no landmark of ours."""
 
+UNTRAINABLE = "untrainable: no photo of its landmark is left to train on"
 
-def run(config: Config, tables: Root, source: Source) -> StageCounts:
-    """Write `resized` and the rejects."""
-    return run_over_shards(
-        "resize", "resized", tables, config, lambda units: plan(units, config, tables), light=True
+
+def run(config: Config, root: Root, source: Source) -> StageCounts:
+    """Write `examples`, `background` and the rejects of both."""
+    numbers = {shard.key: number for number, shard in enumerate(root.shards())}
+    rule = partial(resize, config, background_share(config, root), numbers)
+    return process_shards("resize", "examples", rule, config, root, light=True)
+
+
+def resize(
+    config: Config, share: float, numbers: dict[tuple[int, int], int], shard: ShardReader
+) -> ShardResult:
+    """Make the examples and the background images of a shard.
+
+    Args:
+        config: all options.
+        share: of the discarded images that `background` takes.
+        numbers: of all shards, from 0, which synthetic images are spread over.
+        shard: whose tables are read.
+    """
+    groups = shard.read("groups")
+    discarded = shard.read("cleaned", ["image_id", "landmark_id", "reason"])
+    others = background_of(discarded, share, config.seed)
+    images = shard.read("images", ["image_id", "jpeg"])
+    log = shard.crash_log()
+    squares, rejects = resize_rows(groups, images, config.resize, log)
+    examples, untrainable = only_trainable(squares)
+    background, unusable = resize_rows(others, images, config.resize, log)
+    log.done()
+    drawn = synthetic_rows(numbers[shard.key], len(numbers), config)
+    rejects = pa.concat_tables([rejects, untrainable])
+    counts = StageCounts.between(groups, examples, rejects)
+    counts.facts["background images"] = background.num_rows
+    counts.facts["background images rejected"] = unusable.num_rows
+    counts.facts["synthetic images"] = drawn.num_rows
+    return ShardResult(
+        examples,
+        counts,
+        pa.concat_tables([rejects, unusable]),
+        {"background": pa.concat_tables([background.cast(schemas.BACKGROUND), drawn])},
     )
-
-
-def plan(units: Dataset, config: Config, tables: Root) -> Dataset:
-    """Units to reports."""
-    share = background_share(config, tables)
-    shards = [shard.key for shard in tables.shards()]
-
-    def resize_shard(unit: Row) -> Row:
-        place = unit["bucket"], unit["shard"]
-        kept = tables.read_shard("cleaned", *place, ["image_id", "keep", "reason"])
-        images = tables.read_shard("images", *place, ["image_id", "landmark_id", "jpeg"])
-        stay = kept.filter(kept["keep"])["image_id"]
-        attempts = CrashLog(tables, "resize", f"{unit['bucket']}-{unit['shard']}")
-        rows, rejects, funnel = resize_rows(chosen(images, stay), config.resize, attempts)
-        others = chosen(images, background_ids(kept, share, config.seed))
-        background, _, _ = resize_rows(others, config.resize, attempts)
-        attempts.done()
-        drawn = synthetic_rows(shards.index(place), len(shards), config)
-        funnel.facts["synthetic images"] = drawn.num_rows
-        background = pa.concat_tables([background, drawn])
-        tables.commit("background", *place, background, "")
-        report = funnel.to_json()
-        tables.commit("resized", *place, rows, report, rejects=rejects, stage="resize")
-        return {"rows": unit["rows"], "report": report}
-
-    return units.map(
-        idempotent("resized", tables, resize_shard), **task_resources(config, "resize")
-    )
-
-
-def chosen(images: pa.Table, image_ids: pa.Array) -> pa.Table:
-    """The rows of `images` with such ids."""
-    return images.filter(pc.is_in(images["image_id"], pa.array(image_ids, pa.string())))
 
 
 def background_share(config: Config, tables: Root) -> float:
     """The share of the discarded images that makes about `resize.background` of them."""
     records = [ledger.read(tables, stage) or {} for stage in ("prune", "clean")]
     why = [record.get("funnel", {}).get("why", {}) for record in records]
-    there = sum(reasons.get(reason, 0) for reasons in why for reason in NO_CLASS)
+    there = sum(int(reasons.get(reason, 0)) for reasons in why for reason in NO_CLASS)
     return config.resize.background / max(there, config.resize.background, 1)
 
 
-def background_ids(kept: pa.Table, share: float, seed: int) -> np.ndarray:
-    """A random choice of the discarded images of a shard."""
-    ids = kept.filter(pc.is_in(kept["reason"], pa.array(NO_CLASS)))["image_id"].to_numpy()
-    return ids[rank_key(ids, seed) <= share * 2**64]
+def background_of(cleaned: pa.Table, share: float, seed: int) -> pa.Table:
+    """A random choice of a shard's discarded images: image_id and landmark_id."""
+    rows = cleaned.filter(pc.is_in(cleaned["reason"], pa.array(NO_CLASS)))
+    chosen = rank_key(rows["image_id"].to_numpy(), seed) <= share * 2**64
+    return rows.select(["image_id", "landmark_id"]).filter(pa.array(chosen))
 
 
 def synthetic_rows(shard: int, shards: int, config: Config) -> pa.Table:
@@ -102,34 +104,58 @@ def synthetic_rows(shard: int, shards: int, config: Config) -> pa.Table:
         for number in range(shard, options.synthetic, shards)
         for pixels in [synthetic.draw(number, options.size, config.seed)]
     ]
-    return pa.Table.from_pylist(rows, schemas.RESIZED)
+    return pa.Table.from_pylist(rows, schemas.BACKGROUND)
 
 
 def resize_rows(
-    images: pa.Table, options: ResizeConfig, attempts: CrashLog
-) -> tuple[pa.Table, pa.Table, StageCounts]:
-    """Rows of `resized` and of `rejects` for rows of `images`."""
-    rows: list[Row] = []
-    rejects: list[Row] = []
-    for row in images.to_pylist():
-        names = {k: row[k] for k in ("image_id", "landmark_id")}
+    chosen: pa.Table, images: pa.Table, options: ResizeConfig, attempts: CrashLog
+) -> tuple[pa.Table, pa.Table]:
+    """The squares of some images of a shard.
+
+    Args:
+        chosen: with the columns image_id and landmark_id.
+        images: image_id and jpeg of all.
+        options: of the squares.
+        attempts: knows which images kill.
+
+    Returns:
+        Rows of `chosen` with a column `jpeg`, and rows of `rejects`.
+    """
+    column = images["jpeg"]
+    indices = pc.index_in(chosen["image_id"], images["image_id"]).to_pylist()
+    jpegs: dict[int, bytes] = {}
+    reasons: dict[int, str] = {}
+    for row, (image_id, index) in enumerate(
+        zip(chosen["image_id"].to_pylist(), indices, strict=True)
+    ):
         try:
-            attempts.at(row["image_id"])
-            rows.append({**names, "jpeg": example(row["jpeg"], options)})
+            attempts.at(image_id)
+            jpegs[row] = example(column[index].as_py(), options)
         except kernel.ImageError as error:
-            rejects.append({**names, "reason": str(error)})
-    funnel = StageCounts(
-        images.num_rows,
-        len(rows),
-        len(pc.unique(images["landmark_id"])),
-        len({row["landmark_id"] for row in rows}),
-    )
-    funnel.why.update(reason_kind(row["reason"]) for row in rejects)
-    return (
-        pa.Table.from_pylist(rows, schemas.RESIZED),
-        pa.Table.from_pylist(rejects, schemas.REJECTS),
-        funnel,
-    )
+            reasons[row] = str(error)
+    squares = chosen.take(pa.array(list(jpegs), pa.int64()))
+    squares = squares.append_column("jpeg", pa.array(list(jpegs.values()), pa.binary()))
+    bad = chosen.take(pa.array(list(reasons), pa.int64()))
+    return squares, rejected(bad, list(reasons.values()))
+
+
+def rejected(rows: pa.Table, reasons: list[str]) -> pa.Table:
+    """Rows of `rejects` for rows with image_id and landmark_id."""
+    columns = [rows["image_id"], rows["landmark_id"], pa.array(reasons, pa.string())]
+    return pa.Table.from_arrays(columns, schema=schemas.REJECTS)
+
+
+def only_trainable(squares: pa.Table) -> tuple[pa.Table, pa.Table]:
+    """Rows of `examples`, and of `rejects` for classes of which none is left to train on.
+
+    A head can't learn them; a class that is left with fewer images stays in its group.
+    """
+    trains = pc.equal(squares["split"], "train")
+    stays = pc.is_in(squares["landmark_id"], pc.unique(squares["landmark_id"].filter(trains)))
+    gone = squares.filter(pc.invert(stays))
+    examples = squares.filter(stays) if gone.num_rows else squares  # without copying the photos
+    examples = examples.select(schemas.EXAMPLES.names).cast(schemas.EXAMPLES)
+    return examples, rejected(gone, [UNTRAINABLE] * gone.num_rows)
 
 
 def example(jpeg: bytes, options: ResizeConfig) -> bytes:
@@ -139,7 +165,8 @@ def example(jpeg: bytes, options: ResizeConfig) -> bytes:
 
 STAGE = Stage(
     "resize",
-    reads=("images", "cleaned"),
-    writes=("resized", "background", "rejects/stage=resize"),
+    reads=("images", "cleaned", "groups"),
+    writes=("examples", "background", "rejects/stage=resize"),
     run=run,
+    scratch=("resized",),  # of roots that were made before `group` came first: --redo deletes it
 )

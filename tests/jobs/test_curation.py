@@ -125,7 +125,7 @@ def test_verdicts_decide_and_a_bad_list_is_one_line(small_source, small_root, ru
     head = "verdict,image_id,landmark_id,reason\n"
     verdicts.write_text(f"{head}keep,{gone},,it is the tower\ndrop,{stays},,a model of it\n")
     args = ("--source", small_source.path, "--root", root, *small_source.options)
-    args += ("--from", "clean", "--to", "group", "--redo", "clean", "--clean.verdicts", verdicts)
+    args += ("--from", "clean", "--to", "resize", "--redo", "clean", "--clean.verdicts", verdicts)
     done = run_job("pipeline", *args)
     assert done.returncode == 0, done.stderr
     cleaned = rows(root, "cleaned").set_index("image_id")

@@ -40,12 +40,12 @@ def test_run_on_a_disk_that_fills_goes_on_when_there_is_space(
     for share in SHARES:
         root = disk(int(share * whole)) / "root"
         args = ("--source", small_source.path, "--root", root, *small_source.options)
-        line = line_of(run_process("pipeline", *args, "--to", "group"))
+        line = line_of(run_process("pipeline", *args, "--to", "resize"))
         assert "no space left; free some, and the same command goes on" in line
         stages.append(line.removeprefix(f"error: {root}/").partition("/")[0])
     assert len(set(stages)) == len(SHARES), stages
     disk(2 * whole + (1 << 20))
-    done = run_process("pipeline", *args, "--to", "group")
+    done = run_process("pipeline", *args, "--to", "resize")
     assert done.returncode == 0, done.stderr
     assert_same_tables(root, small_root)
     assert not list(root.rglob(".*.part"))

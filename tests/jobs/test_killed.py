@@ -25,8 +25,8 @@ MOMENTS = [
     *2 * ["match"],
     "prune",
     "clean",
-    "resize",
     "group",
+    "resize",
 ]
 """Ten kills, each at a random moment of one of these stages."""
 
@@ -34,7 +34,7 @@ MOMENTS = [
 def start(source, root) -> subprocess.Popen[bytes]:
     command = [sys.executable, REPO / "jobs/pipeline.py", "--source", source.path, "--root", root]
     return subprocess.Popen(
-        [*command, *source.options, "--to", "group"],
+        [*command, *source.options, "--to", "resize"],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
     )

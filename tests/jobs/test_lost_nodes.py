@@ -59,7 +59,7 @@ def test_tables_equal_an_undisturbed_runs_after_lost_nodes_and_a_new_head(
             lose_a_node_in(cluster, driver, root, stage, chance)
         finish(driver)
     with nodes() as cluster:  # the head was lost between two stages, and all nodes with it
-        driver = start(cluster, small_source, root, "--to", "group")
+        driver = start(cluster, small_source, root, "--to", "resize")
         for stage in ("match", "resize"):
             lose_a_node_in(cluster, driver, root, stage, chance)
         assert finish(driver).count("finished already") == 4

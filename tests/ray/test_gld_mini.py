@@ -31,7 +31,7 @@ def truth(gld_mini):
 def root(gld_mini, run_job, tmp_path_factory):
     """The tables up to the examples."""
     out = tmp_path_factory.mktemp("gld-mini") / "root"
-    done = run_job("pipeline", *everything(gld_mini, out), "--to", "group")
+    done = run_job("pipeline", *everything(gld_mini, out), "--to", "resize")
     assert done.returncode == 0, done.stderr
     print(done.stdout)
     return out
@@ -182,8 +182,8 @@ def test_examples_are_grouped_and_split_with_duplicates_on_one_side(root, truth,
 
 def test_finished_stages_are_skipped(root, gld_mini, run_job):
     before = {p: p.stat().st_mtime_ns for p in root.rglob("*.parquet")}
-    done = run_job("pipeline", *everything(gld_mini, root), "--to", "group")
-    stages = STAGES[: STAGES.index("group") + 1]
+    done = run_job("pipeline", *everything(gld_mini, root), "--to", "resize")
+    stages = STAGES[: STAGES.index("resize") + 1]
     assert done.returncode == 0 and done.stderr.count("finished already") == len(stages)
     assert {p: p.stat().st_mtime_ns for p in root.rglob("*.parquet")} == before
 

@@ -113,6 +113,6 @@ def test_images_with_no_or_one_feature_are_unverified_and_nothing_else_changes(m
 def test_an_uninterrupted_repetition_gives_equal_tables(match, small_root):
     root, done = match("again")
     assert done.returncode == 0, done.stderr
-    for table in ("cleaned", "resized", "background", "examples"):
+    for table in ("cleaned", "groups", "examples", "background"):
         shutil.copytree(small_root / table, root / table, dirs_exist_ok=True)
     assert_same_tables(root, small_root)

@@ -26,7 +26,7 @@ def test_other_cores_and_buckets_give_the_same_tables(
     small_source, small_root, run_process, tmp_path
 ):
     layout = ("--sample.buckets", "7", "--sample.shard_images", "9", "--ingest.buffer_mb", "0.1")
-    layout += ("--to", "group")
+    layout += ("--to", "resize")
     args = ("--cluster.cpus", "1", *small_source.options, *layout)
     run(run_process, small_source.path, tmp_path, *args)
     assert_same_tables(tmp_path, small_root)
@@ -34,7 +34,7 @@ def test_other_cores_and_buckets_give_the_same_tables(
 
 def test_funnel_adds_up_and_is_stored_with_a_picture(small_root):
     funnel = json.loads((small_root / "reports/funnel.json").read_text())
-    assert list(funnel) == list(STAGES[: STAGES.index("group") + 1])
+    assert list(funnel) == list(STAGES[: STAGES.index("resize") + 1])
     for before, after in zip(list(funnel.values())[:-1], list(funnel.values())[1:], strict=True):
         assert before["images_out"] == after["images_in"]
         assert sum(before["why"].values()) == before["images_in"] - before["images_out"]
@@ -108,7 +108,7 @@ def test_whole_run_on_s3_gives_the_same_tables(
         if file.is_file():
             key = f"source/{file.relative_to(small_source.path)}"
             bucket.upload_file(str(file), store.BUCKET, key)
-    run_all = ("s3://landmarks/source", "s3://landmarks/root", "--to", "group")
+    run_all = ("s3://landmarks/source", "s3://landmarks/root", "--to", "resize")
     server.ill = ill
     done = run(run_process, *run_all, *small_source.options)
     server.ill = False
@@ -121,7 +121,7 @@ def test_whole_run_on_s3_gives_the_same_tables(
         bucket.download_file(store.BUCKET, key, str(target))
     assert_same_tables(tmp_path, small_root)
     again = run(run_process, *run_all, *small_source.options)
-    assert again.stderr.count("finished already") == len(STAGES[: STAGES.index("group") + 1])
+    assert again.stderr.count("finished already") == len(STAGES[: STAGES.index("resize") + 1])
 
 
 def test_python_of_the_jobs_is_the_one_of_the_tests():

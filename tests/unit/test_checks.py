@@ -82,20 +82,20 @@ def pruned(**why: int) -> preflight.Records:
     [
         (
             pruned(unverified=12),
-            "resize",
+            "group",
             ("no photo is verified", "curation.html", "--match.min_"),
         ),
-        (pruned(unverified=7, small_class=5), "resize", ("5 of 12 photos", "--prune.min_images 6")),
+        (pruned(unverified=7, small_class=5), "group", ("5 of 12 photos", "--prune.min_images 6")),
         (pruned(unverified=12), "export", ("no photo is verified",)),
         (records(ingest=StageCounts(9, 0)), "dedupe", ("ingest rejected all 9 photos",)),
         (records(extract=StageCounts(9, 0)), "match", ("extract rejected all 9 photos",)),
         (
             records(prune=StageCounts(9, 8), clean=StageCounts(8, 0)),
-            "resize",
+            "group",
             ("clean dropped all 8",),
         ),
-        (records(resize=StageCounts(9, 0)), "group", ("resize rejected all 9 photos",)),
-        (records(group=StageCounts(9, 0)), "trunk", ("--group.edges", "6 photos")),
+        (records(resize=StageCounts(9, 0)), "trunk", ("resize rejected all 9 photos",)),
+        (records(group=StageCounts(9, 0)), "resize", ("--group.edges", "6 photos")),
     ],
 )
 def test_stage_without_photos_says_why_there_are_none(before, stage, named, tmp_path):
@@ -109,7 +109,7 @@ def test_verdicts_may_bring_back_what_prune_dropped(tmp_path):
     before = pruned(unverified=12)
     preflight.something_left("clean", before, Config(), tables)  # and there is a page to look at
     before["clean"]["funnel"]["images_out"] = 3
-    preflight.something_left("resize", before, Config(), tables)
+    preflight.something_left("group", before, Config(), tables)
 
 
 def test_share_of_rejects_is_of_what_came_in():

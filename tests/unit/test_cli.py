@@ -45,7 +45,7 @@ def tables(tmp_path):
     options = {"mode": "exhaustive", "ratio": 0.7}
     config = Config(seed=7, match=options, prune={"max_images": 50}, extract={"max_side": 512})
     tables = Root(str(tmp_path))
-    for stage in STAGES[: STAGES.index("resize")]:
+    for stage in STAGES[: STAGES.index("group")]:
         record = ledger.begin(tables, stage, config.identity(stage), {})
         ledger.finish(tables, stage, record, StageCounts(), 1.0)
     return tables

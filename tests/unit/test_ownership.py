@@ -193,6 +193,41 @@ def test_damaged_record_beside_whole_ones_is_made_anew_by_redo(source, root):
     assert ledger.begun(Root(str(root)))["ingest"]["state"] == "finished"
 
 
+def as_before_groups(root: Path) -> None:
+    """Make a root look as an older version left it: `group` wrote `examples` from `resized`."""
+    for stage, inputs in {
+        "resize": ("ingest", "clean"),
+        "group": ("dedupe", "resize"),
+        "trunk": ("group",),
+    }.items():
+        path = root / f"_ledger/{stage}.json"
+        record = json.loads(path.read_text())
+        record["inputs"] = {f"tables of {name}": "0123456789abcdef" for name in inputs}
+        path.write_text(json.dumps(record))
+    (root / "groups").rename(root / "resized")
+
+
+@pytest.mark.parametrize("last", ["group", "resize", "trunk", "embed"])
+def test_root_of_another_order_of_stages_is_refused_and_redo_makes_it_anew(source, root, last):
+    product.run(source, root, last="trunk")
+    as_before_groups(root)
+    before = files(root)
+    with pytest.raises(UserError, match="stage group reads the tables of dedupe, resize; here it"):
+        product.run(source, root, last=last)
+    assert files(root) == before
+    product.run(source, root, last="trunk", redo="group")
+    assert not (root / "resized").exists() and (root / "groups").exists()
+
+
+def test_old_squares_are_not_taken_for_examples(source, root):
+    product.run(source, root, last="trunk")
+    as_before_groups(root)
+    for stage in ("group", "trunk"):
+        (root / f"_ledger/{stage}.json").unlink()  # it was stopped before `group`
+    with pytest.raises(UserError, match="stage resize reads .*; here .*Add --redo resize"):
+        product.run(source, root, last="resize")
+
+
 @pytest.mark.parametrize("name", sorted({n for s in STAGES[1:] for n in product.names(s)}))
 def test_all_that_the_stages_write_is_known(name):
     if not name.startswith("bundle/"):

@@ -9,7 +9,7 @@ from landmark_ray.config import Config
 from landmark_ray.data.root import Root
 from landmark_ray.runtime import ledger
 from landmark_ray.runtime.counts import StageCounts
-from landmark_ray.stages.resize import background_ids, background_share
+from landmark_ray.stages.resize import background_of, background_share
 
 REASONS = np.array(["unverified", "small_class", "over_cap", ""])
 
@@ -18,9 +18,14 @@ def shard(start, n=400):
     return pa.table(
         {
             "image_id": [f"{i:016x}" for i in range(start, start + n)],
+            "landmark_id": [7] * n,
             "reason": REASONS[np.arange(n) % 4],
         }
     )
+
+
+def ids(cleaned, share, seed):
+    return background_of(cleaned, share, seed)["image_id"].to_pylist()
 
 
 def prune_dropped(tables, why: dict[str, int]) -> None:
@@ -34,18 +39,18 @@ def test_about_so_many_of_all_discarded_images_are_chosen_however_they_lie_in_sh
     prune_dropped(tables, why)
     share = background_share(Config.model_validate({"resize": {"background": 500}}), tables)
     assert share == 0.25
-    several = np.concatenate([background_ids(shard(i * 400), share, 0) for i in range(10)])
-    whole = background_ids(shard(0, 4000), share, 0)
+    several = [i for s in range(10) for i in ids(shard(s * 400), share, 0)]
+    whole = ids(shard(0, 4000), share, 0)
     assert set(several) == set(whole) and 400 < len(whole) < 600
     assert not {int(i, 16) % 4 for i in whole} - {0, 1}
-    assert set(background_ids(shard(0, 4000), share, 1)) != set(whole)
+    assert set(ids(shard(0, 4000), share, 1)) != set(whole)
 
 
 def test_all_are_chosen_where_there_are_few_and_none_on_request(tmp_path):
     tables = Root(str(tmp_path))
     prune_dropped(tables, {"unverified": 70})
     assert background_share(Config(), tables) == 1
-    assert len(background_ids(shard(0), 1.0, 0)) == 200
+    assert len(ids(shard(0), 1.0, 0)) == 200
     none = Config.model_validate({"resize": {"background": 0}})
     assert background_share(none, tables) == 0
-    assert len(background_ids(shard(0), 0.0, 0)) == 0
+    assert len(ids(shard(0), 0.0, 0)) == 0

@@ -54,13 +54,15 @@ def test_unknown_protocol_is_refused():
 
 def test_shard_is_finished_by_its_file_and_carries_its_report(tmp_path):
     tables = Root(str(tmp_path))
-    tables.commit("resized", 3, 7, ROWS, '{"images_in": 2}', rejects=ROWS, stage="resize")
-    tables.commit("resized", 3, 8, ROWS.slice(0, 0), "{}", rejects=ROWS.slice(0, 0), stage="resize")
-    assert tables.committed("resized") == {(3, 7): b'{"images_in": 2}', (3, 8): b"{}"}
+    tables.commit("examples", 3, 7, ROWS, '{"images_in": 2}', rejects=ROWS, stage="resize")
+    tables.commit(
+        "examples", 3, 8, ROWS.slice(0, 0), "{}", rejects=ROWS.slice(0, 0), stage="resize"
+    )
+    assert tables.committed("examples") == {(3, 7): b'{"images_in": 2}', (3, 8): b"{}"}
     assert tables.committed("images") == {}
     rejects = pads.dataset(tmp_path / "rejects", partitioning="hive").to_table()
     assert rejects["stage"].to_pylist() == ["resize", "resize"]
-    assert tables.dataset("resized").to_table()["bucket"].to_pylist() == [3, 3]
+    assert tables.dataset("examples").to_table()["bucket"].to_pylist() == [3, 3]
 
 
 def test_damaged_or_missing_table_is_named(tmp_path):
