@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from unittest import mock
 
 import psutil
-from ray._private import ray_constants
 from ray.cluster_utils import Cluster
 
+from tests.ray_private import ray_constants
 from tests.serving import free_port
 
 STORE = 150_000_000

@@ -6,10 +6,10 @@ import subprocess
 import psutil
 import pytest
 import ray
-from ray._private import services
 
 from landmark_ray.errors import UserError
 from landmark_ray.runtime import ray_start
+from landmark_ray.runtime.ray_private import RAYLET_WAIT, ray_constants, services
 
 BUSY = (
     "The current node timed out during startup. This could happen because some of the raylet "
@@ -20,11 +20,8 @@ BUSY = (
 @pytest.fixture(autouse=True)
 def unchanged(monkeypatch):
     """The tests of this process may start a Ray of their own."""
-    monkeypatch.setattr(ray_start.ray_constants, "ENABLE_RAY_CLUSTER", True)
-    for name in (
-        ray_start.ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR,
-        "RAY_gcs_server_port_wait_time_s",
-    ):
+    monkeypatch.setattr(ray_constants, "ENABLE_RAY_CLUSTER", True)
+    for name in (ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR, RAYLET_WAIT):
         monkeypatch.setenv(name, "")
         monkeypatch.delenv(name)
 
@@ -74,7 +71,7 @@ def test_rays_own_node_is_asked_for_until_it_is_there(monkeypatch, misses, lives
 def test_the_rest_of_ray_has_longer_too(monkeypatch):
     monkeypatch.setattr(ray, "init", lambda **options: None)
     ray_start.start()
-    assert ray_start.os.environ["RAY_gcs_server_port_wait_time_s"] == "180"
+    assert ray_start.os.environ[RAYLET_WAIT] == "180"
 
 
 def test_a_raylet_is_a_child_of_its_driver(tmp_path):
