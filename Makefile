@@ -1,7 +1,7 @@
 # make demo: the whole pipeline on drawn landmarks, then its service's answers.
 # make serve: its models over HTTP.
 # make test: all checks and tests.  make test-all: the long ones, too.
-.PHONY: venv demo serve test test-all lint lock audit clean
+.PHONY: venv demo serve test test-service test-jobs test-all lint lock audit clean
 PYTHON ?= $(or $(firstword $(foreach minor,11 12 13,$(shell command -v python3.$(minor)))),python3.11)
 RUN = .venv/bin/python
 
@@ -35,14 +35,17 @@ lint: $(MADE)requirements-dev.txt
 	.venv/bin/mypy
 	.venv/bin/lint-imports
 
-# Two processes: what the second one's jobs leave in theirs (a Ray, a browser's loop) meets no unit test.
-test: lint
-	$(RUN) -m pytest tests/unit tests/web
-	$(RUN) -m pytest tests/jobs tests/ray
+# Two processes of about equal length, which `make -j2 test` runs side by side.
+test: test-service test-jobs
 
-test-all: lint
-	$(RUN) -m pytest -m "" tests/unit tests/web
-	$(RUN) -m pytest -m "" tests/jobs tests/ray
+test-service: lint
+	$(RUN) -m pytest $(PYTEST) tests/unit tests/web tests/ray
+
+test-jobs: lint
+	$(RUN) -m pytest $(PYTEST) tests/jobs
+
+test-all:
+	$(MAKE) test PYTEST='-m ""'
 
 # Locks for each version of Python. Versions stay as they are, unless pyproject.toml asks for others.
 LOCK = .venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \

@@ -24,17 +24,19 @@ from tests.conftest import REPO, TRAINING, line_of
 pytestmark = pytest.mark.ray
 
 
-@pytest.mark.long
-def test_plan_runs_the_stages_in_small_and_leaves_nothing(small_source, run_process, tmp_path):
+@pytest.mark.parametrize("last", ["trunk", pytest.param("export", marks=pytest.mark.long)])
+def test_plan_runs_the_stages_in_small_and_leaves_nothing(
+    last, small_source, run_process, tmp_path
+):
     scratch, output = tmp_path / "scratch", tmp_path / "plan.json"
     scratch.mkdir()
     args = ("--source", small_source.path, *small_source.options, *TRAINING)
     own = ("--plan.sample", 48, "--plan.scratch", scratch, "--plan.output", output)
-    few = ("--train.trunk_epochs", 2, "--train.head_epochs", 2)
-    done = run_process("plan", *args, *few, *own, "--root", tmp_path / "root", "--from", "ingest")
+    few = ("--train.trunk_epochs", 2, "--train.head_epochs", 2, "--from", "ingest", "--to", last)
+    done = run_process("plan", *args, *few, *own, "--root", tmp_path / "root")
     assert done.returncode == 0, done.stderr
     plan = json.loads(output.read_text())
-    assert list(plan["stages"]) == ["start", *STAGES[1:]]
+    assert list(plan["stages"]) == ["start", *STAGES[1 : STAGES.index(last) + 1]]
     assert plan["calibration"]["stored"] == []
     assert plan["total"]["seconds"] == sum(s["seconds"] for s in plan["stages"].values())
     assert not list(scratch.iterdir()) and not (tmp_path / "root").exists()
