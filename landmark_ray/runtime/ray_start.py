@@ -32,9 +32,9 @@ def start_ray(config: Options, **local: Any) -> None:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
         if address := os.environ.get("RAY_ADDRESS"):
-            _join(address, **quiet)
+            join(address, **quiet)
         else:
-            _start(
+            start_local(
                 num_cpus=config.cluster.cpus,
                 object_store_memory=int(config.cluster.object_store_gb * 1e9),
                 **quiet,
@@ -46,7 +46,7 @@ def start_ray(config: Options, **local: Any) -> None:
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)
 
 
-def _join(address: str, **options: Any) -> None:
+def join(address: str, **options: Any) -> None:
     """Ray of a cluster.
 
     Args:
@@ -60,7 +60,7 @@ def _join(address: str, **options: Any) -> None:
         ray.init(**options)
 
 
-def _start(**options: Any) -> None:
+def start_local(**options: Any) -> None:
     """Ray of this process, on this machine alone.
 
     Args:

@@ -34,7 +34,7 @@ def test_a_busy_machine_is_told_of_in_a_line(monkeypatch):
     monkeypatch.setattr(ray, "init", init)
     monkeypatch.setattr(ray_start.os, "getloadavg", lambda: (15.2, 1, 1))
     with pytest.raises(UserError) as found:
-        ray_start.start(num_cpus=3)
+        ray_start.start_local(num_cpus=3)
     line = str(found.value)
     assert line.startswith("Ray didn't start on this machine: The current node timed out during ")
     assert "if this machine is busy (load 15 on " in line and "try again" in line
@@ -59,18 +59,18 @@ def test_rays_own_node_is_asked_for_until_it_is_there(monkeypatch, misses, lives
     found = []
     monkeypatch.setattr(ray, "init", lambda **options: found.append(services.get_node("a", "b")))
     if starts:
-        ray_start.start()
+        ray_start.start_local()
         assert found == [{"node": 7}] and len(asked) == 4
     else:
         with pytest.raises(UserError, match="cannot find the node"):
-            ray_start.start()
+            ray_start.start_local()
         assert (len(asked) > 1) == lives
     assert services.get_node is get_node and set(asked) == {("a", "b")}
 
 
 def test_the_rest_of_ray_has_longer_too(monkeypatch):
     monkeypatch.setattr(ray, "init", lambda **options: None)
-    ray_start.start()
+    ray_start.start_local()
     assert ray_start.os.environ[RAYLET_WAIT] == "180"
 
 
