@@ -1,18 +1,24 @@
 # make demo: the whole pipeline on drawn landmarks, then its service's answers.
 # make serve: its models over HTTP.
 # make test: all checks and tests.  make test-all: the long ones, too.
-.PHONY: venv demo serve test test-all lint lock audit clean
-PYTHON ?= python3.11
-REQUIREMENTS ?= requirements.txt
+.PHONY: venv demo serve test test-service test-jobs test-all lint lock audit clean
+PYTHON ?= $(or $(firstword $(foreach minor,11 12 13,$(shell command -v python3.$(minor)))),python3.11)
 RUN = .venv/bin/python
 
-venv: .venv/.made-with-$(REQUIREMENTS)
+# requirements.txt is what runs; requirements-dev.txt that and what tests; requirements-gpu.txt that
+# and CUDA. What is in several has one version, so each can be installed over another.
+REQUIREMENTS ?= requirements.txt
+MADE = .venv/.made-with-
 
-.venv/.made-with-$(REQUIREMENTS): requirements.txt $(REQUIREMENTS) pyproject.toml
+venv: $(MADE)$(REQUIREMENTS)
+
+# pip installs uv, by the lock's hash; uv installs the rest in a fraction of pip's time.
+$(MADE)%.txt: %.txt requirements-dev.txt pyproject.toml
 	$(PYTHON) -m venv .venv
-	$(RUN) -m pip install --quiet --require-hashes -r $(REQUIREMENTS)
-	$(RUN) -m pip install --quiet --no-deps --no-build-isolation --editable .
-	touch $@
+	sed -n '/^uv==/,/[^\\]$$/p' requirements-dev.txt | $(RUN) -m pip install --quiet --require-hashes -r /dev/stdin
+	.venv/bin/uv pip install --quiet --python $(RUN) --require-hashes -r $<
+	.venv/bin/uv pip install --quiet --python $(RUN) --no-deps --no-build-isolation --editable .
+	touch $(MADE)requirements.txt $@
 
 demo: venv
 	$(RUN) -m landmark_ray.demo --out demo/source
@@ -23,30 +29,34 @@ serve: venv
 	@test -e demo/root/bundle/bundle.json || $(MAKE) demo
 	$(RUN) jobs/serve.py --bundle demo/root/bundle
 
-lint: venv
+lint: $(MADE)requirements-dev.txt
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
 	.venv/bin/lint-imports
 
-# Two processes: what the second one's jobs leave in theirs (a Ray, a browser's loop) meets no unit test.
-test: lint
-	$(RUN) -m pytest tests/unit tests/web
-	$(RUN) -m pytest tests/jobs tests/ray
+# Two processes of about equal length, which `make -j2 test` runs side by side.
+test: test-service test-jobs
 
-test-all: lint
-	$(RUN) -m pytest -m "" tests/unit tests/web
-	$(RUN) -m pytest -m "" tests/jobs tests/ray
+test-service: lint
+	$(RUN) -m pytest $(PYTEST) tests/unit tests/web tests/ray
 
-# Versions stay as they are, unless a line of requirements.in asks for another.
-LOCK = .venv/bin/uv pip compile --quiet --python-version 3.11 --generate-hashes --no-annotate \
-  --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
+test-jobs: lint
+	$(RUN) -m pytest $(PYTEST) tests/jobs
 
-lock: venv
-	$(LOCK) requirements.in --output-file requirements.txt
-	$(LOCK) requirements-gpu.in --output-file requirements-gpu.txt
+test-all:
+	$(MAKE) test PYTEST='-m ""'
 
-audit: venv
+# Locks for each version of Python. Versions stay as they are, unless pyproject.toml asks for others.
+LOCK = .venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+  --no-annotate --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" pyproject.toml
+
+lock: $(MADE)requirements-dev.txt
+	$(LOCK) --extra serve --output-file requirements.txt
+	$(LOCK) --extra serve --extra dev --constraint requirements.txt --output-file requirements-dev.txt
+	$(LOCK) --extra serve --extra gpu --constraint requirements.txt --output-file requirements-gpu.txt
+
+audit: $(MADE)requirements-dev.txt
 	$(RUN) .ci/audit.py
 
 clean:

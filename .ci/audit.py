@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
-LOCK = HERE.parent / "requirements-gpu.txt"  # has all of requirements.txt, too
+LOCKS = [HERE.parent / f"requirements-{kind}.txt" for kind in ("dev", "gpu")]
+"""Both have all of requirements.txt, too."""
 ACCEPTED = HERE / "accepted-advisories.txt"
 SERVICES = ("pypi", "osv")
 UNREACHABLE = ("ConnectionError", "Timeout", "HTTPError", "SSLError", "ProxyError")
@@ -40,7 +41,8 @@ def ask(service: str) -> list[dict[str, Any]]:
     Raises:
         SystemExit: pip-audit failed for another reason.
     """
-    command = ["-m", "pip_audit", "--requirement", str(LOCK), "--disable-pip", "--require-hashes"]
+    command = ["-m", "pip_audit", "--disable-pip", "--require-hashes"]
+    command += [word for lock in LOCKS for word in ("--requirement", str(lock))]
     command += ["--vulnerability-service", service, "--format", "json", "--progress-spinner", "off"]
     done = subprocess.run(
         [sys.executable, *command, "--timeout", "15"], capture_output=True, text=True

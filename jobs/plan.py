@@ -1,7 +1,7 @@
 """What a run will cost: python jobs/plan.py --source URI [--plan.cluster aws] [--to STAGE]."""
 
 from landmark_ray import cli
-from landmark_ray.plan import job, options
+from landmark_ray.cost import job
 
 if __name__ == "__main__":
-    cli.simple(options.PlanConfig, job.run, str(job.__doc__))
+    cli.simple(job.CostConfig, job.run, str(job.__doc__))

@@ -9,7 +9,6 @@ these images.
 
 import csv
 import io
-import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -30,7 +29,7 @@ from landmark_ray.data.store import Store
 from landmark_ray.errors import UserError, redact_url
 from landmark_ray.kernels.calibration import softmax
 from landmark_ray.kernels.metrics import global_average_precision
-from landmark_ray.runtime import receipts
+from landmark_ray.runtime import ray_private, receipts
 from landmark_ray.runtime.progress import ProgressBar
 from landmark_ray.runtime.ray_start import start_ray
 from landmark_ray.runtime.resources import pin_tensorflow, plan_workers
@@ -131,7 +130,7 @@ class Asha(ASHAScheduler):
 
 def search(config: TuneConfig, tables: Root, groups: list[int]) -> list[Options]:
     """All trials, the best first: options, score, steps, `present` where they are the run's."""
-    os.environ["RAY_AIR_NEW_OUTPUT"] = "0"  # else Ray Tune prints whatever its verbosity is
+    ray_private.plain_tune_output()
     start_ray(config)
     workers = plan_workers(config, "train.", config.train)
     read = ray.remote(read_group)

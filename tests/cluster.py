@@ -15,10 +15,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from ray._common.network_utils import node_ip_address_from_perspective
-from ray._private.ray_constants import ENABLE_RAY_CLUSTERS_ENV_VAR
-
 from tests.conftest import REPO
+from tests.ray_private import node_ip_address_from_perspective, ray_constants
 from tests.serving import free_port
 
 BIN = Path(sys.executable).parent
@@ -107,7 +105,8 @@ def running(folder: Path) -> Iterator[Running]:
         "RAY_AUTH_TOKEN_PATH": str(token),
         "RAY_USAGE_STATS_ENABLED": "0",
     }
-    for name in ("RAY_ADDRESS", ENABLE_RAY_CLUSTERS_ENV_VAR):  # a Ray of the tests' own sets them
+    # a Ray of the tests' own sets them
+    for name in ("RAY_ADDRESS", ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR):
         env.pop(name, None)
     for attempt in range(3):  # another program may take a port between our look and Ray's start
         with contextlib.ExitStack() as stack:

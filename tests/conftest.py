@@ -1,5 +1,7 @@
+import random
 import shutil
 import subprocess
+from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +11,22 @@ from tests import drawn, running
 from tests.running import REPO
 
 SHARED = REPO.parent / "shared"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--order-seed", help="run modules, and the tests of each, in a random order")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    seed = config.getoption("--order-seed")
+    if seed is None:
+        return
+    modules: dict[Path, list[pytest.Item]] = defaultdict(list)
+    for item in items:
+        modules[item.path].append(item)
+    chance = random.Random(seed)
+    order = chance.sample(sorted(modules), len(modules))
+    items[:] = [item for path in order for item in chance.sample(modules[path], len(modules[path]))]
 
 
 @pytest.fixture(scope="session")
@@ -61,8 +79,8 @@ class SmallSource:
 
 TRAINING = (
     *("--resize.size", "32", "--group.edges", "6,12"),
-    *("--train.network", "small", "--train.weights", "none", "--train.trunk_epochs", "10"),
-    *("--train.views", "2", "--train.head_epochs", "6", "--train.batch", "8"),
+    *("--train.network", "small", "--train.weights", "none", "--train.trunk_epochs", "3"),
+    *("--train.views", "2", "--train.head_epochs", "3", "--train.batch", "16"),
 )
 FINETUNING = ("--train.phases", "head,finetune", "--train.epochs", "4", "--train.rate", "1e-3")
 """Training of two groups of `small_source` in a minute; they need not learn much."""
@@ -77,21 +95,21 @@ def small_source(tmp_path_factory) -> SmallSource:
 
 
 @pytest.fixture(scope="session")
-def small_root(small_source, run_process, tmp_path_factory) -> Path:
+def small_root(small_source, run_job, tmp_path_factory) -> Path:
     """The tables of an undisturbed run over `small_source`, up to the examples."""
     root = tmp_path_factory.mktemp("small-root")
     args = ("--source", small_source.path, "--root", root, *small_source.options)
-    done = run_process("pipeline", *args, "--to", "resize")
+    done = run_job("pipeline", *args, "--to", "resize")
     assert done.returncode == 0, done.stderr
     return root
 
 
 @pytest.fixture(scope="session")
-def trained_root(small_source, small_root, run_process, tmp_path_factory) -> Path:
+def trained_root(small_source, small_root, run_job, tmp_path_factory) -> Path:
     """`small_root`, gone on with to the bundle: two groups, both phases."""
     root = tmp_path_factory.mktemp("trained") / "root"
     shutil.copytree(small_root, root)
     args = ("--source", small_source.path, "--root", root, *small_source.options, *TRAINING)
-    done = run_process("pipeline", *args, *FINETUNING, "--redo", "group")
+    done = run_job("pipeline", *args, *FINETUNING, "--redo", "group")
     assert done.returncode == 0, done.stderr
     return root

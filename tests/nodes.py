@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from unittest import mock
 
 import psutil
-from ray._private import ray_constants
 from ray.cluster_utils import Cluster
 
+from tests.holds import Holds
+from tests.ray_private import ray_constants
 from tests.serving import free_port
 
 STORE = 150_000_000
@@ -17,15 +18,23 @@ STORE = 150_000_000
 
 
 class Nodes:
-    """A head of one core, and one other node, the victim."""
+    """A head, and one other node of a core, the victim.
 
-    def __init__(self) -> None:
-        self.cluster = Cluster(initialize_head=True, head_node_args=self._node())
+    Args:
+        head_cpus: cores of the head.
+        holds: which workers of the victim are held.
+    """
+
+    def __init__(self, head_cpus: int = 1, holds: Holds | None = None) -> None:
+        self.holds = holds
+        head = self._node(head_cpus, takes=False)
+        self.cluster = Cluster(initialize_head=True, head_node_args=head)
         self.victim = self.cluster.add_node(**self._node())
 
-    def _node(self) -> dict[str, object]:
+    def _node(self, cpus: int = 1, takes: bool = True) -> dict[str, object]:
         return {
-            "num_cpus": 1,
+            "num_cpus": cpus,
+            "env_vars": self.holds.env(takes) if self.holds else None,
             "node_ip_address": "127.0.0.1",
             "object_store_memory": STORE,
             "include_dashboard": False,
@@ -60,14 +69,14 @@ class Nodes:
 
 
 @contextlib.contextmanager
-def nodes() -> Iterator[Nodes]:
-    """A cluster that goes at the end."""
+def nodes(head_cpus: int = 1, holds: Holds | None = None) -> Iterator[Nodes]:
+    """A cluster of `Nodes` that goes at the end."""
     # else Ray takes this machine's own address in place of loopback
     with (
         mock.patch.object(ray_constants, "ENABLE_RAY_CLUSTER", False),
         mock.patch.dict(os.environ, {ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR: "0"}),
     ):
-        running = Nodes()
+        running = Nodes(head_cpus, holds)
         try:
             yield running
         finally:

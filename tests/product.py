@@ -128,3 +128,14 @@ def run(source: Path, root: object, first: str = "sample", last: str = "export",
     config = Config(source=str(source), root=str(root), **more)
     stages = STAGES[STAGES.index(first) : STAGES.index(last) + 1]
     pipeline.run(config, stages)
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    """All files below a folder."""
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def tables_of(root: Path) -> dict[str, bytes]:
+    """All files but those with seconds, which differ, and what the reports' writers left half."""
+    other = ("_ledger/", "reports/funnel.json", "reports/.")
+    return {name: data for name, data in files(root).items() if not name.startswith(other)}

@@ -1,1 +1,1 @@
-"""Running work: starting Ray, tasks over shards, resources, the ledger, counts and progress."""
+"""Running on Ray."""

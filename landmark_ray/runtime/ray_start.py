@@ -3,19 +3,16 @@
 import contextlib
 import logging
 import os
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import psutil
 import ray
-from ray._common.utils import get_default_ray_temp_dir
-from ray._private import ray_constants, services
 from ray.data import DataContext
 
 from landmark_ray.config.base import Options
 from landmark_ray.errors import UserError
-from landmark_ray.runtime import interrupts
+from landmark_ray.runtime import interrupts, ray_private
 
 START_S = 180
 """Each of Ray's own processes may take so long."""
@@ -35,9 +32,9 @@ def start_ray(config: Options, **local: Any) -> None:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
         if address := os.environ.get("RAY_ADDRESS"):
-            _join(address, **quiet)
+            join(address, **quiet)
         else:
-            _start(
+            start_local(
                 num_cpus=config.cluster.cpus,
                 object_store_memory=int(config.cluster.object_store_gb * 1e9),
                 **quiet,
@@ -49,7 +46,7 @@ def start_ray(config: Options, **local: Any) -> None:
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)
 
 
-def _join(address: str, **options: Any) -> None:
+def join(address: str, **options: Any) -> None:
     """Ray of a cluster.
 
     Args:
@@ -63,51 +60,23 @@ def _join(address: str, **options: Any) -> None:
         ray.init(**options)
 
 
-def _start(**options: Any) -> None:
+def start_local(**options: Any) -> None:
     """Ray of this process, on this machine alone.
 
     Args:
-        **options: of `ray.init`.
+        **options: of `ray_private.init_on_loopback`.
 
     Raises:
         UserError: it doesn't start.
     """
-    # else Ray takes this machine's own address in place of loopback, here and in workers
-    ray_constants.ENABLE_RAY_CLUSTER = False
-    os.environ[ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR] = "0"
-    os.environ.setdefault("RAY_gcs_server_port_wait_time_s", str(START_S))
     load = f"(load {os.getloadavg()[0]:.0f} on {len(os.sched_getaffinity(0))} cores)"
     advice = (
         f"; if this machine is busy {load}, try again when it is less so; "
-        f"Ray's logs are in {get_default_ray_temp_dir()}/session_latest/logs"
+        f"Ray's logs are in {ray_private.logs_folder()}"
     )
-    with _in_a_line("Ray didn't start on this machine", advice), interrupts.held(), _patience():
-        ray.init(address="local", _node_ip_address="127.0.0.1", include_dashboard=False, **options)
-
-
-@contextlib.contextmanager
-def _patience() -> Iterator[None]:
-    """Until its own raylet has answered or ended, or `START_S` are over, Ray waits for it.
-
-    By itself it gives up after 30 s, which are written in its code.
-    """
-    ask: Callable[..., Any] = services.get_node
-
-    def asked(*args: Any) -> Any:
-        end = time.monotonic() + START_S
-        while True:
-            try:
-                return ask(*args)
-            except RuntimeError:
-                if time.monotonic() > end or not _raylet_lives():
-                    raise
-            time.sleep(0.2)
-
-    services.get_node = asked
-    try:
-        yield
-    finally:
-        services.get_node = ask
+    patience = ray_private.patient_start(START_S, _raylet_lives)
+    with _in_a_line("Ray didn't start on this machine", advice), interrupts.held(), patience:
+        ray_private.init_on_loopback(**options)
 
 
 def _raylet_lives() -> bool:

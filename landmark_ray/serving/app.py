@@ -12,16 +12,15 @@ from typing import Any
 import ray
 from pydantic import ValidationError
 from ray import serve
-from ray._private.services import remaining_processes_alive
 from ray.exceptions import RayError
 from ray.serve.config import HTTPOptions
-from ray.serve.context import _get_global_client
 from ray.serve.exceptions import RayServeException
 from ray.serve.schema import LoggingConfig
 
 from landmark_ray.bundle.manifest import Bundle
 from landmark_ray.bundle.multihead import by_trunk
 from landmark_ray.errors import UserError, redact_url
+from landmark_ray.runtime import ray_private
 from landmark_ray.runtime.ray_start import start_ray
 from landmark_ray.serving import draining
 from landmark_ray.serving.ingress import Ingress
@@ -39,14 +38,7 @@ ONGOING = 10_000
 ORPHANED_S = 30.0
 """For so long requests are waited for when Ray's own processes are gone."""
 
-LOCAL = {
-    "RAY_worker_niceness": "0",  # a service isn't what should wait for other programs
-    "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
-    "RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP": "0",
-    "RAY_SERVE_REQUEST_PATH_LOG_BUFFER_SIZE": "1000",
-    "RAY_SERVE_USE_GRPC_BY_DEFAULT": "1",  # a request's way to a replica, 2 to 6 ms shorter
-    CALLBACK[0]: CALLBACK[1],
-}
+LOCAL = {**ray_private.SERVICE_SETTINGS, CALLBACK[0]: CALLBACK[1]}
 """Ray's settings where it is started for the service."""
 
 
@@ -66,7 +58,7 @@ def build(args: dict[str, Any]) -> serve.Application:
         place = ".".join(map(str, problem["loc"]))
         raise UserError(f"args: {place}: {problem['msg']}, got {problem['input']!r}") from None
     key = options.key()
-    if host := listening().host:
+    if host := ray_private.serve_http_options().host:
         check_door(host, key)
     bundle = Bundle(options.bundle, read=lambda name: False)
     packs = min(options.packs, len(by_trunk(bundle)))
@@ -87,14 +79,6 @@ def build(args: dict[str, Any]) -> serve.Application:
     return front.bind(graph, bool(key), *named)
 
 
-def listening() -> HTTPOptions:
-    """Where the cluster's Serve listens; no host where none runs."""
-    client = (
-        _get_global_client(raise_if_no_controller_running=False) if ray.is_initialized() else None
-    )
-    return client.http_config if client else HTTPOptions(host=None)
-
-
 def run(options: ServeOptions) -> None:
     """Serve until Ctrl-C or SIGTERM; on a running cluster, deploy and leave.
 
@@ -111,7 +95,7 @@ def run(options: ServeOptions) -> None:
         draining.allow()
     for name, value in LOCAL.items():
         os.environ.setdefault(name, value)
-    start_ray(options, _metrics_export_port=options.metrics_port)
+    start_ray(options, metrics_port=options.metrics_port)
     logging.getLogger("ray.serve").setLevel(logging.ERROR)
     if not joined:
         signal.signal(signal.SIGTERM, _leave)  # Ray's own handler prints a C++ stack trace
@@ -137,7 +121,7 @@ def deploy(app: serve.Application, options: ServeOptions) -> None:
     http = HTTPOptions(host=options.host, port=options.port)
     try:
         serve.start(http_options=http, proxy_location="HeadOnly")
-        http = listening()  # of a cluster's Serve that ran already, its own
+        http = ray_private.serve_http_options()  # of a cluster's Serve that ran already, its own
         check_door(str(http.host), options.key())
         serve.run(app, name=NAME, logging_config=LoggingConfig(enable_access_log=False))
     except RuntimeError as error:
@@ -156,14 +140,14 @@ def stop(options: ServeOptions) -> None:
     most, begun = options.upload_seconds + ANSWER_S, time.monotonic()
     try:
         while not draining.closed(options.host, options.port, 5):
-            if time.monotonic() - begun > (most if remaining_processes_alive() else ORPHANED_S):
+            if time.monotonic() - begun > (most if ray_private.processes_alive() else ORPHANED_S):
                 break
-        if remaining_processes_alive():
+        if ray_private.processes_alive():
             with contextlib.suppress(RayError, RayServeException, TimeoutError):
                 serve.delete(NAME)
     except (KeyboardInterrupt, SystemExit):
         print("stopping at once", file=sys.stderr)
-    if not remaining_processes_alive():
+    if not ray_private.processes_alive():
         os._exit(0)  # Ray would wait a minute for those that are gone, and print a stack trace
     ray.shutdown()
 

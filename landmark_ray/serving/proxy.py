@@ -9,10 +9,11 @@ import os
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from landmark_ray.runtime.ray_private import PROXY_CALLBACK
 from landmark_ray.serving import h2c_upgrade
 from landmark_ray.serving.draining import TOKEN, Closing
 
-CALLBACK = ("RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH", f"{__name__}:middlewares")
+CALLBACK = (PROXY_CALLBACK, f"{__name__}:middlewares")
 """Name and value."""
 
 STEERING = {

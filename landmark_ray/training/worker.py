@@ -23,13 +23,13 @@ from ray.train import (
     ScalingConfig,
     TrainingFailedError,
 )
-from ray.train.v2._internal.exceptions import WorkerHealthCheckFailedError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from landmark_ray.config import Config
 from landmark_ray.data.root import Root
 from landmark_ray.errors import UserError
 from landmark_ray.runtime.progress import ProgressBar
+from landmark_ray.runtime.ray_private import is_worker_death
 from landmark_ray.runtime.ray_start import start_ray
 from landmark_ray.runtime.resources import plan_workers
 from landmark_ray.runtime.tasks import unwrapped
@@ -87,7 +87,7 @@ def train(name: str, loop: Loop, work: dict[str, Any]) -> None:
 def in_a_line(name: str, error: TrainingFailedError, config: Config) -> Exception:
     """What a person needs to know of a training that failed; of a mistake of ours, all."""
     failures = getattr(error, "worker_failures", {}).values()
-    if any(isinstance(failure, WorkerHealthCheckFailedError) for failure in failures):
+    if any(is_worker_death(failure) for failure in failures):
         return UserError(
             f"{name}: its worker died more often than --train.retries {config.train.retries} "
             "allows, as one does that runs out of memory: free some, or lower --train.batch or "

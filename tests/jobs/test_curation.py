@@ -2,18 +2,21 @@
 
 import csv
 import io
+import os
+import re
 import shutil
 import subprocess
 import sys
-import time
 
 import numpy as np
+import psutil
 import pytest
 
 from landmark_ray.kernels.detection import Detector
 from landmark_ray.kernels.image import decode
 from tests.conftest import REPO, line_of
-from tests.detector import save
+from tests.holds import Holds
+from tests.jobs.conftest import detecting
 from tests.tables import assert_same_tables, rows
 
 pytestmark = pytest.mark.ray
@@ -21,31 +24,11 @@ pytestmark = pytest.mark.ray
 RULES = ("--clean.nature", "Tree", "--clean.people", "Person", "--clean.buildings", "Building")
 
 
-@pytest.fixture(scope="module")
-def handle(tmp_path_factory):
-    return save(tmp_path_factory.mktemp("detector") / "model")
-
-
-@pytest.fixture(scope="module")
-def detected(small_source, small_root, handle, run_job, tmp_path_factory):
-    """`small_root` with a detector that really looks."""
-    root = tmp_path_factory.mktemp("detected") / "root"
-    shutil.copytree(small_root, root)
-    done = run_job("pipeline", *options(small_source, root, handle), "--redo", "detect")
-    assert done.returncode == 0, done.stderr
-    return root
-
-
-def options(source, root, handle):
-    last = ("--from", "detect", "--to", "clean", "--detect.handle", handle)
-    return ("--source", source.path, "--root", root, *source.options, *last)
-
-
-def test_detections_are_those_of_the_model_on_every_kept_image(detected, handle):
+def test_detections_are_those_of_the_model_on_every_kept_image(detected, detector_model):
     found, kept = rows(detected, "detections"), rows(detected, "kept")
     assert found.image_id.tolist() == kept.image_id[kept.keep].tolist()
     images = rows(detected, "images").set_index("image_id")
-    detector = Detector(str(handle), min_score=0.1)
+    detector = Detector(str(detector_model), min_score=0.1)
     some = 0
     for row in found.iloc[::7].itertuples():
         wanted = detector(decode(images.jpeg[row.image_id], 640))
@@ -56,21 +39,38 @@ def test_detections_are_those_of_the_model_on_every_kept_image(detected, handle)
     assert some
 
 
-def test_without_a_detector_the_funnel_says_so(small_root, run_job):
-    funnel = run_job("report", "--root", small_root)
-    assert funnel.returncode == 0, funnel.stderr
+def test_without_a_detector_the_funnel_says_so(small_root):
     text = (small_root / "reports/funnel.json").read_text()
     assert "not looked at, for want of a detector" in text
     assert rows(small_root, "detections").empty
 
 
+def test_report_writes_the_page_of_the_curation_anew(small_root, run_job, tmp_path):
+    root = tmp_path / "root"
+    shutil.copytree(small_root, root)
+    page = root / "reports/curation.html"
+    was = galleries(page)
+    page.unlink()
+    done = run_job("report", "--root", root)
+    assert done.returncode == 0, done.stderr
+    assert f"page in {root}/reports/curation.html" in done.stdout
+    assert galleries(page) == [text.replace(str(small_root), str(root)) for text in was]
+
+
+def galleries(page) -> list[str]:
+    """What a report shows of the images."""
+    found = re.findall(r'<section class="gallery".*?</section>', page.read_text(), re.DOTALL)
+    assert len(found) > 3
+    return found
+
+
 def test_rules_are_changed_without_detecting_again(
-    detected, small_source, handle, run_job, tmp_path
+    detected, small_source, detector_model, run_job, tmp_path
 ):
     root = tmp_path / "root"
     shutil.copytree(detected, root)
     before = {p: p.stat().st_mtime_ns for p in root.glob("detections/**/*.parquet")}
-    args = (*options(small_source, root, handle), "--clean.min_cover", "0")
+    args = (*detecting(small_source, root, detector_model), "--clean.min_cover", "0")
     done = run_job("pipeline", *args, "--redo", "clean", *RULES)
     assert done.returncode == 0, done.stderr
     assert {p: p.stat().st_mtime_ns for p in root.glob("detections/**/*.parquet")} == before
@@ -86,23 +86,25 @@ def _sure(row):
 
 
 def test_killed_while_detecting_it_goes_on(
-    detected, small_source, small_root, handle, run_process, tmp_path
+    detected, small_source, small_root, detector_model, run_job, tmp_path
 ):
-    root = tmp_path / "root"
+    root, holds = tmp_path / "root", Holds(tmp_path / "holds")
     shutil.copytree(small_root, root)
-    args = list(map(str, (*options(small_source, root, handle), "--redo", "detect")))
+    holds.order("detections", after=1)
+    options = detecting(small_source, root, detector_model)
     job = subprocess.Popen(
-        [sys.executable, REPO / "jobs/pipeline.py", *args],
+        [sys.executable, REPO / "jobs/pipeline.py", *map(str, options), "--redo", "detect"],
+        env=os.environ | holds.env(),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    while job.poll() is None and not list(root.glob("detections/bucket=*/shard-*.parquet")):
-        time.sleep(0.01)
+    held = psutil.Process(holds.wait("detections", job))
     job.kill()
     job.wait()
+    held.wait(60)
     first = {p: p.stat().st_mtime_ns for p in root.glob("detections/bucket=*/shard-*.parquet")}
-    assert first
-    done = run_process("pipeline", *options(small_source, root, handle))
+    assert 0 < len(first) < len(list(detected.glob("detections/bucket=*/shard-*.parquet")))
+    done = run_job("pipeline", *options)
     assert done.returncode == 0, done.stderr
     assert all(path.stat().st_mtime_ns == made for path, made in first.items())
     assert_same_tables(root, detected, ("detections", "cleaned"))
@@ -111,7 +113,9 @@ def test_killed_while_detecting_it_goes_on(
 def test_handle_that_cannot_be_loaded_is_one_line(small_source, small_root, run_job, tmp_path):
     root = tmp_path / "root"
     shutil.copytree(small_root, root)
-    done = run_job("pipeline", *options(small_source, root, tmp_path / "none"), "--redo", "detect")
+    done = run_job(
+        "pipeline", *detecting(small_source, root, tmp_path / "none"), "--redo", "detect"
+    )
     line = line_of(done)
     assert line.startswith("error: --detect.handle: ") and "openimages_v4" in line
 

@@ -1,21 +1,26 @@
 """Nodes of a cluster that are lost: the tables of an undisturbed run come out."""
 
-import random
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
-from landmark_ray.data.root import Root
-from landmark_ray.runtime import ledger
 from tests.conftest import FINETUNING, REPO, TRAINING
+from tests.holds import Holds
 from tests.nodes import nodes
 from tests.tables import assert_same_tables
-from tests.training import checkpoints, history, wait_for
+from tests.training import (
+    assert_same_end,
+    assert_went_on,
+    caught,
+    checkpoints,
+    stopped,
+)
 
 pytestmark = pytest.mark.ray
+
+LONG = pytest.mark.long
 
 
 def start(cluster, source, root: Path, *more: str) -> "subprocess.Popen[bytes]":
@@ -28,17 +33,11 @@ def start(cluster, source, root: Path, *more: str) -> "subprocess.Popen[bytes]":
     )
 
 
-def lose_a_node_in(cluster, driver, root: Path, stage: str, chance: random.Random) -> None:
-    """Kill a node while it runs a task of the stage."""
-    tables = Root(str(root))
-    while driver.poll() is None:
-        record = ledger.read(tables, stage)
-        if record and record["state"] == "running" and cluster.busy(("ray::Map", "ray::run_part")):
-            time.sleep(chance.uniform(0, 0.3))
-            cluster.lose()
-            return
-        time.sleep(0.005)
-    raise AssertionError(f"it ended before {stage}: {driver.stderr.read().decode()}")
+def lose_a_node_at(cluster, driver, table: str) -> None:
+    """Kill a node while one of its workers, which is held there, commits a file of a table."""
+    held = cluster.holds.wait(table, driver)
+    assert held in [process.pid for process in cluster.busy(("ray::",))]
+    cluster.lose()
 
 
 def finish(driver) -> str:
@@ -48,37 +47,44 @@ def finish(driver) -> str:
 
 
 @pytest.mark.timeout(900)
+@pytest.mark.parametrize(
+    ("first", "then"),
+    [
+        (("fragments",), ("pairs",)),
+        pytest.param(("fragments", "hashes", "features"), ("pairs", "examples"), marks=LONG),
+    ],
+    ids=["two", "five"],
+)
 def test_tables_equal_an_undisturbed_runs_after_lost_nodes_and_a_new_head(
-    small_source, small_root, tmp_path
+    first, then, small_source, small_root, tmp_path
 ):
-    chance = random.Random(3)
-    root = tmp_path / "root"
-    with nodes() as cluster:
+    """Nodes are lost while they commit to the `first` tables, and under the new head `then`."""
+    root, holds = tmp_path / "root", Holds(tmp_path / "holds")
+    for table in (*first, *then):
+        holds.order(table)
+    with nodes(holds=holds) as cluster:
         driver = start(cluster, small_source, root, "--to", "extract")
-        for stage in ("ingest", "dedupe", "extract"):
-            lose_a_node_in(cluster, driver, root, stage, chance)
+        for table in first:
+            lose_a_node_at(cluster, driver, table)
         finish(driver)
-    with nodes() as cluster:  # the head was lost between two stages, and all nodes with it
+    with nodes(holds=holds) as cluster:  # the head was lost between two stages, and all with it
         driver = start(cluster, small_source, root, "--to", "resize")
-        for stage in ("match", "resize"):
-            lose_a_node_in(cluster, driver, root, stage, chance)
+        for table in then:
+            lose_a_node_at(cluster, driver, table)
         assert finish(driver).count("finished already") == 4
     assert_same_tables(root, small_root)
     assert not list(root.rglob(".*.part"))
 
 
 @pytest.mark.timeout(900)
-def test_training_goes_on_on_another_node(small_source, trained_root, again):
-    with nodes() as cluster:
-        more = ("--from", "finetune", "--to", "finetune", "--redo", "finetune")
-        driver = start(cluster, small_source, again, *TRAINING, *FINETUNING, *more)
-        wait_for(driver, again, 3)
-        assert cluster.busy(("RayTrainWorker",)), "no training runs on the node that is to be lost"
-        cluster.lose()
+def test_training_goes_on_on_another_node(small_source, trained_root, one_left):
+    with nodes(head_cpus=0) as cluster:  # only the node that is to be lost can train
+        more = ("--from", "finetune", "--to", "finetune")
+        driver = start(cluster, small_source, one_left, *TRAINING, *FINETUNING, *more)
+        found = caught(one_left, lambda: cluster.busy(("RayTrainWorker",)))
+        with stopped(found, one_left) as marked:
+            cluster.lose()
         finish(driver)
-    assert not checkpoints(again)
-    for group in (1, 2):
-        was, now = history(trained_root, "finetuned", group), history(again, "finetuned", group)
-        assert [e["epoch"] for e in now] == [e["epoch"] for e in was]
-        for name in ("loss", "val_loss"):
-            assert now[-1][name] == pytest.approx(was[-1][name], rel=0.05, abs=0.01)
+    assert not checkpoints(one_left)
+    assert_went_on(one_left, marked)
+    assert_same_end(one_left, trained_root, 1)

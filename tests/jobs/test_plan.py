@@ -8,30 +8,82 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from landmark_ray import cli
 from landmark_ray.config import STAGES
+from landmark_ray.cost.calibration import fitted
+from landmark_ray.cost.clusters import this_machine
+from landmark_ray.cost.forecast import forecast
+from landmark_ray.cost.job import CostConfig
+from landmark_ray.cost.trial_run import read_trial
+from landmark_ray.data.root import Root
 from tests.conftest import REPO, TRAINING, line_of
 
 pytestmark = pytest.mark.ray
 
 
-def test_plan_runs_the_stages_in_small_and_leaves_nothing(small_source, run_process, tmp_path):
+@pytest.mark.parametrize("last", ["trunk", pytest.param("export", marks=pytest.mark.long)])
+def test_plan_runs_the_stages_in_small_and_leaves_nothing(
+    last, small_source, run_process, tmp_path
+):
     scratch, output = tmp_path / "scratch", tmp_path / "plan.json"
     scratch.mkdir()
     args = ("--source", small_source.path, *small_source.options, *TRAINING)
     own = ("--plan.sample", 48, "--plan.scratch", scratch, "--plan.output", output)
-    few = ("--train.trunk_epochs", 2, "--train.head_epochs", 2)
-    done = run_process("plan", *args, *few, *own, "--root", tmp_path / "root", "--from", "ingest")
+    few = ("--train.trunk_epochs", 2, "--train.head_epochs", 2, "--from", "ingest", "--to", last)
+    done = run_process("plan", *args, *few, *own, "--root", tmp_path / "root")
     assert done.returncode == 0, done.stderr
     plan = json.loads(output.read_text())
-    assert list(plan["stages"]) == ["start", *STAGES[1:]]
+    assert list(plan["stages"]) == ["start", *STAGES[1 : STAGES.index(last) + 1]]
     assert plan["calibration"]["stored"] == []
-    assert plan["stages"]["extract"]["amount"] > 50
     assert plan["total"]["seconds"] == sum(s["seconds"] for s in plan["stages"].values())
+    assert not list(scratch.iterdir()) and not (tmp_path / "root").exists()
+
+
+def test_calibration_reaches_stages_after_match_with_the_beginning_of_a_tar(
+    small_source, run_process, tmp_path
+):
+    scratch, output = tmp_path / "scratch", tmp_path / "plan.json"
+    scratch.mkdir()
+    own = ("--plan.sample", 24, "--plan.read_gb", 0, "--plan.scratch", scratch)
+    args = ("--source", small_source.path, *small_source.options, *own, "--plan.output", output)
+    done = run_process("plan", *args, "--root", tmp_path / "root", "--to", "clean")
+    assert done.returncode == 0, done.stderr
+    plan, ran = json.loads(output.read_text()), STAGES[: STAGES.index("clean") + 1]
+    assert list(plan["stages"]) == ["start", *ran]
+    assert plan["calibration"]["stored"] == [stage for stage in STAGES if stage not in ran]
+    assert len(plan["calibration"]["photos"]) == 2
+    assert all(plan["calibration"]["fits"][stage]["rate"] > 0 for stage in ("ingest", "extract"))
+    assert plan["stages"]["extract"]["amount"] > 50 and plan["stages"]["clean"]["kept_gb"] > 0
     assert plan["dominant"] in done.stdout and "The reference took 12 days" in done.stdout
     assert "calibrating on" in done.stderr
     assert not list(scratch.iterdir()) and not (tmp_path / "root").exists()
+
+
+def test_finished_run_is_read_as_a_trial_of_all_stages(small_source, trained_root):
+    given = CostConfig(source=str(small_source.path), root=str(trained_root))
+    trial = read_trial(cli.as_run(given, Root(given.root), "export"))
+    for table in ("images", "examples"):
+        volume = {"images": "usable"}.get(table, table)
+        rows = Root(given.root).dataset(table).count_rows()
+        assert getattr(trial.run.volumes, volume).sum() == rows > 0
+    known = fitted([trial], cores=2)
+    assert known.stored == []
+    assert known.fits["extract"].rate > 0 and known.bytes["extract"].rate > 0
+    steps = trial.seconds_per_item
+    assert {stage: len(each) for stage, each in steps.items()} == {
+        "trunk": 1,
+        "train": 2,
+        "finetune": 2,
+    }
+    assert all(np.isfinite(each).any() and (each > 0).any() for each in steps.values())
+    cluster = this_machine(2)
+    planned = forecast(trial.run, known, cluster, STAGES)
+    for row in planned.rows[1:]:
+        if row.stage in ("ingest", "dedupe", "extract", "resize", "embed"):
+            assert row.seconds == pytest.approx(trial.seconds[row.stage])
 
 
 def test_plan_without_calibration_says_so(small_source, run_job, tmp_path):
@@ -40,19 +92,10 @@ def test_plan_without_calibration_says_so(small_source, run_job, tmp_path):
     done = run_job("plan", "--source", small_source.path, *own, "--to", "match")
     assert done.returncode == 0, done.stderr
     assert "extract*" in done.stdout and "stored figures" in done.stdout
+    assert "requests to the object store are not counted" in done.stdout
     plan = json.loads(output.read_text())
     assert list(plan["stages"]) == ["start", *STAGES[: STAGES.index("match") + 1]]
-    assert plan["stages"]["ingest"]["gets"] and plan["total"]["dollars"]
-
-
-def test_beginning_of_a_tar_is_enough(small_source, run_process, tmp_path):
-    output = tmp_path / "plan.json"
-    own = ("--plan.sample", 24, "--plan.read_gb", 0, "--plan.output", output, "--to", "resize")
-    done = run_process("plan", "--source", small_source.path, *small_source.options, *own)
-    assert done.returncode == 0, done.stderr
-    plan = json.loads(output.read_text())
-    assert plan["calibration"]["fits"]["match"]["rate"] > 0
-    assert plan["stages"]["resize"]["amount"]
+    assert plan["total"]["dollars"] > 0 and plan["month_dollars"] > 0
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ import pytest
 from landmark_ray.config.curation import DetectConfig
 from tests import deadly, delf, detector
 from tests.conftest import REPO
+from tests.jobs.conftest import detecting
 from tests.poison.mark import MARK
 from tests.tables import rows
 
@@ -127,17 +128,16 @@ def test_photo_that_kills_a_worker_with_a_model_is_rejected(
 
 
 @pytest.mark.timeout(900)
-def test_photo_that_kills_the_detector_is_rejected(small_source, small_root, run_job, tmp_path):
+def test_photo_that_kills_the_detector_is_rejected(
+    small_source, small_root, detected, run_job, tmp_path
+):
     images = rows(small_root, "images").set_index("image_id")
     kept = rows(small_root, "kept")
     killer = kept[kept.keep].image_id.iloc[0]
-    total = deadly.total(images.jpeg[killer], DetectConfig().max_side)
-    for name, kills_at in {"whole": -1, "ill": total}.items():
-        shutil.copytree(small_root, tmp_path / name)
-        args = ["--source", small_source.path, "--root", tmp_path / name, *small_source.options]
-        args += ["--detect.handle", detector.save(tmp_path / f"{name}-model", kills_at)]
-        done = run_job("pipeline", *args, "--redo", "detect", "--to", "clean")
-        assert done.returncode == 0, done.stderr
-    assert_rejected(tmp_path / "ill", "detect", killer)
-    found, whole = (rows(tmp_path / name, "detections") for name in ("ill", "whole"))
-    assert_only_missing(found, whole, killer)
+    root, total = tmp_path / "root", deadly.total(images.jpeg[killer], DetectConfig().max_side)
+    shutil.copytree(small_root, root)
+    options = detecting(small_source, root, detector.save(tmp_path / "model", total))
+    done = run_job("pipeline", *options, "--redo", "detect")
+    assert done.returncode == 0, done.stderr
+    assert_rejected(root, "detect", killer)
+    assert_only_missing(rows(root, "detections"), rows(detected, "detections"), killer)

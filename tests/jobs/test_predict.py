@@ -1,15 +1,17 @@
 """Batch prediction as a person runs it, and what a kill costs."""
 
 import csv
+import os
 import shutil
 import subprocess
 import sys
-import time
 
+import psutil
 import pyarrow.dataset as pads
 import pytest
 
 from tests.conftest import REPO, line_of
+from tests.holds import Holds
 
 pytestmark = pytest.mark.ray
 
@@ -20,11 +22,12 @@ def command(bundle, source, output):
 
 
 @pytest.fixture(scope="module")
-def undisturbed(trained_root, small_source, tmp_path_factory):
+def undisturbed(trained_root, small_source, run_job, tmp_path_factory):
     """submission.csv for the training photos, of 4 tars."""
     output = tmp_path_factory.mktemp("predict") / "submission.csv"
-    job = command(trained_root / "bundle", small_source.path / "train", output)
-    done = subprocess.run(job, capture_output=True, text=True)
+    done = run_job(
+        "predict", *command(trained_root / "bundle", small_source.path / "train", output)[2:]
+    )
     assert done.returncode == 0, done.stderr
     return output
 
@@ -45,19 +48,22 @@ def test_every_photo_has_a_line_and_unreadable_ones_are_empty(undisturbed):
         assert 0 <= float(confidence) <= 1
 
 
-def test_killed_at_any_moment_the_same_command_ends_with_the_same_file(
-    undisturbed, trained_root, small_source, tmp_path
+def test_killed_between_two_parts_the_same_command_ends_with_the_same_file(
+    undisturbed, trained_root, small_source, run_job, tmp_path
 ):
-    output = tmp_path / "submission.csv"
+    output, holds = tmp_path / "submission.csv", Holds(tmp_path / "holds")
+    holds.order("submission.parquet", after=1)
     job = command(trained_root / "bundle", small_source.path / "train", output)
-    driver = subprocess.Popen(job, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    while not (finished := list(tmp_path.glob("submission.parquet/bucket=0/*.parquet"))):
-        assert driver.poll() is None, "it ended without a part"
-        time.sleep(0.01)
+    env = os.environ | holds.env()
+    driver = subprocess.Popen(job, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    held = psutil.Process(holds.wait("submission.parquet", driver))
     driver.kill()
     driver.wait()
+    held.wait(60)
+    finished = list(tmp_path.glob("submission.parquet/bucket=0/*.parquet"))
+    assert 0 < len(finished) < 4 and not output.exists()
     stamps = {path: path.stat().st_mtime_ns for path in finished}
-    done = subprocess.run(job, capture_output=True, text=True)
+    done = run_job("predict", *job[2:])
     assert done.returncode == 0, done.stderr
     assert output.read_text() == undisturbed.read_text()
     assert {path: path.stat().st_mtime_ns for path in finished} == stamps

@@ -74,6 +74,14 @@ def wait_for(url, version) -> None:
     raise AssertionError(f"{url} doesn't serve {version} after three minutes")
 
 
+def wait_for_requests(found, more: int) -> None:
+    """Until clients have so many more answers."""
+    before, end = len(found), time.monotonic() + 60
+    while len(found) < before + more:
+        assert time.monotonic() < end, "the clients have no answers"
+        time.sleep(0.05)
+
+
 @pytest.mark.timeout(900)
 def test_bundles_are_rolled_out_and_back_without_a_failed_request(cluster, deploy, tmp_path):
     places = {}
@@ -91,11 +99,11 @@ def test_bundles_are_rolled_out_and_back_without_a_failed_request(cluster, deplo
         for version in (new, old):
             deploy(places[version])
             wait_for(url, version)
-            time.sleep(2)
+            wait_for_requests(found, 20)
         done = job(cluster, places[new], url.rpartition(":")[2])
         assert done.returncode == 0 and "rolls that out" in done.stderr, done.stderr
         wait_for(url, new)
-        time.sleep(2)
+        wait_for_requests(found, 20)
     finally:
         over.set()
         clients.join()

@@ -16,18 +16,22 @@ pytestmark = pytest.mark.ray
 
 
 @pytest.mark.timeout(900)
-def test_stopped_pipeline_goes_on_to_the_bundle(cluster, small_source, small_root, tmp_path):
-    """A stage alone, and the whole pipeline after it, are submitted."""
+@pytest.mark.parametrize("last", ["trunk", pytest.param("export", marks=pytest.mark.long)])
+def test_stopped_pipeline_goes_on_to_its_end(last, cluster, small_source, small_root, tmp_path):
+    """A stage alone, and the pipeline after it, are submitted."""
     root = tmp_path / "root"
-    source = ("--source", small_source.path, "--root", root, *small_source.options, *TRAINING)
+    one_group = ("--group.edges", "6", "--train.trunk_epochs", "1", "--train.head_epochs", "1")
+    source = ("--source", small_source.path, "--root", root, *small_source.options)
+    source += (*TRAINING, *one_group)
     done = cluster.submit(sys.executable, "jobs/sample.py", *source)
     assert done.returncode == 0, done.stdout + done.stderr
-    command = (sys.executable, "jobs/pipeline.py", *source)
-    begun = cluster.submit(*command, options=("--no-wait", "--submission-id", "stopped"))
+    command = (sys.executable, "jobs/pipeline.py", *source, "--to", last)
+    name = f"stopped-before-{last}"
+    begun = cluster.submit(*command, options=("--no-wait", "--submission-id", name))
     assert begun.returncode == 0, begun.stdout + begun.stderr
     while not any(root.glob("images/**/*.parquet")):
         time.sleep(0.05)
-    stopped = cluster.stop("stopped")
+    stopped = cluster.stop(name)
     assert "was stopped" in stopped.stdout, stopped.stdout + stopped.stderr
     done = cluster.submit(*command, timeout=600)
     said = done.stdout + done.stderr
@@ -35,9 +39,12 @@ def test_stopped_pipeline_goes_on_to_the_bundle(cluster, small_source, small_roo
     assert "sample: finished already" in said and "group: finished already" not in said
     same = [t for t in TABLES if t not in ("groups", "examples", "background")]  # others
     assert_same_tables(root, small_root, same)
-    records = {stage: ledger.read(Root(str(root)), stage) for stage in STAGES}
+    ran = STAGES[: STAGES.index(last) + 1]
+    records = {stage: ledger.read(Root(str(root)), stage) for stage in ran}
     assert {record["state"] for record in records.values()} == {"finished"}
-    assert Bundle(str(root / "bundle")).manifest.groups == [1, 2]
+    assert (root / "models/trunk/history.json").exists()
+    if last == "export":
+        assert Bundle(str(root / "bundle")).manifest.groups == [1]
 
 
 WHERE = """

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.ray
 SEARCHED = {"head_rate", "dropout", "smoothing", "weight_decay", "views", "scale"}
 
 
-@pytest.mark.parametrize("group", [None, 2])
+@pytest.mark.parametrize("group", [pytest.param(None, marks=pytest.mark.long), 2])
 def test_best_options_are_a_file_that_config_reads(trained_root, run_job, tmp_path, group):
     output = tmp_path / "best.toml"
     which = () if group is None else ("--tune.group", group)
@@ -24,7 +24,7 @@ def test_best_options_are_a_file_that_config_reads(trained_root, run_job, tmp_pa
     assert "present" in done.stdout
     options = tomllib.loads(output.read_text())
     assert set(options["train"]) == SEARCHED
-    assert Config(**options).train.views in (1, 2)
+    assert Config(**options).train.views == options["train"]["views"]
     trials = pd.read_csv(output.with_suffix(".csv"))
     assert len(trials) == 4
     assert trials.score.between(0, 1).all()

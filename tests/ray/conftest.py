@@ -1,5 +1,3 @@
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,17 +20,9 @@ def metrics_port() -> int:
 
 
 @pytest.fixture(scope="session")
-def service_files(tmp_path_factory) -> Iterator[tuple[Path, ...]]:
-    """The folders in which the service may write: its temporary files, its log, its copies."""
-    with tempfile.TemporaryDirectory(prefix="up-") as folder:  # short: Ray has sockets in it
-        yield Path(folder), tmp_path_factory.mktemp("service"), Path(serving.CACHE.name)
-
-
-@pytest.fixture(scope="session")
-def service(bundle, metrics_port, service_files):
+def service(bundle, metrics_port, tmp_path_factory):
     """The address of a service of that bundle, with small limits."""
     options = ("--max_megabytes", "2", "--max_megapixels", "8", "--upload_seconds", "3")
     options += ("--decode_seconds", "2", "--metrics_port", str(metrics_port))
-    temporary, folder, _ = service_files
-    with serving.running(bundle, folder, *options, TMPDIR=str(temporary)) as url:
+    with serving.running(bundle, tmp_path_factory.mktemp("service"), *options) as url:
         yield url

@@ -19,6 +19,7 @@ from tests.tables import rows
 pytestmark = [pytest.mark.shared, pytest.mark.ray]
 
 MIN_INLIERS = 11
+LAST = "prune"
 WEIGHTS = "mobilenet_v2_imagenet_notop.weights.h5"
 
 
@@ -29,9 +30,9 @@ def truth(gld_mini):
 
 @pytest.fixture(scope="module")
 def root(gld_mini, run_job, tmp_path_factory):
-    """The tables up to the examples."""
+    """The tables up to those of the kept images."""
     out = tmp_path_factory.mktemp("gld-mini") / "root"
-    done = run_job("pipeline", *everything(gld_mini, out), "--to", "resize")
+    done = run_job("pipeline", *everything(gld_mini, out), "--to", LAST)
     assert done.returncode == 0, done.stderr
     print(done.stdout)
     return out
@@ -163,9 +164,10 @@ def test_early_and_exhaustive_matching_keep_the_same_images(root, gld_mini, run_
     assert pairs["early"] < pairs["exhaustive"] / 2
 
 
-def test_examples_are_grouped_and_split_with_duplicates_on_one_side(root, truth, gld_mini):
-    examples = rows(root, "examples").set_index("image_id")
-    kept = rows(root, "kept")
+@pytest.mark.long
+def test_examples_are_grouped_and_split_with_duplicates_on_one_side(whole, truth, gld_mini):
+    examples = rows(whole, "examples").set_index("image_id")
+    kept = rows(whole, "kept")
     assert set(examples.index) == set(kept.image_id[kept.keep])
     first = [6, 11, 16, 21, 26, 31, 41, 51, 61, 76, 100]
     sizes = examples.groupby("landmark_id").size()
@@ -182,8 +184,8 @@ def test_examples_are_grouped_and_split_with_duplicates_on_one_side(root, truth,
 
 def test_finished_stages_are_skipped(root, gld_mini, run_job):
     before = {p: p.stat().st_mtime_ns for p in root.rglob("*.parquet")}
-    done = run_job("pipeline", *everything(gld_mini, root), "--to", "resize")
-    stages = STAGES[: STAGES.index("resize") + 1]
+    done = run_job("pipeline", *everything(gld_mini, root), "--to", LAST)
+    stages = STAGES[: STAGES.index(LAST) + 1]
     assert done.returncode == 0 and done.stderr.count("finished already") == len(stages)
     assert {p: p.stat().st_mtime_ns for p in root.rglob("*.parquet")} == before
 

@@ -42,13 +42,15 @@ def references(value):
 
 
 def test_errors_are_documented_as_they_are(document):
-    error = {"$ref": "#/components/schemas/Error"}
+    error, seen = {"$ref": "#/components/schemas/Error"}, set()
     for path, methods in document["paths"].items():
         for operation in methods.values():
             for status, answer in operation["responses"].items():
                 if int(status) >= 400:
                     content = answer["content"]["application/json"]
                     assert content["schema"] == error, (path, status)
+                    seen.add(int(status))
+    assert {400, 404, 413, 415, 422, 429, 503} <= seen
 
 
 def test_made_up_requests_have_only_answers_that_are_documented(service, tmp_path):

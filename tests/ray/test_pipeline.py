@@ -58,10 +58,10 @@ def test_wrong_md5_rejects_the_tars_rows_and_names_it(small_source, small_root, 
 
 
 def test_stage_fails_when_more_than_the_configured_share_is_rejected(
-    small_source, run_process, tmp_path
+    small_source, run_job, tmp_path
 ):
     options = ("--to", "ingest", "--ingest.min_side", "5000", *small_source.options)
-    done = run_process("pipeline", "--source", small_source.path, "--root", tmp_path, *options)
+    done = run_job("pipeline", "--source", small_source.path, "--root", tmp_path, *options)
     assert done.returncode == 2
     line = done.stderr.strip().splitlines()[-1]
     assert "ingest rejected 100.0% of" in line and "too small" in line and "--redo ingest" in line
@@ -99,7 +99,9 @@ def s3(monkeypatch):
     server.server_close()
 
 
-@pytest.mark.parametrize("ill", [False, True], ids=["well", "ill"])
+@pytest.mark.parametrize(
+    "ill", [pytest.param(False, marks=pytest.mark.long), True], ids=["well", "ill"]
+)
 def test_whole_run_on_s3_gives_the_same_tables(
     ill, s3, small_source, small_root, run_process, tmp_path
 ):

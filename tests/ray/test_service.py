@@ -1,10 +1,7 @@
 """The service as a person runs it: jobs/serve.py, its answers, its failures, its updates."""
 
 import asyncio
-import io
 import shutil
-import subprocess
-import sys
 import time
 from collections import Counter
 
@@ -14,10 +11,9 @@ import psutil
 import pyarrow.dataset as pads
 import pytest
 import tritonclient.http as triton
-from PIL import Image
 
 from tests import bundles, drawn, serving
-from tests.conftest import REPO, line_of
+from tests.conftest import line_of
 
 pytestmark = pytest.mark.ray
 
@@ -41,49 +37,43 @@ def first(photos):
     return (photos / "p00.jpg").read_bytes()
 
 
-@pytest.fixture(scope="module")
-def batch(bundle, photos, run_job, tmp_path_factory):
-    """What jobs/predict.py says of the photos, by their ids."""
-    output = tmp_path_factory.mktemp("batch") / "submission.csv"
-    done = run_job("predict", "--bundle", bundle, "--source", photos, "--output", output)
-    assert done.returncode == 0, done.stderr
-    rows = pads.dataset(output.with_suffix(".parquet")).to_table().to_pylist()
-    assert len(rows) == 25
-    return {row["image_id"]: row for row in rows}
+@pytest.fixture
+def predicted(photos, run_job, tmp_path):
+    """A function: what jobs/predict.py says of the photos, by their ids."""
+
+    def by(bundle):
+        output = tmp_path / "submission.csv"
+        done = run_job("predict", "--bundle", bundle, "--source", photos, "--output", output)
+        assert done.returncode == 0, done.stderr
+        rows = pads.dataset(output.with_suffix(".parquet")).to_table().to_pylist()
+        assert len(rows) == 25
+        return {row["image_id"]: row for row in rows}
+
+    return by
 
 
-@pytest.mark.parametrize("runtime", ["openvino", "tensorflow"])
-def test_answers_over_http_equal_batch_predictions(
-    runtime, bundle, batch, photos, service, tmp_path_factory
-):
-    if runtime == "openvino":
-        answers = ask(service, photos)
-    else:
-        options = ("--runtime", "tensorflow")
-        with serving.running(bundle, tmp_path_factory.mktemp("tf"), *options) as url:
-            answers = ask(url, photos)
-    assert answers.keys() == batch.keys()
+def test_answers_over_http_equal_batch_predictions(bundle, predicted, photos, service):
+    assert_same(ask(service, photos), predicted(bundle))
+
+
+def test_packs_of_own_trunks_on_tensorflow_answer_as_batch_predictions(predicted, photos, tmp_path):
+    bundles.write(tmp_path / "bundle", shared=False, seed=3)
+    options = ("--packs", "2", "--runtime", "tensorflow")
+    with serving.running(tmp_path / "bundle", tmp_path, *options) as url:
+        answers = ask(url, photos)
+    assert_same(answers, predicted(tmp_path / "bundle"))
+
+
+def assert_same(answers, rows):
+    """Answers of the service, and rows of a batch."""
+    assert answers.keys() == rows.keys()
     for image_id, answer in answers.items():
-        row = batch[image_id]
+        row = rows[image_id]
         assert bool(row["error"]) == bool(answer["error"])
         guesses = answer["landmarks"]
         assert [g["landmark_id"] for g in guesses] == row["landmarks"]
         assert [g["confidence"] for g in guesses] == pytest.approx(row["confidences"], abs=1e-4)
         assert answer["is_landmark"] == row["is_landmark"]
-
-
-def test_no_upload_is_kept_or_logged(service, service_files):
-    mark = b"marker-of-an-upload-4711"
-    out = io.BytesIO()
-    Image.new("RGB", (300, 200), "teal").save(out, "JPEG", comment=mark)
-    for data in (out.getvalue(), mark + b" is no photo"):  # answered, and refused
-        httpx.post(f"{service}/predict", files={"a": (f"{mark.decode()}.jpg", data)})
-        httpx.post(f"{service}/predict", content=data, headers=JPEG)
-    time.sleep(2)  # logs are written late
-    files = [p for place in service_files for p in place.rglob("*") if p.is_file()]
-    assert any("ServeReplica" in p.name or "replica_" in p.name for p in files)
-    for path in files:
-        assert mark not in path.read_bytes(), path
 
 
 def ask(url, photos):
@@ -158,14 +148,12 @@ def has(lines, name, label) -> bool:
     return any(line.startswith(name) and all(p in line for p in parts) for line in lines)
 
 
-def test_packs_of_own_trunks_answer_as_one_process(photos, tmp_path):
-    bundles.write(tmp_path / "bundle", shared=False, seed=3)
-    answers = []
-    for number in ("0", "2"):
-        with serving.running(tmp_path / "bundle", tmp_path, "--packs", number) as url:
-            found = httpx.post(f"{url}/predict?top_k=12", content=first(photos), headers=JPEG)
-            answers.append(found.json()["photos"])
-    assert answers[0] == answers[1] and len(answers[0][0]["landmarks"]) == 12
+@pytest.fixture(scope="module")
+def replicas(bundle, tmp_path_factory):
+    """The address of a service with a short queue, and with replicas that a test may kill."""
+    options = ("--queue", "4", "--replicas", "2")
+    with serving.running(bundle, tmp_path_factory.mktemp("replicas"), *options) as url:
+        yield url
 
 
 async def load(url, photo, clients, until, asked):
@@ -190,10 +178,9 @@ async def load(url, photo, clients, until, asked):
     return found
 
 
-def test_overload_is_shed_with_429_and_the_served_wait_a_bounded_time(bundle, photos, tmp_path):
-    with serving.running(bundle, tmp_path, "--queue", "4") as url:
-        end = time.monotonic() + 8
-        found = asyncio.run(load(url, first(photos), 24, lambda: time.monotonic() > end, []))
+def test_overload_is_shed_with_429_and_the_served_wait_a_bounded_time(replicas, photos):
+    end = time.monotonic() + 8
+    found = asyncio.run(load(replicas, first(photos), 24, lambda: time.monotonic() > end, []))
     statuses = Counter(status for status, _, _ in found)
     assert set(statuses) == {200, 429}, statuses
     served = sorted(seconds for status, seconds, _ in found if status == 200)
@@ -201,16 +188,15 @@ def test_overload_is_shed_with_429_and_the_served_wait_a_bounded_time(bundle, ph
     assert served[int(0.99 * len(served))] < 20 * np.median(served) + 0.5
 
 
-def test_killed_models_cost_no_answer(bundle, photos, tmp_path):
-    with serving.running(bundle, tmp_path, "--replicas", "2") as url:
-        asked, killed = [], []
+def test_killed_models_cost_no_answer(replicas, photos):
+    asked, killed = [], []
 
-        def until():
-            if len(asked) > 30 and not killed:
-                killed.append(kill_one(url, "models-0"))
-            return len(asked) > 150
+    def until():
+        if len(asked) > 30 and not killed:
+            killed.append(kill_one(replicas, "models-0"))
+        return len(asked) > 150
 
-        found = asyncio.run(load(url, first(photos), 4, until, asked))
+    found = asyncio.run(load(replicas, first(photos), 3, until, asked))
     assert killed
     assert {status for status, _, _ in found} == {200}
 
@@ -245,22 +231,17 @@ def test_wrong_options_are_one_line(bundle, options, env, says, run_job, monkeyp
     assert says in line_of(run_job("serve", "--bundle", bundle, *options))
 
 
-def test_damaged_bundle_and_a_port_in_use_are_one_line(bundle, tmp_path, service):
+def test_damaged_bundle_is_one_line(bundle, run_process, tmp_path):
     damaged = tmp_path / "bundle"
     shutil.copytree(bundle, damaged)
     weights = damaged / "groups/group=2/head.weights.h5"
     weights.write_bytes(weights.read_bytes()[:-1] + b"?")
+    ports = ("--port", serving.free_port(), "--metrics_port", serving.free_port())
+    line = line_of(run_process("serve", "--bundle", damaged, *ports))
+    assert "group=2/head.weights.h5 is damaged" in line
+
+
+def test_port_in_use_is_one_line(bundle, service, run_job):
     taken = service.rpartition(":")[2]
-    for place, port, says in (
-        (damaged, serving.free_port(), "group=2/head.weights.h5 is damaged"),
-        (
-            bundle,
-            taken,
-            f"--port {taken}: can't listen at 127.0.0.1:{taken}: Address already in use",
-        ),
-    ):
-        words = [sys.executable, REPO / "jobs/serve.py", "--bundle", place, "--port", port]
-        words += ["--metrics_port", serving.free_port()]
-        done = subprocess.run(list(map(str, words)), capture_output=True, text=True, timeout=240)
-        assert done.returncode == 2, done.stderr
-        assert says in done.stderr.strip().splitlines()[-1]
+    line = line_of(run_job("serve", "--bundle", bundle, "--port", taken))
+    assert f"--port {taken}: can't listen at 127.0.0.1:{taken}: Address already in use" in line

@@ -1,61 +1,114 @@
 """How the service ends: what is in work is answered, and nothing of it is left."""
 
 import asyncio
+import io
 import os
 import signal
 import subprocess
 import sys
+import tempfile
+import time
+from pathlib import Path
 
 import httpx
 import psutil
 import pytest
+from PIL import Image
 
 from tests import serving
 from tests.conftest import REPO
 
 pytestmark = pytest.mark.ray
 
-PHOTO = serving.photo()
+MARK = b"marker-of-an-upload-4711"
+PATIENCE_S = 60
+
+
+def photo() -> bytes:
+    """A photo with a mark in it."""
+    out = io.BytesIO()
+    Image.new("RGB", (300, 200), "teal").save(out, "JPEG", comment=MARK)
+    return out.getvalue()
+
+
+@pytest.fixture
+def folder():
+    """Where the service may write; short: Ray has sockets in it."""
+    with tempfile.TemporaryDirectory(prefix="end-") as folder:
+        yield Path(folder)
+
+
+def start(bundle, folder: Path) -> tuple["subprocess.Popen[bytes]", str]:
+    """A service whose every file lies in a folder, and its address."""
+    port = serving.free_port()
+    words = [sys.executable, REPO / "jobs/serve.py", "--bundle", bundle, "--port", port]
+    words += ["--metrics_port", serving.free_port()]
+    env = os.environ | {"XDG_CACHE_HOME": str(folder), "TMPDIR": str(folder)}
+    log = folder / "serve.log"
+    with log.open("w") as out:
+        service = subprocess.Popen(list(map(str, words)), stdout=out, stderr=out, env=env)
+    url = f"http://127.0.0.1:{port}"
+    serving.wait_until_ready(url, service, log)
+    while "stops the service" not in log.read_text():  # now it ends as a service does
+        assert service.poll() is None
+        time.sleep(0.05)
+    return service, url
 
 
 @pytest.mark.parametrize(
     ("signals", "status", "answered"),
     [([signal.SIGTERM], 0, True), ([signal.SIGINT] * 2, 130, False)],
 )
-def test_signals_end_it_with_all_its_processes(bundle, tmp_path, signals, status, answered):
-    port = serving.free_port()
-    url = f"http://127.0.0.1:{port}"
-    words = [sys.executable, REPO / "jobs/serve.py", "--bundle", bundle, "--port", port]
-    words += ["--metrics_port", serving.free_port()]
-    env = os.environ | {"XDG_CACHE_HOME": str(tmp_path)}
-    service = subprocess.Popen(list(map(str, words)), stderr=subprocess.PIPE, env=env)
-    serving.wait_until_ready(url, service, tmp_path / "none")
+def test_signals_end_it_with_all_its_processes(bundle, folder, signals, status, answered):
+    service, url = start(bundle, folder)
     children = psutil.Process(service.pid).children(recursive=True)
     assert len(children) > 5
+    for data in (photo(), MARK + b" is no photo"):  # answered, and refused
+        httpx.post(f"{url}/predict", files={"a": (f"{MARK.decode()}.jpg", data)})
+        httpx.post(f"{url}/predict", content=data, headers=serving.JPEG)
 
     async def in_flight():
-        async def slowly():
-            yield PHOTO[:999]
-            await asyncio.sleep(6 if answered else 20)
-            yield PHOTO[999:]
+        """The answer to a photo whose second half comes after the signals."""
+        half, signalled = asyncio.Event(), asyncio.Event()
 
-        async with httpx.AsyncClient(timeout=60) as session:
+        async def slowly():
+            data = photo()
+            yield data[: len(data) // 2]
+            half.set()
+            await signalled.wait()
+            yield data[len(data) // 2 :]
+
+        async with httpx.AsyncClient(timeout=PATIENCE_S) as session:
             post = session.post(f"{url}/predict", content=slowly(), headers=serving.JPEG)
             flight = asyncio.create_task(post)
-            for number in signals:
-                await asyncio.sleep(2)
+            await half.wait()
+            assert (await session.get(f"{url}/healthz")).status_code == 200
+            service.send_signal(signals[0])
+            refused = await ending(session, url)
+            assert "ending" in refused.json()["error"]
+            for number in signals[1:]:
                 service.send_signal(number)
             if answered:
-                await asyncio.sleep(1)
-                refused = await session.get(f"{url}/healthz")
-                assert refused.status_code == 503 and "ending" in refused.json()["error"]
+                signalled.set()
             return (await asyncio.gather(flight, return_exceptions=True))[0]
 
-    found = asyncio.run(in_flight())
+    found = asyncio.run(asyncio.wait_for(in_flight(), PATIENCE_S))
     assert (getattr(found, "status_code", 0) == 200) == answered
-    _, errors = service.communicate(timeout=60)
-    assert service.returncode == status, errors
+    service.wait(PATIENCE_S)
+    log = (folder / "serve.log").read_text()
+    assert service.returncode == status, log
     for noise in ("Traceback", "***", "retries"):
-        assert noise not in errors.decode()
+        assert noise not in log
     _, alive = psutil.wait_procs(children, timeout=20)
     assert not alive
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    assert any("ServeReplica" in path.name or "replica_" in path.name for path in files)
+    for path in files:  # now all logs are written
+        assert MARK not in path.read_bytes(), f"{path} has an upload"
+
+
+async def ending(session: httpx.AsyncClient, url: str) -> httpx.Response:
+    """What a service that was told to end says to newcomers."""
+    while (found := await session.get(f"{url}/healthz")).status_code != 503:
+        await asyncio.sleep(0.05)
+    return found

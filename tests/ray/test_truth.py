@@ -23,7 +23,7 @@ from landmark_ray.kernels.evaluation import figures, ranking
 from landmark_ray.serving import service_check
 from landmark_ray.serving.client import TOP_K, Client
 from landmark_ray.serving.service_check import CheckOptions
-from landmark_ray.stages.evaluate import Judges
+from landmark_ray.stages.evaluate import EnsembleScorer
 from tests import bundles, drawn
 
 pytestmark = pytest.mark.ray
@@ -45,11 +45,11 @@ def evaluated(bundle, squares, tmp_path_factory):
     for folder in ("trunk", "groups"):
         shutil.copytree(bundle / folder, root / "models" / folder)
     shutil.copytree(bundle / "groups", root / "models/closed")
-    judges = Judges(Config(root=str(root)), Root(str(root)))
+    scorer = EnsembleScorer(Config(root=str(root)), Root(str(root)))
     ids = [f"{number:016x}" for number in range(COUNT)]
-    said = judges.models.predict(squares, 2)[0]
+    said = scorer.models.predict(squares, 2)[0]
     truth = {i: {int(said[n, n % 2])} if n % 3 else set() for n, i in enumerate(ids)}
-    return judges.rows(ids, squares, truth, [-1] * COUNT, [0] * COUNT)
+    return scorer.rows(ids, squares, truth, [-1] * COUNT, [0] * COUNT)
 
 
 @pytest.fixture(scope="module")

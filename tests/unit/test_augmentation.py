@@ -1,11 +1,10 @@
+import keras
 import numpy as np
 import pytest
 from pydantic import ValidationError
 
-keras = pytest.importorskip("keras")
-
-from landmark_ray.models.augmentation import ERASED, build_augmentation  # noqa: E402
-from landmark_ray.models.specs import AugmentationOptions  # noqa: E402
+from landmark_ray.models.augmentation import ERASED, build_augmentation
+from landmark_ray.models.specs import AugmentationOptions
 
 ONLY = {
     "flip": {"flip": True},

@@ -197,9 +197,14 @@ def test_a_body_that_another_server_lost_is_told_of(make):
 
 def test_broken_forms_are_refused_in_words(make):
     client, _ = make(max_megabytes=2)
+    refused: dict[str, str] = {}
     for attack in hostile_bodies.forms(PHOTO):
         head, _, body = attack.sent.partition(b"\r\n\r\n")
         lines = [line.partition(b": ") for line in head.split(b"\r\n")[1:]]
         headers = [(name, value) for name, _, value in lines if name == b"Content-Type"]
         answer = client.post("/predict", content=body, headers=headers)
-        assert answer.status_code in (200, 400, 413, 415, 422), (attack.name, answer.text)
+        if answer.status_code != 200:  # an odd form may hold a photo that can be read
+            assert answer.status_code in {400, 413, 415, 422}, (attack.name, answer.text)
+            refused[attack.name] = error(answer, answer.status_code)
+    assert len(refused) > 30
+    assert not [text for text in refused.values() if not text.endswith(".")]

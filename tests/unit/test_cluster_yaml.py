@@ -2,9 +2,9 @@
 
 import pytest
 import yaml
-from ray.autoscaler._private.util import prepare_config, validate_config
 
 from tests.conftest import REPO
+from tests.ray_private import prepare_config, validate_config
 
 
 @pytest.fixture(scope="module")
@@ -63,5 +63,6 @@ def test_the_nodes_python_is_made_of_the_locked_requirements(config):
     setup = "\n".join(config["setup_commands"])
     assert "requirements.txt" in setup and "requirements-gpu.txt" in setup and "3.11" in setup
     assert "--require-hashes" in setup and "--no-build-isolation" in setup
-    uv = next(s for s in (REPO / "requirements.txt").read_text().split() if s.startswith("uv=="))
+    lock = (REPO / "requirements-dev.txt").read_text()
+    uv = next(word for word in lock.split() if word.startswith("uv=="))
     assert f"pip install --quiet --user {uv}\n" in setup

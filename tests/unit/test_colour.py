@@ -4,114 +4,13 @@ import io
 
 import cv2
 import numpy as np
-import pillow_heif
 import pytest
 from PIL import Image, ImageCms, TiffImagePlugin
 
 from landmark_ray.kernels import colour
 from landmark_ray.kernels import image as kernel
 from landmark_ray.kernels.image import ImageError, Limits
-
-SIZE = 64
-TURNED = {  # what a camera stores that writes such an orientation (the inverse of what undoes it)
-    1: None,
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_90,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_270,
-}
-
-
-def saved(image: Image.Image, kind: str, **options) -> bytes:
-    out = io.BytesIO()
-    image.save(out, kind, **options)
-    return out.getvalue()
-
-
-def scene(width: int = 192, height: int = 128, seed: int = 0) -> Image.Image:
-    """Smooth colours that no turn leaves alike."""
-    rng = np.random.default_rng(seed)
-    return Image.fromarray(rng.integers(10, 246, (4, 6, 3), np.uint8)).resize((width, height))
-
-
-def apart(data: bytes, wanted: Image.Image) -> float:
-    """Mean difference of what serving sees from a reference, after seeing training see the same."""
-    served = kernel.model_input(data, SIZE, Limits()).astype(int)
-    trained = np.asarray(kernel.square(kernel.normalise(data, Limits()).jpeg, SIZE), int)
-    assert np.abs(served - trained).mean() < 4, "training and serving differ"
-    reference = kernel.model_input(saved(wanted.convert("RGB"), "PNG"), SIZE, Limits())
-    return float(np.abs(served - reference).mean())
-
-
-def exif(orientation: int) -> Image.Exif:
-    tags = Image.Exif()
-    tags[0x0112] = orientation
-    return tags
-
-
-def xmp(orientation: int) -> bytes:
-    return (
-        '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF '
-        'xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><rdf:Description '
-        f'xmlns:tiff="http://ns.adobe.com/tiff/1.0/" tiff:Orientation="{orientation}"/>'
-        "</rdf:RDF></x:xmpmeta>"
-    ).encode()
-
-
-def in_tiff(image: Image.Image, orientation: int, **options) -> bytes:
-    tags = TiffImagePlugin.ImageFileDirectory_v2()
-    tags[274] = orientation
-    return saved(image, "TIFF", tiffinfo=tags, **options)
-
-
-def in_heif(image: Image.Image, orientation: int) -> bytes:
-    out = io.BytesIO()
-    pillow_heif.from_pillow(image).save(out, quality=90, exif=exif(orientation).tobytes())
-    return out.getvalue()
-
-
-ORIENTED = {
-    "JPEG": lambda image, n: saved(image, "JPEG", quality=95, exif=exif(n)),
-    "JPEG, XMP": lambda image, n: saved(image, "JPEG", quality=95, xmp=xmp(n)),
-    "PNG": lambda image, n: saved(image, "PNG", exif=exif(n)),
-    "WebP": lambda image, n: saved(image, "WEBP", quality=95, exif=exif(n)),
-    "AVIF": lambda image, n: saved(image, "AVIF", quality=95, exif=exif(n)),
-    "AVIF, XMP too": lambda image, n: saved(image, "AVIF", quality=95, exif=exif(n), xmp=xmp(n)),
-    "HEIF": in_heif,
-    "MPO": lambda image, n: saved(
-        image, "MPO", quality=95, exif=exif(n), save_all=True, append_images=[image]
-    ),
-    "TIFF": in_tiff,
-    "TIFF, LZW": lambda image, n: in_tiff(image, n, compression="tiff_lzw"),
-    "TIFF, JPEG": lambda image, n: in_tiff(image, n, compression="jpeg", quality=95),
-    "TIFF, grey": lambda image, n: in_tiff(image.convert("L"), n),
-    "TIFF, 16 bits": lambda image, n: in_tiff(
-        Image.fromarray(np.asarray(image.convert("L")).astype(np.uint16) * 257), n
-    ),
-}
-
-
-@pytest.mark.parametrize("orientation", TURNED)
-@pytest.mark.parametrize("kind", ORIENTED)
-def test_photo_is_turned_upright_once(kind, orientation):
-    upright, turn = scene(), TURNED[orientation]
-    stored = upright if turn is None else upright.transpose(turn)
-    data = ORIENTED[kind](stored, orientation)
-    grey = kind in ("TIFF, grey", "TIFF, 16 bits")
-    assert apart(data, upright.convert("L") if grey else upright) < 4
-    photo = kernel.normalise(data, Limits())
-    assert (photo.width, photo.height) == upright.size
-    if orientation > 1:  # else a JPEG keeps its bytes
-        assert Image.open(io.BytesIO(photo.jpeg)).getexif().get(0x0112, 1) == 1
-
-
-def test_scanners_tiff_is_upright(shared):
-    folder = shared / "field" / "tiff_orientation"
-    upright = Image.open(folder / "upright.png")
-    assert apart((folder / "o6.tif").read_bytes(), upright) < 1
+from tests.pictures import SIZE, apart, saved, scene
 
 
 def grey() -> np.ndarray:
@@ -225,7 +124,9 @@ def test_what_is_black_is_black():
 
 
 def test_field_examples_are_no_black_pictures(shared):
-    for file in sorted((shared / "field" / "grey_range").glob("*.[tp]*[fg]")):
+    files = sorted((shared / "field" / "grey_range").glob("*.[tp]*[fg]"))
+    assert files
+    for file in files:
         mean = kernel.model_input(file.read_bytes(), 112, Limits()).mean()
         assert 140 < mean < 150, file.name
 
@@ -298,7 +199,11 @@ def primaries(*xy: float) -> bytes:
 
 
 ADOBE = primaries(0.64, 0.33, 0.21, 0.71, 0.15, 0.06)
+
+
 P3 = primaries(0.68, 0.32, 0.265, 0.69, 0.15, 0.06)
+
+
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 
 
@@ -346,50 +251,3 @@ def test_cmyk_has_another_picture_by_its_profile_or_the_plain_one():
     """Without a press's profile at hand: one of another mode is ignored, and nothing fails."""
     data = saved(scene().convert("CMYK"), "JPEG", quality=95, icc_profile=P3)
     assert apart(data, scene().convert("CMYK").convert("RGB")) < 4
-
-
-def large(width: int, height: int, **options) -> bytes:
-    return saved(scene(width, height), "JPEG", quality=60, **options)
-
-
-@pytest.mark.parametrize("size", [(2040, 1536), (4096, 907)])
-def test_large_jpeg_is_decoded_at_a_fraction(size):
-    limits = Limits(max_pixels=1e6)
-    for progressive in (False, True):
-        data = large(*size, progressive=progressive)
-        assert kernel.model_input(data, SIZE, limits).shape == (SIZE, SIZE, 3)
-        assert kernel.normalise(data, Limits(max_side=100, max_pixels=1e6)).width == 100
-    with pytest.raises(ImageError, match="too large"):
-        kernel.model_input(saved(scene(*size), "PNG"), SIZE, limits)
-
-
-@pytest.mark.parametrize(("progressive", "share"), [(False, 8), (True, 4)])
-def test_a_jpeg_counts_at_a_share_of_its_pixels_at_least(progressive, share):
-    data = large(1600, 1000, progressive=progressive)
-    kernel.model_input(data, SIZE, Limits(max_pixels=1.6e6 / share))
-    with pytest.raises(ImageError, match="too large: 1600 x 1000 pixels, more than"):
-        kernel.model_input(data, SIZE, Limits(max_pixels=1.6e6 / share - 1))
-
-
-def test_limit_names_its_option():
-    from landmark_ray.config.curation import IngestConfig
-    from landmark_ray.serving.serve_options import GraphOptions
-
-    data = saved(scene(300, 200), "PNG")
-    ingest = IngestConfig(max_megapixels=0.05).limits
-    with pytest.raises(ImageError) as error:
-        kernel.normalise(data, ingest)
-    line = "too large: 300 x 200 pixels, more than --ingest.max_megapixels 0.05"
-    assert str(error.value) == line
-    with pytest.raises(ImageError, match="more than --max_megapixels 0.04$"):
-        kernel.model_input(data, SIZE, GraphOptions(max_megapixels=0.04).limits(ingest))
-    with pytest.raises(ImageError, match="too small: .*, less than --ingest.min_side 250$"):
-        kernel.normalise(data, IngestConfig(min_side=250).limits)
-
-
-def test_50_megapixel_phone_photo_is_read(shared):
-    from landmark_ray.serving.serve_options import GraphOptions
-
-    data = (shared / "field" / "pixel_50mp" / "pixel.jpg").read_bytes()
-    limits = GraphOptions().limits(Limits())
-    assert kernel.model_input(data, 112, limits).shape == (112, 112, 3)

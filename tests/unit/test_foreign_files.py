@@ -16,12 +16,12 @@ from hypothesis import HealthCheck, Phase, given, note, settings
 from hypothesis import strategies as st
 
 from landmark_ray.config import STAGES
+from landmark_ray.cost import job
 from landmark_ray.data import layout
 from landmark_ray.data.root import Root
 from landmark_ray.data.store import Store
 from landmark_ray.errors import UserError
 from landmark_ray.pipeline import FOLDERS
-from landmark_ray.plan import job
 from landmark_ray.runtime import ledger, receipts
 from landmark_ray.runtime.predict_output import Submission
 from tests import product
@@ -180,8 +180,8 @@ def report(world: World, draw) -> None:
 
 def plan(world: World, draw) -> None:
     output = str(world.folder / "out/plan.json")
-    job.check(output)
-    folder, name = job.place_of(output)
+    job.check_output(output)
+    folder, name = job.output_place(output)
     folder.write_json(name, dict.fromkeys(job.KEYS, {}))
 
 

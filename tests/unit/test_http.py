@@ -180,7 +180,8 @@ def test_full_queue_answers_429_and_when_to_come_again(make):
         transport = httpx.ASGITransport(app)
         async with httpx.AsyncClient(transport=transport, base_url="http://x") as http_client:
             first = asyncio.create_task(http_client.post("/predict", content=photo(), headers=JPEG))
-            await asyncio.sleep(0.3)
+            while not pack.asked:
+                await asyncio.sleep(0.01)
             second = await http_client.post("/predict", content=photo(), headers=JPEG)
             return await first, second
 

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from landmark_ray.kernels.features import UNIT, Features, ImageFeatures
+from landmark_ray.kernels.features import UNIT, ImageFeatures
 from landmark_ray.kernels.inliers import verify
-from landmark_ray.kernels.matching import MatchingRule, consistent_mask, match_pair, pair_seed
+from landmark_ray.kernels.matching import MatchingRule, consistent_mask, match_pair
 
 TURN_AND_ZOOM = np.array([[1.2, -0.3, 20.0], [0.4, 1.1, -15.0]])
 
@@ -64,9 +64,10 @@ def test_fewer_than_three_matches_give_no_affine(k):
 def test_points_on_a_line_or_in_one_place_give_no_affine(k):
     line = np.stack([np.arange(k), 2 * np.arange(k)], 1).astype(np.float32)
     for points in (line, np.full((k, 2), 7, np.float32)):
-        found, inlier = verify(points, points, residual_px=8, trials=100, seed=0)
-        assert found is None or np.isfinite(found).all()
-        assert found is not None or not inlier.any()
+        for target in (points, scatter(k)):
+            found, inlier = verify(points, target, residual_px=8, trials=100, seed=0)
+            assert found is None
+            assert inlier.shape == (k,) and not inlier.any()
 
 
 def test_equal_seed_gives_an_equal_result_whatever_came_before():
@@ -243,65 +244,3 @@ def test_an_image_without_features_matches_nothing(stop_below):
     none = ImageFeatures(np.zeros((0, 2), np.float32), np.zeros((0, 128), np.int8), 512)
     result = match_pair(none, none, MatchingRule.sift(), stop_below=stop_below)
     assert (result.putative, result.inliers, result.affine) == (0, 0, None)
-
-
-# Rule, Features
-
-
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        {"ratio": 0},
-        {"ratio": 1.1},
-        {"max_distance": 3},
-        {"residual": 0},
-        {"cell": -1},
-        {"share": 1.1},
-        {"trials": 0},
-    ],
-)
-def test_a_rule_out_of_range_is_refused_by_name(wrong):
-    name, value = next(iter(wrong.items()))
-    with pytest.raises(ValueError, match=f"{name} .* got {value}"):
-        MatchingRule.sift().replace(**wrong)
-
-
-def test_a_rule_is_replaced_and_listed_by_name():
-    rule = MatchingRule.delf().replace(residual=20.0)
-    assert rule.as_dict()["residual"] == 20.0
-    assert MatchingRule(**rule.as_dict()) == rule
-
-
-@pytest.mark.parametrize(
-    ("points", "descriptors"), [((3, 2), (2, 8)), ((3, 3), (3, 8)), ((0,), (0,))]
-)
-def test_features_that_do_not_belong_together_are_refused(points, descriptors):
-    with pytest.raises(ValueError, match="keypoints"):
-        Features(np.zeros(points, np.float32), np.zeros(descriptors, np.int8))
-
-
-def test_an_image_without_extent_is_refused():
-    with pytest.raises(ValueError, match="longest_side"):
-        ImageFeatures(np.zeros((0, 2), np.float32), np.zeros((0, 8), np.int8), 0)
-
-
-def test_descriptors_that_are_not_quantised_are_refused():
-    with pytest.raises(ValueError, match="int8.* got float32"):
-        ImageFeatures(scatter(3), np.eye(3, dtype=np.float32), 512)
-
-
-def test_keypoints_that_are_not_finite_are_refused():
-    points = scatter(3)
-    points[1, 0] = np.nan
-    with pytest.raises(ValueError, match="keypoints must be finite"):
-        ImageFeatures(points, one_each(3), 512)
-
-
-# pair_seed
-
-
-def test_a_pairs_seed_depends_on_its_ids_and_the_runs_seed_only():
-    seeds = {pair_seed(a, b, s) for a in "ab" for b in "cd" for s in (0, 1)}
-    assert len(seeds) == 8
-    assert all(0 <= seed < 2**31 for seed in seeds)
-    assert pair_seed("a", "b") == pair_seed("a", "b", 0)

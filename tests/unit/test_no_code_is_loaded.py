@@ -10,8 +10,6 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import ray.data  # noqa: F401 - its column types are what makes tables dangerous
-from ray.data._internal.object_extensions import arrow as _objects  # noqa: F401
-from ray.data._internal.tensor_extensions import arrow as _tensors  # noqa: F401
 
 from landmark_ray.bundle.manifest import LANDMARKS, Bundle, seal
 from landmark_ray.bundle.network_files import GROUPS, head_infos, read_head, read_trunk
@@ -24,6 +22,7 @@ from landmark_ray.training import worker
 from landmark_ray.training.fit_network import Best
 from tests import bombs, bundles
 from tests.conftest import REPO
+from tests.ray_private import object_extensions, tensor_extensions  # noqa: F401 - the same
 
 KINDS = ("ray.data.arrow_pickled_object", "ray.data.arrow_tensor", "arrow.py_extension_type")
 

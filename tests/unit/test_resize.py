@@ -11,13 +11,13 @@ from PIL import Image
 from landmark_ray.config import Config
 from landmark_ray.data import schemas
 from landmark_ray.data.root import Root
+from landmark_ray.runtime.shards import ShardReader
 from landmark_ray.stages.group import group_rows
-from landmark_ray.stages.resize import UNTRAINABLE, example, resize_rows, write_shard
+from landmark_ray.stages.resize import UNTRAINABLE, example, resize, resize_rows
 from tests.tables import rows
 
 KEY = 1, 2
-CONFIG = Config.model_validate({"resize": {"size": 16}, "group": {"edges": [2, 3]}})
-NO_DRAWN = schemas.BACKGROUND.empty_table()
+CONFIG = Config.model_validate({"resize": {"size": 16, "synthetic": 0}, "group": {"edges": [2, 3]}})
 
 
 def photo(seed: int) -> bytes:
@@ -57,7 +57,12 @@ def run(tables: Root, cleaned: pa.Table, broken: set[str]) -> dict:
     tables.commit("cleaned", *KEY, cleaned, "{}")
     tables.commit("images", *KEY, pa.Table.from_pylist(images, schemas.IMAGES), "{}")
     tables.commit("groups", *KEY, groups, "{}")
-    return json.loads(write_shard(tables, KEY, 1.0, NO_DRAWN, CONFIG))
+    result = resize(CONFIG, 1.0, {KEY: 0}, ShardReader(tables, "resize", *KEY, cleaned.num_rows))
+    for name, more in result.tables.items():
+        tables.commit(name, *KEY, more, "")
+    report = result.counts.to_json()
+    tables.commit("examples", *KEY, result.rows, report, rejects=result.rejects, stage="resize")
+    return json.loads(report)
 
 
 def sides(tables: Root) -> dict[str, str]:

@@ -1,16 +1,15 @@
 import subprocess
 import sys
 
+import keras
 import numpy as np
 import pytest
 
-keras = pytest.importorskip("keras")
-
-from landmark_ray.models import classification  # noqa: E402
-from landmark_ray.models.augmentation import build_augmentation  # noqa: E402
-from landmark_ray.models.heads import build_head  # noqa: E402
-from landmark_ray.models.networks import build_trunk, describe  # noqa: E402
-from landmark_ray.models.specs import AugmentationOptions  # noqa: E402
+from landmark_ray.models import classification
+from landmark_ray.models.augmentation import build_augmentation
+from landmark_ray.models.heads import build_head
+from landmark_ray.models.networks import build_trunk, describe
+from landmark_ray.models.specs import AugmentationOptions
 
 
 @pytest.fixture
@@ -87,6 +86,7 @@ def test_unfrozen_trunk_learns_and_keeps_its_statistics_when_told():
     classification.freeze(trunk)
     classification.freeze(trunk, False)
     statistics = [w for w in trunk.non_trainable_variables if "moving" in w.path]
+    assert statistics
     for learn in (False, True):
         model = classification.classifier(trunk, head, learn_statistics=learn)
         model.compile(classification.optimizer("sgd", 0.01), classification.loss())

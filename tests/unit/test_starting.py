@@ -6,10 +6,10 @@ import subprocess
 import psutil
 import pytest
 import ray
-from ray._private import services
 
 from landmark_ray.errors import UserError
 from landmark_ray.runtime import ray_start
+from landmark_ray.runtime.ray_private import RAYLET_WAIT, ray_constants, services
 
 BUSY = (
     "The current node timed out during startup. This could happen because some of the raylet "
@@ -20,11 +20,8 @@ BUSY = (
 @pytest.fixture(autouse=True)
 def unchanged(monkeypatch):
     """The tests of this process may start a Ray of their own."""
-    monkeypatch.setattr(ray_start.ray_constants, "ENABLE_RAY_CLUSTER", True)
-    for name in (
-        ray_start.ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR,
-        "RAY_gcs_server_port_wait_time_s",
-    ):
+    monkeypatch.setattr(ray_constants, "ENABLE_RAY_CLUSTER", True)
+    for name in (ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR, RAYLET_WAIT):
         monkeypatch.setenv(name, "")
         monkeypatch.delenv(name)
 
@@ -37,7 +34,7 @@ def test_a_busy_machine_is_told_of_in_a_line(monkeypatch):
     monkeypatch.setattr(ray, "init", init)
     monkeypatch.setattr(ray_start.os, "getloadavg", lambda: (15.2, 1, 1))
     with pytest.raises(UserError) as found:
-        ray_start.start(num_cpus=3)
+        ray_start.start_local(num_cpus=3)
     line = str(found.value)
     assert line.startswith("Ray didn't start on this machine: The current node timed out during ")
     assert "if this machine is busy (load 15 on " in line and "try again" in line
@@ -62,19 +59,19 @@ def test_rays_own_node_is_asked_for_until_it_is_there(monkeypatch, misses, lives
     found = []
     monkeypatch.setattr(ray, "init", lambda **options: found.append(services.get_node("a", "b")))
     if starts:
-        ray_start.start()
+        ray_start.start_local()
         assert found == [{"node": 7}] and len(asked) == 4
     else:
         with pytest.raises(UserError, match="cannot find the node"):
-            ray_start.start()
+            ray_start.start_local()
         assert (len(asked) > 1) == lives
     assert services.get_node is get_node and set(asked) == {("a", "b")}
 
 
 def test_the_rest_of_ray_has_longer_too(monkeypatch):
     monkeypatch.setattr(ray, "init", lambda **options: None)
-    ray_start.start()
-    assert ray_start.os.environ["RAY_gcs_server_port_wait_time_s"] == "180"
+    ray_start.start_local()
+    assert ray_start.os.environ[RAYLET_WAIT] == "180"
 
 
 def test_a_raylet_is_a_child_of_its_driver(tmp_path):

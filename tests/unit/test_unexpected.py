@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 from ray.exceptions import RayTaskError, WorkerCrashedError
-from ray.train.v2._internal.exceptions import UserExceptionWithTraceback
 
 from landmark_ray import cli
 from landmark_ray.errors import UserError
 from landmark_ray.runtime import error_log
 from landmark_ray.runtime.error_log import during
 from landmark_ray.runtime.tasks import shard_task
+from tests.ray_private import UserExceptionWithTraceback
 
 
 @pytest.fixture
