@@ -1,26 +1,187 @@
-"""What the benchmarks share: photographs to work on, tables of figures, the last line."""
+"""What the benchmarks share: figures and their bounds, how one is run, and photographs to work on.
 
+A benchmark is a file with `FIGURES` (what it measures), a frozen dataclass of sizes, and a function
+`measure(size, folder)` that returns a value for each figure. `run` makes a command of them:
+
+    python bench/NAME.py [--smoke]
+
+At full size the bounds are judged. `--smoke` runs the same code on a toy, where it is only checked
+that every figure is there and finite.
+"""
+
+import argparse
+import functools
 import hashlib
 import io
 import json
+import math
+import multiprocessing
+import os
+import re
 import sys
 import tarfile
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
+from landmark_ray.config import STAGES, Config
+from landmark_ray.data.root import Root
 from landmark_ray.data.sources import Source, drop_unlabelled
 from landmark_ray.demo import dataset
+from landmark_ray.demo.layout_plan import Plan
 
-GIB = 1 << 30
-SHARED = Path(__file__).parents[2] / "shared"
+REPO = Path(__file__).parents[1]
+SHARED = REPO.parent / "shared"
 GLD_MINI = SHARED / "data/gld-mini"
 DELF_STANDIN = SHARED / "models/delf_standin"
+GIB = 1 << 30
+CORES = 2
 MAX_BYTES = 64e6
+TOY = Plan(sizes=(13, 9, 9), small=(3,), tests=1, strangers=2, noise=3, duplicates=2, oddities=0)
+TINY_NETWORK = (
+    *("--train.network", "small", "--train.weights", "none", "--resize.size", "32"),
+    *("--train.trunk_epochs", "1", "--train.head_epochs", "2", "--train.views", "1"),
+)
+"""Options that make a training quick; its models learn nothing."""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A number that a benchmark measures.
+
+    Attributes:
+        what: in plain English, as a row of the README's table.
+        unit: that is shown after the value, such as "s" or "times as fast".
+        least: the smallest value that is accepted.
+        most: the largest one.
+        quoted: whether the README's table has it.
+    """
+
+    what: str
+    unit: str = ""
+    least: float | None = None
+    most: float | None = None
+    quoted: bool = True
+
+    def judged(self, value: float) -> dict[str, Any]:
+        """The figure with a value, as it is stored."""
+        low = -math.inf if self.least is None else self.least
+        high = math.inf if self.most is None else self.most
+        bounds = [f"at least {self.least:g}"] if self.least is not None else []
+        bounds += [f"at most {self.most:g}"] if self.most is not None else []
+        return {
+            "what": self.what,
+            "value": float(f"{value:.3g}"),
+            "unit": self.unit,
+            "bound": ", ".join(bounds),
+            "met": bool(low <= value <= high),
+            "quoted": self.quoted,
+        }
+
+
+def run(
+    measure: Callable[[Any, Path], Mapping[str, float]],
+    figures: Mapping[str, Figure],
+    *,
+    full: Any,
+    smoke: Any,
+    without: Sequence[str] = (),
+) -> None:
+    """Run a benchmark as the command line asks for; exit with status 1 where a bound is missed.
+
+    Args:
+        measure: size and an empty folder -> the value of each figure.
+        figures: what it measures.
+        full: the size whose figures count.
+        smoke: the size of a toy.
+        without: figures that the toy does without.
+
+    Raises:
+        RuntimeError: a figure is missing, unknown or not finite.
+    """
+    parser = argparse.ArgumentParser(description=sys.modules["__main__"].__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("--smoke", action="store_true", help="a toy size; no bound is judged")
+    given = parser.parse_args()
+    if not given.smoke and not GLD_MINI.exists():
+        sys.exit(f"error: the full size needs the photographs of {GLD_MINI}, which is not there")
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+        values = measure(smoke if given.smoke else full, Path(folder))
+    wanted = set(figures) - set(without if given.smoke else ())
+    if set(values) != wanted:
+        raise RuntimeError(f"figures {sorted(set(values) ^ wanted)} are missing or unknown")
+    broken = {name: value for name, value in values.items() if not math.isfinite(value)}
+    if broken:
+        raise RuntimeError(f"figures that are not finite: {broken}")
+    rows = {name: figures[name].judged(values[name]) for name in figures if name in values}
+    report(
+        "Figures",
+        ["figure", "value", "bound", ""],
+        [
+            [
+                name,
+                f"{row['value']:,g} {row['unit']}",
+                row["bound"],
+                "" if row["met"] or given.smoke else "MISSED",
+            ]
+            for name, row in rows.items()
+        ],
+    )
+    _end(rows, given.smoke or all(row["met"] for row in rows.values()))
+
+
+def finish(figures: Mapping[str, float], met: bool) -> None:
+    """End a benchmark that judges its figures itself."""
+    _end({name: {**Figure(name).judged(v), "met": met} for name, v in figures.items()}, met)
+
+
+def _end(rows: Mapping[str, Mapping[str, Any]], met: bool) -> None:
+    """Print the figures as the last line, for bench/all.py, and exit."""
+    print(json.dumps(rows), flush=True)
+    sys.exit(0 if met else 1)
+
+
+def report(title: str, columns: Sequence[str], rows: Sequence[Sequence[str | float]]) -> None:
+    """Print a table on stdout: words to the left, numbers to the right."""
+    table = Table(title=title, title_justify="left")
+    for i, column in enumerate(columns):
+        table.add_column(column, justify="right" if i else "left", no_wrap=True)
+    for row in rows:
+        table.add_row(*(_shown(cell) for cell in row))
+    Console(width=110).print(table)
+
+
+def _shown(cell: str | float) -> str:
+    if isinstance(cell, str):
+        return cell
+    return f"{cell:,}" if isinstance(cell, int) else f"{cell:,.2f}"
+
+
+def in_own_process(work: Callable[..., Any], *args: Any) -> Any:
+    """What a function returns in a new process on `CORES` cores."""
+    cpus = sorted(os.sched_getaffinity(0))[:CORES]
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, spawn, os.sched_setaffinity, (0, cpus)) as pool:
+        return pool.submit(work, *args).result()
+
+
+def peak_gib() -> float:
+    """The most memory that this process ever held; ru_maxrss would include the parent's."""
+    status = Path("/proc/self/status").read_text()
+    peak = re.search(r"VmHWM:\s+(\d+)", status)
+    assert peak is not None
+    return int(peak[1]) * 1024 / GIB
+
+
+def reset_peak() -> None:
+    """Start `peak_gib` anew."""
+    Path("/proc/self/clear_refs").write_text("5")
 
 
 @dataclass(frozen=True)
@@ -33,80 +194,83 @@ class Photo:
 
 
 def gld_mini_options() -> list[str]:
-    """Of a run over gld-mini, with a network that two cores train in minutes."""
+    """Options of a run over gld-mini, with a network that two cores train in minutes."""
     weights = SHARED / "models/mobilenet_v2_imagenet_notop.weights.h5"
     network = ["--train.network", "mobilenet_v2", "--train.weights", str(weights)]
     return ["--source", str(GLD_MINI), *network]
 
 
-def photographs() -> list[Photo]:
-    """The training images of gld-mini; of the drawn demo where it isn't there."""
-    if GLD_MINI.exists():
-        return _read(Source(str(GLD_MINI)))
-    print("no ../shared/data/gld-mini: the drawn demo takes its place", file=sys.stderr)
-    return demo_photographs()
+def run_options(smoke: bool) -> list[str]:
+    """Options of a run over gld-mini, or over the toy dataset."""
+    return ["--source", str(toy()), *TINY_NETWORK] if smoke else gld_mini_options()
 
 
-def demo_photographs() -> list[Photo]:
-    """The training images of the drawn demo."""
-    with tempfile.TemporaryDirectory(prefix="bench-demo-") as folder:
-        dataset.draw(Path(folder) / "source", seed=0)
-        return _read(Source(f"{folder}/source"))
+@functools.cache
+def toy() -> Path:
+    """A drawn dataset of 45 files in GLDv2's layout; it goes when this process ends."""
+    folder = tempfile.TemporaryDirectory(prefix="bench-toy-")
+    _KEPT.append(folder)
+    dataset.draw(Path(folder.name) / "source", seed=0, plan=TOY)
+    return Path(folder.name) / "source"
 
 
-def _read(source: Source) -> list[Photo]:
-    rows = drop_unlabelled(source.index()[0]).to_pylist()
+_KEPT: list["tempfile.TemporaryDirectory[str]"] = []
+
+
+def source_folder(smoke: bool) -> Path:
+    """A folder in GLDv2's layout with `truth.csv`: gld-mini, or the toy."""
+    return toy() if smoke else GLD_MINI
+
+
+def photographs(source: Path) -> list[Photo]:
+    """The training images of a dataset."""
+    opened = Source(str(source))
+    rows = drop_unlabelled(opened.index()[0]).to_pylist()
     landmark = {row["image_id"]: row["landmark_id"] for row in rows}
     return [
         Photo(member.image_id, landmark[member.image_id], member.data)
-        for archive in source.archives()
+        for archive in opened.archives()
         for member in archive.members(MAX_BYTES)
         if member.image_id in landmark
     ]
 
 
-def write_copies(photos: Iterable[Photo], copies: int, folder: Path) -> int:
-    """Write a source in GLDv2's layout with each photo `copies` times; the number of images.
-
-    Each copy has its own image and landmark ids, so classes keep their sizes, and a tar of its own.
-    """
+def write_source(tars: Iterable[Iterable[Photo]], folder: Path) -> int:
+    """Write a source in GLDv2's layout; returns the number of images."""
     (folder / "train").mkdir(parents=True)
     (folder / "md5sum/train").mkdir(parents=True)
     lines = ["id,url,landmark_id"]
-    for copy in range(copies):
-        path = folder / f"train/images_{copy:03d}.tar"
+    for number, photos in enumerate(tars):
+        path = folder / f"train/images_{number:03d}.tar"
         with tarfile.open(path, "w") as tar:
             for photo in photos:
-                text = f"{photo.image_id} {copy}".encode()
-                image_id = hashlib.blake2b(text, digest_size=8).hexdigest()
-                lines.append(f"{image_id},,{photo.landmark_id + copy * 1_000_000}")
-                info = tarfile.TarInfo(f"{'/'.join(image_id[:3])}/{image_id}.jpg")
+                lines.append(f"{photo.image_id},,{photo.landmark_id}")
+                info = tarfile.TarInfo(f"{'/'.join(photo.image_id[:3])}/{photo.image_id}.jpg")
                 info.size = len(photo.data)
                 tar.addfile(info, io.BytesIO(photo.data))
         md5 = hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
-        (folder / f"md5sum/train/md5.images_{copy:03d}.txt").write_text(f"{md5}  {path.name}\n")
+        (folder / f"md5sum/train/md5.images_{number:03d}.txt").write_text(f"{md5}  {path.name}\n")
     (folder / "train.csv").write_text("\n".join(lines) + "\n")
     return len(lines) - 1
 
 
-def report(title: str, columns: Sequence[str], rows: Sequence[Sequence[str | float]]) -> None:
-    """Print a table on stdout: words to the left, numbers to the right."""
-    table = Table(title=title, title_justify="left")
-    for i, column in enumerate(columns):
-        table.add_column(column, justify="right" if i else "left", no_wrap=True)
-    for row in rows:
-        table.add_row(*(_shown(cell) for cell in row))
-    Console(width=100).print(table)
+def write_copies(photos: Sequence[Photo], copies: int, folder: Path) -> int:
+    """Write a source with each photo `copies` times; returns the number of images.
+
+    Each copy has its own image and landmark ids, so classes keep their sizes, and a tar of its own.
+    """
+
+    def copied(photo: Photo, copy: int) -> Photo:
+        image_id = hashlib.blake2b(f"{photo.image_id} {copy}".encode(), digest_size=8).hexdigest()
+        return Photo(image_id, photo.landmark_id + copy * 1_000_000, photo.data)
+
+    return write_source(((copied(p, copy) for p in photos) for copy in range(copies)), folder)
 
 
-def _shown(cell: str | float) -> str:
-    if isinstance(cell, str):
-        return cell
-    return f"{cell:,}" if isinstance(cell, int) else f"{cell:,.2f}"
+def run_stages(words: Iterable[object], first: str, last: str) -> tuple[Config, Root]:
+    """Run stages in this process as jobs/pipeline.py does; returns options and tables."""
+    from landmark_ray import cli, pipeline  # a second, which not every process needs
 
-
-def finish(figures: Mapping[str, float], met: bool) -> None:
-    """Print the figures as the last line, and end with status 1 where a requirement is missed."""
-    rounded = {k: round(v, 4) if isinstance(v, float) else v for k, v in figures.items()}
-    print(json.dumps({**rounded, "met": met}), flush=True)
-    sys.exit(0 if met else 1)
+    config = cli.parse(Config, [str(word) for word in words], "")
+    pipeline.run(config, STAGES[STAGES.index(first) : STAGES.index(last) + 1])
+    return config, Root(config.root)

@@ -38,11 +38,6 @@ def create_app(bundle: str) -> Flask:
     def ready() -> ResponseReturnValue:
         return {"status": "ready"}
 
-    @app.post("/nothing")
-    def nothing() -> ResponseReturnValue:
-        request.get_data()
-        return {}
-
     @app.post("/predict")
     def predict() -> ResponseReturnValue:
         photo = model_input(request.get_data(), size, Limits())[None].astype(np.float32)

@@ -17,10 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
+from common import CORES, REPO
 
-BENCH = Path(__file__).parent
 HOST = "127.0.0.1"
-CORES = 2
 START_S, STOP_S = 300.0, 60.0
 ENVIRONMENT = {"CUDA_VISIBLE_DEVICES": "", "TF_CPP_MIN_LOG_LEVEL": "3"}
 UNWANTED = ("RAY_ADDRESS", "LANDMARK_RAY_KEY")
@@ -52,7 +51,7 @@ class Service:
 def flask_command(bundle: Path, port: int) -> list[str]:
     """The reference's app: one worker."""
     server = [sys.executable, "-m", "gunicorn", "--workers", "1", "--worker-class", "sync"]
-    place = ["--chdir", str(BENCH), "--bind", f"{HOST}:{port}", "--no-control-socket"]
+    place = ["--chdir", str(REPO / "bench"), "--bind", f"{HOST}:{port}", "--no-control-socket"]
     return [*server, *place, "--timeout", "300", f"flask_app:create_app({str(bundle)!r})"]
 
 
@@ -68,12 +67,7 @@ def our_command(bundle: Path, port: int, precision: str, *more: str) -> list[str
         "--cluster.cpus": CORES,
     }
     words = [str(word) for option in options.items() for word in option] + list(more)
-    return [sys.executable, str(BENCH.parent / "jobs/serve.py"), *words]
-
-
-def noop_command(port: int) -> list[str]:
-    """Serve without us."""
-    return [sys.executable, str(BENCH / "noop_app.py"), str(port)]
+    return [sys.executable, str(REPO / "jobs/serve.py"), *words]
 
 
 def free_port() -> int:

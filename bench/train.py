@@ -1,146 +1,176 @@
-"""The loop that fine-tunes against plain Keras; the phase `head` against fine-tuning.
+"""Fine-tuning on Ray against plain Keras; heads on stored vectors against fine-tuning.
 
-Loop: photos from Ray Data (read, decoded, shuffled each epoch) against `model.fit` on the same ones
-in memory: the same network, augmentation, optimizer and batch, in turn; images/s from the end of
-the first epoch on.
+1. The stage `finetune`, of one group with all landmarks, against `model.fit` on the same photos in
+   memory: the same network, augmentation, optimizer and batch, in turn. The rate is that of an
+   epoch's steps but for its first, which waits for its data; of two rounds the mean counts.
+2. The seconds of the stages `embed` and `train` (heads on vectors that are made once), against
+   those that fine-tuning would take for as many epochs at the rate of 1.
 
-Head phase: the seconds of the stages embed and train for all groups, against those that fine-tuning
-them for as many epochs would take at the loop's rate.
+    python bench/train.py [--smoke]
 
-    python bench/train.py
-
-12 minutes, with gld-mini and mobilenet_v2; without ../shared with the drawn demo and the small
-network. To expect: a loop of 0.9 or more of plain Keras's rate.
+6 minutes, with gld-mini and mobilenet_v2.
 """
 
+import io
 import statistics
-import subprocess
 import sys
-import tempfile
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import GLD_MINI, finish, gld_mini_options, report
+import pyarrow.dataset as pads
+from common import Figure, report, run, run_options, run_stages
+from PIL import Image
 
-from landmark_ray import cli
+from landmark_ray.bundle.network_files import (
+    FINETUNED,
+    GROUPS,
+    HeadInfo,
+    head_infos,
+    read_head,
+    read_trunk,
+)
 from landmark_ray.config import Config
 from landmark_ray.data.root import Root
-from landmark_ray.demo import dataset
+from landmark_ray.data.store import Store
 from landmark_ray.runtime import ledger
-from landmark_ray.training import worker
-from landmark_ray.training.photo_stream import Pool, decoded, pool_of, read_index, stream
 
-REPO = Path(__file__).parents[1]
-ROUNDS, EPOCHS = 3, 3
-LEAST_RATIO = 0.9
+OPTIONS = ("--group.edges", "6", "--train.phases", "head,finetune")
 
-
-def options(folder: Path) -> list[str]:
-    """A dataset, a root, and a network that can be had."""
-    root = ["--root", str(folder / "root")]
-    if GLD_MINI.exists():
-        return [*root, *gld_mini_options()]
-    dataset.draw(folder / "source", seed=0)
-    network = ["--train.network", "small", "--train.weights", "none"]
-    return [*root, "--source", str(folder / "source"), *network, "--resize.size", "112"]
+FIGURES = {
+    "loop": Figure("rate of fine-tuning against plain Keras `fit` on arrays in memory", least=0.9),
+    "heads": Figure(
+        "heads on vectors made once against fine-tuning for as many epochs", "times as fast"
+    ),
+}
 
 
-def classifier(config: Config, classes: int) -> Any:
-    """What the stage finetune trains, for any weights."""
-    from landmark_ray.models import classification
-    from landmark_ray.models.augmentation import build_augmentation
-    from landmark_ray.models.heads import build_head
-    from landmark_ray.models.networks import build_trunk
+@dataclass(frozen=True)
+class Size:
+    """How much work there is.
 
-    train = config.train
-    trunk = build_trunk(train.network, weights=None, input_size=config.resize.size)
-    head = build_head(trunk.output_shape[-1], classes, dropout=train.dropout, kind=train.head)
-    vary = build_augmentation(train.augment, config.seed)
-    return classification.classifier(trunk, head, vary, learn_statistics=False)
+    Attributes:
+        smoke: whether the dataset is the toy.
+        rounds: of fine-tuning, and of plain Keras.
+        epochs: of each.
+        options: of the run.
+    """
 
-
-def ours(config: Config, tables: Root, pool: Pool) -> float:
-    """Images/s of the loop."""
-    from landmark_ray.models import fit_loop
-
-    ends: list[float] = []
-    readers = worker.work_of(config, tables, None, 1)["readers"]
-    batches = (
-        (photos.astype(np.float32), y, weights)
-        for photos, y, weights in stream(tables, pool, range(EPOCHS), *readers)
-    )
-    fit_loop.fit(
-        classifier(config, pool.classes + 1),
-        fit_loop.Stream(batches, pool.steps),
-        rate=config.train.rate,
-        epochs=EPOCHS,
-        warmup=config.train.warmup,
-        options=config.train,
-        report=lambda *_: ends.append(time.monotonic()),
-    )
-    return (EPOCHS - 1) * pool.steps * pool.batch / (ends[-1] - ends[0])
+    smoke: bool
+    rounds: int
+    epochs: int
+    options: tuple[object, ...] = ()
 
 
-def plain(config: Config, tables: Root, pool: Pool) -> float:
-    """Images/s of Keras alone, with all photos in memory."""
+def seconds_of(tables: Root, stage: str) -> float:
+    """What a stage took."""
+    record = ledger.read(tables, stage)
+    assert record is not None
+    return float(record["seconds"])
+
+
+def ours(words: Sequence[object]) -> tuple[float, HeadInfo]:
+    """Photos a second of the stage `finetune`, and what it says of its only group."""
+    config, tables = run_stages([*words, "--redo", "finetune"], "finetune", "finetune")
+    (info,) = head_infos(Store(f"{tables.uri}/models"), FINETUNED)
+    step_s = statistics.median(entry["step_s"] for entry in info.report["history"])
+    return min(config.train.batch, photos_of(info)) / step_s, info
+
+
+def photos_of(info: HeadInfo) -> int:
+    """Photos of an epoch."""
+    return int(info.report["train_own"] + info.report["train_other"])
+
+
+def arrays(root: Path, landmarks: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """The training photos [N, H, W, 3] and the numbers of their landmarks [N]."""
+    examples = pads.dataset(root / "examples", partitioning="hive")
+    rows = examples.to_table(["landmark_id", "jpeg"], filter=pads.field("split") == "train")
+    photos = [np.asarray(Image.open(io.BytesIO(data))) for data in rows["jpeg"].to_pylist()]
+    return np.stack(photos), np.searchsorted(landmarks, rows["landmark_id"].to_numpy())
+
+
+def plain(config: Config, root: Path, epochs: int) -> float:
+    """Photos a second of Keras alone, with all photos in memory."""
     import keras
 
     from landmark_ray.models import classification
+    from landmark_ray.models.augmentation import build_augmentation
 
-    rows = pool.sample(0)[: pool.steps * pool.batch]
-    x = np.concatenate([found for _, found in decoded(tables, pool, rows)]).astype(np.float32)
-    model = classifier(config, pool.classes + 1)
-    train = config.train
-    schedule = classification.schedule(train.rate, EPOCHS * pool.steps)
+    options, folder = config.train, Store(f"{root}/models")
+    (info,) = head_infos(folder, GROUPS)
+    head = read_head(folder, GROUPS, info, dropout=options.dropout)
+    vary = build_augmentation(options.augment, config.seed)
+    model = classification.classifier(read_trunk(folder), head, vary, learn_statistics=False)
+    x, y = arrays(root, info.landmarks)
+    batch = min(options.batch, len(x) // 2)
+    steps = len(x) // batch
+    x, y = x[: steps * batch].astype(np.float32), y[: steps * batch]
     model.compile(
-        classification.optimizer(train.optimizer, schedule, train.weight_decay),
-        classification.loss(train.smoothing),
+        classification.optimizer(
+            options.optimizer,
+            classification.schedule(options.rate, epochs * steps),
+            options.weight_decay,
+        ),
+        classification.loss(options.smoothing),
         weighted_metrics=["accuracy"],
     )
-    ends: list[float] = []
-    seen = keras.callbacks.LambdaCallback(on_epoch_end=lambda *_: ends.append(time.monotonic()))
-    weights = np.ones(len(rows), np.float32)
-    arguments: dict[str, Any] = {"batch_size": pool.batch, "epochs": EPOCHS, "verbose": 0}
-    model.fit(x, pool.y[rows], sample_weight=weights, callbacks=[seen], **arguments)
-    return (EPOCHS - 1) * len(rows) / (ends[-1] - ends[0])
+    clock = Clock()
+    seen = keras.callbacks.LambdaCallback(on_train_batch_begin=clock.step, on_epoch_end=clock.end)
+    named: dict[str, Any] = {"sample_weight": np.ones(len(x), np.float32), "callbacks": [seen]}
+    model.fit(x, y, batch_size=batch, epochs=epochs, verbose=0, **named)
+    return batch * (steps - 1) / statistics.median(clock.epochs)
 
 
-def main() -> None:
-    """Measure, print, and end with what `finish` says."""
-    with tempfile.TemporaryDirectory(prefix="bench-train-") as folder:
-        words = options(Path(folder))
-        job = [sys.executable, str(REPO / "jobs/pipeline.py"), *words, "--to", "train"]
-        subprocess.run(job, check=True, stdout=subprocess.DEVNULL)
-        config = cli.parse(Config, words, "")
-        tables = Root(f"{folder}/root")
-        head = sum((ledger.read(tables, stage) or {})["seconds"] for stage in ("embed", "train"))
-        index = read_index(tables, config.seed)
-        pools = []
-        for group in sorted(set(index.group) - {0}):
-            landmarks = np.unique(index.landmark_id[index.group == group])
-            pools.append(pool_of(index, landmarks, "train", config, other=True))
-        largest = max(pools, key=lambda pool: pool.size)
-        pairs = []
-        for turn in range(ROUNDS):
-            pairs.append((plain(config, tables, largest), ours(config, tables, largest)))
-            print(f"round {turn + 1}: {pairs[-1][0]:.1f} and {pairs[-1][1]:.1f}", file=sys.stderr)
-    rate = statistics.median(own for _, own in pairs)
-    ratio = statistics.median(own / other for other, own in pairs)
-    photos = sum(pool.steps * pool.batch for pool in pools) * config.train.head_epochs
-    tuning = photos / rate
-    rows: list[tuple[str, float, float]] = [
-        (f"round {n}, images/s", other, own) for n, (other, own) in enumerate(pairs, 1)
-    ]
-    report(f"Fine-tuning {config.train.network}", ["", "plain Keras", "the loop"], rows)
+class Clock:
+    """The seconds of each epoch, from its second step on."""
+
+    def __init__(self) -> None:
+        """No epoch has ended."""
+        self.second = 0.0
+        self.epochs: list[float] = []
+
+    def step(self, number: int, logs: object = None) -> None:
+        """A step begins."""
+        if number == 1:
+            self.second = time.monotonic()
+
+    def end(self, number: int, logs: object = None) -> None:
+        """An epoch ends."""
+        self.epochs.append(time.monotonic() - self.second)
+
+
+def measure(size: Size, folder: Path) -> dict[str, float]:
+    """Both comparisons, on one root."""
+    words = [*run_options(size.smoke), *size.options, *OPTIONS]
+    words += ["--train.epochs", str(size.epochs), "--root", str(folder / "root")]
+    config, tables = run_stages(words, "sample", "train")
+    heads_s = seconds_of(tables, "embed") + seconds_of(tables, "train")
+    pairs: list[tuple[float, float]] = []
+    for number in range(size.rounds):
+        rate, info = ours(words)
+        pairs.append((plain(config, folder / "root", size.epochs), rate))
+        print(f"round {number + 1}: {pairs[-1][0]:.1f} and {rate:.1f}", file=sys.stderr)
+    rate = statistics.mean(ours_rate for _, ours_rate in pairs)
+    finetuning_s = photos_of(info) * config.train.head_epochs / rate
     report(
-        f"{len(pools)} groups, {config.train.head_epochs} epochs",
+        f"{len(info.landmarks)} landmarks, {config.train.head_epochs} epochs",
         ["", "seconds"],
-        [("head phase: embed and train", head), ("fine-tuning, at the loop's rate", tuning)],
+        [("embed and train", heads_s), ("fine-tuning, at the stage's rate", finetuning_s)],
     )
-    finish({"loop_ratio": ratio, "head_speedup": tuning / head}, ratio >= LEAST_RATIO)
+    return {
+        "loop": statistics.mean(ours_rate / other for other, ours_rate in pairs),
+        "heads": finetuning_s / heads_s,
+    }
 
 
 if __name__ == "__main__":
-    main()
+    run(
+        measure,
+        FIGURES,
+        full=Size(smoke=False, rounds=2, epochs=3),
+        smoke=Size(smoke=True, rounds=1, epochs=2, options=("--train.batch", 4)),
+    )

@@ -40,7 +40,7 @@ def plain_tune_output() -> None:
 
 def logs_folder() -> str:
     """Ray 2.60: where the logs of the last session are, also when Ray did not start."""
-    folder = get_default_ray_temp_dir()  # type: ignore[no-untyped-call]
+    folder = get_default_ray_temp_dir()
     return f"{folder}/session_latest/logs"
 
 
@@ -78,7 +78,7 @@ def patient_start(seconds: float, raylet_lives: Callable[[], bool]) -> Iterator[
         end = time.monotonic() + seconds
         while True:
             try:
-                return get_node(*args)  # type: ignore[no-untyped-call]
+                return get_node(*args)
             except RuntimeError:
                 if time.monotonic() > end or not raylet_lives():
                     raise
@@ -106,7 +106,7 @@ def processes_alive() -> bool:
 
     Ray 2.60: publicly one only learns it from a call that hangs.
     """
-    return bool(services.remaining_processes_alive())  # type: ignore[no-untyped-call]
+    return bool(services.remaining_processes_alive())
 
 
 def serve_http_options() -> "HTTPOptions":

@@ -1,35 +1,50 @@
 """Duplicates among a million images: hashes compared, candidates confirmed, clusters made.
 
 The hashes are generated: classes of GLDv2's sizes; a twentieth of the images are copies, in the
-same class or another, that differ in up to 4 bits; 20,000 share one hash, as a web server's
-placeholder does. A quarter of a million first, for the growth: four times the images may take 4.8
-times as long at most. What is planted must be found, in 5 minutes and 4 GiB.
+same class or another, that differ in up to 4 bits; 2% share one hash, as a web server's placeholder
+does. The copies must be found. A quarter of a million come first, to see how the time grows.
 
-    python bench/clean.py
+    python bench/duplicates.py [--smoke]
 
 Half a minute.
 """
 
 import multiprocessing
-import os
-import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-from common import finish, report
-from metadata import CORES, peak_gib
+from common import CORES, Figure, in_own_process, peak_gib, run
 
 from landmark_ray.config import Config
 from landmark_ray.kernels import duplicates
 from landmark_ray.kernels.image import THUMBNAIL
 from landmark_ray.stages.dedupe import clustered
 
-IMAGES = 1_000_000
 COPIES, FLIPPED, PLACEHOLDERS = 0.05, 4, 0.02
-MOST_GROWTH, MOST_SECONDS, MOST_GIB, LEAST_FOUND = 1.2, 300, 4, 0.999
+QUARTER = 4
+
+FIGURES = {
+    "seconds": Figure("finding the duplicates among a million images", "s", most=300),
+    "peak_gib": Figure("memory for finding the duplicates among a million images", "GiB", most=4),
+    "found_within": Figure("planted copies found inside a landmark", least=0.999, quoted=False),
+    "found_across": Figure("planted copies found across landmarks", least=0.999, quoted=False),
+    "mixed": Figure("clusters of unlike images", most=0.001, quoted=False),
+    "growth": Figure(
+        "time an image among a million against a quarter of a million", most=1.2, quoted=False
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Size:
+    """How many images there are."""
+
+    images: int
 
 
 def generated(images: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -57,19 +72,17 @@ def generated(images: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarra
 
 
 def thumbnails(rows: np.ndarray, original: np.ndarray) -> np.ndarray:
-    """[R, H, W] of some images: noise of its own for each original."""
+    """[R, H, W] thumbnails of some images: each original has noise of its own."""
     first, place = np.unique(original[rows], return_inverse=True)
     side = THUMBNAIL // 8
     small = np.random.default_rng(0).integers(0, 256, (len(first), side, side), np.uint8)
     return small.repeat(8, 1).repeat(8, 2)[place]
 
 
-def measure(images: int) -> dict[str, float]:
-    """Find the duplicates of so many images; seconds and shares."""
-    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:CORES])
+def find(images: int) -> dict[str, float]:
+    """Find the duplicates among generated images; seconds and shares."""
     config = Config()
     classes, hashes, original = generated(images, seed=0)
-    generated_gib = peak_gib()
     ids = pa.array([f"{i:016x}" for i in range(images)])
     digests = pa.array(
         list(np.arange(2 * images, dtype=np.uint64).reshape(-1, 2).view("V16")[:, 0].tolist()),
@@ -87,11 +100,11 @@ def measure(images: int) -> dict[str, float]:
     rows = np.flatnonzero(wanted[group])
     thumbs = thumbnails(rows, original)
     generating = time.monotonic()
-    found = clustered(table.take(pa.array(rows)), group[rows], thumbs, pairs, config)
+    clustering = clustered(table.take(pa.array(rows)), group[rows], thumbs, pairs, config)
     ended = time.monotonic()
     label = np.full(images, -1)
-    place = rows[found["row"].to_numpy()]
-    label[place] = np.unique(found["cluster"].to_numpy(), return_inverse=True)[1]
+    place = rows[clustering["row"].to_numpy()]
+    label[place] = np.unique(clustering["cluster"].to_numpy(), return_inverse=True)[1]
     copies = np.flatnonzero(original != np.arange(images))
     same = (label[copies] >= 0) & (label[copies] == label[original[copies]])
     across = classes[copies] != classes[original[copies]]
@@ -101,45 +114,20 @@ def measure(images: int) -> dict[str, float]:
     np.minimum.at(low, clusters, of)
     np.maximum.at(high, clusters, of)
     return {
-        "compare_s": compared - begun,
-        "confirm_s": ended - generating,
         "seconds": compared - begun + ended - generating,
         "found_within": float(same[~across].mean()),
         "found_across": float(same[across].mean()),
         "mixed": float((low != high).mean()),
         "peak_gib": peak_gib(),
-        "generated_gib": generated_gib,
-        "images": images,
     }
 
 
-def main() -> None:
-    """Measure both sizes in processes of their own."""
-    found = {}
-    for images in (IMAGES // 4, IMAGES):
-        print(f"{images:,} images", file=sys.stderr)
-        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-            found[images] = pool.submit(measure, images).result()
-    small, large = found.values()
-    columns = ["compare_s", "confirm_s", "seconds", "found_within", "found_across", "peak_gib"]
-    report(
-        f"Duplicates, {CORES} cores",
-        ["images", *columns],
-        [[f"{row['images']:,}", *(row[name] for name in columns)] for row in found.values()],
-    )
-    figures = {
-        **{name: large[name] for name in ("seconds", "peak_gib", "found_within", "found_across")},
-        "mixed": large["mixed"],
-        "growth": large["seconds"] / small["seconds"] / 4,
-    }
-    met = (
-        figures["growth"] <= MOST_GROWTH
-        and figures["seconds"] <= MOST_SECONDS
-        and figures["peak_gib"] <= MOST_GIB
-        and min(figures["found_within"], figures["found_across"]) >= LEAST_FOUND
-    )
-    finish(figures, met)
+def measure(size: Size, folder: Path) -> dict[str, float]:
+    """Both numbers of images, in a process of its own each."""
+    small = in_own_process(find, size.images // QUARTER)
+    large: dict[str, float] = in_own_process(find, size.images)
+    return {**large, "growth": large["seconds"] / small["seconds"] / QUARTER}
 
 
 if __name__ == "__main__":
-    main()
+    run(measure, FIGURES, full=Size(1_000_000), smoke=Size(8_000))

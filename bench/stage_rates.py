@@ -1,0 +1,241 @@
+"""Stages against their bare kernels, one core against two, and the square kernel against Pillow.
+
+1. `extract` and `resize` on Ray against what they do with an image in a bare pool, on the same
+   files. Each side has two processes of one thread and works through the same shards. The stage
+   reads and writes its tables; the pool discards what the kernel returns. The rate is taken once
+   started: from a side's first finished shard to its end, when (for the stage) all files are
+   written. Features are sought at 320 px, not 640: with a quarter of the work an image, what Ray
+   costs weighs more.
+2. `match` with one task at a time against two.
+3. `square` on JPEGs of 1,024 px against `ImageOps.fit` of the same file decoded in full: CPU time
+   in turn, and the mean absolute difference of their pixels.
+
+The sides take turns; of two rounds the mean counts.
+
+    python bench/stage_rates.py [--smoke]
+
+8 minutes.
+"""
+
+import io
+import multiprocessing
+import os
+import statistics
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from common import CORES, Figure, Photo, photographs, run, run_stages, source_folder, write_copies
+from PIL import Image, ImageOps
+
+from landmark_ray.config import STAGES
+from landmark_ray.data.root import Root
+from landmark_ray.kernels.image import ImageError, Limits, normalise, square
+from landmark_ray.runtime import ledger
+from landmark_ray.stages.extract import sift_features
+from landmark_ray.stages.resize import example
+
+SIDE, QUALITY, SQUARE = 1024, 90, 224
+ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+OPTIONS = ("--extract.max_side", 320, "--extract.max_feature_num", 500, "--cluster.cpus", CORES)
+BY_TURNS = ("--match.cpus", CORES)
+DRAWN = "synthetic-"
+"""How the ids of images begin that `resize` draws itself."""
+
+FIGURES = {
+    "resize": Figure("rate of `resize` against its bare kernel in a pool of two", least=0.75),
+    "extract": Figure("rate of `extract` against its bare kernel in a pool of two", least=0.9),
+    "match": Figure("`match` on two cores against one", "times as fast", least=1.7),
+    "square": Figure(
+        "a 1024-px JPEG to 224 px against `Image.open` and `ImageOps.fit`",
+        "times as fast",
+        least=2.0,
+        quoted=False,
+    ),
+    "difference": Figure("mean difference of their pixels, of 255", most=2.0, quoted=False),
+}
+
+Kernel = Callable[[bytes], object]
+Key = tuple[int, int]
+"""Bucket and shard."""
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much work there is.
+
+    Attributes:
+        smoke: whether the photographs are the toy's.
+        copies: of each photograph.
+        rounds: of each stage.
+        squares: JPEGs for Pillow's comparison.
+        options: of the run.
+    """
+
+    smoke: bool
+    copies: int
+    rounds: int
+    squares: int
+    options: tuple[object, ...] = ()
+
+
+def shard_files(tables: Root) -> set[Path]:
+    """The files of all tables that lie in shards."""
+    return set(Path(tables.at("")).glob("*/bucket=*/shard-*.parquet"))
+
+
+def key_of(file: Path) -> Key:
+    """Bucket and shard of a file."""
+    return int(file.parent.name.partition("=")[2]), int(file.stem.partition("-")[2])
+
+
+def rate(finished: dict[Key, float], images: dict[Key, int], end: float) -> float:
+    """Images a second, from the first finished shard to the end."""
+    first = min(finished, key=lambda key: finished[key])
+    return (sum(images.values()) - images[first]) / (end - finished[first])
+
+
+def stage_rate(
+    stage: str, words: Sequence[object], tables: Root
+) -> tuple[float, dict[Key, set[str]]]:
+    """Run a stage anew; its images a second, and the images of each shard that it worked on."""
+    again = ["--redo", stage] if ledger.read(tables, stage) else []
+    before = shard_files(tables)
+    begun = time.time()
+    run_stages([*again, *words], stage, stage)
+    end = time.time()
+    finished: dict[Key, float] = {}
+    worked: dict[Key, set[str]] = {}
+    for file in shard_files(tables):
+        if file not in before or file.stat().st_mtime >= begun:
+            key = key_of(file)
+            finished[key] = max(finished.get(key, 0.0), file.stat().st_mtime)
+            ids = pq.read_table(file, columns=["image_id"])["image_id"].to_pylist()
+            worked.setdefault(key, set()).update(i for i in ids if not i.startswith(DRAWN))
+    return rate(finished, {key: len(ids) for key, ids in worked.items()}, end), worked
+
+
+def bare_rate(kernel: Kernel, tables: Root, worked: dict[Key, set[str]]) -> float:
+    """Images a second of the kernel alone on the same images, the largest shards first."""
+    largest = sorted(worked.items(), key=lambda item: -len(item[1]))
+    work = [(kernel, tables, key, ids) for key, ids in largest]
+    with multiprocessing.get_context("spawn").Pool(CORES, cv2.setNumThreads, (1,)) as pool:
+        done = list(pool.imap_unordered(bare_shard, work))
+        end = time.time()
+    return rate({k: at for k, at, _ in done}, {k: n for k, _, n in done}, end)
+
+
+def bare_shard(work: tuple[Kernel, Root, Key, set[str]]) -> tuple[Key, float, int]:
+    """A shard's images through the kernel; the shard, when it was finished, and its images."""
+    kernel, tables, key, ids = work
+    images = tables.read_shard("images", *key, ["image_id", "jpeg"])
+    chosen = images.filter(pc.is_in(images["image_id"], pa.array(ids, pa.string())))
+    for jpeg in chosen["jpeg"].to_pylist():
+        kernel(jpeg)
+    return key, time.time(), chosen.num_rows
+
+
+def against_kernel(
+    stage: str, kernel: Kernel, words: Sequence[object], tables: Root, rounds: int
+) -> float:
+    """The stage's rate divided by the bare kernel's, in the mean of some rounds."""
+    ratios = []
+    for number in range(rounds):
+        staged, worked = stage_rate(stage, words, tables)
+        bare = bare_rate(kernel, tables, worked)
+        print(f"{stage}, round {number + 1}: {staged:.0f} and {bare:.0f} images/s", file=sys.stderr)
+        ratios.append(staged / bare)
+    return statistics.mean(ratios)
+
+
+def matched_s(words: Sequence[object], *more: object) -> float:
+    """Seconds of the stage match."""
+    _, tables = run_stages(["--redo", "match", *more, *words], "match", "match")
+    record = ledger.read(tables, "match")
+    assert record is not None
+    return float(record["seconds"])
+
+
+def enlarged(photos: Sequence[Photo], count: int) -> list[bytes]:
+    """JPEGs of photographs, SIDE pixels long."""
+    files = []
+    for photo in photos[:: max(len(photos) // (2 * count), 1)]:
+        try:
+            image = Image.open(io.BytesIO(normalise(photo.data, Limits()).jpeg))
+        except ImageError:
+            continue
+        scale = SIDE / max(image.size)
+        out = io.BytesIO()
+        wanted = round(image.width * scale), round(image.height * scale)
+        image.resize(wanted).save(out, "JPEG", quality=QUALITY)
+        files.append(out.getvalue())
+    return files[:count]
+
+
+def fitted(data: bytes) -> Image.Image:
+    """What anyone would write."""
+    return ImageOps.fit(Image.open(io.BytesIO(data)).convert("RGB"), (SQUARE, SQUARE))
+
+
+def timed(make: Callable[[bytes], Image.Image], data: bytes) -> tuple[float, np.ndarray]:
+    """CPU time of one image, and its pixels."""
+    begun = time.process_time()
+    image = make(data)
+    return time.process_time() - begun, np.asarray(image, np.float32)
+
+
+def compare_squares(files: Sequence[bytes]) -> dict[str, float]:
+    """How much faster `square` is in the median, and how much it differs on average."""
+    slow, fast, differences = [], [], []
+    for data in files:
+        seconds, wanted = timed(fitted, data)
+        slow.append(seconds)
+        seconds, pixels = timed(partial(square, size=SQUARE), data)
+        fast.append(seconds)
+        differences.append(float(np.abs(pixels - wanted).mean()))
+    return {
+        "square": statistics.median(slow) / statistics.median(fast),
+        "difference": statistics.mean(differences),
+    }
+
+
+def measure(size: Size, folder: Path) -> dict[str, float]:
+    """All three comparisons, on one root."""
+    os.environ.update(dict.fromkeys(ONE_THREAD, "1"))
+    photos = photographs(source_folder(size.smoke))
+    figures = compare_squares(enlarged(photos, size.squares))
+    write_copies(photos, size.copies, folder / "source")
+    words = [*size.options, *OPTIONS, "--source", folder / "source", "--root", folder / "root"]
+    config, tables = run_stages(words, "sample", "dedupe")
+    features = partial(sift_features, options=config.extract)
+    figures["extract"] = against_kernel("extract", features, words, tables, size.rounds)
+    run_stages(words, "match", "match")
+    times = [(matched_s(words, *BY_TURNS), matched_s(words)) for _ in range(size.rounds)]
+    figures["match"] = statistics.mean(one / both for one, both in times)
+    run_stages(words, "prune", STAGES[STAGES.index("resize") - 1])
+    squares = partial(example, options=config.resize)
+    figures["resize"] = against_kernel("resize", squares, words, tables, size.rounds)
+    return figures
+
+
+if __name__ == "__main__":
+    run(
+        measure,
+        FIGURES,
+        full=Size(smoke=False, copies=8, rounds=2, squares=240),
+        smoke=Size(
+            smoke=True,
+            copies=2,
+            rounds=1,
+            squares=4,
+            options=("--sample.buckets", 2, "--sample.shard_images", 16),
+        ),
+    )
