@@ -83,7 +83,7 @@ def patient_start(seconds: float, raylet_lives: Callable[[], bool]) -> Iterator[
         raylet_lives: Whether waiting for the raylet makes sense.
     """
     os.environ.setdefault(RAYLET_WAIT, str(seconds))
-    get_node = services.get_node
+    get_node: Callable[..., Any] = services.get_node
     core = contextlib.ExitStack()
 
     def get_node_patiently(*args: Any) -> Any:

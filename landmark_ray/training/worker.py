@@ -212,7 +212,7 @@ def readers_of(config: Config, parallel: int) -> tuple[int, float]:
         parallel: trainings side by side; all their readers share the cores that they leave.
     """
     cpus = plan_workers(config, "train.", config.train).cpus
-    cores: float = ray.cluster_resources()["CPU"]  # type: ignore[no-untyped-call]
+    cores: float = ray.cluster_resources()["CPU"]
     readers = max(int(cores) // parallel, 1)
     left = max(cores - parallel * cpus, 0.1 * cores)
     return readers, math.floor(0.9 * left / (readers * parallel) * 1e4) / 1e4
