@@ -1,18 +1,19 @@
-# make demo: the whole pipeline on drawn landmarks, then its service's answers.
-# make serve: its models over HTTP.
-# make test: all checks and tests.  make test-all: the long ones, too.
+# make demo: run the whole pipeline on drawn landmarks, then check the answers of its service.
+# make serve: serve the demo's models over HTTP.
+# make test: run all checks and tests.  make test-all: run the long tests, too.
 .PHONY: venv demo serve test test-service test-jobs test-all lint lock audit clean
 PYTHON ?= $(or $(firstword $(foreach minor,11 12 13,$(shell command -v python3.$(minor)))),python3.11)
 RUN = .venv/bin/python
 
-# requirements.txt is what runs; requirements-dev.txt that and what tests; requirements-gpu.txt that
-# and CUDA. What is in several has one version, so each can be installed over another.
+# requirements.txt has what runs; requirements-dev.txt adds what tests and checks need, and
+# requirements-gpu.txt adds CUDA. A package has the same version in all three, so each of them can be
+# installed over another.
 REQUIREMENTS ?= requirements.txt
 MADE = .venv/.made-with-
 
 venv: $(MADE)$(REQUIREMENTS)
 
-# pip installs uv, by the lock's hash; uv installs the rest in a fraction of pip's time.
+# pip installs uv, with the hash from the lock; uv installs the rest much faster than pip would.
 $(MADE)%.txt: %.txt requirements-dev.txt pyproject.toml
 	$(PYTHON) -m venv .venv
 	sed -n '/^uv==/,/[^\\]$$/p' requirements-dev.txt | $(RUN) -m pip install --quiet --require-hashes -r /dev/stdin
@@ -35,7 +36,7 @@ lint: $(MADE)requirements-dev.txt
 	.venv/bin/mypy
 	.venv/bin/lint-imports
 
-# Two processes of about equal length, which `make -j2 test` runs side by side.
+# Two processes that take about the same time; `make -j2 test` runs them side by side.
 test: test-service test-jobs
 
 test-service: lint
@@ -47,7 +48,7 @@ test-jobs: lint
 test-all:
 	$(MAKE) test PYTEST='-m ""'
 
-# Locks for each version of Python. Versions stay as they are, unless pyproject.toml asks for others.
+# Each lock covers all versions of Python. Versions stay as they are, unless pyproject.toml asks for others.
 LOCK = .venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
   --no-annotate --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" pyproject.toml
 

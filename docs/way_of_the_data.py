@@ -1,13 +1,14 @@
-"""Draws docs/way-of-the-data.svg: python docs/way_of_the_data.py. A person reads the picture only.
+"""Draw docs/way-of-the-data.svg, the picture of all stages: python docs/way_of_the_data.py.
 
-Boxes bring their own ground, and loose text is of a grey that both of GitHub's grounds allow.
+Boxes have a background of their own, and text outside of boxes is in a grey that is readable on
+GitHub's light and dark backgrounds.
 """
 
 from pathlib import Path
 from xml.sax.saxutils import escape
 
 DRIVER, TASKS, MODEL, TRAIN, SERVE, STORE = "driver", "tasks", "model", "train", "serve", "store"
-COLOURS = {  # ground, line, text
+COLOURS = {  # background, outline, text
     DRIVER: ("#e8eaed", "#8b949e", "#24292f"),
     TASKS: ("#cfe3f7", "#3b7fc4", "#0b2e52"),
     MODEL: ("#fbdfc0", "#d07a1e", "#4f2a00"),
@@ -16,26 +17,26 @@ COLOURS = {  # ground, line, text
     STORE: ("#fff8dc", "#b59b3a", "#4a3c00"),
 }
 GREY = "#7d8590"
-ROWS = [  # (stage, what it does, tables, kind)
+ROWS = [  # (stage, what it does, tables that it writes, kind)
     [
-        ("sample", "chooses by train.csv", "catalog, landmarks", DRIVER),
-        ("ingest", "tars → by landmark", "images", TASKS),
-        ("dedupe", "copies, by hash", "hashes, duplicates", TASKS),
-        ("extract", "SIFT, or DELF", "features", TASKS),
+        ("sample", "chooses from train.csv", "catalog, landmarks", DRIVER),
+        ("ingest", "sorts by landmark", "images", TASKS),
+        ("dedupe", "finds duplicates", "hashes, duplicates", TASKS),
+        ("extract", "SIFT or DELF features", "features", TASKS),
         ("match", "verifies pairs", "pairs", TASKS),
     ],
     [
-        ("prune", "11 inliers, 100 a class", "kept", TASKS),
-        ("detect", "objects, if asked for", "detections", MODEL),
+        ("prune", "11 inliers, at most 100", "kept", TASKS),
+        ("detect", "objects (optional)", "detections", MODEL),
         ("clean", "rules and verdicts", "cleaned", TASKS),
         ("group", "11 groups, split", "groups", TASKS),
-        ("resize", "224 x 224", "examples, background", TASKS),
+        ("resize", "224 x 224 squares", "examples, background", TASKS),
     ],
     [
-        ("trunk", "weights of the network", "models/trunk", TRAIN),
-        ("embed", "a vector a photo", "embeddings", MODEL),
-        ("train", "a head a group", "models/groups", TRAIN),
-        ("finetune", "if asked for", "models/finetuned", TRAIN),
+        ("trunk", "network weights", "models/trunk", TRAIN),
+        ("embed", "vectors of photos", "embeddings", MODEL),
+        ("train", "one head per group", "models/groups", TRAIN),
+        ("finetune", "networks (optional)", "models/finetuned", TRAIN),
         ("evaluate", "top-1, GAP, threshold", "predictions", MODEL),
     ],
 ]
@@ -43,11 +44,11 @@ WIDTH, BOX, HIGH, GAP, LEFT, TOP, STEP = 960, 150, 66, 34, 38, 104, 132
 
 
 def box(x: float, y: float, lines: list[str], kind: str, width: int = BOX, high: int = HIGH) -> str:
-    """A box; its first line is its name."""
-    ground, line, text = COLOURS[kind]
+    """Return a box as SVG. The first line is its title; `x` and `y` are its top left, in pixels."""
+    fill, stroke, text = COLOURS[kind]
     out = [
-        f'<rect x="{x}" y="{y}" width="{width}" height="{high}" rx="8" fill="{ground}" '
-        f'stroke="{line}" stroke-width="1.5"/>'
+        f'<rect x="{x}" y="{y}" width="{width}" height="{high}" rx="8" fill="{fill}" '
+        f'stroke="{stroke}" stroke-width="1.5"/>'
     ]
     sizes = [("15", "600"), *[("12", "400")] * (len(lines) - 1)]
     first = y + high / 2 - 9 * (len(lines) - 1) + 5
@@ -60,7 +61,7 @@ def box(x: float, y: float, lines: list[str], kind: str, width: int = BOX, high:
 
 
 def arrow(points: list[tuple[float, float]]) -> str:
-    """A line with a head."""
+    """Return a line through points (x, y) as SVG, with an arrowhead at its end."""
     path = " ".join(f"{x},{y}" for x, y in points)
     return (
         f'<polyline points="{path}" fill="none" stroke="{GREY}" stroke-width="1.8" '
@@ -69,7 +70,7 @@ def arrow(points: list[tuple[float, float]]) -> str:
 
 
 def note(x: float, y: float, words: str, anchor: str = "middle", size: int = 12) -> str:
-    """Loose text."""
+    """Return text outside of boxes as SVG; `y` is its baseline."""
     return (
         f'<text x="{x}" y="{y}" text-anchor="{anchor}" font-size="{size}" fill="{GREY}">'
         f"{escape(words)}</text>"
@@ -77,21 +78,21 @@ def note(x: float, y: float, words: str, anchor: str = "middle", size: int = 12)
 
 
 def column(number: int) -> float:
-    """Left edge of a box."""
+    """Return the x of the left edge of a column of boxes, counted from 0."""
     return LEFT + number * (BOX + GAP)
 
 
 def draw() -> str:
-    """The picture."""
+    """Return the picture as the text of an SVG file."""
     parts = [
         box(column(0), 14, ["SOURCE", "train.csv, tars, class folders"], STORE, 2 * BOX + GAP, 50),
         note(
-            column(2) + 6, 30, "read where it lies, each tar once, from beginning to end", "start"
+            column(2) + 6, 30, "SOURCE is read in place: each tar once, from start to end.", "start"
         ),
         note(
             column(2) + 6,
             50,
-            "below, all arrows are tables in ROOT; their names are in grey",
+            "Each stage writes tables in ROOT; their names are in grey.",
             "start",
         ),
     ]
@@ -121,28 +122,28 @@ def draw() -> str:
         )
     y = TOP + 3 * STEP
     parts += [
-        box(column(0), y, ["export", "all that predicts"], DRIVER),
+        box(column(0), y, ["export", "packs what predicts"], DRIVER),
         arrow([(column(1) - GAP + 2, y + HIGH / 2), (column(1) - 3, y + HIGH / 2)]),
-        box(column(1), y, ["bundle", "checksums, one version"], STORE),
+        box(column(1), y, ["bundle", "with checksums"], STORE),
         box(column(2) + 20, y - 6, ["predict → submission.csv"], MODEL, 240, 34),
         box(column(2) + 20, y + 38, ["serve → HTTP, web page"], SERVE, 240, 34),
         arrow([(column(2) - GAP + 2, y + 26), (column(2) + 17, y + 12)]),
         arrow([(column(2) - GAP + 2, y + 40), (column(2) + 17, y + 54)]),
     ]
     legend = [
-        (DRIVER, "driver alone"),
-        (TASKS, "Ray Data: tasks on cores"),
-        (MODEL, "Ray Data: workers with a model, GPUs"),
+        (DRIVER, "driver only"),
+        (TASKS, "Ray Data tasks"),
+        (MODEL, "Ray Data workers that hold a model"),
         (TRAIN, "Ray Train"),
         (SERVE, "Ray Serve"),
         (STORE, "files"),
     ]
     x, y = LEFT, TOP + 3 * STEP + HIGH + 34
     for kind, words in legend:
-        ground, line, _ = COLOURS[kind]
+        fill, stroke, _ = COLOURS[kind]
         parts.append(
-            f'<rect x="{x}" y="{y - 11}" width="14" height="14" rx="3" fill="{ground}" '
-            f'stroke="{line}"/>'
+            f'<rect x="{x}" y="{y - 11}" width="14" height="14" rx="3" fill="{fill}" '
+            f'stroke="{stroke}"/>'
         )
         parts.append(note(x + 20, y, words, "start"))
         x += 38 + 6.6 * len(words)
