@@ -22,8 +22,8 @@ def lines(good: bytes) -> Iterator[Attack]:
         b"/%",
     ]
     targets += [
-        b"/page.js/../../door.py",
-        b"/docs/..%2f..%2fdoor.py",
+        b"/page.js/../../middleware.py",
+        b"/docs/..%2f..%2fmiddleware.py",
         b"/" + b"a" * 60_000,
         b"/a" * 9999,
     ]

@@ -30,11 +30,12 @@ PORTS = range(20_000, 32_000)
 
 JPEG = {"Content-Type": "image/jpeg"}
 
-SURE = {100: 0.75, 201: 0.125, 300: 0.0625}
+CONFIDENCES = {100: 0.75, 201: 0.125, 300: 0.0625}
+"""Landmark id -> confidence."""
 
 
-class Remote:
-    """A method of a handle."""
+class RemoteMethod:
+    """A method of a Serve handle."""
 
     def __init__(self, function: Any) -> None:
         self.function = function
@@ -43,34 +44,37 @@ class Remote:
         return await self.function(*args)
 
 
-class Pack:
-    """A handle of models that answer `sure`, for the versions they have, after some seconds."""
+class FakeModelShard:
+    """A handle of a model shard that answers `confidences` after some seconds."""
 
-    def __init__(self, versions: dict[str, str], sure: dict[int, float] = SURE) -> None:
-        self.have, self.sure = versions, sure
+    def __init__(
+        self, versions: dict[str, str], confidences: dict[int, float] = CONFIDENCES
+    ) -> None:
+        """versions: those that it has loaded -> the URIs of their bundles."""
+        self.loaded, self.confidences = versions, confidences
         self.seconds = 0.0
         self.errors: list[Exception] = []
         self.asked: list[tuple[str, tuple[int, ...]]] = []
-        self.answer, self.versions = Remote(self._answer), Remote(self._versions)
+        self.top_k, self.versions = RemoteMethod(self._top_k), RemoteMethod(self._versions)
 
-    async def _answer(self, version: str, photo: np.ndarray) -> Any:
+    async def _top_k(self, version: str, photo: np.ndarray) -> Any:
         self.asked.append((version, photo.shape))
         await asyncio.sleep(self.seconds)
         if self.errors:
             raise self.errors.pop(0)
-        if version not in self.have:
+        if version not in self.loaded:
             return None
-        return np.array([*self.sure], np.int64), np.array([*self.sure.values()])
+        return np.array([*self.confidences], np.int64), np.array([*self.confidences.values()])
 
     async def _versions(self) -> dict[str, str]:
-        return self.have
+        return self.loaded
 
 
-def ingress(*packs: Any, **options: Any) -> Ingress:
-    """An ingress over packs; `start` it before it is asked."""
+def ingress(*shards: Any, **options: Any) -> Ingress:
+    """An ingress over model shards; `reconfigure` it before it is asked."""
     from landmark_ray.serving.serve_options import GraphOptions
 
-    return Ingress(GraphOptions(**options).model_dump(), False, *packs)
+    return Ingress(GraphOptions(**options).model_dump(), False, *shards)
 
 
 @contextlib.contextmanager

@@ -26,7 +26,7 @@ def history(root: Path, place: str, group: int) -> list[dict[str, float]]:
 def checkpoints(root: Path) -> dict[Path, int]:
     """Every checkpoint's history, and the epochs that it has."""
     found = {}
-    for path in root.glob("_staging/train/*/checkpoint_2*/history.json"):
+    for path in root.glob("_staging/train/*/checkpoint_*/history.json"):
         with suppress(OSError, ValueError):  # it is being written, or deleted
             found[path] = len(json.loads(path.read_text()))
     return found

@@ -1,1 +1,1 @@
-"""Trained networks in a folder: files, manifest, the ensemble, reference answers."""
+"""Trained networks in a folder: their files, the manifest, the ensemble, reference answers."""

@@ -1,11 +1,11 @@
-"""A bundle's manifest: which version it is, how it was made, and the checksums of its files.
+"""A bundle's manifest: its version, how the bundle was made, and the checksums of its files.
 
 bundle.json                 the manifest, written last: a folder without one is no bundle
 landmarks.parquet           landmark_id, name, group, images
-trunk/, groups/group=3/     the networks, see `bundle`
+trunk/, groups/group=3/     the networks, see `network_files`
 evaluation.json             the figures of the stage evaluate
-reference.parquet           a few photos and what the trained networks say of them, see `reference`
-.export.json                only while it is made: the names of all files that are ours
+reference.parquet           a few photos and the trained networks' logits, see `reference`
+.export.json                only while the bundle is written: the names of all its files
 """
 
 import datetime
@@ -34,23 +34,25 @@ class Manifest(BaseModel):
     """What `bundle.json` holds.
 
     Attributes:
-        format: of the bundle; this code reads `FORMAT`.
-        version: 12 hex digits of a hash of all that answers depend on.
-        created: when, in UTC.
-        size: width and height of the photos that the models take, in pixels.
-        min_side, max_megapixels, max_megabytes: photos outside are refused.
-        threshold: an answer with a lower confidence is "not a landmark".
-        floor: an answer with a lower confidence is hardly ever right; below the threshold.
-        rejects_strangers: whether there were enough photos of none of the landmarks, to learn from
-            and to choose the threshold by; None: not known, the bundle is an older one.
-        warning: why not, in words for people; empty where it does.
-        landmarks: how many it knows.
-        groups: numbers of the groups that have a model.
-        metrics: of validation images and of the test set: top1, top5, gap …
-        configuration: options by stage.
-        fingerprints: of each stage's options and inputs, back to the source.
-        software: versions that made it.
-        files: name -> sha256.
+        format: Format of the bundle; this code reads `FORMAT`.
+        version: 12 hex digits of a hash of all that the answers depend on.
+        created: Time at which the bundle was made, in UTC.
+        size: Width and height of the photos that the models take, in pixels.
+        min_side: Shortest side of a photo that is accepted, in pixels.
+        max_megapixels: Largest photo that is accepted, in millions of pixels.
+        max_megabytes: Largest file that is accepted, in MB.
+        threshold: A photo whose highest confidence is lower is "not a landmark".
+        floor: An answer with a lower confidence is almost never right; at most the threshold.
+        rejects_strangers: Whether there were enough photos that show none of the landmarks, for
+            training and for the choice of the threshold; None in older bundles.
+        warning: Why the bundle doesn't reject strangers, as a sentence; empty where it does.
+        landmarks: Number of landmarks that the models know.
+        groups: Numbers of the groups that have a model.
+        metrics: Figures (top1, top5, gap …) of the validation images and of the test set.
+        configuration: The options of each stage.
+        fingerprints: A hash of each stage's options and inputs, back to the source.
+        software: Versions of the software that made the bundle.
+        files: Name of each file -> its sha256.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -76,7 +78,7 @@ class Manifest(BaseModel):
 
     @property
     def limits(self) -> Limits:
-        """What photos may be."""
+        """The limits of the photos that are accepted."""
         return Limits(
             min_side=self.min_side,
             max_pixels=self.max_megapixels * 1e6,
@@ -86,28 +88,29 @@ class Manifest(BaseModel):
 
 
 class Bundle(Store):
-    """An exported bundle whose files are what they were when it was made.
+    """An exported bundle, whose files were compared with its manifest.
 
     Raises:
-        UserError: there is none, it is of another format, or a file is missing, damaged or strange.
+        UserError: There is no bundle, it has another format, or a file is missing, damaged or not
+            in the manifest.
     """
 
     def __init__(self, uri: str, read: Callable[[str], bool] = lambda name: True) -> None:
-        """Read every file that will be used (`read` says so) once, and compare its checksum."""
+        """Compare the names of all files, and the checksums of those that `read` selects."""
         super().__init__(uri)
         self.manifest = self._manifest()
-        found = set(self.files()) - {FILE}
-        for name in sorted(found ^ set(self.manifest.files)):
+        present = set(self.files()) - {FILE}
+        for name in sorted(present ^ set(self.manifest.files)):
             problem = "is missing" if name in self.manifest.files else "doesn't belong there"
             raise UserError(f"{self.uri}/{name} {problem}: copy the bundle again, or export it")
-        made = version(self.manifest.files, self.manifest.threshold)
-        if self.manifest.version != made:  # it names caches
+        expected = version(self.manifest.files, self.manifest.threshold)
+        if self.manifest.version != expected:  # caches are named by the version
             raise UserError(
                 f"{self.uri}/{FILE}: version: not that of these files, {self.manifest.version!r}: "
                 "copy the bundle again, or export it"
             )
-        for name, wanted in self.manifest.files.items():
-            if read(name) and checksum(self.read(name)) != wanted:
+        for name, sha256 in self.manifest.files.items():
+            if read(name) and checksum(self.read(name)) != sha256:
                 raise UserError(
                     f"{self.uri}/{name} is damaged (its checksum is not the one in {FILE}): copy "
                     "the bundle again, or export it"
@@ -124,57 +127,58 @@ class Bundle(Store):
         except (ValueError, RecursionError, OSError) as error:
             raise UserError(f"{self.uri}/{FILE} cannot be read: {error}") from None
         if not isinstance(value, dict) or value.get("format") != FORMAT:
-            have = value.get("format") if isinstance(value, dict) else value
-            raise UserError(f"{self.uri} is a bundle of format {have}, this code reads {FORMAT}")
+            other = value.get("format") if isinstance(value, dict) else value
+            raise UserError(f"{self.uri} is a bundle of format {other}, this code reads {FORMAT}")
         try:
             return Manifest.model_validate(value)
         except ValidationError as error:
             problem = error.errors()[0]
-            place = ".".join(map(str, problem["loc"]))
-            raise UserError(f"{self.uri}/{FILE}: {place}: {problem['msg']}") from None
+            field = ".".join(map(str, problem["loc"]))
+            raise UserError(f"{self.uri}/{FILE}: {field}: {problem['msg']}") from None
 
     def names(self) -> pa.Table:
-        """landmark_id, name, group and images of all landmarks."""
+        """Read the table of all landmarks: landmark_id, name, group and images."""
         return self.read_table(LANDMARKS)
 
 
 def owned(folder: Store) -> set[str]:
-    """The names of all files that exports have written in a folder, as they have noted there."""
+    """Return the names of all files that exports wrote into a folder, from the lists there."""
     names: set[str] = set()
-    for note in (FILE, BEGUN):
+    for name in (FILE, BEGUN):
         try:
-            value = json.loads(folder.read(note))
-            given = Manifest.model_validate(value).files if note == FILE else value["files"]
+            value = json.loads(folder.read(name))
+            listed = Manifest.model_validate(value).files if name == FILE else value["files"]
         except (OSError, ValueError, RecursionError, TypeError, KeyError):
-            continue  # there is none, or it is another's
-        names |= {note, *given}
+            continue  # the file is missing, or no export wrote it
+        names |= {name, *listed}
     return names
 
 
 def clear(folder: Store, names: Iterable[str], ours: deletion.Ours) -> None:
-    """Make room for a bundle: note its files, then delete those of the one before.
+    """Prepare a folder for a bundle: list old and new files in `BEGUN`, then delete the old ones.
 
     Args:
-        folder: where.
-        names: of the files that will be written.
-        ours: says which of the files there may be deleted.
+        folder: The folder of the bundle.
+        names: Names of the files that will be written.
+        ours: Tells which of the files there may be deleted.
 
     Raises:
-        UserError: there are others; nothing was touched.
+        UserError: There are files that may not be deleted; nothing was changed.
     """
-    there = [e.name for e in deletion.checked(folder, "", ours=ours)[""]]
-    folder.write_json(BEGUN, {"files": sorted({*there, *names} - {BEGUN})})
-    old = sorted(set(there) - {BEGUN}, key=lambda name: name != FILE)  # then it is none any more
+    present = [e.name for e in deletion.checked(folder, "", ours=ours)[""]]
+    folder.write_json(BEGUN, {"files": sorted({*present, *names} - {BEGUN})})
+    # the manifest goes first: from then on the folder is no bundle
+    old = sorted(set(present) - {BEGUN}, key=lambda name: name != FILE)
     deletion.delete(folder, *old, ours=ours)
 
 
 def seal(folder: Store, *, threshold: float, **fields: Any) -> Manifest:
-    """Make a bundle of a folder that holds all its other files: write the manifest.
+    """Write the manifest, which makes a bundle of a folder that has all other files.
 
     Args:
-        folder: with networks and landmarks.
-        threshold: of `Manifest`.
-        **fields: all others but format, version, created and files.
+        folder: The folder with the networks and the table of landmarks.
+        threshold: As in `Manifest`.
+        **fields: The other fields of `Manifest`, except format, version, created and files.
     """
     files = {name: checksum(folder.read(name)) for name in folder.files()}
     manifest = Manifest(
@@ -190,12 +194,12 @@ def seal(folder: Store, *, threshold: float, **fields: Any) -> Manifest:
 
 
 def checksum(data: bytes) -> str:
-    """sha256, as hex digits."""
+    """Return the sha256 of bytes, as hex digits."""
     return hashlib.sha256(data).hexdigest()
 
 
 def version(files: dict[str, str], threshold: float) -> str:
-    """A name for bundles that answer alike."""
+    """Return the version of a bundle: equal for bundles that give the same answers."""
     networks = {n: s for n, s in files.items() if n not in (EVALUATION, REFERENCE)}
     text = json.dumps([networks, threshold], sort_keys=True)
     return checksum(text.encode())[:12]

@@ -1,4 +1,4 @@
-"""A trunk and the heads of all groups that share it, as one Keras network."""
+"""A trunk and the heads of all groups that share it, joined in one Keras network."""
 
 from typing import TYPE_CHECKING
 
@@ -10,26 +10,31 @@ if TYPE_CHECKING:
 
 
 def by_trunk(bundle: Store) -> dict[str, list[HeadInfo]]:
-    """Trunk -> the heads of the groups that share it."""
-    found: dict[str, list[HeadInfo]] = {}
+    """Return each trunk's name with the heads of the groups that share it."""
+    heads_of: dict[str, list[HeadInfo]] = {}
     for info in head_infos(bundle, GROUPS):
-        found.setdefault(info.trunk, []).append(info)
-    return found
+        heads_of.setdefault(info.trunk, []).append(info)
+    return heads_of
 
 
 def output_of(group: int) -> str:
-    """The name of a group's logits among the outputs of a network, whatever runs it.
+    """Return the name of a group's logits among a network's outputs, whatever the runtime.
 
-    Runtimes order outputs as they like: OpenVINO by their names, as text. Only names count.
+    Outputs are found by name alone, since runtimes order them as they like: OpenVINO sorts them by
+    their names, as text.
     """
     return f"group_{group}"
 
 
 def build_multihead(bundle: Store, trunk: str, infos: list[HeadInfo]) -> "keras.Model":
-    """Photos [B, H, W, 3] uint8 to logits [B, C] of each head, by the names of `output_of`.
+    """Join a trunk with some of its heads.
+
+    Returns:
+        A network of photos [B, H, W, 3] uint8, RGB, whose outputs are the logits [B, C] of each
+        head, named by `output_of`.
 
     Raises:
-        UserError: a network is missing or damaged.
+        UserError: A network is missing or damaged.
     """
     import keras
 

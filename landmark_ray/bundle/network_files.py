@@ -1,19 +1,21 @@
-"""Networks in a folder: trunks, and a head for each group. A root's `models` and bundles are such.
+"""The files of trunks and heads in a folder, which is a bundle or a root's `models`.
 
     trunk/network.weights.h5, network.json      the trunk that the groups share
     groups/group=3/head.weights.h5, head.json   a group's head, its landmarks, its temperature
 
-Only a root's `models` has, in the same manner:
+Only a root's `models` also has these, with the same files:
 
-    closed/group=3/…        heads by the reference's rule: no class other, no temperature
-    finetuned/group=3/…     heads, and beside each a trunk (network.*) of its own
+    closed/group=3/…        heads by the reference's rule: no class "other", no temperature
+    finetuned/group=3/…     heads, each with a trunk of its own (network.*) beside it
 
-A JSON file is written last: what has none is not finished.
+A network's JSON file is written last: without it, the network isn't finished.
 """
 
+import contextlib
 import dataclasses
 import re
 import tempfile
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -24,7 +26,7 @@ from landmark_ray.data.store import Store
 from landmark_ray.errors import UserError
 from landmark_ray.models.specs import HeadKind, TrunkInfo
 
-if TYPE_CHECKING:  # drivers read what JSON files say, and no more: Keras takes seconds to import
+if TYPE_CHECKING:  # drivers need only the JSON files, and Keras takes seconds to import
     import keras
 
 TRUNK = "trunk"
@@ -35,18 +37,18 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class HeadInfo:
-    """What a group's head computes.
+    """What a group's head computes, and how it was trained.
 
     Attributes:
-        group: its number, from 1.
-        landmarks: landmark ids of the logits, rising.
-        other: whether one more logit follows, for everything else.
-        trunk: name of the trunk that makes its features.
-        features: their number.
-        kind: of the head.
-        scale: of a cosine head.
-        temperature: divides the logits before the softmax.
-        report: what training tells: history, figures, seconds.
+        group: Number of the group, from 1.
+        landmarks: Landmark ids of the logits, rising.
+        other: Whether one more logit follows, for everything that is none of the landmarks.
+        trunk: Name of the trunk that computes the features.
+        features: D, the number of features.
+        kind: Kind of the head.
+        scale: Scale of a cosine head.
+        temperature: Divides the logits before the softmax.
+        report: What training reported: history, figures, seconds.
     """
 
     group: int
@@ -61,12 +63,12 @@ class HeadInfo:
 
     @property
     def logits(self) -> int:
-        """Their number."""
+        """C, the number of logits."""
         return len(self.landmarks) + self.other
 
 
 def write_trunk(folder: Store, name: str, trunk: "keras.Model") -> None:
-    """Store a trunk's weights and what it is."""
+    """Write a trunk's weights and then its `TrunkInfo`."""
     from landmark_ray.models.networks import describe, save_trunk
 
     folder.write(f"{name}/network.weights.h5", _weights(lambda path: save_trunk(trunk, path)))
@@ -74,22 +76,22 @@ def write_trunk(folder: Store, name: str, trunk: "keras.Model") -> None:
 
 
 def trunk_info(folder: Store, name: str = TRUNK) -> TrunkInfo | None:
-    """What a stored trunk is; None where there is none."""
+    """Read what a trunk is; return None where there is no trunk."""
     return _info(folder, f"{name}/network.json", TrunkInfo)
 
 
 def read_trunk(folder: Store, name: str = TRUNK) -> "keras.Model":
-    """A stored trunk.
+    """Read a trunk.
 
     Raises:
-        UserError: it is missing or damaged.
+        UserError: The trunk is missing or damaged.
     """
     from landmark_ray.models.networks import build_trunk
 
     info = trunk_info(folder, name)
     if info is None:
         raise UserError(f"{folder.uri}/{name}/network.json is missing: run jobs/trunk.py first")
-    with _local(folder, f"{name}/network.weights.h5") as path:
+    with _local_copy(folder, f"{name}/network.weights.h5") as path:
         return build_trunk(
             info.network,
             weights=path,
@@ -99,81 +101,90 @@ def read_trunk(folder: Store, name: str = TRUNK) -> "keras.Model":
         )
 
 
-def write_head(folder: Store, place: str, head: "keras.Model", info: HeadInfo) -> None:
-    """Store a group's head; with its JSON file the group is finished."""
-    folder.write(f"{_name(place, info.group)}.weights.h5", _weights(head.save_weights))
-    folder.write_json(f"{_name(place, info.group)}.json", dataclasses.asdict(info))
+def write_head(folder: Store, subfolder: str, head: "keras.Model", info: HeadInfo) -> None:
+    """Write a group's head; once its JSON file is there, the group is finished."""
+    folder.write(f"{_head_path(subfolder, info.group)}.weights.h5", _weights(head.save_weights))
+    folder.write_json(f"{_head_path(subfolder, info.group)}.json", dataclasses.asdict(info))
 
 
-def head_info(folder: Store, place: str, group: int) -> HeadInfo | None:
-    """What a group's stored head is; None where there is none."""
-    return _info(folder, f"{_name(place, group)}.json", HeadInfo)
+def head_info(folder: Store, subfolder: str, group: int) -> HeadInfo | None:
+    """Read what a group's head is; return None where the group isn't finished."""
+    return _info(folder, f"{_head_path(subfolder, group)}.json", HeadInfo)
 
 
-def head_infos(folder: Store, place: str) -> list[HeadInfo]:
-    """Of all groups that are finished, by their numbers."""
-    found = (re.fullmatch(r".*/group=(\d+)/head\.json", name) for name in folder.files(place))
-    groups = sorted(int(name[1]) for name in found if name)
-    return [info for group in groups if (info := head_info(folder, place, group))]
+def head_infos(folder: Store, subfolder: str) -> list[HeadInfo]:
+    """Read what the heads of all finished groups are, ordered by group."""
+    names = folder.files(subfolder)
+    matches = (re.fullmatch(r".*/group=(\d+)/head\.json", name) for name in names)
+    groups = sorted(int(match[1]) for match in matches if match)
+    return [info for group in groups if (info := head_info(folder, subfolder, group))]
 
 
-def read_head(folder: Store, place: str, info: HeadInfo, *, dropout: float = 0.0) -> "keras.Model":
-    """A stored head: features [B, D] to logits. Dropout is for training it on.
+def read_head(
+    folder: Store, subfolder: str, info: HeadInfo, *, dropout: float = 0.0
+) -> "keras.Model":
+    """Read a head, which computes logits [B, C] from features [B, D].
+
+    Args:
+        folder: The folder that has the subfolder.
+        subfolder: The subfolder of the heads.
+        info: What the head is.
+        dropout: Rate of the head's dropout layer, for training it further.
 
     Raises:
-        UserError: its weights are missing or damaged.
+        UserError: The weights are missing or damaged.
     """
     from landmark_ray.models.heads import build_head
 
     head = build_head(info.features, info.logits, dropout=dropout, kind=info.kind, scale=info.scale)
-    name = f"{_name(place, info.group)}.weights.h5"
-    with _local(folder, name) as path:
+    name = f"{_head_path(subfolder, info.group)}.weights.h5"
+    with _local_copy(folder, name) as path:
         try:
             head.load_weights(path)
         except (OSError, ValueError, KeyError) as error:
-            why = " ".join(str(error).split())[:200]
-            raise UserError(f"{folder.uri}/{name} is damaged: {why}") from None
+            reason = " ".join(str(error).split())[:200]
+            raise UserError(f"{folder.uri}/{name} is damaged: {reason}") from None
     return head
 
 
 def _info(folder: Store, name: str, kind: type[T]) -> T | None:
-    """What a JSON file says, or None where there is none.
+    """Read a JSON file as an object of a type; return None where there is no file.
 
     Raises:
-        UserError: it says something else.
+        UserError: The file doesn't describe such an object.
     """
     value = folder.read_json(name)
     try:
         return None if value is None else TypeAdapter(kind).validate_python(value)
     except ValidationError as error:
         problem = error.errors()[0]
-        place = ".".join(map(str, problem["loc"]))
-        raise UserError(f"{folder.uri}/{name} is damaged: {place}: {problem['msg']}") from None
+        field = ".".join(map(str, problem["loc"]))
+        raise UserError(f"{folder.uri}/{name} is damaged: {field}: {problem['msg']}") from None
 
 
-def _name(place: str, group: int) -> str:
-    return f"{place}/group={group}/head"
+def _head_path(subfolder: str, group: int) -> str:
+    return f"{subfolder}/group={group}/head"
 
 
-def _weights(save: Any) -> bytes:
-    """What Keras writes into a file."""
+def _weights(save: Callable[[str], object]) -> bytes:
+    """Return what a function of Keras saves into the file at a path."""
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / "weights.weights.h5"
         save(str(path))
         return path.read_bytes()
 
 
-class _local(tempfile.TemporaryDirectory):  # type: ignore[type-arg]
-    """A stored file as a file of this machine, for as long as the context lasts."""
+@contextlib.contextmanager
+def _local_copy(folder: Store, name: str) -> Iterator[str]:
+    """Copy a file to this machine, for as long as the context lasts; yield the copy's path.
 
-    def __init__(self, folder: Store, name: str) -> None:
-        super().__init__()
-        self.file = Path(self.name) / Path(name).name
+    Raises:
+        UserError: The file is missing.
+    """
+    with tempfile.TemporaryDirectory() as scratch:
+        copy = Path(scratch) / Path(name).name
         try:
-            self.file.write_bytes(folder.read(name))
+            copy.write_bytes(folder.read(name))
         except FileNotFoundError:
-            self.cleanup()
             raise UserError(f"{folder.uri}/{name} is missing: train it again") from None
-
-    def __enter__(self) -> str:
-        return str(self.file)
+        yield str(copy)

@@ -1,7 +1,7 @@
-"""Reference answers: a few photos with the logits that the trained networks gave them.
+"""Reference answers: a few photos with the trained networks' logits.
 
-`export` stores some in each bundle. Whatever answers in place of those networks, on whatever
-runtime and machine, is compared with them before it serves.
+`export` writes them into each bundle. Networks that serve, on whatever runtime and machine, are
+compared with the reference answers first.
 """
 
 from collections.abc import Callable, Iterable
@@ -19,7 +19,7 @@ Logits = dict[int, NDArray[np.float32]]
 """Group -> logits [N, C] of the same N photos."""
 
 Network = Callable[[NDArray[np.uint8]], Logits]
-"""Photos [N, H, W, 3], RGB, to the logits of some groups."""
+"""Computes the logits of some groups from photos [N, H, W, 3], RGB."""
 
 
 @dataclass(frozen=True)
@@ -27,15 +27,15 @@ class Reference:
     """Photos and their logits.
 
     Attributes:
-        photos: [N, S, S, 3], RGB.
-        logits: of every group.
+        photos: Photos [N, S, S, 3], RGB.
+        logits: The logits of every group.
     """
 
     photos: NDArray[np.uint8]
     logits: Logits
 
     def write(self, folder: Store, name: str) -> None:
-        """Store them as a Parquet file."""
+        """Write the photos and logits into a Parquet file."""
         rows = [
             {
                 "pixels": photo.tobytes(),
@@ -50,10 +50,10 @@ class Reference:
 
     @classmethod
     def read(cls, folder: Store, name: str, size: int) -> "Reference":
-        """What `write` stored of photos of `size` x `size` pixels.
+        """Read a file of `write`; its photos have `size` x `size` pixels.
 
         Raises:
-            UserError: the file is missing or damaged.
+            UserError: The file is missing or damaged.
         """
         rows = folder.read_table(name)
         try:
@@ -64,40 +64,40 @@ class Reference:
             groups = sorted(set().union(*answers))
             logits = {g: np.array([row[g] for row in answers], np.float32) for g in groups}
         except (pa.ArrowException, ValueError, KeyError, TypeError) as error:
-            why = " ".join(str(error).split())[:200]
-            raise UserError(f"{folder.uri}/{name} is damaged: {why}") from None
+            reason = " ".join(str(error).split())[:200]
+            raise UserError(f"{folder.uri}/{name} is damaged: {reason}") from None
         return cls(photos, logits)
 
     def check(self, network: Network, groups: Iterable[int], tolerance: float) -> None:
-        """Compare a network's answers: to the first photo alone, and to the others in a batch.
+        """Compare a network's logits: of the first photo alone, and of the others in a batch.
 
         Args:
-            network: what is to serve.
-            groups: those that it must answer for; it may answer for others, too.
-            tolerance: see `Difference.within`.
+            network: The network to compare.
+            groups: Groups that the network must have; it may have others, too.
+            tolerance: Largest `Difference.share` that passes.
 
         Raises:
-            Disagreement: the group whose logits differ most, and by how much.
+            Disagreement: A group differs by more; it names the group that differs most.
         """
         parts = [network(photos) for photos in (self.photos[:1], self.photos[1:]) if len(photos)]
-        found = [
+        differences = [
             difference(group, [part.get(group) for part in parts], self.logits.get(group))
             for group in groups
         ]
-        worst = max(found, key=lambda d: d.share, default=None)
+        worst = max(differences, key=lambda d: d.share, default=None)
         if worst and not worst.share <= tolerance:
             raise Disagreement(worst, tolerance)
 
 
 @dataclass(frozen=True)
 class Difference:
-    """Of a group's logits from its reference.
+    """How far a group's logits are from its reference.
 
     Attributes:
-        group: its number.
-        largest: the largest difference of a logit; infinite where they can't be compared.
-        span: from the reference's smallest logit to its largest, 1 at least: a softmax hardly
-            tells logits apart that all lie closer.
+        group: Number of the group.
+        largest: Largest difference of a logit; infinite where the logits can't be compared.
+        span: From the reference's smallest logit to its largest, and at least 1: logits that are
+            closer together have almost the same softmax.
     """
 
     group: int
@@ -111,10 +111,10 @@ class Difference:
 
 
 class Disagreement(Exception):
-    """A network doesn't answer as the reference says; the text names the group."""
+    """A network's logits differ from the reference; the message names a group."""
 
     def __init__(self, worst: Difference, tolerance: float) -> None:
-        """The group that differs most."""
+        """Describe the group that differs most, and the tolerance that it exceeds."""
         super().__init__(
             f"group {worst.group}: its logits differ by up to {worst.largest:.3g} from those of "
             f"the trained network, which span {worst.span:.3g}; {tolerance:.0%} of that is allowed"
@@ -123,11 +123,21 @@ class Disagreement(Exception):
 
 
 def difference(
-    group: int, parts: list[NDArray[np.float32] | None], wanted: NDArray[np.float32] | None
+    group: int, batches: list[NDArray[np.float32] | None], expected: NDArray[np.float32] | None
 ) -> Difference:
-    """Of logits [N, C], which come in parts, from those wanted; NaN or none is far off."""
-    if wanted is None or any(p is None or p.shape[1:] != wanted.shape[1:] for p in parts):
+    """Compare a group's logits with those of the reference.
+
+    Args:
+        group: Number of the group.
+        batches: The logits [N, C], in batches; None where the network lacks the group.
+        expected: Logits [N, C] of the reference; None where it lacks the group.
+
+    Returns:
+        The difference, which is infinite where logits are missing, NaN or of another shape.
+    """
+    if expected is None or any(b is None or b.shape[1:] != expected.shape[1:] for b in batches):
         return Difference(group, np.inf, 1.0)
-    found = np.concatenate([part for part in parts if part is not None])
-    apart = float(np.abs(found.astype(np.float64) - wanted).max())
-    return Difference(group, apart if np.isfinite(apart) else np.inf, max(float(np.ptp(wanted)), 1))
+    logits = np.concatenate([batch for batch in batches if batch is not None])
+    largest = float(np.abs(logits.astype(np.float64) - expected).max())
+    span = max(float(np.ptp(expected)), 1)
+    return Difference(group, largest if np.isfinite(largest) else np.inf, span)

@@ -88,7 +88,10 @@ class TrainConfig(TaskConfig):
         json_schema_extra=SPEED,
     )
     retries: int = Field(
-        3, ge=0, description="times that a lost worker is replaced", json_schema_extra=SPEED
+        3,
+        ge=0,
+        description="workers that a group may lose, each of which is replaced",
+        json_schema_extra=SPEED,
     )
 
     @field_validator("network")

@@ -26,7 +26,7 @@ _FORMS = {
     rf"reference\.parquet|trunk/{_NETWORK}|groups/({_HEADS}|group=\d+/{_NETWORK})",
     "_staging/ingest": r"fragments/bucket=\d+/[^/]+-\d{3,}\.parquet",
     "_staging/match": r"-?\d+/\d+(-\d+)?\.parquet",
-    "_staging/train": r"(trunk|group-\d+)/.+",  # in there Ray Train writes
+    "_staging/train": r"(trunk|group-\d+|worker-\d+)/.+",  # in there Ray Train writes
     "_staging/tune": r"trials/.+",  # in there Ray Tune writes
     "_staging/attempts": r"[a-z]+/[^/]+\.json",
     "_ledger/archives": r"[^/]+\.json",

@@ -26,7 +26,7 @@ def outputs_of(model: keras.Model, photos: NDArray[Any]) -> NDArray[np.float32]:
 
 
 class Embedder:
-    """A trunk that makes vectors of photos as they are and of varied ones."""
+    """A trunk that makes vectors of photos as they are and of augmented ones."""
 
     def __init__(self, trunk: keras.Model, options: AugmentationOptions) -> None:
         """trunk: of `build_trunk`; options: how the varied photos vary."""
@@ -36,7 +36,7 @@ class Embedder:
         """[N, D] vectors of photos [N, H, W, 3], RGB."""
         return outputs_of(self._trunk, photos)
 
-    def varied(self, photos: NDArray[np.uint8], seed: int) -> NDArray[np.float32]:
+    def augmented_views(self, photos: NDArray[np.uint8], seed: int) -> NDArray[np.float32]:
         """[N, D] vectors of varied photos; equal photos, order and seed give equal vectors."""
         vary = build_augmentation(self._options, seed)
         views = [

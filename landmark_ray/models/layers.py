@@ -133,7 +133,7 @@ class InferenceMode(keras.layers.Wrapper):  # type: ignore[misc]
 
     def __init__(self, layer: keras.Model, **kwargs: Any) -> None:
         """layer: the model; of its variables, those that are trainable still learn."""
-        super().__init__(layer, **{"name": f"still_{layer.name}", "dtype": "float32"} | kwargs)
+        super().__init__(layer, **{"name": f"inference_{layer.name}", "dtype": "float32"} | kwargs)
 
     def call(self, inputs: Tensor) -> Tensor:
         """The model's outputs."""

@@ -110,5 +110,5 @@ class TrunkInfo:
     input_size: int
     size: int
     preprocessing: str
-    pooling: str
+    pooling: Pooling
     features: int

@@ -20,6 +20,16 @@ if TYPE_CHECKING:
 RAYLET_WAIT = "RAY_gcs_server_port_wait_time_s"
 """Ray 2.60: the seconds that the raylet waits for the GCS; no option sets them."""
 
+CORE_LOG_LEVEL = "RAY_BACKEND_LOG_LEVEL"
+"""Ray 2.60: what Ray's C++ core prints; `ray.init` has no option for the core of its process."""
+
+WORKERS_STARTING = "RAY_worker_maximum_startup_concurrency"
+"""Ray 2.60: workers that may start at once, the number of cores by default.
+
+Of Ray Train's five workers, four need no core: on a small machine Ray would warn on the screen that
+three times as many processes run as may start.
+"""
+
 PROXY_CALLBACK = "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH"
 """Ray 2.60: names the middlewares of Serve's proxy, which Serve has no option for."""
 
@@ -56,6 +66,7 @@ def init_on_loopback(metrics_port: int | None = None, **options: Any) -> None:
     """
     ray_constants.ENABLE_RAY_CLUSTER = False
     os.environ[ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR] = "0"
+    os.environ.setdefault(WORKERS_STARTING, str(max(os.cpu_count() or 1, 8)))
     if metrics_port is not None:
         options["_metrics_export_port"] = metrics_port
     ray.init(address="local", _node_ip_address="127.0.0.1", include_dashboard=False, **options)
@@ -72,13 +83,16 @@ def patient_start(seconds: float, raylet_lives: Callable[[], bool]) -> Iterator[
         raylet_lives: Whether waiting for the raylet makes sense.
     """
     os.environ.setdefault(RAYLET_WAIT, str(seconds))
-    get_node = services.get_node
+    get_node: Callable[..., Any] = services.get_node
+    core = contextlib.ExitStack()
 
     def get_node_patiently(*args: Any) -> Any:
         end = time.monotonic() + seconds
         while True:
             try:
-                return get_node(*args)
+                node = get_node(*args)
+                core.enter_context(quiet_core())  # all that is left to start
+                return node
             except RuntimeError:
                 if time.monotonic() > end or not raylet_lives():
                     raise
@@ -89,6 +103,23 @@ def patient_start(seconds: float, raylet_lives: Callable[[], bool]) -> Iterator[
         yield
     finally:
         services.get_node = get_node
+        core.close()
+
+
+@contextlib.contextmanager
+def quiet_core() -> Iterator[None]:
+    """Let Ray's C++ core of this process print nothing, if it starts in this context.
+
+    Ray 2.60: it prints an error when Ray Data keeps the arguments of its actors in the object
+    store, as Ray Data always does (ray-project/ray#53727). What goes wrong is raised, too.
+    """
+    is_set = CORE_LOG_LEVEL in os.environ
+    os.environ.setdefault(CORE_LOG_LEVEL, "fatal")
+    try:
+        yield
+    finally:
+        if not is_set:
+            os.environ.pop(CORE_LOG_LEVEL, None)
 
 
 def is_worker_death(failure: Exception) -> bool:

@@ -56,7 +56,10 @@ def join(address: str, **options: Any) -> None:
     Raises:
         UserError: none answers, or it takes no client like this one.
     """
-    with _in_a_line(f"RAY_ADDRESS {address}: this cluster can't be joined", ""):
+    with (
+        _in_a_line(f"RAY_ADDRESS {address}: this cluster can't be joined", ""),
+        ray_private.quiet_core(),
+    ):
         ray.init(**options)
 
 

@@ -1,1 +1,1 @@
-"""The service: a photo in over HTTP, the landmark out, by Ray Serve."""
+"""The HTTP service on Ray Serve: it takes a photo and answers with the landmark that it shows."""

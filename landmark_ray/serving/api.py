@@ -1,4 +1,4 @@
-"""The HTTP API: routes, and every error as one sentence of JSON."""
+"""The HTTP API: its routes, and error handlers that answer every error with a JSON sentence."""
 
 from typing import Any
 from urllib.parse import quote
@@ -18,16 +18,17 @@ from landmark_ray.serving.middleware import RequestGuardMiddleware
 from landmark_ray.serving.oip_models import SCHEMAS
 from landmark_ray.serving.recogniser import Recogniser
 from landmark_ray.serving.request_names import check_query
-from landmark_ray.serving.serve_options import origins
+from landmark_ray.serving.serve_options import parse_origins
 
-SENTENCES = {
-    404: "There is nothing at {path}: GET /openapi.json lists what there is.",
-    405: "{path} can't be asked with {method}: GET /openapi.json lists what can.",
+ROUTING_ERRORS = {
+    404: "There is nothing at {path}: GET /openapi.json lists the paths.",
+    405: "{path} does not accept {method}: GET /openapi.json lists the methods of each path.",
 }
+"""HTTP status -> sentence, for requests that match no route."""
 
 
-def build(service: Recogniser) -> FastAPI:
-    """The app of an ingress."""
+def build_app(service: Recogniser) -> FastAPI:
+    """Build the FastAPI app that an ingress serves."""
     bearer = HTTPBearer(auto_error=False)
     app = FastAPI(
         title="landmark_ray",
@@ -42,46 +43,46 @@ def build(service: Recogniser) -> FastAPI:
     for router in (predict_route.router, health.router, oip.router):
         app.include_router(router)
     app.router.routes += page.routes
-    app.add_exception_handler(APIError, _refused)
-    app.add_exception_handler(RequestValidationError, _invalid)
-    app.add_exception_handler(HTTPException, _other)
-    app.add_exception_handler(ClientDisconnect, _gone)
-    app.add_exception_handler(Exception, _broken)
+    app.add_exception_handler(APIError, _on_api_error)
+    app.add_exception_handler(RequestValidationError, _on_validation_error)
+    app.add_exception_handler(HTTPException, _on_http_exception)
+    app.add_exception_handler(ClientDisconnect, _on_disconnect)
+    app.add_exception_handler(Exception, _on_unexpected_error)
     app.openapi()["components"]["schemas"] |= SCHEMAS
     app.add_middleware(
         RequestGuardMiddleware, options=service.options, key=service.key, metrics=service.metrics
     )
-    if allowed := origins(service.options.cors_origins):
+    if allowed := parse_origins(service.options.cors_origins):
         app.add_middleware(Cors, allowed=allowed)
     return app
 
 
-def _refused(request: Request, error: Any) -> JSONResponse:
-    request.app.state.service.metrics.rejected(error.reason)
+def _on_api_error(request: Request, error: Any) -> JSONResponse:
+    request.app.state.service.metrics.count_rejection(error.reason)
     return JSONResponse(error.body, error.status, error.headers)
 
 
-def _invalid(request: Request, error: Any) -> JSONResponse:
-    """An option that is out of range: the first one, in words."""
+def _on_validation_error(request: Request, error: Any) -> JSONResponse:
+    """Name the first parameter that is invalid, and say why."""
     problem = error.errors()[0]
     name = ".".join(str(part) for part in problem["loc"][1:]) or "the request"
-    request.app.state.service.metrics.rejected("option")
+    request.app.state.service.metrics.count_rejection("option")
     return JSONResponse({"error": f"{name}: {problem['msg']}."}, 422)
 
 
-def _other(request: Request, error: Any) -> JSONResponse:
-    """What Starlette refuses: unknown paths and methods, forms that can't be read."""
+def _on_http_exception(request: Request, error: Any) -> JSONResponse:
+    """Answer what Starlette rejects: unknown paths and methods, and malformed forms."""
     text = f"{error.detail}".rstrip(".") + "."
-    if error.status_code in SENTENCES:
+    if error.status_code in ROUTING_ERRORS:
         path = quote(request.scope["path"][:200])
-        text = SENTENCES[error.status_code].format(path=path, method=request.method)
+        text = ROUTING_ERRORS[error.status_code].format(path=path, method=request.method)
     return JSONResponse({"error": text}, error.status_code, error.headers)
 
 
-def _gone(request: Request, error: Any) -> JSONResponse:
-    """For nobody; unhandled, each client that hangs up would be a traceback in the log."""
-    return JSONResponse({"error": "The client hung up."}, 400)
+def _on_disconnect(request: Request, error: Any) -> JSONResponse:
+    """Answer a client that is gone; without this handler, the log would hold a traceback."""
+    return JSONResponse({"error": "The client closed the connection."}, 400)
 
 
-def _broken(request: Request, error: Exception) -> JSONResponse:
-    return JSONResponse({"error": "A mistake of the service's own; its log has it."}, 500)
+def _on_unexpected_error(request: Request, error: Exception) -> JSONResponse:
+    return JSONResponse({"error": "The service failed: its log says why."}, 500)

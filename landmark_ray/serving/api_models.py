@@ -1,4 +1,4 @@
-"""The JSON of the HTTP API; OpenAPI documents it from here."""
+"""The JSON objects of the HTTP API, as the OpenAPI document describes them."""
 
 from pydantic import BaseModel, Field
 
@@ -7,26 +7,34 @@ class Candidate(BaseModel):
     """A landmark that a photo may show."""
 
     landmark_id: int
-    name: str = Field(description="empty when unknown")
-    category: str | None = Field(description="link to its category on Wikimedia Commons")
+    name: str = Field(description="empty when the name is unknown")
+    category: str | None = Field(description="link to the category on Wikimedia Commons")
     confidence: float = Field(
-        ge=0, le=1, description="calibrated: so many of such answers are right"
+        ge=0,
+        le=1,
+        description="calibrated: of all answers with this confidence, about this share is right",
     )
-    group: int = Field(description="group of the model that knows it, by images per landmark")
+    group: int = Field(
+        description="number of the group (by images per landmark) whose model knows the landmark"
+    )
 
 
 class PhotoAnswer(BaseModel):
-    """What is on one photo."""
+    """The landmarks on one photo."""
 
-    file: str | None = Field(description="its name in the form; null for a raw body")
+    file: str | None = Field(description="file name in the form; null for a raw body")
     is_landmark: bool = Field(description="whether the first confidence reaches the threshold")
-    landmarks: list[Candidate] = Field([], description="the surest first, top_k of them")
-    model_version: str | None = Field(None, description="that answered; null with an error")
-    error: str | None = Field(description="why the photo can't be used; null when it can")
+    landmarks: list[Candidate] = Field(
+        [], description="at most top_k landmarks, the highest confidence first"
+    )
+    model_version: str | None = Field(
+        None, description="version of the bundle that answered; null with an error"
+    )
+    error: str | None = Field(None, description="why the photo can't be used; null when it can")
 
 
 class Timings(BaseModel):
-    """Where the time went, in milliseconds."""
+    """The duration of each phase, in milliseconds."""
 
     decode: float
     models: float
@@ -34,53 +42,56 @@ class Timings(BaseModel):
 
 
 class Prediction(BaseModel):
-    """Answer of POST /predict."""
+    """The response of POST /predict."""
 
     photos: list[PhotoAnswer]
     model_version: str = Field(
-        description="of the first answer; while another one is rolled out, others may differ"
+        description="version that answered for the first photo; while a new version is rolled "
+        "out, other photos may have another"
     )
-    warning: str = Field(description="of the model, see /version; empty where there is none")
+    warning: str = Field(description="the model's warning, as in /version; empty without one")
     timings_ms: Timings
 
 
 class Landmark(BaseModel):
-    """Answer of GET /landmarks/{landmark_id}."""
+    """The response of GET /landmarks/{landmark_id}."""
 
     landmark_id: int
-    name: str = Field(description="empty when unknown")
-    category: str | None = Field(description="link to its category on Wikimedia Commons")
+    name: str = Field(description="empty when the name is unknown")
+    category: str | None = Field(description="link to the category on Wikimedia Commons")
     group: int
-    images: int = Field(description="photos that it was learned from, validation included")
+    images: int = Field(description="number of its training and validation photos")
     model_version: str
 
 
 class Version(BaseModel):
-    """Answer of GET /version."""
+    """The response of GET /version."""
 
-    version: str = Field(description="of the bundle: equal ones answer alike")
+    version: str = Field(description="version of the bundle: equal versions give equal answers")
     created: str
     landmarks: int
     groups: list[int]
-    threshold: float = Field(description="a lower confidence is not a landmark")
+    threshold: float = Field(description="a photo with a lower confidence shows no landmark")
     rejects_strangers: bool | None = Field(
-        description="whether there were photos enough of other things to tell landmarks from; "
-        "null: not known"
+        description="whether training had enough photos of other things to tell landmarks from "
+        "them; null when that is not known"
     )
     warning: str = Field(description="why is_landmark can't be trusted; empty where it can")
     runtime: str
     precision: str
-    metrics: dict[str, dict[str, float]] = Field(description="of validation and test photos")
+    metrics: dict[str, dict[str, float]] = Field(
+        description="figures measured on the validation photos and on the test photos"
+    )
     software: dict[str, str]
 
 
 class Status(BaseModel):
-    """Answer of the health routes."""
+    """The response of the health routes."""
 
     status: str
 
 
 class Error(BaseModel):
-    """Every answer that isn't 2xx."""
+    """The response of every request that fails."""
 
-    error: str = Field(description="one sentence: what is wrong, and what to do")
+    error: str = Field(description="one sentence that says what is wrong and what to do")

@@ -1,4 +1,4 @@
-"""The graph: ingress -> packs of group models, for serve.yaml and for jobs/serve.py."""
+"""The Serve application of an ingress and its model shards, for serve.yaml and jobs/serve.py."""
 
 import contextlib
 import logging
@@ -24,84 +24,93 @@ from landmark_ray.runtime import ray_private
 from landmark_ray.runtime.ray_start import start_ray
 from landmark_ray.serving import draining
 from landmark_ray.serving.ingress import Ingress
-from landmark_ray.serving.model_shards import Models
+from landmark_ray.serving.model_shards import ModelShard
 from landmark_ray.serving.proxy import CALLBACK
-from landmark_ray.serving.recogniser import ANSWER_S
-from landmark_ray.serving.serve_options import ServeOptions, ServiceOptions, check_door, check_port
+from landmark_ray.serving.recogniser import ANSWER_TIMEOUT_S
+from landmark_ray.serving.serve_options import (
+    ServeOptions,
+    ServiceOptions,
+    check_exposure,
+    check_port,
+)
 
 NAME = "landmark_ray"
 
-ONGOING = 10_000
-"""Requests that Serve hands to a replica at once; the ingress itself says when it is full."""
+MAX_ONGOING_REQUESTS = 10_000
+"""Requests that Serve sends to a replica at once: no limit, since the ingress limits its queue."""
 
-
-ORPHANED_S = 30.0
-"""For so long requests are waited for when Ray's own processes are gone."""
+ORPHAN_TIMEOUT_S = 30.0
+"""How long to wait for requests in flight when Ray's own processes are gone."""
 
 LOCAL = {**ray_private.SERVICE_SETTINGS, CALLBACK[0]: CALLBACK[1]}
 """Ray's settings where it is started for the service."""
 
 
 def build(args: dict[str, Any]) -> serve.Application:
-    """The application, for the `import_path` of a Serve configuration.
+    """Build the application; a Serve configuration names this function as its `import_path`.
 
     Args:
-        args: `ServiceOptions`.
+        args: The fields of `ServiceOptions`.
 
     Raises:
-        UserError: options are wrong, or there is no bundle.
+        UserError: An option is invalid, or there is no bundle.
     """
     try:
         options = ServiceOptions(**args)
     except ValidationError as error:
         problem = error.errors()[0]
-        place = ".".join(map(str, problem["loc"]))
-        raise UserError(f"args: {place}: {problem['msg']}, got {problem['input']!r}") from None
+        option = ".".join(map(str, problem["loc"]))
+        raise UserError(f"args: {option}: {problem['msg']}, got {problem['input']!r}") from None
     key = options.key()
     if host := ray_private.serve_http_options().host:
-        check_door(host, key)
+        check_exposure(host, key)
     bundle = Bundle(options.bundle, read=lambda name: False)
-    packs = min(options.packs, len(by_trunk(bundle)))
-    graph = options.graph(packs=packs)
-    live: dict[str, Any] = {"user_config": {"bundle": bundle.uri}, "max_ongoing_requests": ONGOING}
-    models = serve.deployment(Models).options(
+    shards = min(options.packs, len(by_trunk(bundle)))
+    graph = options.graph(packs=shards)
+    user_config = {"bundle": bundle.uri}
+    shard_deployment = serve.deployment(
         num_replicas=options.replicas,
         ray_actor_options={"num_cpus": 0.5, "num_gpus": options.gpus},
-        **live,
-    )
-    front = serve.deployment(serve.ingress()(Ingress)).options(
+        user_config=user_config,
+        max_ongoing_requests=MAX_ONGOING_REQUESTS,
+    )(ModelShard)
+    ingress_deployment = serve.deployment(
         name="ingress",
         num_replicas=options.ingresses,
-        ray_actor_options={"num_cpus": 0.25, "num_gpus": 0 if packs else options.gpus},
-        **live,
-    )
-    named = [models.options(name=f"models-{pack}").bind(pack, graph) for pack in range(packs)]
-    return front.bind(graph, bool(key), *named)
+        ray_actor_options={"num_cpus": 0.25, "num_gpus": 0 if shards else options.gpus},
+        user_config=user_config,
+        max_ongoing_requests=MAX_ONGOING_REQUESTS,
+    )(serve.ingress()(Ingress))
+    bound_shards = [
+        shard_deployment.options(name=f"models-{shard}").bind(shard, graph)
+        for shard in range(shards)
+    ]
+    return ingress_deployment.bind(graph, bool(key), *bound_shards)
 
 
 def run(options: ServeOptions) -> None:
-    """Serve until Ctrl-C or SIGTERM; on a running cluster, deploy and leave.
+    """Serve until Ctrl-C or SIGTERM; on a running cluster, deploy and return.
 
     Raises:
-        UserError: anything that a person can mend.
-        SystemExit: after SIGTERM, with status 0.
+        UserError: An option is invalid, or the service doesn't start.
+        SystemExit: After SIGTERM, with status 0.
     """
-    check_door(options.host, options.key())
+    check_exposure(options.host, options.key())
     app = build(options.model_dump(include=set(ServiceOptions.model_fields)))
     joined = bool(os.environ.get("RAY_ADDRESS"))
     if not joined:
         check_port(options.host, options.port, "--port")
         check_port("127.0.0.1", options.metrics_port, "--metrics_port")
-        draining.allow()
+        draining.enable()
     for name, value in LOCAL.items():
         os.environ.setdefault(name, value)
     start_ray(options, metrics_port=options.metrics_port)
     logging.getLogger("ray.serve").setLevel(logging.ERROR)
     if not joined:
-        signal.signal(signal.SIGTERM, _leave)  # Ray's own handler prints a C++ stack trace
+        signal.signal(signal.SIGTERM, _exit)  # Ray's own handler prints a C++ stack trace
     deploy(app, options)
     if joined:
-        print("the same command with another --bundle rolls that out", file=sys.stderr)
+        print("run the same command with another --bundle to roll that out", file=sys.stderr)
         return
     metrics = f"http://127.0.0.1:{options.metrics_port}/metrics"
     print(f"metrics at {metrics}; Ctrl-C stops the service", file=sys.stderr)
@@ -113,34 +122,35 @@ def run(options: ServeOptions) -> None:
 
 
 def deploy(app: serve.Application, options: ServeOptions) -> None:
-    """Serve an application, and say where.
+    """Serve an application, and print its address.
 
     Raises:
-        UserError: it doesn't start.
+        UserError: The application doesn't start.
     """
     http = HTTPOptions(host=options.host, port=options.port)
     try:
         serve.start(http_options=http, proxy_location="HeadOnly")
-        http = ray_private.serve_http_options()  # of a cluster's Serve that ran already, its own
-        check_door(str(http.host), options.key())
+        http = ray_private.serve_http_options()  # if the cluster ran Serve already, its options
+        check_exposure(str(http.host), options.key())
         serve.run(app, name=NAME, logging_config=LoggingConfig(enable_access_log=False))
     except RuntimeError as error:
-        raise failed(error) from None
-    place = f"http://{http.host}:{http.port}"
-    print(f"serving {redact_url(options.bundle)} at {place} (page: /, API: /docs)", file=sys.stderr)
+        raise start_error(error) from None
+    url = f"http://{http.host}:{http.port}"
+    print(f"serving {redact_url(options.bundle)} at {url} (page: /, API: /docs)", file=sys.stderr)
 
 
 def stop(options: ServeOptions) -> None:
-    """End the service when what is in work is answered; after another signal, at once.
+    """End the service when all requests in flight are answered; after another signal, at once.
 
-    Not by `serve.shutdown`, over which Ray tells its users of a dead controller. Where all of Ray's
-    processes were told to end, too (systemd does that without KillMode=mixed), those that answer
-    still do, for as long as Ray lets this process live.
+    `serve.shutdown` isn't used, because Ray would then print an error about a dead controller. If
+    Ray's own processes got the signal, too (from systemd, unless it has KillMode=mixed), the
+    replicas still answer, for as long as Ray lets this process live.
     """
-    most, begun = options.upload_seconds + ANSWER_S, time.monotonic()
+    timeout_s, start = options.upload_seconds + ANSWER_TIMEOUT_S, time.monotonic()
     try:
-        while not draining.closed(options.host, options.port, 5):
-            if time.monotonic() - begun > (most if ray_private.processes_alive() else ORPHANED_S):
+        while not draining.drain(options.host, options.port, 5):
+            waited_s = time.monotonic() - start
+            if waited_s > (timeout_s if ray_private.processes_alive() else ORPHAN_TIMEOUT_S):
                 break
         if ray_private.processes_alive():
             with contextlib.suppress(RayError, RayServeException, TimeoutError):
@@ -152,16 +162,16 @@ def stop(options: ServeOptions) -> None:
     ray.shutdown()
 
 
-def _leave(*_: Any) -> None:
-    """SIGTERM: leave as from any other block of code."""
+def _exit(*_: Any) -> None:
+    """Handle SIGTERM with a SystemExit, so that `finally` blocks run."""
     sys.exit(0)
 
 
-def failed(error: RuntimeError) -> Exception:
-    """Why the application didn't start."""
+def start_error(error: RuntimeError) -> Exception:
+    """Return why the application didn't start: a deployment's UserError, or else `error`."""
     status = serve.status().applications.get(NAME)
     for deployment in status.deployments.values() if status else ():
-        found = re.search(r"UserError: (.+)", deployment.message)
-        if found:
-            return UserError(found[1])
+        match = re.search(r"UserError: (.+)", deployment.message)
+        if match:
+            return UserError(match[1])
     return error

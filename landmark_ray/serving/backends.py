@@ -1,4 +1,4 @@
-"""What computes a trunk with its heads: TensorFlow, or OpenVINO with a converted copy."""
+"""The two runtimes that compute a trunk with its heads: TensorFlow and OpenVINO."""
 
 from pathlib import Path
 
@@ -13,61 +13,69 @@ from landmark_ray.errors import UserError
 from landmark_ray.serving.serve_options import Precision
 
 TOLERANCE = {"f32": 0.02, "bf16": 0.1}
-"""So far a logit may be from its reference, as a share of the span of its group's logits.
+"""How far a logit may be from its reference, as a share of the span of its group's logits.
 
-Seen: a millionth in f32, 0.006 in bf16; GPUs, which round to 10 bits, should lie between. Logits of
-another group are far off.
+Measured: 1e-6 in f32 and 0.006 in bf16; GPUs, which round to 10 bits, should lie between. The
+logits of another group differ by far more.
 """
 
 
-def on_tensorflow(bundle: Store, trunk: str, infos: list[HeadInfo]) -> Network:
-    """A trunk with its heads as a compiled graph of TensorFlow, on a GPU where there is one."""
+def load_tensorflow(bundle: Store, trunk: str, infos: list[HeadInfo]) -> Network:
+    """Compile a trunk with its heads as a TensorFlow graph, on a GPU where there is one."""
     import tensorflow as tf
 
     model = build_multihead(bundle, trunk, infos)
-    call = tf.function(
+    graph = tf.function(
         lambda photos: model(photos, training=False),
         input_signature=[tf.TensorSpec((None, *model.input_shape[1:]), tf.uint8)],
     )
 
     def network(photos: NDArray[np.uint8]) -> Logits:
-        found = call(photos)
-        return {info.group: found[output_of(info.group)].numpy() for info in infos}
+        outputs = graph(photos)
+        return {info.group: outputs[output_of(info.group)].numpy() for info in infos}
 
     return network
 
 
-def on_openvino(
+def load_openvino(
     file: Path, infos: list[HeadInfo], precision: Precision, threads: int | None = None
 ) -> Network:
-    """A converted trunk with its heads, on the CPU; threads: all when not given.
+    """Compile a converted trunk with its heads for the CPU.
+
+    Args:
+        file: The converted network, an .xml file beside its .bin file.
+        infos: The heads that the file must have as outputs.
+        precision: Numeric precision of the computation.
+        threads: Number of threads; as many as there are cores when None.
 
     Raises:
-        UserError: it can't be read, or its outputs aren't those of the heads.
+        UserError: The file can't be read, or its outputs don't match the heads.
     """
     import openvino
 
     options: dict[str, str | int] = {
         "INFERENCE_PRECISION_HINT": precision,
         "PERFORMANCE_HINT": "LATENCY",
-        "ENABLE_CPU_PINNING": "NO",  # or all networks would take the first cores
+        "ENABLE_CPU_PINNING": "NO",  # pinned, all networks would run on the first cores
     }
     if threads:
         options["INFERENCE_NUM_THREADS"] = threads
     try:
         compiled = openvino.Core().compile_model(str(file), "CPU", options)
     except RuntimeError as error:
-        why = " ".join(str(error).split())[:200]
-        raise UserError(f"{file} can't be read by OpenVINO: {why}") from None
-    have = [(sorted(out.get_names()), out.partial_shape.to_string()) for out in compiled.outputs]
-    want = [([output_of(info.group)], f"[?,{info.logits}]") for info in infos]
-    if sorted(have) != sorted(want):
-        raise UserError(f"{file} has the outputs {sorted(have)}, its heads have {sorted(want)}")
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"{file} can't be read by OpenVINO: {reason}") from None
+    actual = [(sorted(out.get_names()), out.partial_shape.to_string()) for out in compiled.outputs]
+    expected = [([output_of(info.group)], f"[?,{info.logits}]") for info in infos]
+    if sorted(actual) != sorted(expected):
+        raise UserError(
+            f"{file} has the outputs {sorted(actual)}, but its heads need {sorted(expected)}"
+        )
     outputs = {info.group: compiled.output(output_of(info.group)) for info in infos}
     request = compiled.create_infer_request()
 
     def network(photos: NDArray[np.uint8]) -> Logits:
-        found = request.infer([photos], share_inputs=True)
-        return {group: np.array(found[output]) for group, output in outputs.items()}
+        results = request.infer([photos], share_inputs=True)
+        return {group: np.array(results[output]) for group, output in outputs.items()}
 
     return network

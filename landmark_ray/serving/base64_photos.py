@@ -1,4 +1,4 @@
-"""Photos as JSON has them: Base64, as tools write it."""
+"""Decoding of photos that JSON holds as Base64, in the variants that tools write."""
 
 import base64
 import binascii
@@ -9,52 +9,52 @@ from urllib.parse import unquote
 
 from landmark_ray.serving.api_errors import APIError
 
-WANTED = (
+EXPECTED = (
     'photo\'s data must be Base64 texts of image files, such as ["/9j/4AAQSkZJRg…"] or '
     '[{"b64": "/9j/4AAQSkZJRg…"}]'
 )
-"""In refusals."""
+"""The start of the message for data in another form."""
 
 _DATA_URL = re.compile(r"\s*data:[^,]{0,200};base64,", re.IGNORECASE)
-_BLANK = str.maketrans("-_", "+/", " \t\r\n\f\v")
-"""URL-safe letters -> usual ones; blanks and line breaks -> none."""
+_TO_STANDARD = str.maketrans("-_", "+/", " \t\r\n\f\v")
+"""Maps the URL-safe alphabet to the standard one, and removes white space."""
 
 
-def decoded(texts: list[Any]) -> list[bytes]:
-    """The photos of a tensor's data; nested lists are flat here.
+def decode_photos(values: list[Any]) -> list[bytes]:
+    """Decode the data of a tensor; a list within it is flattened.
 
-    Base64 may have line breaks, the letters of URLs, no padding, the head of a `data:` URL, or be
-    in an object, as `{"b64": …}`.
+    Base64 may have line breaks, the URL-safe alphabet, no padding, a `data:` URL's prefix, or be
+    wrapped in an object: `{"b64": …}`.
 
     Raises:
-        Refused: one isn't Base64.
+        APIError: A value isn't Base64.
     """
-    return [_bytes(text) for text in _flat(texts)]
+    return [_decode(value) for value in _flatten(values)]
 
 
-def _flat(texts: list[Any]) -> Iterator[Any]:
-    for text in texts:
-        yield from text if isinstance(text, list) else [text]
+def _flatten(values: list[Any]) -> Iterator[Any]:
+    for value in values:
+        yield from value if isinstance(value, list) else [value]
 
 
-def _bytes(given: Any) -> bytes:
-    text = given["b64"] if isinstance(given, dict) and list(given) == ["b64"] else given
+def _decode(value: Any) -> bytes:
+    text = value["b64"] if isinstance(value, dict) and list(value) == ["b64"] else value
     if not isinstance(text, str):
-        raise refused(f"got {_shown(text)}")
+        raise base64_error(f"got {_describe(text)}")
     url = _DATA_URL.match(text)
-    letters = (unquote(text[url.end() :]) if url else text).translate(_BLANK).rstrip("=")
+    letters = (unquote(text[url.end() :]) if url else text).translate(_TO_STANDARD).rstrip("=")
     try:
         return base64.b64decode(letters + "=" * (-len(letters) % 4), validate=True)
     except (binascii.Error, ValueError):
-        raise refused(f"got a text that begins with {text[:20]!r}") from None
+        raise base64_error(f"got a text that begins with {text[:20]!r}") from None
 
 
-def _shown(value: Any) -> str:
+def _describe(value: Any) -> str:
     if isinstance(value, dict):
         return f"an object with {', '.join(map(repr, value))[:80] or 'nothing'}"
     return {list: "a list in a list"}.get(type(value), f"{value!r}"[:40])
 
 
-def refused(got: str) -> APIError:
-    """For data that are no Base64."""
-    return APIError(400, f"{WANTED}; {got}.", "malformed")
+def base64_error(received: str) -> APIError:
+    """Return the error for data that isn't Base64; `received` describes the data."""
+    return APIError(400, f"{EXPECTED}; {received}.", "malformed")

@@ -1,4 +1,4 @@
-"""What the ingress knows of a bundle: its manifest, and its landmarks by their ids."""
+"""What the ingress reads of a bundle: its manifest and its table of landmarks."""
 
 from functools import cached_property
 
@@ -10,33 +10,33 @@ from landmark_ray.serving.api_models import Landmark
 
 
 class BundleMetadata:
-    """Of one version.
+    """The manifest and the landmarks of one version of a bundle.
 
     Raises:
-        UserError: there is no bundle, or it is damaged.
+        UserError: There is no bundle, or it is damaged.
     """
 
     def __init__(self, uri: str) -> None:
-        """Read it; the networks are left to the models' replicas."""
+        """Read them; only the model shards read the networks."""
         bundle = Bundle(uri, read=lambda name: name == LANDMARKS)
         self.manifest: Manifest = bundle.manifest
-        self.rows = bundle.names().sort_by("landmark_id")
+        self._landmarks = bundle.names().sort_by("landmark_id")
 
     @cached_property
     def _ids(self) -> "np.ndarray[tuple[int], np.dtype[np.int64]]":
-        return np.asarray(self.rows["landmark_id"].to_numpy())
+        return np.asarray(self._landmarks["landmark_id"].to_numpy())
 
     def landmark(self, landmark_id: int) -> Landmark | None:
-        """What it is; None for one that the models don't know."""
-        row = int(np.searchsorted(self._ids, landmark_id))
-        if row == len(self._ids) or self._ids[row] != landmark_id:
+        """Return a landmark, or None when the models don't know it."""
+        index = int(np.searchsorted(self._ids, landmark_id))
+        if index == len(self._ids) or self._ids[index] != landmark_id:
             return None
-        found = self.rows.slice(row, 1).to_pylist()[0]
+        row = self._landmarks.slice(index, 1).to_pylist()[0]
         return Landmark(
             landmark_id=landmark_id,
-            name=readable(found["name"]),
-            category=link(found["name"]),
-            group=found["group"],
-            images=found["images"],
+            name=readable(row["name"]),
+            category=link(row["name"]),
+            group=row["group"],
+            images=row["images"],
             model_version=self.manifest.version,
         )

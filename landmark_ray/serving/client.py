@@ -1,6 +1,7 @@
-"""A client of the HTTP API that asks for many photos."""
+"""A client of the HTTP API that sends many photos."""
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import aiohttp
@@ -8,111 +9,118 @@ import aiohttp
 from landmark_ray.errors import UserError
 
 TOP_K = 5
-"""Landmarks of an answer."""
+"""Number of landmarks that each photo's answer has, at most."""
 
-AT_ONCE = 4
-"""Requests in flight."""
+MAX_CONCURRENT_REQUESTS = 4
 
-TRIES = 60
-"""Of a request, while the service is busy or its models load."""
+MAX_ATTEMPTS = 60
+"""How often a request is sent while the service is busy or its models are loading."""
 
-PATIENCE_S = 120.0
-"""A request takes no longer."""
+REQUEST_TIMEOUT_S = 120.0
 
-PHOTO_AT_FAULT = (400, 413, 415, 422)
-"""Statuses of a request none of whose photos can be used."""
+PHOTO_ERROR_STATUSES = (400, 413, 415, 422)
+"""HTTP statuses of a request in which no photo can be used."""
 
-Answer = list[tuple[int, float]]
-"""Landmarks and confidences of a photo, the surest first; none where it can't be used."""
+RankedLandmarks = list[tuple[int, float]]
+"""Landmark ids and confidences of a photo, highest first; empty when the photo can't be used."""
 
 
 class Client:
-    """Asks one service, as long as the context lasts."""
+    """An asynchronous context that holds connections to one service."""
 
-    def __init__(self, url: str, key: str = "", most_bytes: float = 20e6) -> None:
-        """url: of its root; key: that it asks for; most_bytes: of a request with several photos."""
-        self.url, self.most_bytes = url.rstrip("/"), 0.9 * most_bytes
+    def __init__(self, url: str, key: str = "", max_bytes: float = 20e6) -> None:
+        """Describe the service.
+
+        Args:
+            url: Address of its root.
+            key: The bearer token that it asks for; empty where it asks for none.
+            max_bytes: The largest request body that it accepts.
+        """
+        self.url, self.max_bytes = url.rstrip("/"), 0.9 * max_bytes
         self._headers = {"Authorization": f"Bearer {key}"} if key else {}
-        self._room = asyncio.Semaphore(AT_ONCE)
+        self._slots = asyncio.Semaphore(MAX_CONCURRENT_REQUESTS)
 
     async def __aenter__(self) -> "Client":
-        """Open connections."""
-        timeout = aiohttp.ClientTimeout(total=PATIENCE_S)
+        """Open the session."""
+        timeout = aiohttp.ClientTimeout(total=REQUEST_TIMEOUT_S)
         self._session = aiohttp.ClientSession(headers=self._headers, timeout=timeout)
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """Close them."""
+        """Close the session."""
         await self._session.close()
 
     async def version(self) -> str:
-        """Of the bundle that it serves.
+        """Return the version of the bundle that the service serves.
 
         Raises:
-            UserError: it can't be asked.
+            UserError: The service doesn't answer.
         """
-        value, error = await self._asked("GET", "/version", lambda: {})
+        value, error = await self._request("GET", "/version", lambda: {})
         if error:
             raise UserError(f"{self.url}: {error}")
         return str(value["version"])
 
-    async def predict(self, photos: list[bytes], files: int) -> list[Answer]:
-        """What it says of photos, which are sent so many a request.
+    async def predict(self, photos: list[bytes], files: int) -> list[RankedLandmarks]:
+        """Return the landmarks of each photo, in order; a request has at most `files` photos.
 
         Raises:
-            UserError: it can't be asked.
+            UserError: The service doesn't answer.
         """
-        parts = self._parts(photos, files)
-        found = await asyncio.gather(*(self._recognise(part) for part in parts))
-        return [answer for part in found for answer in part]
+        requests = self._split(photos, files)
+        answers = await asyncio.gather(*(self._recognise(request) for request in requests))
+        return [landmarks for answer in answers for landmarks in answer]
 
-    def _parts(self, photos: list[bytes], files: int) -> list[list[bytes]]:
-        """In order: `files` a request at most, fewer where they are large."""
-        parts: list[list[bytes]] = []
+    def _split(self, photos: list[bytes], files: int) -> list[list[bytes]]:
+        """Split photos into requests of at most `files` photos and `max_bytes` bytes, in order."""
+        requests: list[list[bytes]] = []
         for photo in photos:
-            last = parts[-1] if parts else []
-            if last and len(last) < files and sum(map(len, last)) + len(photo) <= self.most_bytes:
+            last = requests[-1] if requests else []
+            if last and len(last) < files and sum(map(len, last)) + len(photo) <= self.max_bytes:
                 last.append(photo)
             else:
-                parts.append([photo])
-        return parts
+                requests.append([photo])
+        return requests
 
-    async def _recognise(self, photos: list[bytes]) -> list[Answer]:
+    async def _recognise(self, photos: list[bytes]) -> list[RankedLandmarks]:
         def body() -> dict[str, Any]:
             if len(photos) == 1:
-                kind = {"Content-Type": "application/octet-stream"}
-                return {"data": photos[0], "headers": kind}
+                headers = {"Content-Type": "application/octet-stream"}
+                return {"data": photos[0], "headers": headers}
             form = aiohttp.FormData()
             for number, photo in enumerate(photos):
                 form.add_field("photo", photo, filename=f"{number}", content_type="image/*")
             return {"data": form}
 
-        value, error = await self._asked("POST", f"/predict?top_k={TOP_K}", body)
+        value, error = await self._request("POST", f"/predict?top_k={TOP_K}", body)
         if error:
             return [[] for _ in photos]
         return [
-            [(guess["landmark_id"], guess["confidence"]) for guess in photo["landmarks"]]
+            [(landmark["landmark_id"], landmark["confidence"]) for landmark in photo["landmarks"]]
             for photo in value["photos"]
         ]
 
-    async def _asked(self, method: str, path: str, body: Any) -> tuple[Any, str]:
-        """A request's JSON; or why none of its photos can be used.
+    async def _request(
+        self, method: str, path: str, body: Callable[[], dict[str, Any]]
+    ) -> tuple[Any, str]:
+        """Return the JSON of a response, or why no photo of the request can be used.
 
         Raises:
-            UserError: it isn't answered.
+            UserError: The service doesn't answer.
         """
-        async with self._room:
-            for _ in range(TRIES):
+        async with self._slots:
+            for _ in range(MAX_ATTEMPTS):
                 try:
-                    async with self._session.request(method, self.url + path, **body()) as answer:
-                        value = await answer.json()
+                    async with self._session.request(method, self.url + path, **body()) as response:
+                        value = await response.json()
                 except (aiohttp.ClientError, TimeoutError, ValueError) as error:
-                    raise UserError(f"{self.url} can't be asked: {error or 'too slow'}") from None
-                if answer.status not in (429, 503):
+                    reason = str(error) or f"no answer within {REQUEST_TIMEOUT_S:g} s"
+                    raise UserError(f"{self.url} can't be reached: {reason}") from None
+                if response.status not in (429, 503):
                     break
-                await asyncio.sleep(float(answer.headers.get("Retry-After", 1)))
-        if answer.status == 200:
+                await asyncio.sleep(float(response.headers.get("Retry-After", 1)))
+        if response.status == 200:
             return value, ""
-        if answer.status in PHOTO_AT_FAULT:
+        if response.status in PHOTO_ERROR_STATUSES:
             return None, value["error"]
-        raise UserError(f"{self.url} answers {answer.status}: {value.get('error')}")
+        raise UserError(f"{self.url} answers {response.status}: {value.get('error')}")

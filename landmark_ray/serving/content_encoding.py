@@ -1,4 +1,4 @@
-"""Bodies that came packed (`Content-Encoding`), unpacked piece by piece."""
+"""Decompression of request bodies (`Content-Encoding`), chunk by chunk."""
 
 import zlib
 from collections.abc import AsyncIterator, Iterator
@@ -6,104 +6,104 @@ from typing import Any
 
 from starlette.types import Message, Receive, Scope
 
-from landmark_ray.serving.api_errors import APIError, too_large
+from landmark_ray.serving.api_errors import APIError, body_too_large
 
-TAKEN = {"gzip": "gzip", "x-gzip": "gzip", "deflate": "deflate"}
-"""What a header says -> which packing it is."""
+ENCODINGS = {"gzip": "gzip", "x-gzip": "gzip", "deflate": "deflate"}
+"""Accepted name of the header -> the compression it stands for."""
 
-PIECE = 1 << 20
-"""Bytes that are unpacked at once, at most."""
+CHUNK_BYTES = 1 << 20
+"""Size of a decompressed chunk, at most."""
 
-MEMBERS = 1000
-"""Of a gzip file, at most: each can be 20 bytes that hold none."""
+MAX_GZIP_MEMBERS = 1000
+"""A gzip file may have this many members; each may be 20 bytes that hold nothing."""
 
 
-def encoding(headers: list[tuple[bytes, bytes]]) -> str:
-    """How a request's body is packed; empty where it isn't.
+def read_encoding(headers: list[tuple[bytes, bytes]]) -> str:
+    """Return how a request's body is compressed: gzip, deflate, or an empty string.
 
     Raises:
-        Refused: in a way that isn't taken.
+        APIError: The compression isn't supported.
     """
     values = (value for name, value in headers if name == b"content-encoding")
-    said = b",".join(values).decode("latin-1")
-    words = [word.strip().lower() for word in said.split(",")]
-    packed = [word for word in words if word not in ("", "identity")]
-    if not packed:
+    header = b",".join(values).decode("latin-1")
+    words = [word.strip().lower() for word in header.split(",")]
+    encodings = [word for word in words if word not in ("", "identity")]
+    if not encodings:
         return ""
-    if len(packed) > 1 or packed[0] not in TAKEN:
+    if len(encodings) > 1 or encodings[0] not in ENCODINGS:
         raise APIError(
             415,
-            f"Content-Encoding can be gzip or deflate, or left out; got {said[:80]!r}.",
+            f"Content-Encoding can be gzip or deflate, or left out; got {header[:80]!r}.",
             "content encoding",
             {"Accept-Encoding": "gzip, deflate"},
         )
-    return TAKEN[packed[0]]
+    return ENCODINGS[encodings[0]]
 
 
-class Unpacker:
-    """A packed body's bytes as they were, in pieces of `PIECE` at most."""
+class Decompressor:
+    """Decompresses a body, in chunks of `CHUNK_BYTES` at most."""
 
-    def __init__(self, kind: str) -> None:
-        """kind: that `encoding` found."""
-        self._kind = kind
+    def __init__(self, encoding: str) -> None:
+        """Take what `read_encoding` returned."""
+        self._encoding = encoding
         self._members = 0
         self._stream: Any = None
 
-    def pieces(self, data: bytes) -> Iterator[bytes]:
-        """What the next bytes of the body hold.
+    def chunks(self, data: bytes) -> Iterator[bytes]:
+        """Decompress the next bytes of the body.
 
         Raises:
-            Refused: they are damaged.
+            APIError: They are damaged.
         """
         more = bool(data)
         while more:
             if self._stream is None or self._stream.eof:
-                self._stream = self._begun(data)
+                self._stream = self._next_member(data)
             try:
-                piece = self._stream.decompress(data, PIECE)
+                chunk = self._stream.decompress(data, CHUNK_BYTES)
             except zlib.error:
-                raise self._refused("is damaged") from None
-            yield piece
+                raise self._error("is damaged") from None
+            yield chunk
             data = self._stream.unconsumed_tail or self._stream.unused_data
-            more = bool(data) or (len(piece) == PIECE and not self._stream.eof)
+            more = bool(data) or (len(chunk) == CHUNK_BYTES and not self._stream.eof)
 
     def close(self) -> None:
-        """The body is over.
+        """Check that the body is complete.
 
         Raises:
-            Refused: it isn't whole.
+            APIError: It isn't.
         """
         if self._stream is None or not self._stream.eof:
-            raise self._refused("ends too early")
+            raise self._error("ends too early")
 
-    def _begun(self, data: bytes) -> Any:
-        """A member of a gzip file, or all of what deflate made, with zlib's header or without."""
+    def _next_member(self, data: bytes) -> Any:
+        """Start a member of a gzip file, or a deflate body, with zlib's header or without."""
         self._members += 1
-        if self._members > (MEMBERS if self._kind == "gzip" else 1):
-            raise self._refused("has too many parts")
-        if self._kind == "gzip":
+        if self._members > (MAX_GZIP_MEMBERS if self._encoding == "gzip" else 1):
+            raise self._error("has too many parts")
+        if self._encoding == "gzip":
             return zlib.decompressobj(16 + zlib.MAX_WBITS)
         return zlib.decompressobj(zlib.MAX_WBITS if data[0] & 0x0F == 8 else -zlib.MAX_WBITS)
 
-    def _refused(self, how: str) -> APIError:
+    def _error(self, problem: str) -> APIError:
         return APIError(
             400,
-            f"The request's body {how}, read as its Content-Encoding says: {self._kind}.",
+            f"The request's body {problem}, read as its Content-Encoding says: {self._encoding}.",
             "content encoding",
         )
 
 
-def unpacked(scope: Scope, receive: Receive, megabytes: float) -> Receive:
-    """A request's messages with its body unpacked, as it was given to its packer.
+def decompress_body(scope: Scope, receive: Receive, megabytes: float) -> Receive:
+    """Return an ASGI `receive` that decompresses the request's body.
 
     Args:
-        scope: of the request.
-        receive: its messages.
-        megabytes: of the body unpacked, at most.
+        scope: The request's ASGI scope.
+        receive: The request's messages.
+        megabytes: Size of the decompressed body, at most.
 
     Raises:
-        Refused: when they are asked for: the body is packed in a way that isn't taken, or it is
-            damaged, or too large.
+        APIError: Raised by the returned callable: the compression isn't supported, or the body is
+            damaged or too large.
     """
     if all(name != b"content-encoding" for name, _ in scope["headers"]):
         return receive
@@ -111,21 +111,21 @@ def unpacked(scope: Scope, receive: Receive, megabytes: float) -> Receive:
 
 
 async def _messages(scope: Scope, receive: Receive, megabytes: float) -> AsyncIterator[Message]:
-    if kind := encoding(scope["headers"]):
-        unpacker, size, more = Unpacker(kind), 0, True
+    if encoding := read_encoding(scope["headers"]):
+        decompressor, size, more = Decompressor(encoding), 0, True
         while more:
             message = await receive()
-            if message["type"] != "http.request":  # the client hung up
+            if message["type"] != "http.request":  # the client disconnected
                 yield message
                 break
-            for piece in unpacker.pieces(message.get("body", b"")):
-                size += len(piece)
+            for chunk in decompressor.chunks(message.get("body", b"")):
+                size += len(chunk)
                 if size > megabytes * 1e6:
-                    raise too_large(megabytes)
-                yield {"type": "http.request", "body": piece, "more_body": True}
+                    raise body_too_large(megabytes)
+                yield {"type": "http.request", "body": chunk, "more_body": True}
             more = message.get("more_body", False)
         else:
-            unpacker.close()
+            decompressor.close()
             yield {"type": "http.request", "body": b"", "more_body": False}
     while True:
         yield await receive()

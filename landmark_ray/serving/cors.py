@@ -1,4 +1,4 @@
-"""Pages of other origins may ask the service, where an option names them (CORS)."""
+"""CORS: pages of other origins may use the service, where an option names them."""
 
 import functools
 
@@ -8,10 +8,10 @@ from starlette.types import ASGIApp, Message, Send
 
 
 class Cors(CORSMiddleware):
-    """Starlette's, around the door: a page that may ask may read refusals, too."""
+    """Starlette's middleware around all others, so that allowed pages can read errors, too."""
 
     def __init__(self, app: ASGIApp, allowed: list[str]) -> None:
-        """allowed: origins as `serve_options.origins` writes them."""
+        """Take the allowed origins, as `serve_options.parse_origins` returns them."""
         super().__init__(
             app,
             allow_origins=allowed,
@@ -22,11 +22,11 @@ class Cors(CORSMiddleware):
         )
 
     async def send(self, message: Message, send: Send, request_headers: Headers) -> None:
-        """As Starlette does; the door's answers are else for pages of the same origin."""
-        await super().send(message, functools.partial(_shared, send), request_headers)
+        """Send as Starlette does, and let allowed origins embed the response."""
+        await super().send(message, functools.partial(_send_shareable, send), request_headers)
 
 
-async def _shared(send: Send, message: Message) -> None:
+async def _send_shareable(send: Send, message: Message) -> None:
     if message["type"] == "http.response.start":
         headers = MutableHeaders(scope=message)
         if "access-control-allow-origin" in headers:

@@ -1,6 +1,7 @@
-"""Photos to squares, in processes that a photo can crash, fill or keep busy without harm.
+"""Decoding of photos in processes, which a photo can crash, fill or keep busy without harm.
 
-Plain JPEGs, which can do none of that, are spared the way there and back: 1.5 ms of 3.
+Plain JPEGs can do none of that. A thread decodes them, which saves the 1.5 ms (of 3 ms) that it
+takes to send a photo to a process and back.
 """
 
 import asyncio
@@ -9,7 +10,7 @@ import multiprocessing
 import resource
 import time
 from concurrent.futures import ThreadPoolExecutor
-from concurrent.futures import TimeoutError as Late
+from concurrent.futures import TimeoutError as PoolTimeoutError
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,54 +18,53 @@ from pebble import ProcessExpired, ProcessPool
 from PIL import Image
 
 from landmark_ray.kernels.image import ImageError, Limits, model_input
-from landmark_ray.serving.api_errors import APIError, bad_photo
+from landmark_ray.serving.api_errors import APIError, photo_error
 
-MEMORY = 3 << 30
+MAX_ADDRESS_SPACE = 3 << 30
 """Address space of a decoding process, in bytes."""
 
+PLAIN_MAX_PIXELS = 4e6
+PLAIN_MAX_SCANS = 2
+"""Scans of a plain JPEG, with that of its thumbnail."""
 
-PLAIN_PIXELS = 4e6
-PLAIN_SCANS = 2
-"""Of a plain JPEG, with its thumbnail's."""
 
+def is_plain_jpeg(data: bytes) -> bool:
+    """Tell whether a photo is a small JPEG of one scan, which takes at most 30 ms to decode.
 
-def is_plain(data: bytes) -> bool:
-    """Whether a photo is a JPEG of modest size that is decoded in one pass: in 30 ms at most.
-
-    A progressive one can have thousands of passes; so can one that names its components one by one.
-    A colour profile is a program of its own.
+    A progressive JPEG can have thousands of scans, and so can one that stores each component in a
+    scan of its own. A JPEG with a colour profile isn't plain: the profile is a program.
     """
-    if data[:2] != b"\xff\xd8" or data.count(b"\xff\xda") > PLAIN_SCANS:
+    if data[:2] != b"\xff\xd8" or data.count(b"\xff\xda") > PLAIN_MAX_SCANS:
         return False
     try:
         with Image.open(io.BytesIO(data), formats=["JPEG"]) as image:
-            small = image.width * image.height <= PLAIN_PIXELS
+            small = image.width * image.height <= PLAIN_MAX_PIXELS
             simple = not {"progressive", "icc_profile"} & set(image.info)
             return small and simple and image.format == "JPEG"
-    except Exception:  # it is for a process to find out what is wrong
+    except Exception:  # a decoding process will say what is wrong
         return False
 
 
-def bound_memory() -> None:
-    """In a new process: more than `MEMORY` is a MemoryError."""
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+def limit_memory() -> None:
+    """Limit this process to `MAX_ADDRESS_SPACE`; beyond that, it has a MemoryError."""
+    resource.setrlimit(resource.RLIMIT_AS, (MAX_ADDRESS_SPACE, MAX_ADDRESS_SPACE))
 
 
 class Decoder:
-    """Decodes in processes of its own, each photo within a time."""
+    """A pool of processes and threads that decode photos."""
 
-    def __init__(self, processes: int, seconds: float) -> None:
-        """Start them."""
-        self.processes, self.seconds = processes, seconds
+    def __init__(self, processes: int, timeout_s: float) -> None:
+        """Create the pool; a process that decodes one photo for longer than the time is killed."""
+        self.processes, self.timeout_s = processes, timeout_s
         self.threads = ThreadPoolExecutor(processes)
         self.pool = ProcessPool(
             processes,
-            initializer=bound_memory,
+            initializer=limit_memory,
             context=multiprocessing.get_context("spawn"),
         )
 
     async def start(self) -> None:
-        """Wait until all are there."""
+        """Wait until all processes have started."""
         await asyncio.gather(
             *(
                 asyncio.wrap_future(self.pool.schedule(time.sleep, [0.1]))
@@ -73,32 +73,33 @@ class Decoder:
         )
 
     def stop(self) -> None:
-        """End them."""
+        """End all processes and threads."""
         self.threads.shutdown()
-        self.pool.stop()
+        self.pool.stop()  # type: ignore[no-untyped-call]  # pebble annotates only some methods
         self.pool.join()
 
-    async def square(self, data: bytes, size: int, limits: Limits) -> NDArray[np.uint8]:
-        """`kernels.image.model_input`: [size, size, 3].
+    async def decode(self, data: bytes, size: int, limits: Limits) -> NDArray[np.uint8]:
+        """Return a photo as `kernels.image.model_input` does: [size, size, 3], RGB.
 
         Raises:
-            Refused: what is wrong with the photo.
+            APIError: The photo can't be used.
         """
-        given = data, size, limits
-        work = asyncio.wrap_future(
-            self.threads.submit(model_input, *given)
-            if is_plain(data)
-            else self.pool.schedule(model_input, given, timeout=self.seconds)
+        args = data, size, limits
+        future = asyncio.wrap_future(
+            self.threads.submit(model_input, *args)
+            if is_plain_jpeg(data)
+            else self.pool.schedule(model_input, args, timeout=self.timeout_s)
         )
-        work.add_done_callback(_seen)
-        try:  # a client that hangs up would else end the process, and others wait for a new one
-            return await asyncio.shield(work)
+        future.add_done_callback(_retrieve_exception)
+        try:
+            # shielded: a cancelled future ends its process, and others would wait for a new one
+            return await asyncio.shield(future)
         except ImageError as error:
-            raise bad_photo(error) from None
-        except Late:
-            raise bad_photo(
+            raise photo_error(error) from None
+        except PoolTimeoutError:
+            raise photo_error(
                 ImageError(
-                    f"too slow: decoding takes more than {self.seconds:g} s (--decode_seconds)"
+                    f"too slow: decoding takes more than {self.timeout_s:g} s (--decode_seconds)"
                 )
             ) from None
         except MemoryError:
@@ -106,10 +107,10 @@ class Decoder:
                 413, "The photo can't be used: too large: it needs too much memory.", "too large"
             ) from None
         except ProcessExpired:
-            raise bad_photo(ImageError("damaged: the decoder crashed")) from None
+            raise photo_error(ImageError("damaged: the decoder crashed")) from None
 
 
-def _seen(work: "asyncio.Future[NDArray[np.uint8]]") -> None:
-    """An error that a client who hung up will never see is no warning in the log."""
-    if not work.cancelled():
-        work.exception()
+def _retrieve_exception(future: "asyncio.Future[NDArray[np.uint8]]") -> None:
+    """Keep asyncio from logging an error that nobody awaits, since the client disconnected."""
+    if not future.cancelled():
+        future.exception()

@@ -1,7 +1,7 @@
-"""The service's end: what is in work is answered, what is new is refused.
+"""Draining of the service before it ends: requests in flight finish, new ones are rejected.
 
-Serve ends its HTTP proxy first, and all that is in work with it. So the proxy is asked beforehand
-to close its door, by a request that only who started the service can make.
+When Serve shuts down, it ends its HTTP proxy first, and with it all requests in flight. So the
+proxy is drained beforehand, by a request that only the process that started the service can make.
 """
 
 import asyncio
@@ -15,73 +15,73 @@ from starlette.datastructures import Headers
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-TOKEN = "LANDMARK_RAY_CLOSE"
-"""The environment variable with what that request must know; without it, none is answered."""
+TOKEN_VARIABLE = "LANDMARK_RAY_CLOSE"
+"""The environment variable with the token of that request; without it, the proxy takes none."""
 
 PATH = "/-/close"
 
 
-class Closing:
-    """ASGI middleware, outermost: counts requests, and lets no more in when it is told to."""
+class DrainMiddleware:
+    """Outermost ASGI middleware: counts requests, and rejects new ones once it drains."""
 
     def __init__(self, app: ASGIApp, token: str) -> None:
-        """token: of who may close it."""
-        self.app, self._wanted = app, f"Bearer {token}".encode()
-        self._closed = False
-        self._in_work = 0
-        self._idle = asyncio.Event()
+        """Wrap an app; the token is what a request to drain must have as its bearer token."""
+        self.app, self._authorization = app, f"Bearer {token}".encode()
+        self._draining = False
+        self._in_flight = 0
+        self._request_done = asyncio.Event()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One request."""
+        """Handle one request."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
-        elif self._closes(scope):
-            self._closed = True
-            while self._in_work:
-                self._idle.clear()
-                await self._idle.wait()
+        elif self._is_drain_request(scope):
+            self._draining = True
+            while self._in_flight:
+                self._request_done.clear()
+                await self._request_done.wait()
             await JSONResponse({"status": "closed"})(scope, receive, send)
-        elif self._closed:
-            sentence = "The service is ending: try again in 5 s."
+        elif self._draining:
+            message = "The service is ending: try again in 5 s."
             headers = {"Retry-After": "5", "Connection": "close"}
-            await JSONResponse({"error": sentence}, 503, headers)(scope, receive, send)
+            await JSONResponse({"error": message}, 503, headers)(scope, receive, send)
         else:
-            self._in_work += 1
+            self._in_flight += 1
             try:
                 await self.app(scope, receive, send)
             finally:
-                self._in_work -= 1
-                self._idle.set()
+                self._in_flight -= 1
+                self._request_done.set()
 
-    def _closes(self, scope: Scope) -> bool:
-        said = Headers(scope=scope).get("authorization", "").encode()
-        return scope["path"] == PATH and hmac.compare_digest(said, self._wanted)
-
-
-def allow() -> None:
-    """Before Ray starts: its proxy will close when this process asks for it."""
-    os.environ[TOKEN] = secrets.token_urlsafe()
+    def _is_drain_request(self, scope: Scope) -> bool:
+        authorization = Headers(scope=scope).get("authorization", "").encode()
+        return scope["path"] == PATH and hmac.compare_digest(authorization, self._authorization)
 
 
-def closed(host: str, port: int, seconds: float) -> bool:
-    """Close the proxy that listens there, and wait a while until what is in work is answered.
+def enable() -> None:
+    """Make a token before Ray starts, so that its proxy can be drained by this process."""
+    os.environ[TOKEN_VARIABLE] = secrets.token_urlsafe()
+
+
+def drain(host: str, port: int, timeout_s: float) -> bool:
+    """Make a proxy reject new requests, and wait for those in flight.
 
     Args:
-        host: of the proxy.
-        port: of the proxy.
-        seconds: to wait, at most.
+        host: Address at which the proxy listens.
+        port: Port at which it listens.
+        timeout_s: How long to wait, in seconds.
 
     Returns:
-        Whether nothing is in work any more.
+        Whether no request is in flight any more.
     """
-    connection = http.client.HTTPConnection(host, port, timeout=seconds)
+    connection = http.client.HTTPConnection(host, port, timeout=timeout_s)
     with contextlib.closing(connection):
         try:
-            headers = {"Authorization": f"Bearer {os.environ[TOKEN]}"}
+            headers = {"Authorization": f"Bearer {os.environ[TOKEN_VARIABLE]}"}
             connection.request("POST", PATH, headers=headers)
             connection.getresponse().read()
         except TimeoutError:
             return False
         except (OSError, http.client.HTTPException):
-            pass  # it is gone
+            pass  # the proxy is gone
         return True

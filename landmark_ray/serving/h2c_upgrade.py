@@ -1,72 +1,85 @@
-"""HTTP/1.1 as Serve's proxy reads it, deaf to the offer of another protocol (`Upgrade: h2c`).
+"""An HTTP/1.1 protocol for uvicorn that ignores offers of another protocol (`Upgrade: h2c`).
 
 uvicorn with httptools loses the body of a request that makes such an offer (Kludex/uvicorn #2722),
-as Java's HttpClient, Spring, Ktor and `curl --http2` do with each in clear text: its parser takes
-what follows the headers for the other protocol. A server may ignore an offer (RFC 9110, 7.8), and
-here each one is, that of websockets too: there is none in the API.
+because its parser takes what follows the headers for the other protocol. Java's HttpClient, Spring,
+Ktor and `curl --http2` make the offer with every request in clear text. A server may ignore it
+(RFC 9110, 7.8). This one does, for websockets too, since the API has none.
 """
 
+import asyncio
+from array import array
+from typing import Any
+
 import httptools
-from uvicorn.config import HTTP_PROTOCOLS
+from uvicorn.config import HTTP_PROTOCOLS, Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import ServerState
 
-OFFER = {b"upgrade", b"http2-settings"}
-"""Headers of an offer; `Connection` names them, too."""
+UPGRADE_HEADERS = {b"upgrade", b"http2-settings"}
+"""The headers of an offer; `Connection` names them, too."""
 
 
-class Protocol(HttpToolsProtocol):
-    """uvicorn's; a request's head that makes an offer is read once more without it."""
+class IgnoreUpgradeProtocol(HttpToolsProtocol):
+    """uvicorn's protocol, which parses the head of a request with an offer again, without it."""
 
-    def __init__(self, *args: object, **kwargs: object) -> None:
-        """As uvicorn makes it, for each connection."""
-        super().__init__(*args, **kwargs)
-        self.parser = Parser(self)
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        """Handle one connection; the arguments are uvicorn's."""
+        super().__init__(config, server_state, app_state, _loop)
+        self.parser = IgnoreUpgradeParser(self)
 
     def _should_upgrade(self) -> bool:
-        """Whether the request isn't to be begun yet: `Parser` reads its head again."""
+        """Tell uvicorn not to handle the request yet: the parser will read its head again."""
         return bool(self.parser.get_method() != b"CONNECT")
 
-    def head(self) -> bytes:
-        """That of the request just read, without its offer."""
+    def head_without_upgrade(self) -> bytes:
+        """Return the head of the request that was just parsed, without its offer."""
         version = self.parser.get_http_version().encode()
         lines = [b"%s %s HTTP/%s" % (self.parser.get_method(), self.url, version)]
         for name, value in self.headers:
             if name == b"connection":
-                value = b", ".join(w for w in value.split(b",") if w.strip().lower() not in OFFER)
-            if name not in OFFER:
+                options = value.split(b",")
+                value = b", ".join(o for o in options if o.strip().lower() not in UPGRADE_HEADERS)
+            if name not in UPGRADE_HEADERS:
                 lines.append(b"%s: %s" % (name, value))
         return b"\r\n".join([*lines, b"", b""])
 
 
-class Parser(httptools.HttpRequestParser):
-    """httptools' parser; from each offer on, the connection has a new one."""
+class IgnoreUpgradeParser(httptools.HttpRequestParser):
+    """httptools' parser; after each offer, a new parser takes over the connection."""
 
-    def __init__(self, protocol: Protocol) -> None:
-        """protocol: that hears what is read."""
+    def __init__(self, protocol: IgnoreUpgradeProtocol) -> None:
+        """Take the protocol whose callbacks are called."""
         super().__init__(protocol)
-        self.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn has it
+        self.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn sets it
         self._protocol = protocol
 
-    def feed_data(self, data: bytes | memoryview) -> None:
-        """Read on.
+    def feed_data(self, data: "bytes | bytearray | memoryview | array[int]") -> None:
+        """Parse the next bytes of the connection.
 
         Raises:
-            HttpParserError: what came isn't HTTP.
-            HttpParserUpgrade: CONNECT, which uvicorn knows how to leave.
+            HttpParserError: They aren't HTTP.
+            HttpParserUpgrade: The request is a CONNECT, which uvicorn handles.
         """
-        protocol, left, read = self._protocol, memoryview(data), super().feed_data
+        protocol, remaining, feed = self._protocol, memoryview(data), super().feed_data
         while True:
             try:
-                return read(left)
+                return feed(remaining)
             except httptools.HttpParserUpgrade as offer:
                 if not protocol._should_upgrade():
                     raise
-                left, head = left[offer.args[0] :], protocol.head()
-                protocol.parser = Parser(protocol)
-                read = super(Parser, protocol.parser).feed_data
-                read(head)
+                remaining, head = remaining[offer.args[0] :], protocol.head_without_upgrade()
+                parser = IgnoreUpgradeParser(protocol)
+                protocol.parser = parser
+                feed = super(IgnoreUpgradeParser, parser).feed_data
+                feed(head)
 
 
-def ignore() -> None:
-    """In the process of Serve's proxy, before its server starts."""
-    HTTP_PROTOCOLS["auto"] = f"{__name__}:Protocol"
+def install() -> None:
+    """Make uvicorn use the protocol in this process: that of Serve's proxy, before it listens."""
+    HTTP_PROTOCOLS["auto"] = f"{__name__}:{IgnoreUpgradeProtocol.__name__}"

@@ -1,4 +1,4 @@
-"""What the service knows and how it is: landmarks, version, health."""
+"""Routes that describe the service: a landmark, the version of the bundle, and its health."""
 
 from fastapi import APIRouter, Request
 
@@ -15,19 +15,19 @@ router = APIRouter(tags=["state"])
     responses={404: {"model": Error}},
 )
 async def landmark(request: Request, landmark_id: int) -> Landmark:
-    """A landmark that the models know."""
+    """Return a landmark that the models know."""
     service: Recogniser = request.app.state.service
-    found = service.knowledge.landmark(landmark_id)
-    if found is None:
+    known = service.metadata.landmark(landmark_id)
+    if known is None:
         raise APIError(404, f"The models know no landmark {landmark_id}.", "landmark")
-    return found
+    return known
 
 
 @router.get("/version", response_model=Version)
 async def version(request: Request) -> Version:
-    """Which bundle serves, how it was made and how good it is."""
+    """Return which bundle is served, how it was made and how good it is."""
     service: Recogniser = request.app.state.service
-    manifest, options = service.knowledge.manifest, service.options
+    manifest, options = service.metadata.manifest, service.options
     return Version(
         **manifest.model_dump(include=set(Version.model_fields)),
         runtime=options.used_runtime,
@@ -37,13 +37,13 @@ async def version(request: Request) -> Version:
 
 @router.get("/healthz", response_model=Status)
 async def healthz() -> Status:
-    """Whether requests are taken."""
+    """Tell whether the service accepts requests."""
     return Status(status="ok")
 
 
 @router.get("/readyz", response_model=Status)
 async def readyz(request: Request) -> Status:
-    """Whether every group model is ready."""
+    """Tell whether every group's model is loaded."""
     service: Recogniser = request.app.state.service
     await service.check_ready()
     return Status(status="ready")

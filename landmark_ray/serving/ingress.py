@@ -1,4 +1,4 @@
-"""The service's front as a Serve deployment: a recogniser behind the HTTP API."""
+"""The ingress deployment of Ray Serve: a recogniser behind the HTTP API."""
 
 from fastapi import FastAPI
 
@@ -7,8 +7,8 @@ from landmark_ray.serving.recogniser import Recogniser
 
 
 class Ingress(Recogniser):
-    """Takes requests over HTTP."""
+    """A recogniser that takes requests over HTTP."""
 
     def __serve_build_asgi_app__(self) -> FastAPI:
-        """Build the HTTP API in the replica; Serve calls this by its name."""
-        return api.build(self)
+        """Build the HTTP API in the replica; Serve calls this method by its name."""
+        return api.build_app(self)

@@ -1,4 +1,4 @@
-"""What every request passes: the key, the body's limits; what every answer has: safe headers."""
+"""The outermost ASGI middleware: checks the key and limits of requests, adds security headers."""
 
 import asyncio
 import hmac
@@ -7,8 +7,8 @@ import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
-from landmark_ray.serving.api_errors import APIError, too_large
-from landmark_ray.serving.content_encoding import unpacked
+from landmark_ray.serving.api_errors import APIError, body_too_large
+from landmark_ray.serving.content_encoding import decompress_body
 from landmark_ray.serving.page import FILES
 from landmark_ray.serving.prometheus import Metrics
 from landmark_ray.serving.proxy import CALLBACK, restore_body
@@ -19,10 +19,17 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Message, Receive, Send], Awaitable[None]]
 
-OPEN = {*FILES, "/openapi.json", "/healthz", "/readyz", "/v2/health/live", "/v2/health/ready"}
-"""Paths that need no key: the page asks for it."""
+PUBLIC_PATHS = {
+    *FILES,
+    "/openapi.json",
+    "/healthz",
+    "/readyz",
+    "/v2/health/live",
+    "/v2/health/ready",
+}
+"""Paths that need no key; the page asks its user for the key."""
 
-HEADERS = {
+SECURITY_HEADERS = {
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
     "img-src 'self' blob: data:; connect-src 'self'; base-uri 'none'; form-action 'none'; "
     "frame-ancestors 'none'",
@@ -33,69 +40,71 @@ HEADERS = {
     "cross-origin-resource-policy": "same-origin",
     "cache-control": "no-store",
 }
+"""Headers that every response has."""
 
-LOST = (
-    "The request's body was lost, since it offers another protocol (Upgrade): send it without, or "
-    f"start Ray on every node with {'='.join(CALLBACK)}."
+BODY_LOST = (
+    "The request's body was lost, because the request offers another protocol (Upgrade): send it "
+    f"without that header, or start Ray on every node with {'='.join(CALLBACK)}."
 )
 
-HEADERS_MOST = 64_000
-"""Bytes of a request's headers: the server in front has no limit."""
+MAX_HEADER_BYTES = 64_000
+"""Size of a request's headers, at most; uvicorn with httptools has no limit."""
 
 
 class RequestGuardMiddleware:
-    """ASGI middleware, outermost."""
+    """ASGI middleware that rejects bad requests before the API sees them."""
 
     def __init__(self, app: App, options: GraphOptions, key: str, metrics: Metrics) -> None:
-        """key: the clients'; empty where none is asked for."""
+        """Wrap an app; the key is the clients' bearer token, empty where none is needed."""
         self.app, self.options, self.metrics = app, options, metrics
         self.key = key.encode()
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
-        """One request."""
+        """Handle one request."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
         receive = restore_body(scope, receive)
-        begun, status = time.monotonic(), 0
+        start, status = time.monotonic(), 0
 
-        async def send_safely(message: Message) -> None:
+        async def send_with_headers(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                have = {name.lower() for name, _ in message["headers"]}
-                safe = [(n.encode(), v.encode()) for n, v in HEADERS.items()]
+                present = {name.lower() for name, _ in message["headers"]}
+                added = [(n.encode(), v.encode()) for n, v in SECURITY_HEADERS.items()]
                 message["headers"] = [
                     *message["headers"],
-                    *((name, value) for name, value in safe if name not in have),
+                    *((name, value) for name, value in added if name not in present),
                 ]
             await send(message)
 
         try:
-            self._check(scope)
-            body = unpacked(scope, self._bounded(scope, receive), self.options.max_megabytes)
-            await self.app(scope, body, send_safely)
-        except APIError as refused:
-            if status:  # of an answer that has begun the rest can't be said
+            self._check_headers(scope)
+            limited = self._limit_body(scope, receive)
+            body = decompress_body(scope, limited, self.options.max_megabytes)
+            await self.app(scope, body, send_with_headers)
+        except APIError as error:
+            if status:  # the response has begun, so its status can't change
                 raise
-            self.metrics.rejected(refused.reason)
-            await refuse(refused, send_safely)
+            self.metrics.count_rejection(error.reason)
+            await send_error(error, send_with_headers)
         finally:
             route = getattr(scope.get("route"), "path", "other")
-            self.metrics.request(route, status, time.monotonic() - begun)
+            self.metrics.count_request(route, status, time.monotonic() - start)
 
-    def _check(self, scope: Message) -> None:
-        """The headers.
+    def _check_headers(self, scope: Message) -> None:
+        """Check the size of the headers, the key, and the announced length of the body.
 
         Raises:
-            Refused: they are too long, the key is missing or wrong, or the body too long.
+            APIError: The headers or the body are too long, or the key is missing or wrong.
         """
-        if sum(len(name) + len(value) for name, value in scope["headers"]) > HEADERS_MOST:
+        if sum(len(name) + len(value) for name, value in scope["headers"]) > MAX_HEADER_BYTES:
             raise APIError(431, "The request's headers are larger than 64 kB.", "headers")
         headers = dict(scope["headers"])
-        if self.key and scope["path"] not in OPEN:
-            kind, _, token = headers.get(b"authorization", b"").partition(b" ")
-            if kind.lower() != b"bearer" or not hmac.compare_digest(token.strip(), self.key):
+        if self.key and scope["path"] not in PUBLIC_PATHS:
+            scheme, _, token = headers.get(b"authorization", b"").partition(b" ")
+            if scheme.lower() != b"bearer" or not hmac.compare_digest(token.strip(), self.key):
                 raise APIError(
                     401,
                     "The key is missing or wrong: send it as Authorization: Bearer KEY.",
@@ -104,18 +113,19 @@ class RequestGuardMiddleware:
                 )
         length = headers.get(b"content-length", b"0")
         if length.isdigit() and int(length) > self.options.max_megabytes * 1e6:
-            raise too_large(self.options.max_megabytes)
+            raise body_too_large(self.options.max_megabytes)
 
-    def _bounded(self, scope: Message, receive: Receive) -> Receive:
-        """The body, counted and timed; its time begins when it is first asked for."""
-        size, end = 0, 0.0
+    def _limit_body(self, scope: Message, receive: Receive) -> Receive:
+        """Return a `receive` that limits the body's size and the time from its first call on."""
+        size, deadline = 0, 0.0
 
-        async def bounded() -> Message:
-            nonlocal size, end
-            end = end or time.monotonic() + self.options.upload_seconds
-            done = size < 0
+        async def receive_limited() -> Message:
+            nonlocal size, deadline
+            deadline = deadline or time.monotonic() + self.options.upload_seconds
+            complete = size < 0
+            timeout = None if complete else max(deadline - time.monotonic(), 0.01)
             try:
-                async with asyncio.timeout(None if done else max(end - time.monotonic(), 0.01)):
+                async with asyncio.timeout(timeout):
                     message = await receive()
             except TimeoutError:
                 raise APIError(
@@ -127,35 +137,36 @@ class RequestGuardMiddleware:
             if message["type"] == "http.request":
                 size += len(message.get("body", b""))
                 if size > self.options.max_megabytes * 1e6:
-                    raise too_large(self.options.max_megabytes)
+                    raise body_too_large(self.options.max_megabytes)
                 if not message.get("more_body"):
                     if not size and offers_upgrade(scope):
-                        raise APIError(400, LOST, "upgrade")
-                    size = -1  # what comes now is only that the client hangs up
+                        raise APIError(400, BODY_LOST, "upgrade")
+                    size = -1  # after the body, only a disconnect can follow
             return message
 
-        return bounded
+        return receive_limited
 
 
 def offers_upgrade(scope: Message) -> bool:
-    """Whether a request with a body offers another protocol: here none does, by `serving.upgrade`.
+    """Tell whether a request with a body offers another protocol.
 
-    Without it, the body is lost.
+    No such request gets here where `serving.h2c_upgrade` is installed. Where it isn't, uvicorn
+    loses the body.
     """
     headers = dict(scope["headers"])
     has_body = headers.get(b"content-length", b"0") != b"0" or b"transfer-encoding" in headers
     return has_body and b"upgrade" in headers
 
 
-async def refuse(refused: APIError, send: Send) -> None:
-    """Answer with a refusal."""
-    body = json.dumps(refused.body).encode()
+async def send_error(error: APIError, send: Send) -> None:
+    """Send an error as the response."""
+    body = json.dumps(error.body).encode()
     headers = {"content-type": "application/json", "content-length": str(len(body))}
-    headers |= refused.headers
+    headers |= error.headers
     await send(
         {
             "type": "http.response.start",
-            "status": refused.status,
+            "status": error.status,
             "headers": [(n.lower().encode(), v.encode()) for n, v in headers.items()],
         }
     )

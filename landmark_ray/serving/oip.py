@@ -1,9 +1,9 @@
 """The Open Inference Protocol, version 2, with its extension for binary data.
 
-https://github.com/open-inference-protocol/open-inference-protocol: photos are the input `photo`, a
-BYTES tensor [N] of image files; outputs are `landmark_id`, `name`, `confidence`, `group` [N, top_k]
-and `is_landmark` [N]. In JSON the bytes are Base64; clients that send binary data send them as they
-are. `top_k` is a parameter of the request.
+https://github.com/open-inference-protocol/open-inference-protocol. Photos are the input `photo`, a
+BYTES tensor [N] of image files. The outputs are `landmark_id`, `name`, `confidence` and `group`
+[N, top_k], and `is_landmark` [N]. JSON holds the bytes as Base64; with the binary extension they
+follow the JSON as they are. `top_k` is a parameter of the request.
 """
 
 import asyncio
@@ -20,51 +20,58 @@ from pydantic import ValidationError
 from landmark_ray.serving import request_names
 from landmark_ray.serving.api_errors import APIError
 from landmark_ray.serving.api_models import Error, PhotoAnswer
-from landmark_ray.serving.base64_photos import WANTED, decoded
-from landmark_ray.serving.oip_models import OUTPUTS, PARTS, Inference, Inferred, Parameters, Wanted
+from landmark_ray.serving.base64_photos import EXPECTED, decode_photos
+from landmark_ray.serving.oip_models import (
+    MODEL_AT,
+    OUTPUTS,
+    InferenceRequest,
+    InferenceResponse,
+    RequestOutput,
+    RequestParameters,
+)
 from landmark_ray.serving.recogniser import Recogniser
 
 MODEL, INPUT = "landmark", "photo"
-LENGTH = "inference-header-content-length"
+JSON_LENGTH_HEADER = "inference-header-content-length"
 
-VALUES = 1000
-"""In a request's JSON, at most: a photo is one."""
+MAX_JSON_VALUES = 1000
+"""Values in a request's JSON, at most; each photo is one."""
 
-KINDS = {"INT64": np.int64, "FP32": np.float32, "INT32": np.int32, "BOOL": np.bool_}
-
+NUMPY_TYPES = {"INT64": np.int64, "FP32": np.float32, "INT32": np.int32, "BOOL": np.bool_}
+"""Datatype of the protocol -> that of numpy; BYTES is `object`."""
 
 router = APIRouter(prefix="/v2", tags=["Open Inference Protocol"])
 
 
 @router.get("")
 async def server() -> dict[str, Any]:
-    """What this server is."""
+    """Return the name and the extensions of this server."""
     return {"name": "landmark_ray", "version": "2", "extensions": ["binary_tensor_data"]}
 
 
 @router.get("/health/live")
 async def live() -> dict[str, bool]:
-    """Whether requests are taken."""
+    """Tell whether the service accepts requests."""
     return {"live": True}
 
 
 @router.get("/health/ready", responses={503: {"model": Error}})
 async def ready(request: Request) -> dict[str, bool]:
-    """Whether every group model is ready."""
+    """Tell whether every group's model is loaded."""
     service: Recogniser = request.app.state.service
     await service.check_ready()
     return {"ready": True}
 
 
-def known(service: Recogniser, model: str, version: str | None) -> None:
-    """Check the path's model and version.
+def check_model(service: Recogniser, model: str, version: str | None) -> None:
+    """Check the model and the version that a path names.
 
     Raises:
-        Refused: there is no such model or version.
+        APIError: There is no such model or version.
     """
-    have = service.knowledge.manifest.version
-    if model != MODEL or version not in (None, have):
-        raise APIError(404, f"There is only the model {MODEL}, version {have}.", "model")
+    served = service.metadata.manifest.version
+    if model != MODEL or version not in (None, served):
+        raise APIError(404, f"There is only the model {MODEL}, version {served}.", "model")
 
 
 _MISSING: dict[int | str, dict[str, Any]] = {404: {"model": Error}}
@@ -73,17 +80,17 @@ _MISSING: dict[int | str, dict[str, Any]] = {404: {"model": Error}}
 @router.get("/models/{model}", responses=_MISSING)
 @router.get("/models/{model}/versions/{version}", responses=_MISSING)
 async def metadata(request: Request, model: str, version: str | None = None) -> dict[str, Any]:
-    """The model's inputs and outputs."""
+    """Return the model's inputs and outputs."""
     service: Recogniser = request.app.state.service
-    known(service, model, version)
+    check_model(service, model, version)
     return {
         "name": MODEL,
-        "versions": [service.knowledge.manifest.version],
+        "versions": [service.metadata.manifest.version],
         "platform": "landmark_ray",
         "inputs": [{"name": INPUT, "datatype": "BYTES", "shape": [-1]}],
         "outputs": [
-            {"name": name, "datatype": kind, "shape": shape}
-            for name, (kind, shape) in OUTPUTS.items()
+            {"name": name, "datatype": datatype, "shape": shape}
+            for name, (datatype, shape) in OUTPUTS.items()
         ],
     }
 
@@ -91,9 +98,9 @@ async def metadata(request: Request, model: str, version: str | None = None) -> 
 @router.get("/models/{model}/ready", responses=_MISSING)
 @router.get("/models/{model}/versions/{version}/ready", responses=_MISSING)
 async def model_ready(request: Request, model: str, version: str | None = None) -> dict[str, Any]:
-    """Whether the model is ready."""
+    """Tell whether the model is loaded."""
     service: Recogniser = request.app.state.service
-    known(service, model, version)
+    check_model(service, model, version)
     await service.check_ready()
     return {"name": MODEL, "ready": True}
 
@@ -102,100 +109,106 @@ _BINARY = {"application/octet-stream": {"schema": {"type": "string", "format": "
 _BODY = {
     "parameters": [
         {
-            "name": LENGTH,
+            "name": JSON_LENGTH_HEADER,
             "in": "header",
-            "description": "bytes of JSON, where binary data follow it",
+            "description": "length of the JSON in bytes, where binary data follows it",
             "schema": {"type": "integer", "minimum": 0},
         }
     ],
     "requestBody": {
         "required": True,
         "content": {
-            "application/json": {"schema": {"$ref": "#/components/schemas/Inference"}},
+            "application/json": {"schema": {"$ref": "#/components/schemas/InferenceRequest"}},
             **_BINARY,
         },
     },
 }
-_ANSWERS: dict[int | str, dict[str, Any]] = {
-    200: {"model": Inferred, "content": _BINARY},
+_RESPONSES: dict[int | str, dict[str, Any]] = {
+    200: {"model": InferenceResponse, "content": _BINARY},
     **{code: {"model": Error} for code in (404, 408, 413, 415)},
 }
 
 
-@router.post("/models/{model}/infer", openapi_extra=_BODY, responses=_ANSWERS)
-@router.post("/models/{model}/versions/{version}/infer", openapi_extra=_BODY, responses=_ANSWERS)
+@router.post("/models/{model}/infer", openapi_extra=_BODY, responses=_RESPONSES)
+@router.post("/models/{model}/versions/{version}/infer", openapi_extra=_BODY, responses=_RESPONSES)
 async def infer(request: Request, model: str, version: str | None = None) -> Response:
-    """Name the landmarks on photos; one that can't be used fails the request."""
+    """Name the landmarks on photos. If one photo can't be used, the whole request fails."""
     service: Recogniser = request.app.state.service
-    known(service, model, version)
+    check_model(service, model, version)
     with service.upload():
         body = await request.body()
-    head, rest = split(body, request.headers.get(LENGTH))
-    photos = photos_of(head, rest, service.options.max_files)
+    head, binary_data = split_body(body, request.headers.get(JSON_LENGTH_HEADER))
+    photos = read_photos(head, binary_data, service.options.max_files)
     top_k = head.parameters.top_k
-    found = await asyncio.gather(*(service.answer(p, top_k) for p in photos))
-    for _, seen in found:
-        if isinstance(seen, APIError):
-            raise seen
-    answers = [answer for answer, _ in found]
-    return respond(head, arrays(answers, top_k), answers[0].model_version)
+    results = await asyncio.gather(*(service.answer(photo, top_k) for photo in photos))
+    for _, outcome in results:
+        if isinstance(outcome, APIError):
+            raise outcome
+    answers = [answer for answer, _ in results]
+    return build_response(head, output_arrays(answers, top_k), answers[0].model_version)
 
 
-def split(body: bytes, length: str | None) -> tuple[Inference, bytes]:
-    """A body's JSON and the binary data behind it.
+def split_body(body: bytes, json_length: str | None) -> tuple[InferenceRequest, bytes]:
+    """Split a body into its JSON and the binary data that follows it.
+
+    Args:
+        body: The request's body.
+        json_length: Value of `JSON_LENGTH_HEADER`; None where the whole body is JSON.
 
     Raises:
-        Refused: it isn't what the protocol says.
+        APIError: The body doesn't follow the protocol.
     """
-    said = str(len(body)) if length is None else length
-    if not said.isdecimal() or len(said) > 15 or int(said) > len(body):
-        raise APIError(400, f"{LENGTH} must be the JSON's length, got {said[:20]!r}.", "malformed")
-    end = int(said)
-    if body.count(b",", 0, end) > VALUES:  # few bytes of JSON can be very many objects of Python
-        raise APIError(400, f"The JSON has more than {VALUES} values.", "malformed")
-    return read(body[:end]), body[end:]
+    text = str(len(body)) if json_length is None else json_length
+    if not text.isdecimal() or len(text) > 15 or int(text) > len(body):
+        raise APIError(
+            400, f"{JSON_LENGTH_HEADER} must be the JSON's length, got {text[:20]!r}.", "malformed"
+        )
+    end = int(text)
+    if body.count(b",", 0, end) > MAX_JSON_VALUES:  # a few bytes of JSON can be many objects
+        raise APIError(400, f"The JSON has more than {MAX_JSON_VALUES} values.", "malformed")
+    return parse_request(body[:end]), body[end:]
 
 
-def read(text: bytes) -> Inference:
-    """A request's JSON.
+def parse_request(text: bytes) -> InferenceRequest:
+    """Parse and validate the JSON of a request.
 
     Raises:
-        Refused: it isn't what the protocol says.
+        APIError: The JSON doesn't follow the protocol.
     """
     try:
         try:
-            return Inference.model_validate_json(text)
+            return InferenceRequest.model_validate_json(text)
         except ValidationError as error:
             problem = error.errors()[0]
             if problem["type"] != "json_invalid" or "control character" not in problem["msg"]:
                 raise
-            # of a shell, as in "$(base64 FILE)": lines are broken within texts
-            return Inference.model_validate_json(text.translate(None, b"\r\n"))
+            # a shell's "$(base64 FILE)" puts line breaks into strings
+            return InferenceRequest.model_validate_json(text.translate(None, b"\r\n"))
     except ValidationError as error:
-        raise APIError(400, f"{explain(error.errors()[0])}.", "malformed") from None
+        raise APIError(400, f"{explain_problem(error.errors()[0])}.", "malformed") from None
 
 
-def explain(problem: Any) -> str:
-    """What is wrong with a request's JSON."""
-    *place, last = problem["loc"] or [""]
-    where = ".".join(map(str, place)) or "the request"
+def explain_problem(problem: Any) -> str:
+    """Say what is wrong with a request's JSON, from one of pydantic's `errors()`."""
+    *parents, last = problem["loc"] or [""]
     if problem["type"] == "extra_forbidden":
-        part = PARTS[tuple(word for word in place if isinstance(word, str))]
-        known = {name: name for name in part.model_fields}
-        if part is not Parameters:
-            known = {name: f"parameters.{name}" for name in Parameters.model_fields} | known
-        return request_names.unknown(str(last), known, where)
-    what = ".".join(map(str, problem["loc"])) or "the request"
+        model = MODEL_AT[tuple(name for name in parents if isinstance(name, str))]
+        known = {name: name for name in model.model_fields}
+        if model is not RequestParameters:
+            known = {name: f"parameters.{name}" for name in RequestParameters.model_fields} | known
+        where = ".".join(map(str, parents)) or "the request"
+        return request_names.explain_unknown(str(last), known, where)
+    where = ".".join(map(str, problem["loc"])) or "the request"
     if last == "data":
-        return f"{what}: {problem['msg']}: {WANTED}"
-    return f"{what}: {problem['msg']}"
+        return f"{where}: {problem['msg']}: {EXPECTED}"
+    return f"{where}: {problem['msg']}"
 
 
-def photos_of(head: Inference, rest: bytes, most: int) -> list[bytes]:
-    """The photos of a request, `most` at most.
+def read_photos(head: InferenceRequest, binary_data: bytes, max_photos: int) -> list[bytes]:
+    """Return the image files of a request.
 
     Raises:
-        Refused: they aren't what the protocol says.
+        APIError: They don't follow the protocol, or there are more than `max_photos`.
     """
     if [tensor.name for tensor in head.inputs] != [INPUT]:
         raise APIError(400, f"There must be one input, {INPUT}.", "malformed")
@@ -203,10 +216,13 @@ def photos_of(head: Inference, rest: bytes, most: int) -> list[bytes]:
     if tensor.datatype != "BYTES" or not tensor.shape or min(tensor.shape) < 1:
         raise APIError(400, f"{INPUT} must be BYTES of shape [N].", "malformed")
     count = math.prod(tensor.shape)
-    if count > most:
-        raise APIError(422, f"A request takes {most} photos.", "files")
+    if count > max_photos:
+        raise APIError(422, f"A request takes {max_photos} photos.", "files")
     size = tensor.parameters.binary_data_size
-    photos = unpacked(rest, size, count) if size is not None else decoded(tensor.data or [])
+    if size is None:
+        photos = decode_photos(tensor.data or [])
+    else:
+        photos = split_elements(binary_data, size, count)
     if len(photos) != count:
         raise APIError(
             400, f"{INPUT} has {len(photos)} photos, its shape says {count}.", "malformed"
@@ -214,69 +230,88 @@ def photos_of(head: Inference, rest: bytes, most: int) -> list[bytes]:
     return photos
 
 
-def unpacked(data: bytes, size: int, count: int) -> list[bytes]:
-    """Each element follows its length, 4 bytes, little-endian; `count` of them."""
-    found, place = [], 0
-    if size == len(data):
-        while place + 4 <= size and len(found) < count:
-            length = int.from_bytes(data[place : place + 4], "little")
-            found.append(data[place + 4 : place + 4 + length])
-            place += 4 + length
-    if not found or place != size:
-        raise APIError(400, "The binary data isn't as long as it says.", "malformed")
-    return found
+def split_elements(data: bytes, size: int, count: int) -> list[bytes]:
+    """Split binary data into elements, each of which follows its length (4 bytes, little-endian).
 
-
-def arrays(answers: list[PhotoAnswer], top_k: int) -> dict[str, NDArray[Any]]:
-    """The outputs; where there are fewer landmarks, -1, empty, 0."""
-    empty = {"landmark_id": -1, "name": "", "confidence": 0.0, "group": 0}
-    found: dict[str, NDArray[Any]] = {}
-    for name, filler in empty.items():
-        rows = [[getattr(guess, name) for guess in answer.landmarks] for answer in answers]
-        full = [row + [filler] * (top_k - len(row)) for row in rows]
-        found[name] = np.array(full, KINDS.get(OUTPUTS[name][0], object))
-    found["is_landmark"] = np.array([answer.is_landmark for answer in answers])
-    return found
-
-
-def respond(head: Inference, found: dict[str, NDArray[Any]], version: str | None) -> Response:
-    """The answer: JSON, with binary data behind it where that is asked for.
+    Args:
+        data: The binary data of a request.
+        size: The length that the request announced, in bytes.
+        count: Number of elements, at most.
 
     Raises:
-        Refused: an unknown output is asked for.
+        APIError: The lengths don't add up to the data's.
     """
-    wanted = head.outputs or [Wanted(name=name) for name in OUTPUTS]
-    outputs, tail = [], b""
-    for one in wanted:
-        if one.name not in found:
+    elements: list[bytes] = []
+    offset = 0
+    if size == len(data):
+        while offset + 4 <= size and len(elements) < count:
+            length = int.from_bytes(data[offset : offset + 4], "little")
+            elements.append(data[offset + 4 : offset + 4 + length])
+            offset += 4 + length
+    if not elements or offset != size:
+        raise APIError(400, "The binary data isn't as long as it says.", "malformed")
+    return elements
+
+
+def output_arrays(answers: list[PhotoAnswer], top_k: int) -> dict[str, NDArray[Any]]:
+    """Return the outputs by name: [N, top_k], and `is_landmark` [N].
+
+    A photo with fewer landmarks is padded with the id -1, an empty name, confidence 0 and group 0.
+    """
+    padding = {"landmark_id": -1, "name": "", "confidence": 0.0, "group": 0}
+    arrays: dict[str, NDArray[Any]] = {}
+    for name, pad in padding.items():
+        rows = [[getattr(candidate, name) for candidate in answer.landmarks] for answer in answers]
+        padded = [row + [pad] * (top_k - len(row)) for row in rows]
+        arrays[name] = np.array(padded, NUMPY_TYPES.get(OUTPUTS[name][0], object))
+    arrays["is_landmark"] = np.array([answer.is_landmark for answer in answers])
+    return arrays
+
+
+def build_response(
+    head: InferenceRequest, arrays: dict[str, NDArray[Any]], version: str | None
+) -> Response:
+    """Build the response: JSON, followed by binary data where the request asks for it.
+
+    Args:
+        head: The JSON of the request.
+        arrays: All outputs, by name.
+        version: The version of the bundle that answered.
+
+    Raises:
+        APIError: The request asks for an unknown output.
+    """
+    outputs, binary_data = [], b""
+    for requested in head.outputs or [RequestOutput(name=name) for name in OUTPUTS]:
+        if requested.name not in arrays:
             raise APIError(400, f"There are the outputs {', '.join(OUTPUTS)}.", "malformed")
-        values = found[one.name]
+        array = arrays[requested.name]
         output: dict[str, Any] = {
-            "name": one.name,
-            "datatype": OUTPUTS[one.name][0],
-            "shape": list(values.shape),
+            "name": requested.name,
+            "datatype": OUTPUTS[requested.name][0],
+            "shape": list(array.shape),
         }
-        binary = one.parameters.binary_data
+        binary = requested.parameters.binary_data
         if head.parameters.binary_data_output if binary is None else binary:
-            data = packed(values)
+            data = to_bytes(array)
             output["parameters"] = {"binary_data_size": len(data)}
-            tail += data
+            binary_data += data
         else:
-            output["data"] = values.ravel().tolist()
+            output["data"] = array.ravel().tolist()
         outputs.append(output)
-    value = {"model_name": MODEL, "model_version": version, "outputs": outputs}
+    response = {"model_name": MODEL, "model_version": version, "outputs": outputs}
     if head.id is not None:
-        value["id"] = head.id
-    if not tail:
-        return JSONResponse(value)
-    text = json.dumps(value).encode()
-    kind = "application/octet-stream"
-    return Response(text + tail, headers={LENGTH: str(len(text))}, media_type=kind)
+        response["id"] = head.id
+    if not binary_data:
+        return JSONResponse(response)
+    text = json.dumps(response).encode()
+    headers = {JSON_LENGTH_HEADER: str(len(text))}
+    return Response(text + binary_data, headers=headers, media_type="application/octet-stream")
 
 
-def packed(values: NDArray[Any]) -> bytes:
-    """Little-endian; of texts each follows its length, 4 bytes."""
-    if values.dtype != object:
-        return values.astype(values.dtype.newbyteorder("<")).tobytes()
-    texts = [text.encode() for text in values.ravel()]
+def to_bytes(array: NDArray[Any]) -> bytes:
+    """Return an array's elements, little-endian; each string follows its length in 4 bytes."""
+    if array.dtype != object:
+        return array.astype(array.dtype.newbyteorder("<")).tobytes()
+    texts = [text.encode() for text in array.ravel()]
     return b"".join(len(text).to_bytes(4, "little") + text for text in texts)

@@ -1,4 +1,4 @@
-"""The JSON of the Open Inference Protocol; OpenAPI documents it from here."""
+"""The JSON objects of the Open Inference Protocol, as the OpenAPI document describes them."""
 
 from typing import Annotated, Any
 
@@ -13,27 +13,27 @@ OUTPUTS: dict[str, tuple[str, list[int]]] = {
     "group": ("INT32", [-1, -1]),
     "is_landmark": ("BOOL", [-1]),
 }
-"""Name -> datatype and shape."""
+"""Name of an output -> its datatype and shape."""
 
 
 TopK = Annotated[int, Field(ge=1, le=MAX_TOP_K)]
-"""Landmarks that an answer names."""
+"""Number of landmarks that an answer names."""
 
 
 class Strict(BaseModel):
-    """Part of a request: what it doesn't know isn't ignored."""
+    """A part of a request; an unknown field is an error."""
 
     model_config = ConfigDict(extra="forbid")
 
 
 class InputParameters(Strict):
-    """Of an input."""
+    """The parameters of an input."""
 
     binary_data_size: int | None = None
 
 
-class Tensor(Strict):
-    """An input."""
+class RequestInput(Strict):
+    """An input tensor."""
 
     name: str
     shape: list[Annotated[int, Field(lt=1 << 31)]] = Field(max_length=8)
@@ -43,47 +43,47 @@ class Tensor(Strict):
 
 
 class OutputParameters(Strict):
-    """Of an output."""
+    """The parameters of a requested output."""
 
     binary_data: bool | None = None
 
 
-class Wanted(Strict):
-    """An output that is asked for."""
+class RequestOutput(Strict):
+    """An output that the client requests."""
 
     name: str
     parameters: OutputParameters = OutputParameters()
 
 
-class Parameters(Strict):
-    """Of a request."""
+class RequestParameters(Strict):
+    """The parameters of a request."""
 
     top_k: TopK = 5
     binary_data_output: bool = False
 
 
-class Inference(Strict):
-    """A request, or the JSON that one with binary data begins with."""
+class InferenceRequest(Strict):
+    """A request, or the JSON at the start of a request with binary data."""
 
     id: str | None = None
-    parameters: Parameters = Parameters()
-    inputs: list[Tensor]
-    outputs: list[Wanted] | None = Field(None, max_length=len(OUTPUTS))
+    parameters: RequestParameters = RequestParameters()
+    inputs: list[RequestInput]
+    outputs: list[RequestOutput] | None = Field(None, max_length=len(OUTPUTS))
 
 
-PARTS: dict[tuple[str, ...], type[Strict]] = {
-    (): Inference,
-    ("parameters",): Parameters,
-    ("inputs",): Tensor,
+MODEL_AT: dict[tuple[str, ...], type[Strict]] = {
+    (): InferenceRequest,
+    ("parameters",): RequestParameters,
+    ("inputs",): RequestInput,
     ("inputs", "parameters"): InputParameters,
-    ("outputs",): Wanted,
+    ("outputs",): RequestOutput,
     ("outputs", "parameters"): OutputParameters,
 }
-"""Where in a request each is."""
+"""Path of names in a request -> the model of what is there."""
 
 
-class Output(BaseModel):
-    """An output; its data may be binary, behind the JSON."""
+class ResponseOutput(BaseModel):
+    """An output tensor; binary data follows the JSON."""
 
     name: str
     datatype: str
@@ -92,15 +92,15 @@ class Output(BaseModel):
     data: list[Any] = []
 
 
-class Inferred(BaseModel):
-    """The answer, or the JSON that one with binary data begins with."""
+class InferenceResponse(BaseModel):
+    """A response, or the JSON at the start of a response with binary data."""
 
     model_name: str
     model_version: str
     id: str | None = None
-    outputs: list[Output]
+    outputs: list[ResponseOutput]
 
 
-_schema = Inference.model_json_schema(ref_template="#/components/schemas/{model}")
-SCHEMAS = {**_schema.pop("$defs"), "Inference": _schema}
-"""What OpenAPI's document refers to, and FastAPI doesn't know: it never sees the request's body."""
+_schema = InferenceRequest.model_json_schema(ref_template="#/components/schemas/{model}")
+SCHEMAS = {**_schema.pop("$defs"), "InferenceRequest": _schema}
+"""Schemas of a request, for the OpenAPI document: FastAPI doesn't parse its body, so lacks them."""

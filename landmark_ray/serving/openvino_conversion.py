@@ -1,12 +1,13 @@
-"""OpenVINO's copies of a bundle's networks: made once, and kept in a folder of this machine.
+"""Conversion of a bundle's networks for OpenVINO, done once and cached on this machine.
 
     $XDG_CACHE_HOME/landmark_ray/VERSION-openvino-2026.4.1-format-2/
         trunk.xml, trunk.bin     a trunk with its heads
-        trunk.parquet            photos, and what the Keras network says of them, see `reference`
-        trunk.json               checksums of these files, written last: without it none is used
+        trunk.parquet            photos with the Keras network's logits, see `bundle.reference`
+        trunk.json               checksums of these files, written last: without it, none is used
 
-Another process makes them (`python -m landmark_ray.serving.openvino_conversion`), so that the one
-that serves never imports TensorFlow. It keeps only copies that answer as the Keras network does.
+A process of its own converts (`python -m landmark_ray.serving.openvino_conversion`), so that the
+process that serves never imports TensorFlow. It keeps a converted network only if that answers as
+the Keras network does.
 """
 
 import os
@@ -28,97 +29,101 @@ from landmark_ray.bundle.network_files import HeadInfo
 from landmark_ray.bundle.reference import Disagreement, Reference
 from landmark_ray.data.store import Store
 from landmark_ray.errors import UserError
-from landmark_ray.serving.backends import TOLERANCE, on_openvino
+from landmark_ray.serving.backends import TOLERANCE, load_openvino
 
-FORMAT = 2
-"""Of the folder: what other code made is left where it is, and not used."""
+CACHE_FORMAT = 2
+"""Format of the folder; folders of other formats are neither used nor deleted."""
 
-ENDINGS = ("xml", "bin", "parquet")
+SUFFIXES = ("xml", "bin", "parquet")
 
 
-def place_of(bundle: Bundle) -> Path:
-    """The folder of a bundle's copies."""
+def cache_folder(bundle: Bundle) -> Path:
+    """Return the folder of a bundle's converted networks; it may not exist yet."""
     caches = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    name = f"{bundle.manifest.version}-openvino-{installed('openvino')}-format-{FORMAT}"
+    name = f"{bundle.manifest.version}-openvino-{installed('openvino')}-format-{CACHE_FORMAT}"
     return Path(caches) / "landmark_ray" / name
 
 
-def converted(bundle: Bundle, trunks: list[str]) -> dict[str, Path]:
-    """Trunk -> file of its copy, with the heads of all groups that share it.
+def ensure_converted(bundle: Bundle, trunks: list[str]) -> dict[str, Path]:
+    """Convert the trunks that aren't in the cache, each with the heads of all groups that share it.
+
+    Returns:
+        Trunk -> its .xml file.
 
     Raises:
-        UserError: one can't be made, or it doesn't answer as the Keras network does.
+        UserError: A trunk can't be converted, or doesn't answer as the Keras network does.
     """
-    place = place_of(bundle)
-    place.mkdir(parents=True, exist_ok=True)
-    with FileLock(place / ".lock"):  # of several replicas that start on a machine one does it
-        missing = [trunk for trunk in trunks if not _whole(place, trunk)]
+    folder = cache_folder(bundle)
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / ".lock"):  # several replicas on a machine: only one converts
+        missing = [trunk for trunk in trunks if not _is_complete(folder, trunk)]
         if missing:
-            words = [sys.executable, "-m", __name__, bundle.uri, str(place), *missing]
-            done = subprocess.run(words, capture_output=True, text=True)
-            if done.returncode:
-                lines = done.stderr.strip().splitlines() or [f"status {done.returncode}"]
+            command = [sys.executable, "-m", __name__, bundle.uri, str(folder), *missing]
+            process = subprocess.run(command, capture_output=True, text=True)
+            if process.returncode:
+                status = f"exit status {process.returncode}"
+                lines = process.stderr.strip().splitlines() or [status]
                 raise UserError(
                     f"{bundle.uri} can't be converted for OpenVINO: {lines[-1]}; "
                     "--runtime tensorflow needs no conversion"
                 )
-    return {trunk: place / f"{_name(trunk)}.xml" for trunk in trunks}
+    return {trunk: folder / f"{_file_stem(trunk)}.xml" for trunk in trunks}
 
 
-def kept_reference(bundle: Bundle, trunk: str) -> Reference:
-    """What the Keras network of a trunk with its heads said when it was converted.
+def read_conversion_reference(bundle: Bundle, trunk: str) -> Reference:
+    """Read the Keras network's logits that were stored when a trunk was converted.
 
     Raises:
-        UserError: it is missing or damaged.
+        UserError: The file is missing or damaged.
     """
-    folder = Store(str(place_of(bundle)))
-    return Reference.read(folder, f"{_name(trunk)}.parquet", bundle.manifest.size)
+    folder = Store(str(cache_folder(bundle)))
+    return Reference.read(folder, f"{_file_stem(trunk)}.parquet", bundle.manifest.size)
 
 
-def _name(trunk: str) -> str:
+def _file_stem(trunk: str) -> str:
     return trunk.replace("/", "-")
 
 
-def _whole(place: Path, trunk: str) -> bool:
-    """Whether all files of a copy are there, as they were written."""
+def _is_complete(folder: Path, trunk: str) -> bool:
+    """Tell whether all files of a converted trunk exist and are undamaged."""
     try:
-        sums = Store(str(place)).read_json(f"{_name(trunk)}.json")
-        return bool(sums == _checksums(place, _name(trunk)))
+        checksums = Store(str(folder)).read_json(f"{_file_stem(trunk)}.json")
+        return bool(checksums == _checksums(folder, _file_stem(trunk)))
     except (UserError, FileNotFoundError):
         return False
 
 
-def _checksums(place: Path, name: str) -> dict[str, str]:
-    return {e: checksum((place / f"{name}.{e}").read_bytes()) for e in ENDINGS}
+def _checksums(folder: Path, stem: str) -> dict[str, str]:
+    return {suffix: checksum((folder / f"{stem}.{suffix}").read_bytes()) for suffix in SUFFIXES}
 
 
-def convert(bundle: Store, trunk: str, infos: list[HeadInfo], place: Path) -> None:
-    """Make the copy of a trunk with its heads.
+def convert(bundle: Store, trunk: str, infos: list[HeadInfo], folder: Path) -> None:
+    """Convert a trunk with its heads, and write it into a folder.
 
     Raises:
-        UserError: a network is missing or damaged, or the copy answers otherwise.
+        UserError: A network is missing or damaged, or the converted one answers differently.
     """
-    name = _name(trunk)
+    stem = _file_stem(trunk)
     network = build_multihead(bundle, trunk, infos)
     photos = sample_photos(bundle, network.input_shape[1])
     logits = network(photos, training=False)
     reference = Reference(photos, {i.group: logits[output_of(i.group)].numpy() for i in infos})
-    with tempfile.TemporaryDirectory(dir=place) as scratch:
-        network.export(f"{scratch}/{name}.xml", format="openvino", verbose=False)
-        copy = on_openvino(Path(f"{scratch}/{name}.xml"), infos, "f32")
+    with tempfile.TemporaryDirectory(dir=folder) as scratch:
+        network.export(f"{scratch}/{stem}.xml", format="openvino", verbose=False)
+        converted = load_openvino(Path(f"{scratch}/{stem}.xml"), infos, "f32")
         try:
-            reference.check(copy, reference.logits, TOLERANCE["f32"])
+            reference.check(converted, reference.logits, TOLERANCE["f32"])
         except Disagreement as error:
-            raise UserError(f"the copy answers otherwise: {error}") from None
-        reference.write(Store(scratch), f"{name}.parquet")
-        sums = _checksums(Path(scratch), name)
-        for ending in ENDINGS:
-            shutil.move(f"{scratch}/{name}.{ending}", place / f"{name}.{ending}")
-    Store(str(place)).write_json(f"{name}.json", sums)
+            raise UserError(f"the converted network answers differently: {error}") from None
+        reference.write(Store(scratch), f"{stem}.parquet")
+        checksums = _checksums(Path(scratch), stem)
+        for suffix in SUFFIXES:
+            shutil.move(f"{scratch}/{stem}.{suffix}", folder / f"{stem}.{suffix}")
+    Store(str(folder)).write_json(f"{stem}.json", checksums)
 
 
 def sample_photos(bundle: Store, size: int) -> NDArray[np.uint8]:
-    """Photos [N, size, size, 3] to compare networks on: noise, coloured clouds, the bundle's."""
+    """Return photos [N, size, size, 3] to compare networks on: noise, clouds, the bundle's own."""
     rng = np.random.default_rng(0)
     noise = rng.integers(0, 256, (4, size, size, 3), np.uint8)
     clouds = [
@@ -129,12 +134,12 @@ def sample_photos(bundle: Store, size: int) -> NDArray[np.uint8]:
     return np.concatenate([noise, np.stack(clouds), *real])
 
 
-def main(uri: str, place: str, *trunks: str) -> None:
-    """Convert some trunks with their heads."""
+def main(uri: str, folder: str, *trunks: str) -> None:
+    """Convert the trunks of a bundle, each with its heads."""
     bundle = Store(uri)
-    have = by_trunk(bundle)
+    heads_of = by_trunk(bundle)
     for trunk in trunks:
-        convert(bundle, trunk, have[trunk], Path(place))
+        convert(bundle, trunk, heads_of[trunk], Path(folder))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The page for people at /, and the API's documentation at /docs: files, none from elsewhere."""
+"""The page for people at / and the API's documentation at /docs, from files of this machine."""
 
 from importlib.resources import files
 from pathlib import Path
@@ -7,25 +7,25 @@ from starlette.requests import Request
 from starlette.responses import FileResponse
 from starlette.routing import Route
 
-OWN = Path(__file__).parent / "page"
+PAGE = Path(__file__).parent / "page"
 SWAGGER = Path(str(files("fastapi_swagger") / "resources"))
 
 FILES = {
-    "/": OWN / "index.html",
-    "/page.css": OWN / "page.css",
-    "/page.js": OWN / "page.js",
-    "/docs": OWN / "docs.html",
-    "/docs.js": OWN / "docs.js",
+    "/": PAGE / "index.html",
+    "/page.css": PAGE / "page.css",
+    "/page.js": PAGE / "page.js",
+    "/docs": PAGE / "docs.html",
+    "/docs.js": PAGE / "docs.js",
     "/docs/swagger-ui-bundle.js": SWAGGER / "swagger-ui-bundle.js",
     "/docs/swagger-ui.css": SWAGGER / "swagger-ui.css",
 }
-"""What there is at each path."""
+"""URL path -> file."""
 
 
-async def send(request: Request) -> FileResponse:
-    """A file as it is, never parts of it: those have errors that aren't JSON."""
+async def send_file(request: Request) -> FileResponse:
+    """Send a whole file: a request for a range could fail with an error that isn't JSON."""
     request.scope["headers"] = [h for h in request.scope["headers"] if h[0] != b"range"]
     return FileResponse(FILES[request.url.path])
 
 
-routes = [Route(path, send) for path in FILES]
+routes = [Route(path, send_file) for path in FILES]

@@ -1,4 +1,4 @@
-"""POST /predict: photos in a form, or the bytes of one, to landmarks."""
+"""POST /predict: takes a form with photos, or the bytes of one, and names the landmarks."""
 
 import asyncio
 import time
@@ -16,7 +16,7 @@ _BINARY = {"schema": {"type": "string", "format": "binary"}}
 _BODY = {
     "required": True,
     "content": {
-        predict_request.FORM: {
+        predict_request.FORM_TYPE: {
             "schema": {
                 "type": "object",
                 "properties": {
@@ -27,7 +27,7 @@ _BODY = {
             }
         },
         **{f"image/{kind}": _BINARY for kind in ("jpeg", "png", "webp", "heic", "avif")},
-        **{kind: _BINARY for kind in predict_request.BYTES},
+        **{content_type: _BINARY for content_type in predict_request.BYTES_TYPES},
     },
 }
 
@@ -46,34 +46,37 @@ async def predict(
     """Name the landmark on one or several photos.
 
     Send a form with one file or more, under any names, or the bytes of one photo with its
-    Content-Type: JPEG, PNG, WebP, HEIC, AVIF, TIFF, GIF (its first frame) or BMP. Of several files
-    those that can't be used have an `error` of their own; where none can, the request fails.
-    `top_k` may be a field of the form instead. A body may be packed: `Content-Encoding` gzip or
-    deflate.
+    Content-Type: JPEG, PNG, WebP, HEIC, AVIF, TIFF, GIF (its first frame) or BMP. If some of
+    several files can't be used, each of these has an `error` of its own; if none can, the request
+    fails. `top_k` may be a field of the form instead. The body may be compressed with gzip or
+    deflate, named by `Content-Encoding`.
     """
     service: Recogniser = request.app.state.service
-    begun = time.monotonic()
+    start = time.monotonic()
     with service.upload():
-        came = await predict_request.read(request, service.options.max_files)
-    if came.top_k is not None:
-        request_names.check([*request.query_params, "top_k"], ["top_k"], "the query and the form")
-        top_k = came.top_k
-    asked = (service.answer(data, top_k, file) for file, data in came.photos)
-    answers = await asyncio.gather(*asked)
-    seen = [found for _, found in answers if not isinstance(found, APIError)]
-    if not seen:
-        raise came.refusal(next(found for _, found in answers if isinstance(found, APIError)))
+        parsed = await predict_request.read_request(request, service.options.max_files)
+    if parsed.top_k is not None:
+        names = [*request.query_params, "top_k"]
+        request_names.check_names(names, ["top_k"], "the query and the form")
+        top_k = parsed.top_k
+    pending = (service.answer(data, top_k, file) for file, data in parsed.photos)
+    results = await asyncio.gather(*pending)
+    recognitions = [outcome for _, outcome in results if not isinstance(outcome, APIError)]
+    if not recognitions:
+        errors = (outcome for _, outcome in results if isinstance(outcome, APIError))
+        raise parsed.explain(next(errors))
+    manifest = recognitions[0].metadata.manifest
     return Prediction(
-        photos=[answer for answer, _ in answers],
-        model_version=seen[0].knowledge.manifest.version,
-        warning=seen[0].knowledge.manifest.warning,
+        photos=[answer for answer, _ in results],
+        model_version=manifest.version,
+        warning=manifest.warning,
         timings_ms=Timings(
-            decode=_ms(max(found.decode_s for found in seen)),
-            models=_ms(max(found.models_s for found in seen)),
-            total=_ms(time.monotonic() - begun),
+            decode=_to_ms(max(recognition.decode_s for recognition in recognitions)),
+            models=_to_ms(max(recognition.models_s for recognition in recognitions)),
+            total=_to_ms(time.monotonic() - start),
         ),
     )
 
 
-def _ms(seconds: float) -> float:
+def _to_ms(seconds: float) -> float:
     return round(1000 * seconds, 2)

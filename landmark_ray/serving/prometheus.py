@@ -3,35 +3,45 @@
 from ray.util.metrics import Counter, Histogram
 
 SECONDS = [0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30]
+"""Upper bounds of the histogram's buckets."""
 
 
 class Metrics:
-    """Requests, latencies by phase, predictions by group, rejected inputs by reason."""
+    """Counts requests, predictions and rejections, and measures the duration of each phase."""
 
     def __init__(self) -> None:
-        """Register them."""
-        self._requests = Counter("landmark_requests", "Requests.", tag_keys=("route", "status"))
+        """Register the metrics with Ray."""
+        self._requests = Counter(
+            "landmark_requests", "Number of HTTP requests.", tag_keys=("route", "status")
+        )
         self._phases = Histogram(
-            "landmark_seconds", "Of a photo or request.", boundaries=SECONDS, tag_keys=("phase",)
+            "landmark_seconds",
+            "Duration of a phase of a photo, or of a whole request, in seconds.",
+            boundaries=SECONDS,
+            tag_keys=("phase",),
         )
         self._predictions = Counter(
-            "landmark_predictions", "Photos by the group of their landmark; 0: none.", ("group",)
+            "landmark_predictions",
+            "Number of photos by the group of their landmark; group 0 means no landmark.",
+            ("group",),
         )
-        self._rejected = Counter("landmark_rejected", "Inputs without an answer.", ("reason",))
+        self._rejections = Counter(
+            "landmark_rejected", "Number of photos or requests answered with an error.", ("reason",)
+        )
 
-    def request(self, route: str, status: int, seconds: float) -> None:
-        """A request is answered."""
+    def count_request(self, route: str, status: int, seconds: float) -> None:
+        """Count a request that is answered, with its route, HTTP status and duration."""
         self._requests.inc(tags={"route": route, "status": str(status)})
-        self.phase("request", seconds)
+        self.observe_phase("request", seconds)
 
-    def phase(self, phase: str, seconds: float) -> None:
-        """A phase is over: decode, models, or the whole request."""
+    def observe_phase(self, phase: str, seconds: float) -> None:
+        """Record the duration of a phase: decode, models, or the whole request."""
         self._phases.observe(seconds, tags={"phase": phase})
 
-    def predicted(self, group: int) -> None:
-        """A photo has an answer."""
+    def count_prediction(self, group: int) -> None:
+        """Count a photo that is answered, by the group of its landmark; 0 for no landmark."""
         self._predictions.inc(tags={"group": str(group)})
 
-    def rejected(self, reason: str) -> None:
-        """A photo or request has none."""
-        self._rejected.inc(tags={"reason": reason})
+    def count_rejection(self, reason: str) -> None:
+        """Count a photo or request that is answered with an error."""
+        self._rejections.inc(tags={"reason": reason})

@@ -1,6 +1,7 @@
-"""What Serve's HTTP proxy hears before it hands a request to the ingress.
+"""Middlewares of Serve's HTTP proxy, which see each request before the ingress does.
 
-Serve finds `middlewares` by the variable `CALLBACK`, which all nodes of a cluster need.
+Serve finds `middlewares` by the environment variable `CALLBACK`, which every node of a cluster
+needs.
 """
 
 import asyncio
@@ -11,101 +12,103 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from landmark_ray.runtime.ray_private import PROXY_CALLBACK
 from landmark_ray.serving import h2c_upgrade
-from landmark_ray.serving.draining import TOKEN, Closing
+from landmark_ray.serving.draining import TOKEN_VARIABLE, DrainMiddleware
 
 CALLBACK = (PROXY_CALLBACK, f"{__name__}:middlewares")
-"""Name and value."""
+"""Name and value of the environment variable."""
 
-STEERING = {
+STEERING_HEADERS = {
     b"x-request-id",
     b"x-request-timeout-seconds",
     b"x-request-disconnect-disabled",
     b"x-session-id",
     b"serve-multiplexed-model-id",
 }
+"""Headers by which a client could control Serve's proxy."""
 
-BODY = "landmark_ray.body"
-"""Of a scope: a body that came with it."""
+BODY_KEY = "landmark_ray.body"
+"""Key of an ASGI scope: the body that was sent along with the request."""
 
-SMALL = 1 << 20
-"""Bytes of a body that is sent along with its request."""
+MAX_PREFETCH_BYTES = 1 << 20
+"""Size of a body that is sent along with its request, at most."""
 
-PROMPT_S = 0.05
-"""For so long is waited for it."""
+PREFETCH_TIMEOUT_S = 0.05
+"""How long the proxy waits for such a body."""
 
 
 class StripSteeringHeaders:
-    """ASGI middleware: headers by which a client would steer the proxy, or break it, are gone.
+    """ASGI middleware that removes the headers by which a client could control the proxy.
 
-    The proxy trusts them, as of another proxy: one sets a request's timeout, and one that isn't
-    UTF-8 is a 500 before the ingress has seen the request.
+    The proxy trusts them, as if another proxy had sent them. One sets the request's timeout, and
+    one that isn't UTF-8 causes a status 500 before the ingress sees the request.
     """
 
     def __init__(self, app: ASGIApp) -> None:
-        """app: the proxy."""
+        """Wrap the proxy."""
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One request."""
+        """Handle one request."""
         headers = scope.get("headers", ())
-        kept = [h for h in headers if h[0].replace(b"_", b"-") not in STEERING]
+        kept = [h for h in headers if h[0].replace(b"_", b"-") not in STEERING_HEADERS]
         await self.app({**scope, "headers": kept}, receive, send)
 
 
 class PrefetchBody:
-    """ASGI middleware: a small body that is there already travels with its request.
+    """ASGI middleware that sends a small body along with its request.
 
-    Else the ingress asks the proxy for it, and the answer takes 2 ms. `told` takes it out again.
+    Otherwise the ingress asks the proxy for the body, which takes 2 ms. In the ingress,
+    `restore_body` takes it out of the scope again.
     """
 
     def __init__(self, app: ASGIApp) -> None:
-        """app: the proxy."""
+        """Wrap the proxy."""
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One request."""
+        """Handle one request."""
         length = dict(scope.get("headers", ())).get(b"content-length", b"")
-        if not length.isdigit() or not 0 < int(length) <= SMALL:
+        if not length.isdigit() or not 0 < int(length) <= MAX_PREFETCH_BYTES:
             await self.app(scope, receive, send)
             return
-        heard: list[Message] = []
+        received: list[Message] = []
         try:
-            async with asyncio.timeout(PROMPT_S):
-                while not heard or heard[-1].get("more_body"):
-                    heard.append(await receive())
+            async with asyncio.timeout(PREFETCH_TIMEOUT_S):
+                while not received or received[-1].get("more_body"):
+                    received.append(await receive())
         except TimeoutError:
             pass
-        whole = heard and all(m["type"] == "http.request" for m in heard)
-        if whole and not heard[-1].get("more_body"):
-            scope = {**scope, BODY: b"".join(m.get("body", b"") for m in heard)}
-            heard = [{"type": "http.request", "body": b"", "more_body": False}]
-        heard.reverse()
+        connected = received and all(m["type"] == "http.request" for m in received)
+        if connected and not received[-1].get("more_body"):
+            scope = {**scope, BODY_KEY: b"".join(m.get("body", b"") for m in received)}
+            received = [{"type": "http.request", "body": b"", "more_body": False}]
+        received.reverse()
 
-        async def again() -> Message:
-            return heard.pop() if heard else await receive()
+        async def replay() -> Message:
+            return received.pop() if received else await receive()
 
-        await self.app(scope, again, send)
+        await self.app(scope, replay, send)
 
 
 def restore_body(scope: Scope, receive: Receive) -> Receive:
-    """A request's messages, of a body that came with it, too."""
-    if BODY not in scope:
+    """Return a `receive` that yields the body that `PrefetchBody` put into the scope, if any."""
+    if BODY_KEY not in scope:
         return receive
-    left = [{"type": "http.request", "body": scope.pop(BODY), "more_body": False}]
+    prefetched = [{"type": "http.request", "body": scope.pop(BODY_KEY), "more_body": False}]
 
-    async def all_of_it() -> Message:
-        if left:
-            return left.pop()
+    async def receive_restored() -> Message:
+        if prefetched:
+            return prefetched.pop()
         while (message := await receive())["type"] == "http.request":
-            pass  # the empty one in the body's place
+            pass  # the empty message that replaced the body
         return message
 
-    return all_of_it
+    return receive_restored
 
 
 def middlewares() -> list[Middleware]:
-    """For Serve, which asks before its HTTP server starts."""
-    h2c_upgrade.ignore()
-    token = os.environ.get(TOKEN)
-    closing = [Middleware(Closing, token=token)] if token else []
-    return [*closing, Middleware(StripSteeringHeaders), Middleware(PrefetchBody)]
+    """Return the middlewares; Serve calls this in the proxy's process before it listens."""
+    h2c_upgrade.install()
+    token = os.environ.get(TOKEN_VARIABLE)
+    draining = [Middleware(DrainMiddleware, token=token)] if token else []
+    return [*draining, Middleware(StripSteeringHeaders), Middleware(PrefetchBody)]

@@ -1,4 +1,4 @@
-"""What recognises a photo: bytes to squares, the model shards' answers merged. No HTTP in here."""
+"""Recognition of a photo, without HTTP: decode it, ask all model shards, merge their answers."""
 
 import asyncio
 import contextlib
@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from ray.exceptions import RayActorError
 from ray.serve.handle import DeploymentHandle
 
@@ -16,187 +17,211 @@ from landmark_ray.errors import UserError
 from landmark_ray.kernels.contentless import without_contentless
 from landmark_ray.kernels.metrics import NO_LANDMARK
 from landmark_ray.kernels.topk import TopK, merged
-from landmark_ray.serving.api_errors import APIError, busy, unready
+from landmark_ray.serving.api_errors import APIError, models_not_ready, queue_full
 from landmark_ray.serving.api_models import Candidate, PhotoAnswer
 from landmark_ray.serving.bundle_metadata import BundleMetadata
 from landmark_ray.serving.decoding import Decoder
 from landmark_ray.serving.inference import MAX_TOP_K
-from landmark_ray.serving.model_shards import InProcess
+from landmark_ray.serving.model_shards import LocalShardHandle
 from landmark_ray.serving.prometheus import Metrics
-from landmark_ray.serving.serve_options import KEY, GraphOptions
+from landmark_ray.serving.serve_options import KEY_VARIABLE, GraphOptions
 
-ANSWER_S = 60.0
-"""A photo has an answer by then, or a 503: its models have been gone for so long."""
+ANSWER_TIMEOUT_S = 60.0
+"""After this time without its models' answer, a photo is answered with status 503."""
 
-PATIENCE_S = 0.1
-"""Between two tries, while a new version spreads over the replicas."""
+RETRY_INTERVAL_S = 0.1
+"""Pause between attempts while a new version of the bundle spreads over the replicas."""
 
 
 @dataclass(frozen=True)
 class Recognition:
-    """A photo's answer, by which version, and how long each phase took, in seconds."""
+    """The models' answer about one photo.
 
-    knowledge: BundleMetadata
-    surest: TopK
+    Attributes:
+        metadata: Metadata of the bundle that answered.
+        top_k: Landmark ids [k] and confidences [k], the highest first.
+        decode_s: Time that decoding took, in seconds.
+        models_s: Time that the models took, in seconds.
+    """
+
+    metadata: BundleMetadata
+    top_k: TopK
     decode_s: float
     models_s: float
 
 
 class Recogniser:
-    """Takes requests, decodes photos, asks all packs and merges what they say."""
+    """Recognises photos with all model shards, and limits how many are in work at once."""
 
-    def __init__(self, options: dict[str, Any], keyed: bool, *packs: DeploymentHandle) -> None:
-        """options: `GraphOptions`; keyed: whether a key is asked for; packs: of `Models`.
+    def __init__(
+        self, options: dict[str, Any], keyed: bool, *shards: DeploymentHandle[Any]
+    ) -> None:
+        """Connect to the model shards.
+
+        Args:
+            options: The fields of `GraphOptions`.
+            keyed: Whether clients must send a key.
+            *shards: Handles of all model shards; without any, this process holds the models.
 
         Raises:
-            UserError: a key is asked for, and this machine has none.
+            UserError: Clients must send a key, and this machine has none.
         """
         self.options = GraphOptions(**options)
-        self.own = None if packs else InProcess(options)
-        self.packs: Sequence[Any] = packs or [self.own]
+        self.local_shard = None if shards else LocalShardHandle(options)
+        self.shards: Sequence[Any] = shards or [self.local_shard]
         self.key = self.options.key()
         if keyed and not self.key:
             raise UserError(
-                f"a node of the cluster has no {KEY}: start its Ray with that variable, or put the "
-                "key into --key_file on every node"
+                f"a node of the cluster has no {KEY_VARIABLE}: start Ray there with that variable, "
+                "or put the key into --key_file on every node"
             )
         self.decoder = Decoder(self.options.decoders, self.options.decode_seconds)
         self.metrics = Metrics()
-        self.known: list[BundleMetadata] = []
+        self.bundles: list[BundleMetadata] = []
         self.waiting = self.uploads = 0
-        self.usual_s = 0.1
+        self.latency_ema_s = 0.1
 
     async def reconfigure(self, config: dict[str, str]) -> None:
-        """Another bundle; that before is still asked for where its replicas aren't ready."""
-        if self.own:
-            await self.own.models.reconfigure(config)
-        new, _ = await asyncio.gather(
+        """Switch to another bundle; the one before serves until all shards have loaded the new."""
+        if self.local_shard:
+            await self.local_shard.shard.reconfigure(config)
+        newest, _ = await asyncio.gather(
             asyncio.to_thread(BundleMetadata, config["bundle"]), self.decoder.start()
         )
-        version = new.manifest.version
-        self.known = [new, *(k for k in self.known if k.manifest.version != version)][:2]
+        version = newest.manifest.version
+        self.bundles = [newest, *(b for b in self.bundles if b.manifest.version != version)][:2]
 
     @property
-    def knowledge(self) -> BundleMetadata:
-        """Of the version that is to serve."""
-        if not self.known:
-            raise unready()
-        return self.known[0]
-
-    async def check_ready(self) -> None:
-        """Ask every pack for the version that is to serve.
+    def metadata(self) -> BundleMetadata:
+        """The metadata of the newest bundle.
 
         Raises:
-            Refused: one hasn't loaded it, or doesn't answer.
+            APIError: No bundle is loaded yet.
         """
-        version = self.knowledge.manifest.version
+        if not self.bundles:
+            raise models_not_ready()
+        return self.bundles[0]
+
+    async def check_ready(self) -> None:
+        """Check that every model shard has loaded the newest bundle.
+
+        Raises:
+            APIError: A shard hasn't loaded it, or doesn't answer within 2 s.
+        """
+        version = self.metadata.manifest.version
         try:
             async with asyncio.timeout(2):
-                found = await asyncio.gather(*(pack.versions.remote() for pack in self.packs))
+                loaded = await asyncio.gather(*(shard.versions.remote() for shard in self.shards))
         except (TimeoutError, RayActorError):
-            raise unready() from None
-        if not all(version in versions for versions in found):
-            raise unready()
+            raise models_not_ready() from None
+        if not all(version in versions for versions in loaded):
+            raise models_not_ready()
 
     @contextlib.contextmanager
     def upload(self) -> Iterator[None]:
-        """While a body is read: so many are in memory at most.
+        """Count an upload while its body is read, since bodies in memory count for the queue.
 
         Raises:
-            Refused: the queue is full.
+            APIError: The queue is full.
         """
-        self._check_room(self.waiting + self.uploads)
+        self._check_queue(self.waiting + self.uploads)
         self.uploads += 1
         try:
             yield
         finally:
             self.uploads -= 1
 
-    def _check_room(self, taken: int) -> None:
-        if taken >= self.options.queue:
-            raise busy(max(math.ceil(self.usual_s), 1))
+    def _check_queue(self, length: int) -> None:
+        if length >= self.options.queue:
+            raise queue_full(max(math.ceil(self.latency_ema_s), 1))
 
     async def recognise(self, data: bytes) -> Recognition:
-        """What a photo shows.
+        """Recognise the landmarks on a photo, an image file.
 
         Raises:
-            Refused: the photo can't be used, the queue is full, or there are no models.
+            APIError: The photo can't be used, the queue is full, or the models don't answer.
         """
-        self._check_room(self.waiting)
+        self._check_queue(self.waiting)
         self.waiting += 1
-        begun = time.monotonic()
+        start = time.monotonic()
         try:
-            async with asyncio.timeout(ANSWER_S):
-                seen = await self._recognise(data)
+            async with asyncio.timeout(ANSWER_TIMEOUT_S):
+                recognition = await self._recognise(data)
         except (TimeoutError, RayActorError):
-            raise unready() from None
+            raise models_not_ready() from None
         finally:
             self.waiting -= 1
-        self.usual_s += 0.05 * (time.monotonic() - begun - self.usual_s)
-        self.metrics.phase("decode", seen.decode_s)
-        self.metrics.phase("models", seen.models_s)
-        return seen
+        self.latency_ema_s += 0.05 * (time.monotonic() - start - self.latency_ema_s)
+        self.metrics.observe_phase("decode", recognition.decode_s)
+        self.metrics.observe_phase("models", recognition.models_s)
+        return recognition
 
     async def _recognise(self, data: bytes) -> Recognition:
-        """By the newest version that all packs have: while one spreads, some lack it."""
-        squares: dict[int, Any] = {}
+        """Recognise with the newest bundle that all shards have loaded."""
+        photos: dict[int, NDArray[np.uint8]] = {}
         while True:
-            for knowledge in tuple(self.known):
-                manifest = knowledge.manifest
-                begun = time.monotonic()
+            for metadata in tuple(self.bundles):
+                manifest = metadata.manifest
+                start = time.monotonic()
                 limits, size = self.options.limits(manifest.limits), manifest.size
-                if size not in squares:
-                    squares[size] = await self.decoder.square(data, size, limits)
+                if size not in photos:
+                    photos[size] = await self.decoder.decode(data, size, limits)
                 decoded = time.monotonic()
-                parts = await asyncio.gather(
-                    *(self._ask(pack, manifest.version, squares[size]) for pack in self.packs)
+                replies = await asyncio.gather(
+                    *(self._ask(shard, manifest.version, photos[size]) for shard in self.shards)
                 )
-                if None not in parts:
-                    surest = merged([(i[None], c[None]) for i, c in parts], MAX_TOP_K)
-                    surest = without_contentless(surest, squares[size][None])
-                    taken = decoded - begun, time.monotonic() - decoded
-                    return Recognition(knowledge, (surest[0][0], surest[1][0]), *taken)
-            await asyncio.sleep(PATIENCE_S)
-            await self._learn()
+                answers = [(i[None], c[None]) for i, c in filter(None, replies)]
+                if len(answers) == len(self.shards):
+                    merged_top_k = merged(answers, MAX_TOP_K)
+                    ids, confidences = without_contentless(merged_top_k, photos[size][None])
+                    models_s = time.monotonic() - decoded
+                    top_k = ids[0], confidences[0]
+                    return Recognition(metadata, top_k, decoded - start, models_s)
+            await asyncio.sleep(RETRY_INTERVAL_S)
+            await self._discover_versions()
 
-    async def _learn(self) -> None:
-        """Of a version that a pack has and this ingress doesn't know yet."""
-        for version, uri in (await self.packs[0].versions.remote()).items():
-            if version not in {k.manifest.version for k in self.known}:
-                self.known[1:] = [await asyncio.to_thread(BundleMetadata, uri)]
+    async def _discover_versions(self) -> None:
+        """Read the metadata of versions that a shard has loaded and this ingress doesn't know."""
+        for version, uri in (await self.shards[0].versions.remote()).items():
+            if version not in {bundle.manifest.version for bundle in self.bundles}:
+                self.bundles[1:] = [await asyncio.to_thread(BundleMetadata, uri)]
 
-    async def _ask(self, pack: Any, version: str, square: Any) -> TopK | None:
-        """A pack's answer; of a replica that dies over it, another's."""
+    async def _ask(self, shard: Any, version: str, photo: NDArray[np.uint8]) -> TopK | None:
+        """Ask a shard; when a replica dies over the request, ask another one."""
         try:
-            return await pack.answer.remote(version, square)
+            return await shard.top_k.remote(version, photo)
         except RayActorError:
-            return await pack.answer.remote(version, square)
+            return await shard.top_k.remote(version, photo)
 
-    def explain(self, seen: Recognition, top_k: int, file: str | None = None) -> PhotoAnswer:
-        """A photo's answer for people."""
-        guesses = []
-        for landmark_id, confidence in zip(*seen.surest, strict=True):
-            if landmark_id == NO_LANDMARK or len(guesses) == top_k:
+    def explain(self, recognition: Recognition, top_k: int, file: str | None = None) -> PhotoAnswer:
+        """Return a photo's answer with the names of at most `top_k` landmarks."""
+        metadata = recognition.metadata
+        candidates: list[Candidate] = []
+        for landmark_id, confidence in zip(*recognition.top_k, strict=True):
+            if landmark_id == NO_LANDMARK or len(candidates) == top_k:
                 break
-            landmark = seen.knowledge.landmark(int(landmark_id))
+            landmark = metadata.landmark(int(landmark_id))
             assert landmark is not None, "a model's landmarks are all in its bundle"
-            guesses.append(
+            candidates.append(
                 Candidate(confidence=float(np.float32(confidence)), **landmark.model_dump())
             )
-        threshold = seen.knowledge.manifest.threshold
-        found = bool(guesses) and bool(seen.surest[1][0] >= threshold)
-        self.metrics.predicted(guesses[0].group if found else 0)
-        version = seen.knowledge.manifest.version
+        highest = recognition.top_k[1][0]
+        is_landmark = bool(candidates) and bool(highest >= metadata.manifest.threshold)
+        self.metrics.count_prediction(candidates[0].group if is_landmark else 0)
         return PhotoAnswer(
-            file=file, is_landmark=found, landmarks=guesses, model_version=version, error=None
+            file=file,
+            is_landmark=is_landmark,
+            landmarks=candidates,
+            model_version=metadata.manifest.version,
+            error=None,
         )
 
     async def answer(
         self, data: bytes, top_k: int, file: str | None = None
     ) -> tuple[PhotoAnswer, Recognition | APIError]:
-        """A photo's answer, and where it is from; of one that can't be used, why."""
+        """Return a photo's answer, and the recognition or the error that it was made from."""
         try:
-            seen = await self.recognise(data)
-        except APIError as refused:
-            return PhotoAnswer(file=file, is_landmark=False, error=refused.sentence), refused
-        return self.explain(seen, top_k, file), seen
+            recognition = await self.recognise(data)
+        except APIError as error:
+            return PhotoAnswer(file=file, is_landmark=False, error=error.message), error
+        return self.explain(recognition, top_k, file), recognition

@@ -1,4 +1,4 @@
-"""What a request asks for by names: each is used, or refused with those that there are."""
+"""Checks of the names in a request: an unknown name is an error that lists the known ones."""
 
 import difflib
 from collections.abc import Mapping, Sequence
@@ -8,41 +8,42 @@ from fastapi import Request
 from landmark_ray.serving.api_errors import APIError
 
 
-def unknown(name: str, known: Mapping[str, str], place: str) -> str:
-    """Why a name isn't taken, without the last full stop.
+def explain_unknown(name: str, known: Mapping[str, str], where: str) -> str:
+    """Say that a name is unknown, in a sentence without its full stop.
 
     Args:
-        name: that was given.
-        known: names that there are, or that are easily given here -> how to give each.
-        place: where it was given.
+        name: The name in the request.
+        known: Names that can be meant -> how to write them; the two differ where a name belongs
+            elsewhere, such as top_k -> parameters.top_k.
+        where: The part of the request that has the name.
     """
     close = difflib.get_close_matches(name.lower().replace("-", "_"), known, 1)
     hint = f" (did you mean {known[close[0]]}?)" if close else ""
-    have = ", ".join(full for short, full in known.items() if short == full) or "none"
-    return f"There is no option {name[:80]!r} in {place}{hint}: there is {have}"
+    here = ", ".join(full for short, full in known.items() if short == full) or "none"
+    return f"There is no option {name[:80]!r} in {where}{hint}: there is {here}"
 
 
-def check(given: Sequence[str], known: Sequence[str], place: str) -> None:
-    """Names that were given.
+def check_names(given: Sequence[str], known: Sequence[str], where: str) -> None:
+    """Check that every name is known and occurs once.
 
     Raises:
-        Refused: there is no such one, or it is given twice.
+        APIError: A name is unknown, or occurs twice.
     """
     for name in given:
         if name not in known:
-            sentence = unknown(name, dict(zip(known, known, strict=True)), place)
-            raise APIError(422, f"{sentence}.", "option")
+            text = explain_unknown(name, dict(zip(known, known, strict=True)), where)
+            raise APIError(422, f"{text}.", "option")
         if given.count(name) > 1:
-            raise APIError(422, f"{name} is given twice in {place}: give it once.", "option")
+            raise APIError(422, f"{name} is given twice in {where}: give it once.", "option")
 
 
 async def check_query(request: Request) -> None:
-    """A dependency of each route: the names in its query.
+    """Check the names in the query of a request; a dependency of every route.
 
     Raises:
-        Refused: there is no such one, or it is given twice.
+        APIError: A name is unknown, or occurs twice.
     """
     given = [name for name, _ in request.query_params.multi_items()]
     if given:
         known = [field.alias for field in request.scope["route"].dependant.query_params]
-        check(given, known, "the query")
+        check_names(given, known, "the query")

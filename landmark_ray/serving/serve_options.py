@@ -1,4 +1,4 @@
-"""Options of the service: of jobs/serve.py, and `args` in serve.yaml."""
+"""Options of the service, for jobs/serve.py and for `args` in serve.yaml."""
 
 import ipaddress
 import os
@@ -14,149 +14,171 @@ from landmark_ray.config.base import Count, Options, StageConfig
 from landmark_ray.errors import UserError
 from landmark_ray.kernels.image import Limits
 
-KEY = "LANDMARK_RAY_KEY"
-"""The environment variable with the key."""
+KEY_VARIABLE = "LANDMARK_RAY_KEY"
+"""The environment variable with the key that clients must send."""
 
-LEAST_KEY = 16
-"""Letters of a key."""
+MIN_KEY_LENGTH = 16
+"""Characters of a key, at least."""
 
 Runtime = Literal["tensorflow", "openvino"]
 Precision = Literal["f32", "bf16"]
 
 _ORIGIN = re.compile(r"([a-z][a-z0-9+.-]*)://([^/?#@\s\\]+)/?", re.IGNORECASE)
-_USUAL = {"http": ":80", "https": ":443"}
+_DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 
 
 class GraphOptions(StageConfig):
-    """What the graph is made of, and what it accepts."""
+    """The deployments of the service, and the limits of its requests."""
 
     runtime: Literal["auto", "tensorflow", "openvino"] = Field(
-        "auto", description="auto: openvino on CPUs, tensorflow where --gpus asks for some"
+        "auto", description="auto: openvino on CPUs, tensorflow where --gpus is more than 0"
     )
     precision: Precision = Field(
         "f32",
-        description="openvino: f32 answers as jobs/predict.py does; bf16 is up to twice as fast "
-        "on processors that have it, and moves confidences by a hundredth or so",
+        description="of openvino: f32 gives the answers of jobs/predict.py; bf16 is up to twice as "
+        "fast on processors that support it, and changes confidences by about 0.01",
     )
     packs: int = Field(
         1,
         ge=0,
-        description="deployments that the group models are dealt to: 1 holds them all in one "
-        "process, more spread them over GPUs or nodes; 0: in the ingress's own process, with the "
-        "shortest way on a small machine",
+        description="number of deployments over which the group models are spread: with 1, one "
+        "process holds all models; more use several GPUs or nodes; with 0, the ingress's process "
+        "holds them, which is fastest on a small machine",
     )
-    replicas: Count = Field(1, description="processes of each pack")
-    gpus: float = Field(0.0, ge=0, description="GPUs of each of them")
+    replicas: Count = Field(1, description="processes of each such deployment")
+    gpus: float = Field(0.0, ge=0, description="GPUs of each such process")
     threads: Count | None = Field(
-        None, description="cores that each computes on; all of its machine when not given"
+        None, description="cores that each such process uses; all of its machine by default"
     )
     batch: Count | None = Field(
-        None, description="photos computed at once, at most; 8, with GPUs 32, when not given"
+        None, description="photos in a batch, at most; by default 8, or 32 with GPUs"
     )
-    ingresses: Count = Field(1, description="processes that take requests and decode photos")
-    decoders: Count = Field(2, description="processes in which each of them decodes photos")
+    ingresses: Count = Field(1, description="processes that take HTTP requests")
+    decoders: Count = Field(2, description="processes that decode photos, for each ingress")
     queue: Count = Field(
-        64, description="photos in work or waiting in an ingress; with more it answers 429"
+        64,
+        description="photos that an ingress holds at once; further requests are answered with 429",
     )
-    max_files: Count = Field(16, description="files of a request, at most")
-    max_megabytes: float = Field(20.0, gt=0, description="of a request's body, at most")
+    max_files: Count = Field(16, description="photos in a request, at most")
+    max_megabytes: float = Field(20.0, gt=0, description="size of a request's body in MB, at most")
     max_megapixels: float = Field(
         50.0,
         gt=0,
-        description="of a photo, at most; a JPEG counts at the fraction that it is decoded at",
+        description="pixels of a photo in millions, at most; for a JPEG, those at the reduced "
+        "size at which it is decoded",
     )
-    decode_seconds: float = Field(5.0, gt=0, description="to decode a photo, at most")
-    upload_seconds: float = Field(20.0, gt=0, description="for a body to arrive, at most")
+    decode_seconds: float = Field(
+        5.0, gt=0, description="time to decode a photo in seconds, at most"
+    )
+    upload_seconds: float = Field(
+        20.0, gt=0, description="time for a request's body to arrive in seconds, at most"
+    )
     key_file: str = Field(
         "",
-        description=f"file with the key that clients must send as a bearer token; or the variable "
-        f"{KEY}",
+        description="file with the key that clients must send as a bearer token; the environment "
+        f"variable {KEY_VARIABLE} can hold the key instead",
     )
 
     cors_origins: str = Field(
         "",
-        description="pages that browsers let ask the service: https://a.example,https://b.example, "
-        "or * for all",
+        description="origins whose pages may use the service, as in "
+        "https://a.example,https://b.example; * allows all",
     )
 
     @field_validator("cors_origins")
     @classmethod
     def _are_origins(cls, text: str) -> str:
-        return ",".join(origins(text))
+        return ",".join(parse_origins(text))
 
     @property
     def used_runtime(self) -> Runtime:
-        """What auto stands for."""
+        """The runtime, with auto replaced by what it means here."""
         if self.runtime != "auto":
             return self.runtime
         return "tensorflow" if self.gpus else "openvino"
 
     def limits(self, bundle: Limits) -> Limits:
-        """What photos may be, where a bundle asks for this."""
+        """Return a bundle's limits of photos, with this service's limit of pixels."""
         return replace(bundle, max_pixels=self.max_megapixels * 1e6, max_option="--max_megapixels")
 
     @property
     def used_batch(self) -> int:
-        """Photos computed at once."""
+        """Photos in a batch, at most, with the default filled in."""
         return self.batch or (32 if self.gpus else 8)
 
     def key(self) -> str:
-        """The clients' key; empty where none is asked for.
+        """Return the key that clients must send; it is empty where they need none.
 
         Raises:
-            UserError: it can't be read, or it is short.
+            UserError: The file can't be read, or the key is too short.
         """
-        place = f"--key_file {self.key_file}" if self.key_file else KEY
+        source = f"--key_file {self.key_file}" if self.key_file else KEY_VARIABLE
         try:
-            text = Path(self.key_file).read_text() if self.key_file else os.environ.get(KEY, "")
+            variable = os.environ.get(KEY_VARIABLE, "")
+            text = Path(self.key_file).read_text() if self.key_file else variable
         except (OSError, UnicodeDecodeError) as error:
-            raise UserError(f"{place} can't be read: {error}") from None
+            raise UserError(f"{source} can't be read: {error}") from None
         key = text.strip()
-        if (key or self.key_file) and (len(key) < LEAST_KEY or not key.isascii() or " " in key):
+        valid = len(key) >= MIN_KEY_LENGTH and key.isascii() and " " not in key
+        if (key or self.key_file) and not valid:
             raise UserError(
-                f"{place}: a key has {LEAST_KEY} ASCII letters or more, no space; make one with "
-                "python -c 'import secrets; print(secrets.token_urlsafe(32))'"
+                f"{source}: a key needs at least {MIN_KEY_LENGTH} ASCII characters and no space; "
+                "make one with python -c 'import secrets; print(secrets.token_urlsafe(32))'"
             )
         return key
 
 
 class ServiceOptions(GraphOptions):
-    """The graph with its models."""
+    """The deployments of the service, and the bundle that they serve."""
 
-    bundle: str = Field(description="folder or URI that jobs/export.py wrote")
+    bundle: str = Field(description="folder or URI of a bundle, written by jobs/export.py")
 
     def graph(self, **changes: Any) -> dict[str, Any]:
-        """All but the bundle: another one of these is another graph."""
+        """Return the fields of `GraphOptions`, some of them changed.
+
+        Serve starts new replicas when these change, and none when only the bundle does.
+        """
         return {**self.model_dump(include=set(GraphOptions.model_fields)), **changes}
 
 
 class ServeOptions(Options, ServiceOptions):
     """Options of jobs/serve.py."""
 
-    host: str = Field("127.0.0.1", description="address to listen on; others need a key")
+    model_config = Options.model_config  # both bases have one, of different types
+
+    host: str = Field(
+        "127.0.0.1",
+        description="address to listen on; one that other machines can reach needs a key",
+    )
     port: int = Field(8000, ge=1, le=65535, description="port to listen on")
     metrics_port: int = Field(
-        8080, ge=1, le=65535, description="port of the Prometheus metrics, on loopback"
+        8080, ge=1, le=65535, description="port of the Prometheus metrics, on 127.0.0.1"
     )
 
 
-def check_door(host: str, key: str) -> None:
-    """An address that others can reach is opened only with a key.
+def check_exposure(host: str, key: str) -> None:
+    """Check that an address that other machines can reach is opened only with a key.
 
     Raises:
-        UserError: there is none.
+        UserError: The address needs a key, and there is none.
     """
     if not key and not is_loopback(host):
         raise UserError(
-            f"--host {host} lets other machines in: set {KEY} or --key_file, or leave --host out"
+            f"--host {host} lets other machines in: set {KEY_VARIABLE} or --key_file, or leave out "
+            "--host"
         )
 
 
 def check_port(host: str, port: int, option: str) -> None:
-    """Nobody else listens there.
+    """Check that a port is free.
+
+    Args:
+        host: The address to listen on.
+        port: The port to check.
+        option: The option that set the port, for the message.
 
     Raises:
-        UserError: somebody does, or the address is none of this machine.
+        UserError: Another process listens there, or this machine doesn't have the address.
     """
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
@@ -166,34 +188,34 @@ def check_port(host: str, port: int, option: str) -> None:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(address)
     except OSError as error:
-        why = error.strerror or str(error)
-        raise UserError(f"{option} {port}: can't listen at {host}:{port}: {why}") from None
+        reason = error.strerror or str(error)
+        raise UserError(f"{option} {port}: can't listen at {host}:{port}: {reason}") from None
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches an address."""
+    """Tell whether only this machine can reach an address."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
 
 
-def origins(text: str) -> list[str]:
-    """Those of a list with commas, as browsers send them.
+def parse_origins(text: str) -> list[str]:
+    """Parse a comma-separated list of origins, into the form in which browsers send them.
 
     Raises:
-        ValueError: one is none.
+        ValueError: An element isn't an origin.
     """
-    return [_origin(word.strip()) for word in text.split(",") if word.strip()]
+    return [_parse_origin(word.strip()) for word in text.split(",") if word.strip()]
 
 
-def _origin(word: str) -> str:
+def _parse_origin(word: str) -> str:
     if word == "*":
         return word
-    found = _ORIGIN.fullmatch(word)
-    if not found:
+    match = _ORIGIN.fullmatch(word)
+    if not match:
         raise ValueError(
-            f"{word!r} is no origin such as https://a.example or http://localhost:5173"
+            f"{word!r} is not an origin such as https://a.example or http://localhost:5173"
         )
-    scheme, host = found[1].lower(), found[2].lower()
-    return f"{scheme}://{host.removesuffix(_USUAL.get(scheme, ''))}"
+    scheme, host = match[1].lower(), match[2].lower()
+    return f"{scheme}://{host.removesuffix(_DEFAULT_PORTS.get(scheme, ''))}"

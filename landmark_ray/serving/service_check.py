@@ -1,8 +1,8 @@
-"""Ask a running service for a dataset's test set, and compare with what evaluate found.
+"""Send a dataset's test set to a service, and compare its figures with those of evaluate.
 
-The whole way of a photo is tried, from the HTTP request to the answer: each photo alone, then
-several a request. Without --url the service is started on a free port of this machine, and stopped
-at the end.
+This checks all that happens to a photo between the HTTP request and the response. Each photo is
+sent alone, and then again with others in one request. Without --url, a service is started on a free
+port of this machine, and stopped at the end.
 
     python jobs/check_service.py --bundle demo/root/bundle --source demo/source
 """
@@ -14,8 +14,6 @@ import os
 import secrets
 import signal
 import socket
-import urllib.error
-import urllib.request
 from collections.abc import Iterator, Mapping
 from itertools import islice
 from multiprocessing.connection import Connection
@@ -32,61 +30,71 @@ from landmark_ray.data.sources import Archive, Source
 from landmark_ray.errors import UserError
 from landmark_ray.kernels.evaluation import summary
 from landmark_ray.kernels.metrics import NO_LANDMARK
+from landmark_ray.kernels.topk import TopK
 from landmark_ray.runtime.progress import ProgressBar
 from landmark_ray.serving import app
-from landmark_ray.serving.client import TOP_K, Client
+from landmark_ray.serving.client import TOP_K, Client, RankedLandmarks
+from landmark_ray.serving.readiness import wait_until_ready
 from landmark_ray.serving.serve_options import ServeOptions, ServiceOptions
 
 PORTS = range(20_000, 32_000)
-"""Neither Ray nor outgoing connections take any of these."""
+"""Ports that neither Ray nor outgoing connections use."""
 
 CHUNK = 64
-"""Photos in memory at once."""
+"""Number of photos that are in memory at once."""
 
 COMPARED = ("top1", "gap")
+"""The figures that must agree."""
 
 Solution = Mapping[str, frozenset[int]]
+"""Image id -> the landmarks on that image."""
 
 
 class CheckOptions(Options, ServiceOptions):
-    """Options of jobs/check_service.py; those of the graph are for the service that it starts."""
+    """Options of jobs/check_service.py; those of the service count only without --url."""
 
-    source: str = Field(description="the dataset whose test set evaluate saw")
-    url: str = Field("", description="of a running service, such as http://127.0.0.1:8000")
-    files: Count = Field(8, description="photos of a request, where several are sent at once")
+    model_config = Options.model_config  # both bases have one, of different types
+
+    source: str = Field(description="the dataset with the test set that evaluate used")
+    url: str = Field("", description="address of a running service, such as http://127.0.0.1:8000")
+    files: Count = Field(8, description="photos in a request that has several")
     tolerance: Share = Field(
-        0.02, description="so far top-1 and GAP may be from evaluate's before the check fails"
+        0.02, description="largest difference from evaluate's top-1 and GAP that passes the check"
     )
 
 
 def run(options: CheckOptions) -> None:
-    """Ask, print the figures beside those of evaluate, and compare.
+    """Measure the service's figures, print them beside those of evaluate, and compare.
 
     Raises:
-        UserError: they differ, or nothing can be compared.
+        UserError: The figures differ, or there are none to compare.
     """
     manifest = Bundle(options.bundle, read=lambda name: False).manifest
-    wanted = manifest.metrics.get("test", {})
+    expected = manifest.metrics.get("test", {})
     test = Source(options.source).test_set()
-    if test is None or not set(COMPARED) <= wanted.keys():
-        who = options.source if test is None else options.bundle
-        raise UserError(f"{who} has no test set with landmarks: there is nothing to compare")
-    with contextlib.nullcontext(options.url) if options.url else started(options) as url:
-        found = asyncio.run(ask(url, *test, manifest, options))
-    show(wanted, found)
-    compare(wanted, found, options)
+    if test is None or not set(COMPARED) <= expected.keys():
+        lacking = options.source if test is None else options.bundle
+        raise UserError(f"{lacking} has no test set with landmarks: there is nothing to compare")
+    service = contextlib.nullcontext(options.url) if options.url else start_service(options)
+    with service as url:
+        measured = asyncio.run(measure(url, *test, manifest, options))
+    print_figures(expected, measured)
+    check_figures(expected, measured, options)
 
 
-async def ask(
+async def measure(
     url: str, archives: list[Archive], solution: Solution, manifest: Manifest, options: CheckOptions
 ) -> dict[str, dict[str, float]]:
-    """The figures of a service, by how many photos a request had.
+    """Send the test set to a service, and compute its figures.
+
+    Returns:
+        The figures, by how many photos a request had.
 
     Raises:
-        UserError: it can't be asked, or serves another bundle.
+        UserError: The service doesn't answer, or it serves another bundle.
     """
-    ways = {"one a request": 1, f"{options.files} a request": options.files}
-    answers: dict[str, list[list[tuple[int, float]]]] = {way: [] for way in ways}
+    files_by_mode = {"one per request": 1, f"{options.files} per request": options.files}
+    answers: dict[str, list[RankedLandmarks]] = {mode: [] for mode in files_by_mode}
     ids: list[str] = []
     members = (
         member
@@ -99,30 +107,33 @@ async def ask(
             raise UserError(
                 f"{url} serves bundle {version}, {options.bundle} is {manifest.version}"
             )
-        with ProgressBar("over HTTP", len(solution), unit="photos") as meter:
+        with ProgressBar("over HTTP", len(solution), unit="photos") as progress:
             while chunk := list(islice(members, CHUNK)):
                 ids += [member.image_id for member in chunk]
-                for way, files in ways.items():
-                    answers[way] += await client.predict([m.data for m in chunk], files)
-                meter.add(len(chunk))
+                for mode, files in files_by_mode.items():
+                    answers[mode] += await client.predict([m.data for m in chunk], files)
+                progress.add(len(chunk))
     truth = [solution[image_id] for image_id in ids]
-    return {way: summary(ids, truth, *_arrays(rows)) for way, rows in answers.items()}
+    return {mode: summary(ids, truth, *_to_arrays(rows)) for mode, rows in answers.items()}
 
 
-def _arrays(rows: list[list[tuple[int, float]]]) -> tuple[Any, Any]:
-    """Landmarks and confidences [N, TOP_K], filled up."""
-    ranked = np.full((len(rows), TOP_K), NO_LANDMARK, np.int64)
-    confidences = np.zeros(ranked.shape)
+def _to_arrays(rows: list[RankedLandmarks]) -> TopK:
+    """Return landmark ids and confidences [N, TOP_K], padded with `NO_LANDMARK` and 0."""
+    landmarks = np.full((len(rows), TOP_K), NO_LANDMARK, np.int64)
+    confidences = np.zeros(landmarks.shape)
     for i, row in enumerate(rows):
-        for j, (landmark, sure) in enumerate(row):
-            ranked[i, j], confidences[i, j] = landmark, sure
-    return ranked, confidences
+        for j, (landmark, confidence) in enumerate(row):
+            landmarks[i, j], confidences[i, j] = landmark, confidence
+    return landmarks, confidences
 
 
-def show(wanted: Mapping[str, float], found: Mapping[str, Mapping[str, float]]) -> None:
-    """Print the figures of evaluate, and of the service below."""
+def print_figures(
+    expected: Mapping[str, float], measured: Mapping[str, Mapping[str, float]]
+) -> None:
+    """Print a table of evaluate's figures, with those of the service below."""
     table = Table("", "photos", "of landmarks", "top-1", "GAP", title="Test set")
-    rows = {"evaluate": wanted, **{f"over HTTP, {way}": value for way, value in found.items()}}
+    rows = {"evaluate": expected}
+    rows |= {f"over HTTP, {mode}": figures for mode, figures in measured.items()}
     for name, row in rows.items():
         counts = (f"{int(row[key]):,}" for key in ("images", "landmark_images"))
         shares = (f"{row[key]:.4f}" for key in COMPARED)
@@ -130,50 +141,54 @@ def show(wanted: Mapping[str, float], found: Mapping[str, Mapping[str, float]]) 
     Console(width=None if Console().is_terminal else 100).print(table)
 
 
-def compare(
-    wanted: Mapping[str, float], found: Mapping[str, Mapping[str, float]], options: CheckOptions
+def check_figures(
+    expected: Mapping[str, float],
+    measured: Mapping[str, Mapping[str, float]],
+    options: CheckOptions,
 ) -> None:
-    """Compare figures.
+    """Check that the service's figures are those of evaluate.
 
     Raises:
-        UserError: they differ, and which.
+        UserError: A figure differs by more than the tolerance; the message names it.
     """
-    for way, figures in found.items():
+    for mode, figures in measured.items():
         for key in ("images", "landmark_images"):
-            if figures[key] != wanted[key]:
+            if figures[key] != expected[key]:
                 raise UserError(
                     f"{options.source} isn't the test set that evaluate saw: {figures[key]:,.0f} "
-                    f"{key.replace('_', ' ')}, evaluate had {wanted[key]:,.0f}"
+                    f"{key.replace('_', ' ')}, evaluate had {expected[key]:,.0f}"
                 )
         for key in COMPARED:
-            if not abs(figures[key] - wanted[key]) <= options.tolerance:
+            if not abs(figures[key] - expected[key]) <= options.tolerance:
                 raise UserError(
                     f"the service doesn't answer as the models do: {key} {figures[key]:.4f} over "
-                    f"HTTP ({way}), {wanted[key]:.4f} by evaluate; --tolerance allows "
+                    f"HTTP ({mode}), {expected[key]:.4f} by evaluate; --tolerance allows "
                     f"{options.tolerance:g}"
                 )
 
 
 @contextlib.contextmanager
-def started(options: CheckOptions) -> Iterator[str]:
-    """The address of a service of that bundle, in a process of its own, until the context ends.
+def start_service(options: CheckOptions) -> Iterator[str]:
+    """Start a service of the bundle in another process, which ends with the context.
+
+    Yields:
+        The service's address.
 
     Raises:
-        UserError: it doesn't start.
+        UserError: The service doesn't start.
     """
-    port, metrics = _free_port(), _free_port()
+    port, metrics_port = _free_port(), _free_port()
     fields = options.model_dump(include={*ServiceOptions.model_fields, "cluster"})
-    fields |= {"host": "127.0.0.1", "port": port, "metrics_port": metrics}
+    fields |= {"host": "127.0.0.1", "port": port, "metrics_port": metrics_port}
     context = multiprocessing.get_context("spawn")
-    said, says = context.Pipe(duplex=False)
-    service = context.Process(target=_serve, args=(fields, says))
+    errors, error_sender = context.Pipe(duplex=False)
+    service = context.Process(target=_serve, args=(fields, error_sender))
     service.start()
-    says.close()
+    error_sender.close()  # so that `errors` ends when the service does
     url = f"http://127.0.0.1:{port}"
     try:
-        while not _ready(f"{url}/readyz"):
-            if said.poll(0.2):
-                raise UserError(_last_word(said))
+        if not wait_until_ready(url, lambda: errors.poll(0.2)):
+            raise UserError(_read_error(errors))
         yield url
     finally:
         if service.pid and service.is_alive():
@@ -182,35 +197,27 @@ def started(options: CheckOptions) -> Iterator[str]:
         service.kill()
 
 
-def _serve(fields: dict[str, Any], says: Connection) -> None:
-    """Serve, in a process of its own and with a Ray of its own; say why it can't."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # Ray tells of actors that end with it
+def _serve(fields: dict[str, Any], error_sender: "Connection[str, None]") -> None:
+    """Serve in this process, with a Ray of its own; if that fails, send the reason."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # when Ray ends, it prints a line for each actor
     os.environ.pop("RAY_ADDRESS", None)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with contextlib.suppress(KeyboardInterrupt):
         try:
             app.run(ServeOptions(**fields))
         except UserError as error:
-            says.send(str(error))
+            error_sender.send(str(error))
 
 
-def _last_word(said: Connection) -> str:
+def _read_error(errors: "Connection[None, str]") -> str:
     try:
-        return str(said.recv())
+        return errors.recv()
     except EOFError:
         return "the service ended before it was ready"
 
 
-def _ready(url: str) -> bool:
-    try:
-        with urllib.request.urlopen(url, timeout=5) as answer:
-            return bool(answer.status == 200)
-    except (urllib.error.URLError, OSError):
-        return False
-
-
 def _free_port() -> int:
-    """A port of loopback that nobody listens on now."""
+    """Return a port of 127.0.0.1 that nobody listens on at the moment."""
     while True:
         port = secrets.choice(PORTS)
         with socket.socket() as probe, contextlib.suppress(OSError):

@@ -68,7 +68,7 @@ def embed_rows(examples: pa.Table, embedder: "Embedder", config: Config) -> pa.T
     for view in range(1, config.train.views):
         key = f"{view} {examples['image_id'][0]}"
         seed = int(rank_key([key], config.seed)[0] % 2**31)
-        views.append((train, embedder.varied(photos[train], seed)))
+        views.append((train, embedder.augmented_views(photos[train], seed)))
     rows = examples.drop_columns(["jpeg"]).take(np.concatenate([index for index, _ in views]))
     number = np.repeat(np.arange(len(views)), [len(index) for index, _ in views])
     vectors = [v.tobytes() for _, found in views for v in found.astype(np.float16)]

@@ -5,7 +5,7 @@ of its best epoch and a temperature of its own.
 """
 
 import time
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -25,11 +25,15 @@ from landmark_ray.data.sources import Source
 from landmark_ray.data.store import Store
 from landmark_ray.runtime.counts import StageCounts
 from landmark_ray.runtime.stage import Stage
-from landmark_ray.training import worker
+from landmark_ray.training.checkpoints import STAGING
 from landmark_ray.training.dispatch import over_groups
-from landmark_ray.training.fit_network import Course, learn, set_up
+from landmark_ray.training.fit_network import TrainSchedule, learn, set_up
 from landmark_ray.training.photo_stream import pool_of, read_index
-from landmark_ray.training.validation import Judge
+from landmark_ray.training.validation import Validator
+from landmark_ray.training.worker import TrainingJob
+
+if TYPE_CHECKING:
+    import keras
 
 
 def run(config: Config, tables: Root, source: Source) -> StageCounts:
@@ -42,11 +46,11 @@ def run(config: Config, tables: Root, source: Source) -> StageCounts:
     return funnel
 
 
-def fit_group(work: dict[str, Any]) -> None:
-    """In the worker: train the network of a group, fit its temperature, store it."""
-    group, config, tables = work["group"], work["config"], work["tables"]
+def fit_group(job: TrainingJob) -> None:
+    """In a worker: train the network of a group, fit its temperature, store it."""
+    group, config, tables = job.group, job.config, job.tables
     options = config.train
-    set_up(config, work["trainings"])
+    set_up(job)
     import keras
 
     from landmark_ray.models import classification
@@ -62,16 +66,16 @@ def fit_group(work: dict[str, Any]) -> None:
         pool_of(index, landmarks, side, config, other=info.other)
         for side in ("train", "validation")
     )
-    judge = Judge(tables, validation)
+    validator = Validator(tables, validation)
 
-    def classifier() -> keras.Model:
+    def classifier() -> "keras.Model":
         keras.utils.set_random_seed((config.seed + group) % 2**31)
         head = read_head(folder, GROUPS, info, dropout=options.dropout)
         vary = build_augmentation(options.augment, config.seed + group)
         return classification.classifier(read_trunk(folder), head, vary, learn_statistics=False)
 
-    course = Course(options.epochs, options.rate, options.patience)
-    model, history = learn(work, train, judge, classifier, course)
+    schedule = TrainSchedule(options.epochs, options.rate, options.patience)
+    model, history = learn(job, train, validator, classifier, schedule)
     trunk, head = classification.parts(model)
     name = f"{FINETUNED}/group={group}"
     report = {"history": history, "seconds": time.monotonic() - begun}
@@ -90,7 +94,7 @@ def fit_group(work: dict[str, Any]) -> None:
             features=info.features,
             kind=info.kind,
             scale=info.scale,
-            temperature=judge.temperature(model) if options.calibrate else 1.0,
+            temperature=validator.temperature(model) if options.calibrate else 1.0,
             report=report,
         ),
     )
@@ -101,5 +105,5 @@ STAGE = Stage(
     reads=("models/groups", "models/trunk", "examples"),
     writes=("models/finetuned",),
     run=run,
-    scratch=(worker.STAGING,),
+    scratch=(STAGING,),
 )

@@ -3,7 +3,7 @@
 They are downloaded, come from a file, or are learned from scratch on all landmarks together.
 """
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import ray
@@ -19,10 +19,14 @@ from landmark_ray.runtime.progress import ProgressBar
 from landmark_ray.runtime.ray_start import start_ray
 from landmark_ray.runtime.stage import Stage
 from landmark_ray.runtime.tasks import unwrapped
-from landmark_ray.training import worker
-from landmark_ray.training.fit_network import Course, learn, set_up
+from landmark_ray.training.checkpoints import STAGING
+from landmark_ray.training.fit_network import TrainSchedule, learn, set_up
 from landmark_ray.training.photo_stream import pool_of, read_index
-from landmark_ray.training.validation import Judge
+from landmark_ray.training.validation import Validator
+from landmark_ray.training.worker import ALL_GROUPS, TrainingJob, run_trainings
+
+if TYPE_CHECKING:
+    import keras
 
 HISTORY = f"{TRUNK}/history.json"
 
@@ -56,7 +60,7 @@ def store(config: Config, tables: Root) -> None:
     write_trunk(Store(f"{tables.uri}/models"), TRUNK, build(config, config.train.weights))
 
 
-def build(config: Config, weights: str | None) -> Any:
+def build(config: Config, weights: str | None) -> "keras.Model":
     """The trunk that the options name."""
     from landmark_ray.models.networks import build_trunk
 
@@ -72,16 +76,16 @@ def build(config: Config, weights: str | None) -> Any:
 def from_scratch(config: Config, tables: Root, images: int) -> None:
     """Train a trunk with one head for all landmarks, and store it."""
     seen = images * config.train.trunk_epochs
-    with ProgressBar("trunk", seen) as meter, worker.watched(meter, {TRUNK: seen}, config) as told:
-        worker.train(TRUNK, fit_trunk, worker.work_of(config, tables, told, 1))
-    tables.delete(worker.STAGING)
+    with ProgressBar("trunk", seen) as meter:
+        run_trainings({ALL_GROUPS: seen}, fit_trunk, config, tables, meter)
+    tables.delete(STAGING)
 
 
-def fit_trunk(work: dict[str, Any]) -> None:
-    """In the worker: train, and store the trunk without the head."""
-    config, tables = work["config"], work["tables"]
+def fit_trunk(job: TrainingJob) -> None:
+    """In a worker: train, and store the trunk without the head."""
+    config, tables = job.config, job.tables
     options = config.train
-    set_up(config, work["trainings"])
+    set_up(job)
     import keras
 
     from landmark_ray.models import classification
@@ -94,7 +98,7 @@ def fit_trunk(work: dict[str, Any]) -> None:
         pool_of(index, landmarks, side, config, other=False) for side in ("train", "validation")
     )
 
-    def classifier() -> keras.Model:
+    def classifier() -> "keras.Model":
         keras.utils.set_random_seed(config.seed % 2**31)
         trunk = build(config, None)
         head = build_head(
@@ -107,13 +111,11 @@ def fit_trunk(work: dict[str, Any]) -> None:
         vary = build_augmentation(options.augment, config.seed)
         return classification.classifier(trunk, head, vary, learn_statistics=True)
 
-    course = Course(options.trunk_epochs, options.trunk_rate, patience=None)
-    model, history = learn(work, train, Judge(tables, validation), classifier, course)
+    schedule = TrainSchedule(options.trunk_epochs, options.trunk_rate, patience=None)
+    model, history = learn(job, train, Validator(tables, validation), classifier, schedule)
     folder = Store(f"{tables.uri}/models")
     folder.write_json(HISTORY, history)
     write_trunk(folder, TRUNK, classification.parts(model)[0])
 
 
-STAGE = Stage(
-    "trunk", reads=("examples",), writes=("models/trunk",), run=run, scratch=(worker.STAGING,)
-)
+STAGE = Stage("trunk", reads=("examples",), writes=("models/trunk",), run=run, scratch=(STAGING,))

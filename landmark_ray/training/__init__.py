@@ -1,1 +1,1 @@
-"""Ray Train: the workers, what they read, and how they are validated."""
+"""Training of the networks: what the stages trunk, train and finetune share."""

@@ -1,6 +1,4 @@
-"""A training for each group, as many side by side as there is room for."""
-
-from concurrent.futures import ThreadPoolExecutor, as_completed
+"""Training of all groups, as many side by side as there is room for."""
 
 import pyarrow.compute as pc
 
@@ -11,6 +9,7 @@ from landmark_ray.data.store import Store
 from landmark_ray.runtime.counts import StageCounts
 from landmark_ray.runtime.progress import ProgressBar
 from landmark_ray.training import non_landmarks, worker
+from landmark_ray.training.checkpoints import STAGING
 
 
 def over_groups(
@@ -21,7 +20,7 @@ def over_groups(
     Args:
         title: of the meter.
         place: of the heads that the loop stores.
-        loop: trains a group; its argument has `group` and `told`, a `trainer.Done`.
+        loop: trains a group.
         config: all options.
         tables: the root.
         passes: times that an image counts as seen, at most.
@@ -36,35 +35,10 @@ def over_groups(
     if empty:
         funnel.notes.append(f"no landmark in group {', '.join(empty)}: no model")
     funnel.notes += non_landmarks.note(non_landmarks.learned(tables, config))
-    done = {group for group in sizes if head_info(folder, place, group) is not None}
-    todo = sorted(set(sizes) - done, key=lambda group: -sizes[group])
-    before = sum(sizes[group] for group in done)
-    with ProgressBar(title, examples.num_rows * passes, done=before) as meter:
+    todo = {g: size for g, size in sizes.items() if head_info(folder, place, g) is None}
+    images = sum(sizes.values())
+    with ProgressBar(title, images, done=images - sum(todo.values())) as meter:
         if todo:
-            _side_by_side(todo, sizes, loop, config, tables, meter)
-    tables.delete(worker.STAGING)
+            worker.run_trainings(todo, loop, config, tables, meter)
+    tables.delete(STAGING)
     return funnel
-
-
-def _side_by_side(
-    groups: list[int],
-    sizes: dict[int, int],
-    loop: worker.Loop,
-    config: Config,
-    tables: Root,
-    meter: ProgressBar,
-) -> None:
-    names = {group: f"group-{group}" for group in groups}
-    with worker.watched(meter, {names[g]: sizes[g] for g in groups}, config) as told:
-        room = min(worker.side_by_side(config), len(groups))
-        work = worker.work_of(config, tables, told, room)
-        pool = ThreadPoolExecutor(room)
-        try:
-            running = [
-                pool.submit(worker.train, names[group], loop, {**work, "group": group})
-                for group in groups
-            ]
-            for one in as_completed(running):
-                one.result()
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)

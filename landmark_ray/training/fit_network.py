@@ -1,7 +1,7 @@
 """Training of a whole network on photos, in a worker of Ray Train.
 
 The training photos come from Ray Data (`feeding`); after each epoch the validation photos are
-judged and a checkpoint is left.
+looked at, and a checkpoint is left.
 """
 
 import time
@@ -12,23 +12,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import ray
 from numpy.typing import NDArray
 
-from landmark_ray.config import Config
 from landmark_ray.runtime.resources import pin_tensorflow
-from landmark_ray.training import worker
-from landmark_ray.training.photo_stream import Pool, stream
-from landmark_ray.training.validation import Judge
+from landmark_ray.training.checkpoints import Checkpoints, History
+from landmark_ray.training.photo_stream import Batch, Pool, stream
+from landmark_ray.training.validation import Validator
+from landmark_ray.training.worker import TrainingJob
 
 if TYPE_CHECKING:
     import keras
 
-TELL_EVERY_S = 1.0
+REPORT_EVERY_S = 1.0
 
 
 @dataclass(frozen=True)
-class Course:
+class TrainSchedule:
     """How a training runs.
 
     Attributes:
@@ -44,107 +43,111 @@ class Course:
 
 
 @dataclass
-class Best:
+class BestWeights:
     """The weights of the epoch with the lowest validation loss."""
 
     loss: float = float("inf")
     epoch: int = 0
     weights: list[NDArray[Any]] = field(default_factory=list)
 
-    def see(self, loss: float, epoch: int, model: "keras.Model") -> None:
-        """Keep the weights, if they are better."""
+    def update(self, loss: float, epoch: int, model: "keras.Model") -> None:
+        """Keep the weights of an epoch, if its loss is lower."""
         if loss < self.loss:
             self.loss, self.epoch, self.weights = loss, epoch, model.get_weights()
 
-    def save(self, place: str) -> None:
-        """Into the folder of a checkpoint."""
-        np.savez(Path(place) / "best.npz", *self.weights, loss=self.loss, epoch=self.epoch)
+    def save(self, folder: str) -> None:
+        """Write `best.npz` into the folder of a checkpoint."""
+        np.savez(Path(folder) / "best.npz", *self.weights, loss=self.loss, epoch=self.epoch)
 
-    def load(self, place: str) -> None:
-        """From the folder of a checkpoint."""
-        with np.load(Path(place) / "best.npz", allow_pickle=False) as saved:
+    def load(self, folder: str) -> None:
+        """Read `best.npz` from the folder of a checkpoint."""
+        with np.load(Path(folder) / "best.npz", allow_pickle=False) as saved:
             self.loss, self.epoch = float(saved["loss"]), int(saved["epoch"])
             self.weights = [saved[f"arr_{i}"] for i in range(len(saved.files) - 2)]
 
 
-def set_up(config: Config, trainings: int) -> None:
-    """Before networks are built: this worker's share of the cores, and 16 bits where they do."""
-    pin_tensorflow(worker.share_of_cores(trainings))
+def set_up(job: TrainingJob) -> None:
+    """Before networks are built: pin threads, and choose the precision."""
+    pin_tensorflow(job.cores)
     from landmark_ray.models.classification import set_mixed_precision
 
-    precision = config.train.precision
+    precision = job.config.train.precision
     set_mixed_precision(precision == "mixed" or (precision == "auto" and bool(gpus())))
 
 
 def gpus() -> list[str]:
-    """Those that this worker may use, by TensorFlow's names."""
+    """Return TensorFlow's names of the GPUs that this worker may use."""
     import tensorflow as tf
 
     return [device.name for device in tf.config.list_logical_devices("GPU")]
 
 
-def over(devices: list[str]) -> AbstractContextManager[Any]:
-    """A context in which networks are built that learn on several devices at once."""
+def strategy_scope(devices: list[str]) -> AbstractContextManager[Any]:
+    """Return a context in which networks are built that learn on several devices at once."""
     import tensorflow as tf
 
     return tf.distribute.MirroredStrategy(devices).scope() if len(devices) > 1 else nullcontext()
 
 
 def learn(
-    work: dict[str, Any], photos: Pool, judge: Judge, build: "Callable[[], keras.Model]", c: Course
-) -> "tuple[keras.Model, worker.History]":
+    job: TrainingJob,
+    photos: Pool,
+    validator: Validator,
+    build: "Callable[[], keras.Model]",
+    schedule: TrainSchedule,
+) -> "tuple[keras.Model, History]":
     """Train a classifier; go on from the last checkpoint where there is one.
 
     Args:
-        work: `config`, `tables`, `name`, `told` (a `trainer.Done`), `readers` (number, cores each).
+        job: what is trained.
         photos: to learn from.
-        judge: of the validation photos.
+        validator: measures the classifier after each epoch.
         build: makes the classifier.
-        c: how it learns.
+        schedule: how it learns.
 
     Returns:
         The classifier and its history.
     """
     from landmark_ray.models import fit_loop
 
-    config, tables = work["config"], work["tables"]
-    checkpoints, best = worker.Checkpoints(), Best()
+    checkpoints, best = Checkpoints(job.tables, job.name), BestWeights()
 
-    def read(place: str) -> "keras.Model":
-        best.load(place)
-        return fit_loop.load(place)
+    def read(folder: str) -> "keras.Model":
+        best.load(folder)
+        return fit_loop.load(folder)
 
-    def write(place: str) -> None:
-        best.save(place)
-        fit_loop.save(model, place)
+    def write(folder: str) -> None:
+        best.save(folder)
+        fit_loop.save(model, folder)
 
     def report(epoch: int, logs: dict[str, float], model: "keras.Model") -> bool:
-        figures = {"epoch": epoch, **logs, **judge.figures(model)}
-        if c.patience and "val_loss" in figures:
-            best.see(figures["val_loss"], epoch, model)
-        checkpoints.leave(figures, write)
-        return enough()
+        figures = {"epoch": epoch, **logs, **validator.figures(model)}
+        if schedule.patience and "val_loss" in figures:
+            best.update(figures["val_loss"], epoch, model)
+        checkpoints.save(figures, write)
+        return is_finished()
 
-    def enough() -> bool:
-        stale = checkpoints.done - best.epoch if best.weights else 0
-        return checkpoints.done >= c.epochs or bool(c.patience and stale >= c.patience)
+    def is_finished() -> bool:
+        stale = checkpoints.epochs - best.epoch if best.weights else 0
+        return checkpoints.epochs >= schedule.epochs or bool(
+            schedule.patience and stale >= schedule.patience
+        )
 
-    with over(gpus()):
+    with strategy_scope(gpus()):
         model = checkpoints.load(read) or build()
-        if not enough():
-            epochs = range(checkpoints.done, c.epochs)
-            batches = stream(tables, photos, epochs, *work["readers"])
-            steps = photos.steps
+        if not is_finished():
+            done, steps = checkpoints.epochs, photos.steps
+            epochs = range(done, schedule.epochs)
+            batches = stream(job.tables, photos, epochs, job.readers, job.reader_cpus)
+            tracked = _tracked(batches, steps * done, steps * schedule.epochs, job)
             fit_loop.fit(
                 model,
-                fit_loop.Stream(
-                    _told(batches, steps * checkpoints.done, steps * c.epochs, work), steps
-                ),
-                rate=c.rate,
-                epochs=c.epochs,
-                done=checkpoints.done,
-                warmup=config.train.warmup,
-                options=config.train,
+                fit_loop.Stream(tracked, steps),
+                rate=schedule.rate,
+                epochs=schedule.epochs,
+                done=done,
+                warmup=job.config.train.warmup,
+                options=job.config.train,
                 report=report,
             )
     if best.weights:
@@ -152,13 +155,13 @@ def learn(
     return model, checkpoints.history
 
 
-def _told(
-    batches: Iterator[tuple[NDArray[Any], ...]], done: int, steps: int, work: dict[str, Any]
+def _tracked(
+    batches: Iterator[Batch], done: int, steps: int, job: TrainingJob
 ) -> Iterator[tuple[NDArray[Any], ...]]:
-    """The batches as Keras takes them; on the way the driver is told how far the training is."""
+    """Yield batches as Keras takes them, and report how many of all steps are done."""
     before = 0.0
     for step, (photos, y, weights) in enumerate(batches, done):
         yield photos.astype(np.float32), y, weights
-        if time.monotonic() - before > TELL_EVERY_S:
+        if time.monotonic() - before > REPORT_EVERY_S:
             before = time.monotonic()
-            ray.get(work["told"].tell.remote(work["name"], (step + 1) / steps))
+            job.report((step + 1) / steps)

@@ -8,6 +8,7 @@ through all epochs, so that no epoch waits for its beginning.
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property, partial
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,7 +21,7 @@ from landmark_ray.data.examples import background_split, pixels
 from landmark_ray.data.root import Root
 from landmark_ray.runtime.ray_start import start_ray
 from landmark_ray.runtime.tasks import Row
-from landmark_ray.training.vectors import weigh
+from landmark_ray.training.vectors import class_weights
 
 WINDOW = 1024
 """Photos that are shuffled among each other."""
@@ -63,23 +64,27 @@ class Pool:
         wanted = max(round(own * share / (1 - share)), LEAST_OTHERS)
         return min(wanted, self.config.train.others, len(self.y) - own)
 
-    def sample(self, epoch: int) -> NDArray[np.int64]:
-        """All landmarks' photos, and those of other files each epoch for the class other."""
+    def sample(self, epoch: int) -> NDArray[np.int32]:
+        """Return an epoch's photos [size], in its order.
+
+        They are all photos of landmarks, and for the class other those of other files each epoch.
+        """
         rng = np.random.default_rng([self.config.seed, epoch])
         place = rng.permutation(len(self.files))[self.file]
         by_file = np.argsort(place, kind="stable")
         other = self.y[by_file] == self.classes
         rows = by_file[~other | (np.cumsum(other) <= self.others)]
-        return rows[np.lexsort((rng.random(len(rows)), np.arange(len(rows)) // WINDOW))]
+        order = np.lexsort((rng.random(len(rows)), np.arange(len(rows)) // WINDOW))
+        return np.asarray(rows[order], np.int32)
 
     @cached_property
     def size(self) -> int:
-        """Photos that `sample` gives."""
+        """Photos of an epoch."""
         return int((self.y < self.classes).sum()) + self.others
 
     @property
     def batch(self) -> int:
-        """Photos a step."""
+        """Photos of a step."""
         return max(min(self.config.train.batch, self.size), 1)
 
     @property
@@ -89,15 +94,15 @@ class Pool:
 
     @property
     def windows(self) -> int:
-        """Of an epoch."""
+        """Windows of an epoch."""
         return -(-self.steps * self.batch // WINDOW)
 
-    def window(self, epoch: int, number: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """Photos of a window, and their weights."""
-        rows = self.sample(epoch)
-        weights = weigh(self.y[rows], self.classes, self.config)
-        here = slice(number * WINDOW, min((number + 1) * WINDOW, self.steps * self.batch))
-        return rows[here], weights[here]
+    @cached_property
+    def weights(self) -> NDArray[np.float32]:
+        """[classes + 1] weight of a photo of each class; epochs differ in photos, not in counts."""
+        counts = np.bincount(self.y, minlength=self.classes + 1)
+        counts[self.classes] = self.others
+        return class_weights(counts, self.config)
 
 
 def read_index(tables: Root, seed: int) -> pd.DataFrame:
@@ -147,9 +152,9 @@ def pool_of(
 def decoded(
     tables: Root,
     pool: Pool,
-    rows: NDArray[np.int64],
+    rows: NDArray[np.integer[Any]],
     each: Callable[..., Iterable[NDArray[np.uint8]]] = map,
-) -> Iterator[tuple[NDArray[np.int64], NDArray[np.uint8]]]:
+) -> Iterator[tuple[NDArray[np.integer[Any]], NDArray[np.uint8]]]:
     """Photos of a pool: their rows and pixels, in the order given, window by window.
 
     Args:
@@ -167,7 +172,7 @@ def decoded(
             yield window[here], np.stack(list(each(partial(pixels, size=size), jpegs[here])))
 
 
-def read_jpegs(tables: Root, pool: Pool, rows: NDArray[np.int64]) -> list[bytes]:
+def read_jpegs(tables: Root, pool: Pool, rows: NDArray[np.integer[Any]]) -> list[bytes]:
     """JPEGs of some photos, file by file; of a file only the row groups that are needed."""
     found: list[bytes] = [b""] * len(rows)
     for file in np.unique(pool.file[rows]):
@@ -198,16 +203,17 @@ def stream(tables: Root, pool: Pool, epochs: range, readers: int, cpus: float) -
     start_ray(pool.config)
     units = len(epochs) * pool.windows
     shared = ray.put(pool)
+    sample = ray.remote(Pool.sample).options(num_cpus=cpus)
+    samples = [sample.remote(shared, epoch) for epoch in epochs]
 
     def read(unit: Row) -> Iterator[Row]:
         pool: Pool = ray.get(shared)
         epoch, number = divmod(int(unit["item"][0]), pool.windows)
-        rows, weights = pool.window(epochs[epoch], number)
-        done = 0
-        for here, photos in decoded(tables, pool, rows):
-            weight = weights[done : done + len(here)]
-            done += len(here)
-            yield {"photos": photos, "y": pool.y[here], "weights": weight}
+        end = min((number + 1) * WINDOW, pool.steps * pool.batch)
+        window = ray.get(samples[epoch])[number * WINDOW : end]
+        for rows, photos in decoded(tables, pool, window):
+            y = pool.y[rows]
+            yield {"photos": photos, "y": y, "weights": pool.weights[y]}
 
     items = ray.data.from_items(list(range(units)), override_num_blocks=units)
     photos = items.map_batches(  # not ray.data.range, whose tasks each need a core of their own

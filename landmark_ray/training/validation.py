@@ -1,9 +1,9 @@
-"""Photos that a training has not learned from, and what a network says of them."""
+"""Validation of a network on photos that it has not learned from."""
 
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,26 +21,26 @@ from landmark_ray.training.vectors import weigh
 if TYPE_CHECKING:
     import keras
 
-MOST = 20_000
-"""Photos that are judged after an epoch."""
+MAX_PHOTOS = 20_000
+"""Photos that are looked at after an epoch, at most."""
 
-LOGITS = 200_000_000
-"""Numbers that are held to fit a temperature, 800 MB."""
+MAX_LOGITS = 200_000_000
+"""Numbers that are held to fit a temperature, at most: 800 MB."""
 
 
-class Judge:
+class Validator:
     """The validation photos of a training, or a random choice of them; they are read each time."""
 
     def __init__(self, tables: Root, pool: Pool) -> None:
-        """pool: the validation photos."""
+        """tables: the root; pool: the validation photos."""
         rng = np.random.default_rng(pool.config.seed)
-        rows = rng.permutation(pool.sample(0))[:MOST]
+        rows = rng.permutation(pool.sample(0))[:MAX_PHOTOS]
         self.tables, self.pool = tables, pool
         self.rows = rows[np.lexsort((pool.row[rows], pool.file[rows]))]
         self.y = pool.y[self.rows]
 
     def _logits(
-        self, model: "keras.Model", rows: NDArray[np.int64]
+        self, model: "keras.Model", rows: NDArray[np.integer[Any]]
     ) -> Iterator[NDArray[np.float32]]:
         from landmark_ray.models.embedding import outputs_of
 
@@ -49,7 +49,7 @@ class Judge:
                 yield outputs_of(model, photos)
 
     def figures(self, model: "keras.Model") -> dict[str, float]:
-        """The weighted loss, and shares of right answers of both kinds; no photos, no figures."""
+        """Return the weighted `val_loss`, and top-1 on both kinds of photos; {} without any."""
         if not len(self.rows):
             return {}
         weights = weigh(self.y, self.pool.classes, self.pool.config).astype(np.float64)
@@ -66,9 +66,9 @@ class Judge:
         return {"val_loss": loss / weights.sum(), **found}
 
     def temperature(self, model: "keras.Model") -> float:
-        """The one that makes the network's confidences the truest; 1 without photos."""
+        """Return the temperature that calibrates the network's confidences; 1 without photos."""
         rng = np.random.default_rng(self.pool.config.seed)
-        most = min(len(self.rows), max(LOGITS // int(model.output_shape[-1]), 1))
+        most = min(len(self.rows), max(MAX_LOGITS // int(model.output_shape[-1]), 1))
         chosen = np.sort(rng.permutation(len(self.rows))[:most])
         if not len(chosen):
             return 1.0

@@ -1,9 +1,11 @@
 """What a group's head learns from: rows of `embeddings`, with labels and weights."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow.dataset as pads
 from numpy.typing import NDArray
 
 from landmark_ray.config import Config
@@ -75,8 +77,8 @@ def read_group(tables: Root, group: int, config: Config) -> GroupVectors:
     return GroupVectors(landmarks, bool(config.train.other_share), *sides)
 
 
-def closed(data: GroupVectors) -> GroupVectors:
-    """What is left without the class other: what the reference learned from."""
+def closed_set_baseline(data: GroupVectors) -> GroupVectors:
+    """Return the data without the class other: what the reference learned from."""
     sides = [side.where(side.y < len(data.landmarks)) for side in (data.train, data.validation)]
     return GroupVectors(data.landmarks, False, *sides)
 
@@ -96,19 +98,29 @@ def others(
     return np.asarray(drawn | strange & index.image_id.isin(ids[order]).to_numpy())
 
 
-def weigh(y: NDArray[np.int64], classes: int, config: Config) -> NDArray[np.float32]:
-    """Weights [N] of samples: `other_share` of the sum for "other", the rest for the landmarks."""
-    counts = np.bincount(y, minlength=classes + 1)
+def weigh(y: NDArray[np.integer[Any]], classes: int, config: Config) -> NDArray[np.float32]:
+    """Return weights [N] of samples, 1 on average, for numbers [N] of their classes."""
+    each = class_weights(np.bincount(y, minlength=classes + 1), config)
+    return np.asarray(each[y])
+
+
+def class_weights(counts: NDArray[np.integer[Any]], config: Config) -> NDArray[np.float32]:
+    """Return what a sample of each class weighs, so that samples weigh 1 on average.
+
+    Args:
+        counts: [C + 1] samples of each class, the class other last.
+        config: `other_share` of the sum is for the class other, the rest for the landmarks.
+    """
+    classes = len(counts) - 1
     share = config.train.other_share if counts[classes] else 0.0
     own = counts[:classes]
     part = (own > 0) / max((own > 0).sum(), 1) if config.train.balance else own / max(own.sum(), 1)
     parts = np.append((1 - share) * part, share)
-    each = parts / np.maximum(counts, 1)
-    return np.asarray(each[y] * len(y), np.float32)
+    return np.asarray(parts / np.maximum(counts, 1) * counts.sum(), np.float32)
 
 
-def _read(dataset: "object", chosen: NDArray[np.bool_]) -> NDArray[np.float16]:
-    """The vectors [N, D] of some rows, batch by batch."""
+def _read(dataset: pads.Dataset, chosen: NDArray[np.bool_]) -> NDArray[np.float16]:
+    """Read the vectors [N, D] of chosen rows, batch by batch."""
     parts, start = [], 0
     for batch in dataset.to_batches(columns=["vector"]):
         rows = np.flatnonzero(chosen[start : start + batch.num_rows])

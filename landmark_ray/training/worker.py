@@ -1,259 +1,223 @@
-"""One worker of Ray Train: a training that goes on from its last checkpoint when it is lost."""
+"""Workers of Ray Train: each trains one group after the other, and a lost one is replaced.
 
-import contextlib
+A worker imports TensorFlow once, and takes a group from a queue whenever it has finished one, so
+that a slow worker holds up no other. A worker that is lost goes on from the last checkpoint of the
+group that it had begun.
+"""
+
+import dataclasses
 import functools
-import json
 import math
 import os
-import sys
-import tempfile
-import threading
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any
-from zipfile import BadZipFile
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from typing import cast
 
 import ray
-import ray.train
-from ray.train import (
-    Checkpoint,
-    CheckpointConfig,
-    FailureConfig,
-    RunConfig,
-    ScalingConfig,
-    TrainingFailedError,
-)
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+from ray.actor import ActorHandle
 
 from landmark_ray.config import Config
 from landmark_ray.data.root import Root
 from landmark_ray.errors import UserError
 from landmark_ray.runtime.progress import ProgressBar
 from landmark_ray.runtime.ray_private import is_worker_death
-from landmark_ray.runtime.ray_start import start_ray
 from landmark_ray.runtime.resources import plan_workers
 from landmark_ray.runtime.tasks import unwrapped
+from landmark_ray.training.checkpoints import STAGING
+from landmark_ray.training.progress_actor import ProgressActor, tracked
 
-STAGING = "_staging/train"
-
-History = list[dict[str, float]]
-"""What was measured, an entry for each report; `epoch` is the number of finished epochs."""
-
-_SCREEN = threading.Lock()
-"""Trainings begin in threads of one process, which has one screen."""
-
-Loop = Callable[[dict[str, Any]], None]
-"""A training, run in a worker; its argument holds `config`, `tables` and `name`."""
+ALL_GROUPS = 0
+"""In place of a group's number: the training of the trunk, on the landmarks of all groups."""
 
 
-def train(name: str, loop: Loop, work: dict[str, Any]) -> None:
-    """Run a training loop in a worker of its own, on the cores and GPUs that it may have.
+@dataclass(frozen=True)
+class TrainingJob:
+    """What a training needs to know.
+
+    Attributes:
+        config: all options.
+        tables: the root.
+        progress: the stage's `ProgressActor`.
+        parallel: number of workers that train side by side.
+        readers: number of tasks that read photos for a training at once.
+        reader_cpus: cores that each of these tasks reserves.
+        group: number of the group that is trained, or ALL_GROUPS.
+    """
+
+    config: Config
+    tables: Root
+    progress: ActorHandle[ProgressActor]
+    parallel: int
+    readers: int
+    reader_cpus: float
+    group: int = ALL_GROUPS
+
+    @property
+    def name(self) -> str:
+        """Name of the training, under which its checkpoints lie."""
+        return training_name(self.group)
+
+    @property
+    def cores(self) -> int:
+        """In a worker: its share of this machine's cores, one at least."""
+        return max((os.cpu_count() or 1) // self.parallel, 1)
+
+    def report(self, share: float) -> None:
+        """Tell the driver which share of the training is done, from 0 to 1."""
+        ray.get(self.progress.report.remote(self.group, share))
+
+
+Loop = Callable[[TrainingJob], None]
+"""A training from its beginning, or its last checkpoint, to its end; run in a worker."""
+
+
+def training_name(group: int) -> str:
+    """Name of a group's training."""
+    return "trunk" if group == ALL_GROUPS else f"group-{group}"
+
+
+def run_trainings(
+    sizes: dict[int, int], loop: Loop, config: Config, tables: Root, meter: ProgressBar
+) -> None:
+    """Train groups in as many workers as there is room for, the largest first.
 
     Args:
-        name: of the training; its checkpoints lie under it in the root until the stage is finished.
-        loop: run in the worker.
-        work: its argument, of `work_of`; `name` is added.
+        sizes: group -> images that its training counts as seen.
+        loop: trains one group.
+        config: all options.
+        tables: the root.
+        meter: counts images.
 
     Raises:
         UserError: anything that a person can mend.
     """
-    with muted():
-        from ray.train.tensorflow import TensorflowTrainer
-
-    config, tables = work["config"], work["tables"]
-    workers = plan_workers(config, "train.", config.train)
-    try:
-        result = TensorflowTrainer(
-            in_words(loop),
-            train_loop_config={**work, "name": name},
-            scaling_config=ScalingConfig(
-                num_workers=1,
-                use_gpu=bool(workers.gpus),
-                resources_per_worker=workers.each,
-            ),
-            run_config=RunConfig(
-                name=name,
-                storage_path=storage_of(tables),
-                checkpoint_config=CheckpointConfig(num_to_keep=1),
-                failure_config=FailureConfig(max_failures=config.train.retries),
-            ),
-        ).fit()
-    except TrainingFailedError as error:
-        raise in_a_line(name, error, config) from None
-    if result.return_value:
-        raise UserError(result.return_value)
+    groups = sorted(sizes, key=lambda group: -sizes[group])
+    count = min(parallel_trainings(config), len(groups))
+    with tracked(meter, sizes, groups) as progress:
+        job = TrainingJob(config, tables, progress, count, *readers_of(config, count))
+        pool = ThreadPoolExecutor(count)
+        try:
+            names = [f"worker-{number}" for number in range(1, count + 1)]
+            workers = [pool.submit(run_worker, name, loop, job) for name in names]
+            for worker in as_completed(workers):
+                worker.result()
+        finally:
+            progress.stop.remote()
+            pool.shutdown(wait=False, cancel_futures=True)
 
 
-def in_a_line(name: str, error: TrainingFailedError, config: Config) -> Exception:
-    """What a person needs to know of a training that failed; of a mistake of ours, all."""
+def run_worker(name: str, loop: Loop, job: TrainingJob) -> None:
+    """Run a worker until no group waits; replace it when it is lost.
+
+    Args:
+        name: of the worker, the same for the one that replaces it.
+        loop: trains one group.
+        job: what all trainings have in common.
+
+    Raises:
+        UserError: a group lost more workers than --train.retries, or something to mend.
+    """
+    from ray.train import RunConfig, ScalingConfig, TrainingFailedError
+
+    # TensorflowTrainer would import TensorFlow in the driver and in Ray Train's controller, too
+    from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
+
+    resources = plan_workers(job.config, "train.", job.config.train)
+    trainer = DataParallelTrainer(
+        functools.partial(train_in_turn, name, loop, job),
+        scaling_config=ScalingConfig(
+            num_workers=1,
+            use_gpu=bool(resources.gpus),
+            resources_per_worker=resources.each,
+        ),
+        run_config=RunConfig(name=name, storage_path=storage_of(job.tables)),
+    )
+    lost: Counter[str] = Counter()
+    while True:
+        try:
+            error = trainer.fit().return_value  # type: ignore[attr-defined]
+            break
+        except TrainingFailedError as failure:
+            group = cast(int | None, ray.get(job.progress.current.remote(name)))
+            training = name if group is None else training_name(group)
+            lost[training] += 1
+            if lost[training] > job.config.train.retries:
+                raise to_user_error(training, failure, job.config) from None
+    if error:
+        raise UserError(error)
+
+
+def train_in_turn(worker: str, loop: Loop, job: TrainingJob) -> str:
+    """In a worker: train group after group.
+
+    Returns:
+        The text of the UserError that ended it; empty when all groups are trained.
+    """
+    while True:
+        group = cast(int | None, ray.get(job.progress.take.remote(worker)))
+        if group is None:
+            return ""
+        if error := catch_user_error(loop)(dataclasses.replace(job, group=group)):
+            return error
+        ray.get(job.progress.finish.remote(worker))
+        import keras  # the loop has said with how many threads
+
+        keras.utils.clear_session()  # frees the networks of this group
+
+
+def to_user_error(training: str, error: Exception, config: Config) -> Exception:
+    """Return a UserError where a training's worker was lost, and any other error as it is."""
     failures = getattr(error, "worker_failures", {}).values()
     if any(is_worker_death(failure) for failure in failures):
         return UserError(
-            f"{name}: its worker died more often than --train.retries {config.train.retries} "
+            f"{training}: its worker died more often than --train.retries {config.train.retries} "
             "allows, as one does that runs out of memory: free some, or lower --train.batch or "
             "--train.parallel_groups; the same command goes on from the last checkpoint"
         )
     return error
 
 
-def in_words(loop: Loop) -> Callable[[dict[str, Any]], str]:
-    """A loop that returns the UserError which ended it, in words: no new worker would do better."""
+def catch_user_error(loop: Loop) -> Callable[[TrainingJob], str]:
+    """Return a loop that returns the text of a UserError: no new worker would do better."""
 
     @functools.wraps(loop)
-    def run(work: dict[str, Any]) -> str:
+    def run(job: TrainingJob) -> str:
         try:
-            loop(work)
+            loop(job)
         except Exception as error:
             if "No space left on device" in str(error):
-                root = work["tables"].uri
-                return f"{root}: no space left; free some, and the same command goes on"
-            mended = unwrapped(error)
-            if not isinstance(mended, UserError):
+                return f"{job.tables.uri}: no space left; free some, and the same command goes on"
+            cause = unwrapped(error)
+            if not isinstance(cause, UserError):
                 raise
-            return str(mended)
+            return str(cause)
         return ""
 
     return run
 
 
-@contextlib.contextmanager
-def muted() -> Iterator[None]:
-    """Keep what C++ prints off the screen: TensorFlow's greetings heed no setting."""
-    with _SCREEN, open(os.devnull, "wb") as nothing:
-        sys.stderr.flush()
-        screen = os.dup(2)
-        os.dup2(nothing.fileno(), 2)
-        try:
-            yield
-        finally:
-            os.dup2(screen, 2)
-            os.close(screen)
-
-
-def work_of(config: Config, tables: Root, told: Any, trainings: int) -> dict[str, Any]:
-    """What all trainings are told: with `readers`, the number and the cores of each one's tasks.
-
-    Args:
-        config: all options.
-        tables: the root.
-        told: of `watched`.
-        trainings: that run side by side. They leave some cores, which all readers share.
-    """
-    cpus = plan_workers(config, "train.", config.train).cpus
-    have = ray.cluster_resources()["CPU"]
-    readers = max(int(have) // trainings, 1)
-    left = max(have - trainings * cpus, 0.1 * have)
-    each = math.floor(0.9 * left / (readers * trainings) * 1e4) / 1e4
-    return {
-        "config": config,
-        "tables": tables,
-        "told": told,
-        "trainings": trainings,
-        "readers": (readers, each),
-    }
-
-
-def side_by_side(config: Config) -> int:
-    """How many trainings there is room for."""
+def parallel_trainings(config: Config) -> int:
+    """Return how many trainings there is room for side by side."""
     workers = plan_workers(config, "train.", config.train).count
     return min(config.train.parallel_groups or workers, workers)
 
 
-def share_of_cores(trainings: int) -> int:
-    """In a worker: its cores of this machine, where so many trainings run at once at most."""
-    return max((os.cpu_count() or 1) // trainings, 1)
-
-
-def storage_of(tables: Root, place: str = STAGING) -> str:
-    """A folder of the root, as Ray Train and Ray Tune take it."""
-    return tables.at(place) if tables.local else f"{tables.uri}/{place}"
-
-
-class Checkpoints:
-    """In a worker: the last checkpoint, and the way to leave another."""
-
-    def __init__(self) -> None:
-        """Nothing is read yet."""
-        self.history: History = []
-
-    @property
-    def done(self) -> int:
-        """Finished epochs."""
-        return int(self.history[-1]["epoch"]) if self.history else 0
-
-    def load(self, read: Callable[[str], Any]) -> Any:
-        """What `read` makes of the last checkpoint's folder; None where there is no checkpoint.
-
-        Raises:
-            UserError: it is damaged.
-        """
-        checkpoint = ray.train.get_checkpoint()
-        if checkpoint is None:
-            return None
-        with checkpoint.as_directory() as place:
-            try:
-                told = json.loads((Path(place) / "history.json").read_text())
-                self.history = [{**entry, "epoch": int(entry["epoch"])} for entry in told]
-                return read(place)
-            except (ValueError, KeyError, TypeError, OSError, BadZipFile) as error:
-                why = " ".join(str(error).split())[:200]
-                raise UserError(
-                    f"the checkpoint {checkpoint.path} is damaged ({why}): --redo its stage"
-                ) from None
-
-    def leave(self, figures: dict[str, float], write: Callable[[str], None]) -> None:
-        """Report figures, with a checkpoint whose folder `write` fills."""
-        self.history.append(figures)
-        with tempfile.TemporaryDirectory() as place:
-            write(place)
-            (Path(place) / "history.json").write_text(json.dumps(self.history))
-            ray.train.report(figures, checkpoint=Checkpoint.from_directory(place))
-
-
-class Done:
-    """How much of each training is done, told by the workers, asked by the driver."""
-
-    def __init__(self) -> None:
-        """Nothing is done."""
-        self.shares: dict[str, float] = {}
-
-    def tell(self, name: str, share: float) -> None:
-        """A training is so far, from 0 to 1; a worker that is replaced goes back a little."""
-        self.shares[name] = share
-
-    def ask(self) -> dict[str, float]:
-        """All that was told."""
-        return self.shares
-
-
-@contextlib.contextmanager
-def watched(meter: ProgressBar, sizes: dict[str, int], config: Config) -> Iterator[Any]:
-    """An actor that workers tell how far they are; a meter follows it.
-
-    It lives with the driver: were it lost with another node, all trainings would be.
+def readers_of(config: Config, parallel: int) -> tuple[int, float]:
+    """Return the number of a training's reading tasks, and the cores that each one reserves.
 
     Args:
-        meter: counts images.
-        sizes: images of each training, by its name.
-        config: for Ray.
+        config: all options.
+        parallel: trainings side by side; all their readers share the cores that they leave.
     """
-    start_ray(config)
-    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    actor = ray.remote(Done).options(num_cpus=0, scheduling_strategy=here).remote()
-    stop = threading.Event()
-    before = meter.done
+    cpus = plan_workers(config, "train.", config.train).cpus
+    cores: float = ray.cluster_resources()["CPU"]
+    readers = max(int(cores) // parallel, 1)
+    left = max(cores - parallel * cpus, 0.1 * cores)
+    return readers, math.floor(0.9 * left / (readers * parallel) * 1e4) / 1e4
 
-    def follow() -> None:
-        while not stop.wait(0.5):
-            shares: dict[str, float] = ray.get(actor.ask.remote())
-            now = before + int(sum(sizes[name] * share for name, share in shares.items()))
-            meter.add(max(now - meter.done, 0))
 
-    thread = threading.Thread(target=follow, daemon=True)
-    thread.start()
-    try:
-        yield actor
-    finally:
-        stop.set()
-        thread.join()
-    meter.add(before + sum(sizes.values()) - meter.done)
+def storage_of(tables: Root, folder: str = STAGING) -> str:
+    """Return a folder of the root as Ray Train and Ray Tune take it."""
+    return tables.at(folder) if tables.local else f"{tables.uri}/{folder}"

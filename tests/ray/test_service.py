@@ -218,7 +218,11 @@ def kill_one(url, deployment):
     [
         (("--bundle", "nowhere"), {}, "nowhere is no bundle"),
         (("--host", "0.0.0.0"), {}, "--host 0.0.0.0 lets other machines in: set LANDMARK_RAY_KEY"),
-        ((), {"LANDMARK_RAY_KEY": "short"}, "LANDMARK_RAY_KEY: a key has 16 ASCII letters or more"),
+        (
+            (),
+            {"LANDMARK_RAY_KEY": "short"},
+            "LANDMARK_RAY_KEY: a key needs at least 16 ASCII characters",
+        ),
         (("--key_file", "nowhere"), {}, "--key_file nowhere can't be read"),
         (("--top", "3"), {}, "unknown option --top"),
         (("--port", "0"), {}, "option --port"),

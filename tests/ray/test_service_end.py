@@ -88,8 +88,9 @@ def test_signals_end_it_with_all_its_processes(bundle, folder, signals, status, 
             assert "ending" in refused.json()["error"]
             for number in signals[1:]:
                 service.send_signal(number)
-            if answered:
-                signalled.set()
+            if not answered:
+                await asyncio.to_thread(service.wait, PATIENCE_S / 2)
+            signalled.set()
             return (await asyncio.gather(flight, return_exceptions=True))[0]
 
     found = asyncio.run(asyncio.wait_for(in_flight(), PATIENCE_S))

@@ -91,7 +91,7 @@ def test_evaluate_predict_http_and_the_protocol_agree(bundle, source, evaluated,
     answers = {"predict": predicted(bundle, source, evaluated)}
     data = [bundles.png(square) for square in squares]
     for files in (1, 7):
-        answers[f"HTTP, {files} a request"] = asyncio.run(over_http(service, data, files))
+        answers[f"HTTP, {files} per request"] = asyncio.run(over_http(service, data, files))
     answers["Inference Protocol"] = by_protocol(service, data)
     for way, (landmarks, confidences) in answers.items():
         assert np.abs(confidences - sure).max() < 1e-5, way
@@ -139,7 +139,7 @@ def test_check_prints_the_figures_of_evaluate_and_of_the_service(
         line for line in capsys.readouterr().out.splitlines() if f"{wanted['top1']:.4f}" in line
     ]
     assert [f"{wanted['gap']:.4f}" in line for line in lines] == [True] * 3
-    assert "evaluate" in lines[0] and "one a request" in lines[1] and "8 a request" in lines[2]
+    assert "evaluate" in lines[0] and "one per request" in lines[1] and "8 per request" in lines[2]
 
 
 @pytest.mark.parametrize(
@@ -167,7 +167,7 @@ def test_check_needs_figures_a_test_set_and_the_same_bundle(
     (tmp_path / "folders/a/x.png").write_bytes(b"")
     with pytest.raises(UserError, match="folders has no test set"):
         service_check.run(options(known, tmp_path / "folders", service))
-    with pytest.raises(UserError, match="can't be asked"):
+    with pytest.raises(UserError, match="can't be reached"):
         service_check.run(options(known, source, "http://127.0.0.1:9"))
     bundles.change(known, threshold=0.25)
     with pytest.raises(UserError, match="serves bundle"):

@@ -15,20 +15,22 @@ def bundle(tmp_path_factory):
 
 @pytest.fixture
 def make(bundle, monkeypatch):
-    """A client of a service with options, and the pack of made-up models behind it."""
+    """A client of a service with options, and the made-up model shard behind it."""
     from landmark_ray.serving import api  # Ray, which most tests don't need
-    from tests.serving import Pack, ingress
+    from tests.serving import FakeModelShard, ingress
 
     made = []
 
-    def client(key="", sure=None, **options):
+    def client(key="", confidences=None, **options):
         monkeypatch.setenv("LANDMARK_RAY_KEY", key)
         uri, manifest = bundle
-        pack = Pack({manifest.version: uri}, **({"sure": sure} if sure else {}))
-        service = ingress(pack, **{"decoders": 1, **options})
+        shard = FakeModelShard(
+            {manifest.version: uri}, **({"confidences": confidences} if confidences else {})
+        )
+        service = ingress(shard, **{"decoders": 1, **options})
         asyncio.run(service.reconfigure({"bundle": uri}))
         made.append(service)
-        return TestClient(api.build(service), raise_server_exceptions=False), pack
+        return TestClient(api.build_app(service), raise_server_exceptions=False), shard
 
     yield client
     for service in made:

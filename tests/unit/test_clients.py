@@ -125,11 +125,11 @@ def test_what_a_form_asks_for_is_used(make, kind):
     ],
 )
 def test_what_a_request_asks_for_in_vain_is_refused(make, fields, query, says):
-    client, pack = make()
+    client, shard = make()
     parts = [(said("p", filename="a.jpg"), PHOTO), *((said(n), value) for n, value in fields)]
     sentence = error(client.post(f"/predict{query}", **form(*parts)), 422)
     assert says in sentence and sentence.endswith(".")
-    assert not pack.asked
+    assert not shard.asked
 
 
 def test_a_form_that_names_a_file_instead_of_sending_it_is_told_how(make):
@@ -172,7 +172,7 @@ def test_packed_bodies_are_answered(make, encoding):
 
 
 def test_packed_bodies_are_refused_in_words(make):
-    client, pack = make(max_megabytes=0.5)
+    client, shard = make(max_megabytes=0.5)
 
     def sentence(status, content, encoding="gzip"):
         headers = JPEG | {"Content-Encoding": encoding}
@@ -183,7 +183,7 @@ def test_packed_bodies_are_refused_in_words(make):
     assert "ends too early" in sentence(400, gzip.compress(PHOTO)[:-5])
     assert "is damaged" in sentence(400, PHOTO)
     assert "Content-Encoding can be gzip or deflate" in sentence(415, PHOTO, "br")
-    assert not pack.asked
+    assert not shard.asked
 
 
 def test_a_body_that_another_server_lost_is_told_of(make):

@@ -8,7 +8,7 @@ import pytest
 import uvicorn
 
 from landmark_ray.serving import draining
-from landmark_ray.serving.draining import PATH, TOKEN, Closing
+from landmark_ray.serving.draining import PATH, TOKEN_VARIABLE, DrainMiddleware
 from landmark_ray.serving.proxy import middlewares
 
 
@@ -40,7 +40,7 @@ class Slow:
 def test_what_is_in_work_is_answered_and_what_is_new_is_refused():
     async def run():
         slow = Slow()
-        app = Closing(slow, "secret")
+        app = DrainMiddleware(slow, "secret")
         first, second = (asyncio.create_task(asked(app, f"/{i}")) for i in range(2))
         await asyncio.sleep(0)
         closed = asyncio.create_task(asked(app, PATH, authorization="Bearer secret"))
@@ -63,7 +63,7 @@ def test_a_failure_is_no_longer_in_work():
         async def broken(scope, receive, send):
             raise RuntimeError
 
-        app = Closing(broken, "secret")
+        app = DrainMiddleware(broken, "secret")
         with pytest.raises(RuntimeError):
             await asked(app)
         assert (await asked(app, PATH, authorization="Bearer secret"))[0] == 200
@@ -78,7 +78,7 @@ def test_only_who_started_the_service_can_end_it(said):
     async def run():
         slow = Slow()
         slow.go.set()
-        app = Closing(slow, "secret")
+        app = DrainMiddleware(slow, "secret")
         assert (await asked(app, PATH, authorization=said))[2] == PATH.encode()
         assert (await asked(app))[0] == 200
 
@@ -86,19 +86,19 @@ def test_only_who_started_the_service_can_end_it(said):
 
 
 def test_on_a_cluster_no_request_ends_the_proxy(monkeypatch):
-    monkeypatch.delenv(TOKEN, raising=False)
-    assert Closing not in [one.cls for one in middlewares()]
-    monkeypatch.setenv(TOKEN, "secret")
-    assert middlewares()[0].cls is Closing
+    monkeypatch.delenv(TOKEN_VARIABLE, raising=False)
+    assert DrainMiddleware not in [one.cls for one in middlewares()]
+    monkeypatch.setenv(TOKEN_VARIABLE, "secret")
+    assert middlewares()[0].cls is DrainMiddleware
 
 
 def test_who_asks_waits_a_while_and_goes_on_where_nobody_is(monkeypatch):
-    monkeypatch.delenv(TOKEN, raising=False)
-    draining.allow()
+    monkeypatch.delenv(TOKEN_VARIABLE, raising=False)
+    draining.enable()
     slow = Slow()
 
     async def run():
-        app = Closing(slow, os.environ[TOKEN])
+        app = DrainMiddleware(slow, os.environ[TOKEN_VARIABLE])
         config = uvicorn.Config(app, port=0, log_config=None, lifespan="off")
         server = uvicorn.Server(config)
         running = asyncio.create_task(server.serve())
@@ -107,7 +107,7 @@ def test_who_asks_waits_a_while_and_goes_on_where_nobody_is(monkeypatch):
         port = server.servers[0].sockets[0].getsockname()[1]
 
         async def asks(seconds):
-            return await asyncio.to_thread(draining.closed, "127.0.0.1", port, seconds)
+            return await asyncio.to_thread(draining.drain, "127.0.0.1", port, seconds)
 
         async with httpx.AsyncClient() as session:
             flight = asyncio.create_task(session.get(f"http://127.0.0.1:{port}/a"))

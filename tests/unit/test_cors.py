@@ -91,5 +91,5 @@ def test_origins_are_read_as_browsers_send_them():
     "given", ["a.example", "https://a.example/page", "https://", "yes", "://x"]
 )
 def test_what_is_no_origin_is_refused(given):
-    with pytest.raises(ValidationError, match="is no origin such as https://a.example"):
+    with pytest.raises(ValidationError, match="is not an origin such as https://a.example"):
         GraphOptions(cors_origins=f"https://b.example,{given}")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from landmark_ray.serving.decoding import is_plain
+from landmark_ray.serving.decoding import is_plain_jpeg
 
 
 def saved(kind="JPEG", size=(640, 480), **options):
@@ -15,8 +15,8 @@ def saved(kind="JPEG", size=(640, 480), **options):
     return out.getvalue()
 
 
-def test_a_cameras_jpeg_is_plain():
-    assert is_plain(saved())
+def test_a_cameras_jpeg_is_plain_jpeg():
+    assert is_plain_jpeg(saved())
 
 
 @pytest.mark.parametrize(
@@ -35,4 +35,4 @@ def test_a_cameras_jpeg_is_plain():
     ids=["progressive", "profile", "large", "png", "webp", "cut", "empty", "start", "scans"],
 )
 def test_what_may_take_long_goes_to_a_process(data):
-    assert not is_plain(data)
+    assert not is_plain_jpeg(data)

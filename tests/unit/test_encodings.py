@@ -42,7 +42,7 @@ def heard(encoding, data, size=50_000, megabytes=20.0, gone_at=None):
 
     async def run():
         scope = {"headers": [(b"content-encoding", encoding.encode())]}
-        messages = content_encoding.unpacked(scope, receive, megabytes)
+        messages = content_encoding.decompress_body(scope, receive, megabytes)
         found, largest = b"", 0
         while True:
             message = await messages()
@@ -81,7 +81,7 @@ def refused(*args, **more):
 def test_other_packings_are_named_with_what_is_taken(encoding):
     found = refused(encoding, b"x")
     assert found.status == 415
-    assert found.sentence.startswith("Content-Encoding can be gzip or deflate, or left out; got ")
+    assert found.message.startswith("Content-Encoding can be gzip or deflate, or left out; got ")
     assert found.headers == {"Accept-Encoding": "gzip, deflate"}
 
 
@@ -103,7 +103,7 @@ def test_other_packings_are_named_with_what_is_taken(encoding):
 )
 def test_what_is_damaged_or_cut_is_400(encoding, data, says):
     found = refused(encoding, data)
-    assert found.status == 400 and says in found.sentence and found.sentence.endswith(".")
+    assert found.status == 400 and says in found.message and found.message.endswith(".")
 
 
 @pytest.mark.parametrize("pack", [gzip.compress, zlib.compress])
@@ -114,7 +114,7 @@ def test_a_bomb_is_refused_before_it_is_in_memory(pack):
     found = refused(kind, bomb, size=len(bomb), megabytes=20)
     most = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert found.status == 413 and "larger than 20 MB" in found.sentence
+    assert found.status == 413 and "larger than 20 MB" in found.message
     assert most < 30e6
 
 

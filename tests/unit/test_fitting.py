@@ -103,7 +103,7 @@ from landmark_ray.models.augmentation import build_augmentation
 from landmark_ray.models.embedding import outputs_of
 from landmark_ray.models.heads import build_head
 from landmark_ray.models.networks import build_trunk
-from landmark_ray.training.fit_network import over
+from landmark_ray.training.fit_network import strategy_scope
 
 options = TrainConfig(weight_decay=0)
 rng = np.random.default_rng(0)
@@ -126,7 +126,7 @@ def fit(model, done, epochs):
 
 logs = []
 devices = [d.name for d in tf.config.list_logical_devices("CPU")]
-with over(devices):
+with strategy_scope(devices):
     model = build()
     fit(model, 0, 6)
 assert type(model.distribute_strategy).__name__ == "MirroredStrategy"
@@ -134,7 +134,7 @@ assert model.distribute_strategy.num_replicas_in_sync == 2
 with tempfile.TemporaryDirectory() as place:
     fitting.save(model, place)
     alone = fitting.load(place)
-    with over(devices):
+    with strategy_scope(devices):
         again = fitting.load(place)
         assert again.distribute_strategy.num_replicas_in_sync == 2
         fit(again, 4, 6)

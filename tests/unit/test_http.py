@@ -21,7 +21,7 @@ def flat(size, colour="black") -> bytes:
 
 
 def test_raw_photo_is_named_with_all_that_is_known_of_its_landmark(make, bundle):
-    client, pack = make()
+    client, shard = make()
     answer = client.post("/predict?top_k=2", content=photo(), headers=JPEG)
     assert answer.status_code == 200
     value = answer.json()
@@ -39,7 +39,7 @@ def test_raw_photo_is_named_with_all_that_is_known_of_its_landmark(make, bundle)
         },
         {"landmark_id": 201, "name": "", "category": None, "confidence": 0.125, "group": 2},
     ]
-    assert pack.asked == [(bundle[1].version, (bundles.SIZE, bundles.SIZE, 3))]
+    assert shard.asked == [(bundle[1].version, (bundles.SIZE, bundles.SIZE, 3))]
 
 
 @pytest.mark.parametrize("colour", ["black", "white", "teal"])
@@ -51,7 +51,7 @@ def test_a_photo_of_nothing_is_not_a_landmark_however_sure_the_models_are(make, 
 
 
 def test_confidence_below_the_threshold_is_no_landmark_but_has_guesses(make):
-    client, _ = make(sure={100: 0.25})
+    client, _ = make(confidences={100: 0.25})
     (found,) = client.post("/predict", content=photo(), headers=JPEG).json()["photos"]
     assert not found["is_landmark"]
     assert [guess["landmark_id"] for guess in found["landmarks"]] == [100]
@@ -137,14 +137,14 @@ def test_landmark_and_version_say_what_the_bundle_says(make, bundle):
 
 
 def test_key_is_asked_for_everywhere_but_on_the_page_and_health(make):
-    client, pack = make(key=KEY)
+    client, shard = make(key=KEY)
     for path in ("/version", "/landmarks/100", "/v2", "/v2/models/landmark", "/nothing"):
         assert "key" in error(client.get(path), 401)
         assert client.get(path).headers["www-authenticate"] == "Bearer"
     for token in ("", "Bearer", f"Basic {KEY}", f"Bearer {KEY}x", f"Bearer {KEY[:-1]}", KEY):
         headers = {**JPEG, "Authorization": token}
         error(client.post("/predict", content=photo(), headers=headers), 401)
-    assert not pack.asked
+    assert not shard.asked
     headers = {**JPEG, "Authorization": f"Bearer {KEY}"}
     assert client.post("/predict", content=photo(), headers=headers).status_code == 200
     for path in (
@@ -170,8 +170,8 @@ def test_every_answer_forbids_scripts_and_frames_from_elsewhere(make):
 
 
 def test_full_queue_answers_429_and_when_to_come_again(make):
-    client, pack = make(queue=1)
-    pack.seconds = 0.5
+    client, shard = make(queue=1)
+    shard.seconds = 0.5
     app = client.app
 
     async def two():
@@ -180,7 +180,7 @@ def test_full_queue_answers_429_and_when_to_come_again(make):
         transport = httpx.ASGITransport(app)
         async with httpx.AsyncClient(transport=transport, base_url="http://x") as http_client:
             first = asyncio.create_task(http_client.post("/predict", content=photo(), headers=JPEG))
-            while not pack.asked:
+            while not shard.asked:
                 await asyncio.sleep(0.01)
             second = await http_client.post("/predict", content=photo(), headers=JPEG)
             return await first, second
@@ -220,28 +220,28 @@ def test_slow_sender_is_cut_off(make):
 
 
 def test_replica_that_dies_is_asked_once_more_and_then_it_is_503(make):
-    client, pack = make()
-    pack.errors = [RayActorError()]
+    client, shard = make()
+    shard.errors = [RayActorError()]
     assert client.post("/predict", content=photo(), headers=JPEG).status_code == 200
-    pack.errors = [RayActorError(), RayActorError()]
+    shard.errors = [RayActorError(), RayActorError()]
     answer = client.post("/predict", content=photo(), headers=JPEG)
     error(answer, 503)
     assert answer.headers["retry-after"]
 
 
 def test_service_is_ready_only_when_its_models_have_the_version(make):
-    client, pack = make()
+    client, shard = make()
     assert client.get("/readyz").status_code == 200
-    pack.have = {"another": "x"}
+    shard.loaded = {"another": "x"}
     error(client.get("/readyz"), 503)
     error(client.get("/v2/health/ready"), 503)
     assert client.get("/healthz").status_code == 200
 
 
 def test_version_that_only_the_models_know_yet_is_learned(make, tmp_path):
-    client, pack = make()
+    client, shard = make()
     newer = bundles.write(tmp_path / "newer", seed=7)
-    pack.have = {newer.version: str(tmp_path / "newer")}
+    shard.loaded = {newer.version: str(tmp_path / "newer")}
     answer = client.post("/predict", content=photo(), headers=JPEG)
     assert answer.json()["model_version"] == newer.version
 

@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 import pytest
 
-from landmark_ray.serving.base64_photos import decoded
+from landmark_ray.serving.base64_photos import decode_photos
 from tests.serving import error, photo
 
 
@@ -121,7 +121,7 @@ def test_all_bytes_come_through_in_all_letters():
         data = draw.randbytes(size)
         for text in (base64.b64encode(data), base64.urlsafe_b64encode(data)):
             wrapped = "\n".join(textwrap.wrap(text.decode(), draw.randint(3, 80)))
-            assert decoded([wrapped, wrapped.rstrip("="), {"b64": wrapped}]) == 3 * [data]
+            assert decode_photos([wrapped, wrapped.rstrip("="), {"b64": wrapped}]) == 3 * [data]
 
 
 def test_lines_that_a_shell_breaks_within_a_text_are_read(make):

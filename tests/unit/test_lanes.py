@@ -18,8 +18,8 @@ from landmark_ray.serving.inference import CoreAllocator
     ],
 )
 def test_each_network_has_its_share_of_the_cores(networks, cores, threads):
-    lanes = CoreAllocator(networks, cores)
-    assert [lanes.threads(number) for number in range(networks)] == threads
+    allocator = CoreAllocator(networks, cores)
+    assert [allocator.threads(number) for number in range(networks)] == threads
 
 
 @pytest.mark.parametrize("networks", [1, 2, 5, 11])

@@ -1,9 +1,9 @@
 """Pickle bombs in every file of a root or a bundle that is read: none goes off, a line says why."""
 
 import pickle
+import shutil
 import subprocess
 import sys
-from types import SimpleNamespace
 
 import h5py
 import numpy as np
@@ -18,8 +18,8 @@ from landmark_ray.data.root import Root
 from landmark_ray.data.store import Store
 from landmark_ray.errors import UserError
 from landmark_ray.models import fit_loop
-from landmark_ray.training import worker
-from landmark_ray.training.fit_network import Best
+from landmark_ray.training.checkpoints import Checkpoints
+from landmark_ray.training.fit_network import BestWeights
 from tests import bombs, bundles
 from tests.conftest import REPO
 from tests.ray_private import object_extensions, tensor_extensions  # noqa: F401 - the same
@@ -150,47 +150,37 @@ def test_landmarks_of_a_bundle_are_plain_data(sound, tmp_path, marker):
 
 
 @pytest.mark.parametrize("ending", ["keras", "h5"])
-def test_checkpoints_with_a_function_are_damaged(tmp_path, marker, monkeypatch, ending):
+def test_checkpoints_with_a_function_are_damaged(tmp_path, marker, ending):
     place = tmp_path / "checkpoint"
     bombs.lambda_model(marker, place / f"model.{ending}")
     (place / f"model.{ending}").rename(place / "model.keras")
     (place / "history.json").write_text("[]")
     np.savez(place / "seeds.npz")
-    assert "checkpoint" in (said := resumed(place, monkeypatch, fit_loop.load))
+    assert "checkpoint" in (said := resumed(place, fit_loop.load))
     assert "is damaged" in said and "--redo" in said
 
 
 @pytest.mark.parametrize("text", ["", "{", pickle.dumps(1).hex(), "17"])
-def test_checkpoints_without_a_history_are_damaged(tmp_path, monkeypatch, text):
+def test_checkpoints_without_a_history_are_damaged(tmp_path, text):
     (tmp_path / "history.json").write_text(text)
-    assert "is damaged" in resumed(tmp_path, monkeypatch, lambda place: None)
+    assert "is damaged" in resumed(tmp_path, lambda place: None)
 
 
-def test_arrays_of_objects_are_not_read(tmp_path, marker, monkeypatch):
-    (tmp_path / "history.json").write_text("[]")
-    for write in (
+def test_arrays_of_objects_are_not_read(tmp_path, marker):
+    writers = (
         lambda path: np.savez(path, np.array([bombs.Bomb(marker)], object), loss=0, epoch=0),
         lambda path: path.write_bytes(pickle.dumps(bombs.Bomb(marker))),
-    ):
-        write(tmp_path / "best.npz")
-        assert "is damaged" in resumed(tmp_path, monkeypatch, Best().load)
+    )
+    for number, write in enumerate(writers):
+        here = tmp_path / str(number)
+        here.mkdir()
+        (here / "history.json").write_text("[]")
+        write(here / "best.npz")
+        assert "is damaged" in resumed(here, BestWeights().load)
 
 
-def resumed(place, monkeypatch, read) -> str:
+def resumed(place, read) -> str:
     """What a worker says that goes on from a checkpoint."""
-
-    class Whole:
-        path = str(place)
-
-        def as_directory(self):
-            return self
-
-        def __enter__(self):
-            return str(place)
-
-        def __exit__(self, *_):
-            pass
-
-    here = SimpleNamespace(get_checkpoint=Whole)
-    monkeypatch.setattr(worker.ray, "train", here)
-    return refused(lambda: worker.Checkpoints().load(read))
+    root = place.with_name(f"{place.name}-root")
+    shutil.copytree(place, root / "_staging/train/group-1/checkpoint_00001")
+    return refused(lambda: Checkpoints(Root(str(root)), "group-1").load(read))

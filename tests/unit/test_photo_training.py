@@ -1,6 +1,7 @@
 """Pieces of training on photos that need no Ray."""
 
 import io
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,8 +11,8 @@ from landmark_ray.data.examples import pixels
 from landmark_ray.data.root import Root
 from landmark_ray.errors import UserError
 from landmark_ray.kernels.metrics import top1_of_sides
-from landmark_ray.training.fit_network import Best
-from landmark_ray.training.worker import in_words
+from landmark_ray.training.fit_network import BestWeights
+from landmark_ray.training.worker import catch_user_error
 
 
 class Model:
@@ -23,11 +24,11 @@ class Model:
 
 
 def test_best_weights_survive_a_checkpoint(tmp_path):
-    best = Best()
+    best = BestWeights()
     for epoch, loss in enumerate([0.9, 0.4, 0.5], 1):
-        best.see(loss, epoch, Model(epoch))
+        best.update(loss, epoch, Model(epoch))
     best.save(str(tmp_path))
-    again = Best()
+    again = BestWeights()
     again.load(str(tmp_path))
     assert (again.loss, again.epoch) == (0.4, 2)
     assert again.weights[0].tolist() == [2, 2, 2]
@@ -35,8 +36,8 @@ def test_best_weights_survive_a_checkpoint(tmp_path):
 
 
 def test_a_checkpoint_without_validation_has_no_best(tmp_path):
-    Best().save(str(tmp_path))
-    again = Best()
+    BestWeights().save(str(tmp_path))
+    again = BestWeights()
     again.load(str(tmp_path))
     assert again.weights == []
     assert again.loss == np.inf
@@ -59,19 +60,19 @@ def test_example_of_another_size_is_refused():
     ],
 )
 def test_worker_says_in_words_what_a_person_can_mend(tmp_path, error, says):
-    def loop(work):
+    def loop(job):
         raise error
 
-    assert says in in_words(loop)({"tables": Root(str(tmp_path))})
+    assert says in catch_user_error(loop)(SimpleNamespace(tables=Root(str(tmp_path))))
 
 
 def test_worker_lets_other_errors_through():
-    def loop(work):
+    def loop(job):
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        in_words(loop)({})
-    assert in_words(lambda work: None)({}) == ""
+        catch_user_error(loop)(None)
+    assert catch_user_error(lambda job: None)(None) == ""
 
 
 def test_top1_of_both_kinds_of_images():

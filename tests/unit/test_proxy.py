@@ -21,7 +21,7 @@ def through(messages, length=None, slow=()):
     heard, came = [], []
 
     async def app(scope, receive, send):
-        came.append(proxy.BODY in scope)
+        came.append(proxy.BODY_KEY in scope)
         receive = proxy.restore_body(scope, receive)
         while not heard or heard[-1] != GONE:
             heard.append(await receive())
@@ -32,7 +32,7 @@ def through(messages, length=None, slow=()):
         async def receive():
             number, message = left[0]
             if number in slow:
-                await asyncio.sleep(3 * proxy.PROMPT_S)
+                await asyncio.sleep(3 * proxy.PREFETCH_TIMEOUT_S)
             left.pop(0)
             return message
 
@@ -55,7 +55,7 @@ def test_of_a_slow_body_nothing_is_lost(late):
     assert not came and heard == messages
 
 
-@pytest.mark.parametrize("length", [None, 0, proxy.SMALL + 1])
+@pytest.mark.parametrize("length", [None, 0, proxy.MAX_PREFETCH_BYTES + 1])
 def test_large_bodies_and_those_of_unknown_length_are_asked_for(length):
     messages = [part(b"ab", True), part(b"cd"), GONE]
     assert through(messages, length=length) == (messages, False)

@@ -15,8 +15,8 @@ from landmark_ray.data.store import Store
 from landmark_ray.errors import UserError
 from landmark_ray.kernels.topk import merged
 from landmark_ray.serving import openvino_conversion
-from landmark_ray.serving.backends import on_openvino
-from landmark_ray.serving.inference import MAX_TOP_K, Networks
+from landmark_ray.serving.backends import load_openvino
+from landmark_ray.serving.inference import MAX_TOP_K, ShardNetworks
 from landmark_ray.serving.serve_options import GraphOptions
 from tests import bombs, bundles
 
@@ -44,7 +44,7 @@ def made(place, shared, groups=GROUPS) -> tuple[Bundle, Ensemble]:
     """A bundle, converted here, and its models as predict and evaluate have them."""
     bundles.write(place, groups=groups, shared=shared, reference=True)
     bundle = Bundle(str(place))
-    copies = openvino_conversion.place_of(bundle)
+    copies = openvino_conversion.cache_folder(bundle)
     copies.mkdir(parents=True)
     openvino_conversion.main(bundle.uri, str(copies), *by_trunk(bundle))
     return bundle, Ensemble(bundle)
@@ -81,7 +81,7 @@ def test_groups_answer_as_the_models_whatever_serves_them(trunks, way, request):
     # --packs 0, 1, 4, as the graph deals them: 0 differs from 1 only in the process
     for dealt in sorted({max(min(packs, len(by_trunk(bundle))), 1) for packs in (0, 1, 4)}):
         options = GraphOptions(**WAYS[way], packs=dealt)
-        networks = [Networks(bundle, pack, options) for pack in range(dealt)]
+        networks = [ShardNetworks(bundle, pack, options) for pack in range(dealt)]
         assert sorted(g for n in networks for g in n.groups) == groups
         for count, each in ((40, 8), (8, 1)):
             batches = [PHOTOS[i : i + each] for i in range(0, count, each)]
@@ -90,7 +90,7 @@ def test_groups_answer_as_the_models_whatever_serves_them(trunks, way, request):
                 for group in network.groups:
                     found = np.concatenate([part[group] for part in parts])
                     assert np.abs(found - logits[group][:count]).max() < 8 * apart, group
-            answers = [merged([n.answer(batch) for n in networks], MAX_TOP_K) for batch in batches]
+            answers = [merged([n.top_k(batch) for n in networks], MAX_TOP_K) for batch in batches]
             ids, sure = (np.concatenate(part) for part in zip(*answers, strict=True))
             assert np.abs(sure - wanted[1][:count]).max() < apart
             if way == "bf16":
@@ -101,7 +101,7 @@ def test_groups_answer_as_the_models_whatever_serves_them(trunks, way, request):
 
 def renamed(bundle, swap) -> None:
     """Give outputs of a bundle's copy other names: the fault of old, with checksums that agree."""
-    place = openvino_conversion.place_of(bundle)
+    place = openvino_conversion.cache_folder(bundle)
     path = place / "trunk.xml"
     path.write_text(
         re.sub(r"\bgroup_(\d+)\b", lambda m: f"group_{swap(int(m[1]))}", path.read_text())
@@ -115,16 +115,16 @@ def renamed(bundle, swap) -> None:
 def copied(shared_trunk, tmp_path, monkeypatch):
     """The bundle with a shared trunk and its copy, to spoil."""
     bundle, _ = shared_trunk
-    before = openvino_conversion.place_of(bundle)
+    before = openvino_conversion.cache_folder(bundle)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    shutil.copytree(before, openvino_conversion.place_of(bundle))
+    shutil.copytree(before, openvino_conversion.cache_folder(bundle))
     shutil.copytree(bundle.uri, tmp_path / "bundle")
     return Bundle(str(tmp_path / "bundle"))
 
 
 def refused(bundle, **options) -> str:
     with pytest.raises(UserError) as error:
-        Networks(bundle, 0, GraphOptions(**options))
+        ShardNetworks(bundle, 0, GraphOptions(**options))
     assert "\n" not in str(error.value)
     return str(error.value)
 
@@ -149,7 +149,7 @@ def test_mixed_up_groups_of_a_bundle_without_reference_are_not_served(copied, tm
     (tmp_path / "bundle" / REFERENCE).unlink()
     older = bundles.change(tmp_path / "bundle")
     assert older.manifest.version == copied.manifest.version
-    assert Networks(older, 0, GraphOptions()).groups == list(GROUPS)
+    assert ShardNetworks(older, 0, GraphOptions()).groups == list(GROUPS)
     renamed(older, as_text)
     assert "differ by up to" in refused(older)
 
@@ -184,7 +184,7 @@ class Mixed:
 
 
 def test_a_conversion_that_answers_otherwise_leaves_no_copy(copied, tmp_path, monkeypatch):
-    place = openvino_conversion.place_of(copied)
+    place = openvino_conversion.cache_folder(copied)
     renamed(copied, as_text)
     made = openvino_conversion.assembled
     monkeypatch.setattr(
@@ -217,19 +217,22 @@ class Converter:
 def test_half_a_copy_is_made_anew(copied, monkeypatch, name, spoil):
     converter = Converter(monkeypatch)
     assert (
-        openvino_conversion.converted(copied, ["trunk"])["trunk"].exists() and not converter.trunks
+        openvino_conversion.ensure_converted(copied, ["trunk"])["trunk"].exists()
+        and not converter.trunks
     )
-    spoil(openvino_conversion.place_of(copied) / name)
+    spoil(openvino_conversion.cache_folder(copied) / name)
     with pytest.raises(UserError, match="can't be converted for OpenVINO: asked; --runtime"):
-        openvino_conversion.converted(copied, ["trunk"])
+        openvino_conversion.ensure_converted(copied, ["trunk"])
     assert converter.trunks == ["trunk"]
 
 
 def test_copies_of_older_code_are_not_used(copied, monkeypatch):
-    place, converter = openvino_conversion.place_of(copied), Converter(monkeypatch)
-    place.rename(place.with_name(place.name.removesuffix(f"-format-{openvino_conversion.FORMAT}")))
+    place, converter = openvino_conversion.cache_folder(copied), Converter(monkeypatch)
+    place.rename(
+        place.with_name(place.name.removesuffix(f"-format-{openvino_conversion.CACHE_FORMAT}"))
+    )
     with pytest.raises(UserError):
-        openvino_conversion.converted(copied, ["trunk"])
+        openvino_conversion.ensure_converted(copied, ["trunk"])
     assert converter.trunks == ["trunk"]
 
 
@@ -277,9 +280,9 @@ def test_f32_is_nearer_than_bf16(shared_trunk):
     bundle, ensemble = shared_trunk
     (infos,) = by_trunk(bundle).values()
     wanted = ensemble.logits(ensemble.vectors(PHOTOS[:32]))
-    file = openvino_conversion.place_of(bundle) / "trunk.xml"
+    file = openvino_conversion.cache_folder(bundle) / "trunk.xml"
     far = {}
     for precision in ("f32", "bf16"):
-        found = on_openvino(file, infos, precision)(PHOTOS[:32])
+        found = load_openvino(file, infos, precision)(PHOTOS[:32])
         far[precision] = max(difference(g, [found[g]], wanted[g]).share for g in GROUPS)
     assert far["f32"] < 1e-4 and far["f32"] <= far["bf16"] < 0.05

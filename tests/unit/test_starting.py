@@ -9,7 +9,7 @@ import ray
 
 from landmark_ray.errors import UserError
 from landmark_ray.runtime import ray_start
-from landmark_ray.runtime.ray_private import RAYLET_WAIT, ray_constants, services
+from landmark_ray.runtime.ray_private import RAYLET_WAIT, WORKERS_STARTING, ray_constants, services
 
 BUSY = (
     "The current node timed out during startup. This could happen because some of the raylet "
@@ -21,7 +21,7 @@ BUSY = (
 def unchanged(monkeypatch):
     """The tests of this process may start a Ray of their own."""
     monkeypatch.setattr(ray_constants, "ENABLE_RAY_CLUSTER", True)
-    for name in (ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR, RAYLET_WAIT):
+    for name in (ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR, RAYLET_WAIT, WORKERS_STARTING):
         monkeypatch.setenv(name, "")
         monkeypatch.delenv(name)
 

@@ -12,7 +12,7 @@ import uvicorn
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
-from landmark_ray.serving.h2c_upgrade import Protocol
+from landmark_ray.serving.h2c_upgrade import IgnoreUpgradeProtocol
 from tests.raw_http import CHUNKED, answer, request
 
 OFFERS = {
@@ -47,7 +47,9 @@ def over_a_socket(talk):
     """What `talk(port)` comes to while the server runs."""
 
     async def run():
-        config = uvicorn.Config(app, http=Protocol, port=0, log_config=None, lifespan="off")
+        config = uvicorn.Config(
+            app, http=IgnoreUpgradeProtocol, port=0, log_config=None, lifespan="off"
+        )
         server = uvicorn.Server(config)
         running = asyncio.create_task(server.serve())
         while not server.started:

@@ -8,7 +8,7 @@ from landmark_ray.config import Config
 from landmark_ray.data import schemas
 from landmark_ray.data.root import Root
 from landmark_ray.kernels import synthetic
-from landmark_ray.training.vectors import closed, read_group
+from landmark_ray.training.vectors import closed_set_baseline, read_group
 
 ROWS = [
     # image, landmark, group, split, view
@@ -69,7 +69,7 @@ def test_no_share_no_class_other(tables):
 
 def test_closed_is_what_no_share_gives(tables):
     left, wanted = (
-        closed(read_group(tables, 1, config())),
+        closed_set_baseline(read_group(tables, 1, config())),
         read_group(tables, 1, config(other_share=0)),
     )
     for side in ("train", "validation"):
@@ -98,4 +98,4 @@ def test_drawn_images_are_always_learned_from_however_few_others_may_be(tmp_path
     assert 21 in data.validation.x[:, 0]
     photos = [x for x in data.train.x[:, 0].tolist() if x in (5, 6, 9, 10)]
     assert len(photos) <= 2, "one image, in all its views"
-    assert not {20, 21, 22} & set(closed(data).train.x[:, 0].tolist())
+    assert not {20, 21, 22} & set(closed_set_baseline(data).train.x[:, 0].tolist())

@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import landmark_ray
-from landmark_ray.serving.middleware import HEADERS
+from landmark_ray.serving.middleware import SECURITY_HEADERS
 
 PAGE = Path(landmark_ray.__file__).parent / "serving" / "page"
 STATIC = {
@@ -99,7 +99,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def send(self, status: int, kind: str, body: bytes, headers: dict[str, str]) -> None:
         self.send_response(status)
-        for name, value in (HEADERS | headers).items():
+        for name, value in (SECURITY_HEADERS | headers).items():
             self.send_header(name, value)
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(body)))

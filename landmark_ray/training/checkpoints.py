@@ -1,0 +1,76 @@
+"""Checkpoints of trainings, in the root."""
+
+import json
+import re
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+from zipfile import BadZipFile
+
+from landmark_ray.data.root import Root
+from landmark_ray.errors import UserError
+
+STAGING = "_staging/train"
+"""Folder of the root for all that is there only until a stage is finished."""
+
+History = list[dict[str, float]]
+"""What was measured, an entry for each report; `epoch` is the number of finished epochs."""
+
+T = TypeVar("T")
+
+
+class Checkpoints:
+    """The checkpoints of one training; the last one stays in the root until the stage is finished.
+
+    They are not Ray Train's, which belong to a worker: a group goes on in any worker. A folder
+    `checkpoint_00004` holds four finished epochs; its `history.json` is written last.
+    """
+
+    def __init__(self, tables: Root, name: str) -> None:
+        """tables: the root; name: of the training."""
+        self.tables, self.folder = tables, f"{STAGING}/{name}"
+        self.history: History = []
+
+    @property
+    def epochs(self) -> int:
+        """Finished epochs."""
+        return int(self.history[-1]["epoch"]) if self.history else 0
+
+    def load(self, read: Callable[[str], T]) -> T | None:
+        """Return what `read` makes of the last checkpoint's folder; None where there is none.
+
+        Raises:
+            UserError: the checkpoint is damaged.
+        """
+        files = self.tables.files(self.folder)
+        whole = re.compile(rf"({re.escape(self.folder)}/checkpoint_\d+)/history\.json")
+        folders = sorted(match[1] for name in files if (match := whole.fullmatch(name)))
+        if not folders:
+            return None
+        with tempfile.TemporaryDirectory() as scratch:
+            try:
+                history = json.loads(self.tables.read(f"{folders[-1]}/history.json"))
+                self.history = [{**entry, "epoch": int(entry["epoch"])} for entry in history]
+                for name in files:
+                    if name.startswith(f"{folders[-1]}/"):
+                        Path(scratch, Path(name).name).write_bytes(self.tables.read(name))
+                return read(scratch)
+            except (ValueError, KeyError, TypeError, OSError, BadZipFile) as error:
+                why = " ".join(str(error).split())[:200]
+                raise UserError(
+                    f"the checkpoint {self.tables.shown}/{folders[-1]} is damaged ({why}): "
+                    "--redo its stage"
+                ) from None
+
+    def save(self, figures: dict[str, float], write: Callable[[str], None]) -> None:
+        """Add figures to the history, and store a checkpoint whose folder `write` fills."""
+        before = self.tables.files(self.folder)
+        self.history.append(figures)
+        folder = f"{self.folder}/checkpoint_{self.epochs:05d}"
+        with tempfile.TemporaryDirectory() as scratch:
+            write(scratch)
+            for file in sorted(Path(scratch).iterdir()):
+                self.tables.write(f"{folder}/{file.name}", file.read_bytes())
+        self.tables.write_json(f"{folder}/history.json", self.history)
+        self.tables.delete(*sorted({name.rpartition("/")[0] for name in before} - {folder}))
