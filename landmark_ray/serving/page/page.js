@@ -1,7 +1,7 @@
-// The page of the service: photos in, landmarks out.
-// File names and all that the server says are set as text, never as markup.
+// The page of the service: it sends photos and shows their landmarks.
+// File names and texts of the server are inserted as text, never as markup.
 
-const AT_ONCE = 2;
+const MAX_CONCURRENT = 2;
 const RETRIES = 3;
 const KEY = "landmark_ray.key";
 const UNUSABLE = "This photo can’t be used";
@@ -16,7 +16,7 @@ let running = 0;
 let asking = false;
 let key = storage((tab) => tab.getItem(KEY)) ?? "";
 
-// What `use` gives of the tab's storage; null where the browser forbids storage.
+// Calls `use` with the tab's storage and returns its result, or null where storage is forbidden.
 function storage(use) {
   try {
     return use(sessionStorage);
@@ -25,7 +25,7 @@ function storage(use) {
   }
 }
 
-// Tells screen readers, line by line.
+// Adds a line that screen readers read out.
 function announce(text) {
   const line = document.createElement("p");
   line.textContent = text;
@@ -33,15 +33,15 @@ function announce(text) {
   if ($("#status").childElementCount > 8) $("#status").firstChild.remove();
 }
 
-// 0.9731 as 97.3%, never rounded to 0% or 100%.
+// Writes 0.9731 as 97.3%; a share between 0 and 1 is never rounded to 0% or 100%.
 function percent(share) {
   if (share > 0 && share < 0.001) return "<0.1%";
   if (share < 1 && share >= 0.9995) return ">99.9%";
   return `${(share * 100).toFixed(1)}%`;
 }
 
-// The name as a link where there is a web page to link to, as text elsewhere.
-function linked(landmark) {
+// Returns the name, as a link where the landmark has a web page.
+function linkOf(landmark) {
   if (!/^https?:\/\//i.test(landmark.category)) return nameOf(landmark);
   const link = document.createElement("a");
   Object.assign(link, { href: landmark.category, target: "_blank", rel: "noopener noreferrer" });
@@ -50,9 +50,9 @@ function linked(landmark) {
   return link;
 }
 
-// Name, percent and bar of one landmark.
+// Fills a row with the name, percentage and bar of one landmark.
 function fill(row, landmark) {
-  $(".name", row).replaceChildren(linked(landmark));
+  $(".name", row).replaceChildren(linkOf(landmark));
   $(".score", row).textContent = percent(landmark.confidence);
   const meter = $("meter", row);
   meter.value = landmark.confidence;
@@ -61,13 +61,13 @@ function fill(row, landmark) {
   return row;
 }
 
-// Shows the state of a photo; the style sheet hides what is not part of it.
+// Shows the state of a photo; the style sheet hides the other states' elements.
 function show({ card }, state, title, note = "", landmarks = []) {
   const known = state === "known";
   card.className = `card ${state}`;
   $("h3", card).textContent = title;
   if (known) fill($(".first", card), landmarks[0]);
-  const rows = landmarks.slice(known ? 1 : 0).map((landmark) => fill(copy("#guess"), landmark));
+  const rows = landmarks.slice(known ? 1 : 0).map((landmark) => fill(copy("#candidate"), landmark));
   $(".others", card).replaceChildren(...(known ? rows : []));
   $(".closest", card).replaceChildren(...(known ? [] : rows));
   $(".note", card).textContent = note;
@@ -87,30 +87,30 @@ function answer(job, { photos, model_version: version, warning }) {
   const { is_landmark: known, landmarks, error } = photos[0];
   if (error) return fail(job, UNUSABLE, error);
   const title = known ? nameOf(landmarks[0]) : "Probably not a landmark";
-  const blind = warning ? "This model can't tell when a photo shows something else." : "";
-  const note = known ? blind : "Nothing on it looks enough like a landmark that the model knows.";
+  const caution = warning ? "This model can't tell when a photo shows something else." : "";
+  const note = known ? caution : "Nothing on it looks enough like a landmark that the model knows.";
   show(job, known ? "known" : "stranger", title, note, landmarks);
   $("#version").textContent = `Model ${version}`;
   announce(`${job.file.name}: ${title}${known ? `, ${percent(landmarks[0].confidence)}` : ""}`);
 }
 
-// Shows what came of a request that will not be repeated by itself.
-async function settle(job, response) {
-  const said = await response.json().catch(() => null);
-  const why = said?.error ?? `The service answered with status ${response.status}.`;
-  if (response.ok) answer(job, said);
-  else if ([400, 413, 415, 422].includes(response.status)) fail(job, UNUSABLE, why);
-  else fail(job, isBusy(response) ? "The service is still busy" : "No answer", why, true);
+// Shows the result of a request that is not repeated automatically.
+async function showResult(job, response) {
+  const result = await response.json().catch(() => null);
+  const reason = result?.error ?? `The service answered with status ${response.status}.`;
+  if (response.ok) answer(job, result);
+  else if ([400, 413, 415, 422].includes(response.status)) fail(job, UNUSABLE, reason);
+  else fail(job, isBusy(response) ? "The service is still busy" : "No answer", reason, true);
 }
 
-// Waits as long as a busy server asks; false if the user cancels.
+// Waits as long as a busy server asks; resolves to false if the user cancels.
 function countdown(job, response, retry) {
   let left = Math.min(Math.max(parseInt(response.headers.get("Retry-After")) || 2, 1), 120);
   announce(`${job.file.name}: the service is busy. Trying again in ${left} s.`);
   return new Promise((resolve) => {
-    const end = (goOn) => {
+    const end = (retrying) => {
       clearInterval(timer);
-      resolve(goOn);
+      resolve(retrying);
     };
     const tick = () => {
       if (left) show(job, "busy", "The service is busy", `Trying again in ${left} s (${retry} of ${RETRIES}).`);
@@ -123,7 +123,7 @@ function countdown(job, response, retry) {
   });
 }
 
-// Sends one photo; the key goes into a header and nowhere else.
+// Sends one photo; the key is sent in a header and nowhere else.
 function send(job) {
   const body = new FormData();
   body.append("photo", job.file);
@@ -131,44 +131,44 @@ function send(job) {
   return fetch("predict?top_k=5", { method: "POST", body, headers, signal: job.stop.signal });
 }
 
-// Brings one photo to an answer, through busy times.
+// Recognises one photo, and tries again while the service is busy.
 async function recognise(job) {
   for (let retry = 1; ; retry += 1) {
     show(job, "working", "Looking…");
     const used = key;
     const response = await send(job).catch(() => null);
-    if (!response) return lost(job);
+    if (!response) return explainFailure(job);
     if (response.status === 401) return askKey(job, used);
-    if (!isBusy(response) || retry > RETRIES) return settle(job, response);
+    if (!isBusy(response) || retry > RETRIES) return showResult(job, response);
     if (!(await countdown(job, response, retry))) return fail(job, "Cancelled", "The service was busy.", true);
   }
 }
 
-// Says why a request came to nothing: a file that is gone, or no connection.
-async function lost(job) {
+// Says why a request failed: the file is gone, or there is no connection.
+async function explainFailure(job) {
   const readable = await job.file.slice(0, 1).arrayBuffer().catch(() => null);
   if (readable) fail(job, "Can’t reach the service", "The connection failed.", true);
   else fail(job, UNUSABLE, "The file can’t be read. Was it moved or changed?");
 }
 
-// Takes photos from the queue while there is room.
+// Starts photos of the queue, up to the limit of concurrent requests.
 async function next() {
-  if (running >= AT_ONCE || !queue.length || asking) return;
+  if (running >= MAX_CONCURRENT || !queue.length || asking) return;
   const job = queue.shift();
   running += 1;
   next();
-  await recognise(job).catch(() => fail(job, "No answer", "The service said something unexpected.", true));
+  await recognise(job).catch(() => fail(job, "No answer", "The service sent an unexpected answer.", true));
   running -= 1;
   next();
 }
 
-// Queues a photo behind the others.
+// Adds a photo to the end of the queue.
 function enqueue(job) {
   show(job, "waiting", "Waiting for its turn");
   queue.push(job);
 }
 
-// Puts a photo back in front and asks for a key, unless a newer one came meanwhile.
+// Puts a photo back at the front and asks for a key, unless there is a newer key already.
 function askKey(job, used) {
   show(job, "waiting", "Waiting for the key");
   queue.unshift(job);
@@ -183,7 +183,7 @@ function askKey(job, used) {
   announce($("#key-note").textContent);
 }
 
-// Takes the key that was typed and goes on.
+// Uses the key that was typed, and continues.
 function useKey(event) {
   event.preventDefault();
   key = $("#key").value.trim();
@@ -195,7 +195,7 @@ function useKey(event) {
   next();
 }
 
-// Stops what a photo waits for and takes its card away.
+// Cancels a photo's request and removes its card.
 function remove(job) {
   const neighbour = job.card.nextElementSibling ?? job.card.previousElementSibling;
   job.stop.abort();
@@ -205,8 +205,8 @@ function remove(job) {
   (neighbour ? $(".remove", neighbour) : $("#choose")).focus();
 }
 
-// A card for a file, with a preview where the browser can show one.
-function begin(file) {
+// Makes a card for a file, with a preview where the browser can show one.
+function createJob(file) {
   const card = copy("#card");
   const job = { file, card, stop: new AbortController(), cancel: () => {} };
   const image = $("img", card);
@@ -227,9 +227,9 @@ function begin(file) {
   return job;
 }
 
-// Takes files from anywhere: the newest on top, each lot in its order.
+// Adds files above the older ones, in their own order.
 function add(files) {
-  const jobs = Array.from(files, begin);
+  const jobs = Array.from(files, createJob);
   if (!jobs.length) return;
   $("#cards").prepend(...jobs.map((job) => job.card));
   jobs[0].card.scrollIntoView({ block: "nearest" });
@@ -238,8 +238,8 @@ function add(files) {
   next();
 }
 
-// Lets a button open a file chooser.
-function picker(button, input) {
+// Makes a button open a file chooser.
+function connectPicker(button, input) {
   $(button).onclick = () => $(input).click();
   $(input).onchange = () => {
     add($(input).files);
@@ -247,17 +247,17 @@ function picker(button, input) {
   };
 }
 
-// Follows a drag of files over any part of the window.
-function drag(event) {
+// Handles files that are dragged over the window, or dropped.
+function onDrag(event) {
   if (!event.dataTransfer.types.includes("Files")) return;
   event.preventDefault();
   document.body.classList.toggle("dragging", event.type === "dragover");
   if (event.type === "drop") add(event.dataTransfer.files);
 }
 
-picker("#choose", "#files");
-picker("#take", "#camera");
-for (const type of ["dragover", "dragleave", "drop"]) addEventListener(type, drag);
+connectPicker("#choose", "#files");
+connectPicker("#take", "#camera");
+for (const type of ["dragover", "dragleave", "drop"]) addEventListener(type, onDrag);
 addEventListener("paste", (event) => add(event.clipboardData.files));
 $("#key-form").onsubmit = useKey;
 fetch("readyz")
