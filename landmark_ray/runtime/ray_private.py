@@ -6,6 +6,7 @@ upgraded, read this file first: what Ray offers publicly by then goes from here.
 
 import contextlib
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
@@ -111,15 +112,23 @@ def quiet_core() -> Iterator[None]:
     """Let Ray's C++ core of this process print nothing, if it starts in this context.
 
     Ray 2.60: it prints an error when Ray Data keeps the arguments of its actors in the object
-    store, as Ray Data always does (ray-project/ray#53727). What goes wrong is raised, too.
+    store, as Ray Data always does (ray-project/ray#53727). What goes wrong is raised, too. While it
+    starts, it would print that it is to be quiet.
     """
-    is_set = CORE_LOG_LEVEL in os.environ
-    os.environ.setdefault(CORE_LOG_LEVEL, "fatal")
+    if CORE_LOG_LEVEL in os.environ:
+        yield
+        return
+    os.environ[CORE_LOG_LEVEL] = "fatal"
+    sys.stderr.flush()
+    screen = os.dup(2)
+    with open(os.devnull, "wb") as nothing:
+        os.dup2(nothing.fileno(), 2)
     try:
         yield
     finally:
-        if not is_set:
-            os.environ.pop(CORE_LOG_LEVEL, None)
+        os.dup2(screen, 2)
+        os.close(screen)
+        del os.environ[CORE_LOG_LEVEL]
 
 
 def is_worker_death(failure: Exception) -> bool:

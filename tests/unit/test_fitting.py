@@ -3,6 +3,7 @@
 import subprocess
 import sys
 
+import keras
 import numpy as np
 import pytest
 
@@ -36,6 +37,31 @@ def test_a_report_ends_the_training_or_lets_it_go_on():
 
     train(build_head(8, 3), 6, report)
     assert seen == [1, 2, 3]
+
+
+def test_training_that_ends_early_leaves_no_stream_behind():
+    """A worker trains the next group in the same process."""
+    closed = []
+
+    def endless():
+        try:
+            yield from batches(10_000)
+        finally:
+            closed.append(True)
+
+    head = build_head(8, 3)
+    fit_loop.fit(
+        head,
+        fit_loop.Stream(endless(), 5),
+        rate=1e-2,
+        epochs=6,
+        warmup=0.1,
+        options=TrainConfig(),
+        report=lambda epoch, *_: epoch == 2,
+    )
+    del head
+    keras.utils.clear_session()
+    assert closed
 
 
 def test_seconds_of_a_step_leave_out_the_first_of_an_epoch(monkeypatch):
