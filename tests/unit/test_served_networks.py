@@ -186,14 +186,14 @@ class Mixed:
 def test_a_conversion_that_answers_otherwise_leaves_no_copy(copied, tmp_path, monkeypatch):
     place = openvino_conversion.cache_folder(copied)
     renamed(copied, as_text)
-    made = openvino_conversion.assembled
+    made = openvino_conversion.build_multihead
     monkeypatch.setattr(
         openvino_conversion,
         "build_multihead",
         lambda *args: Mixed(made(*args), place / "trunk.xml"),
     )
     (tmp_path / "new").mkdir()
-    with pytest.raises(UserError, match=r"the copy answers otherwise: group \d+: its logits"):
+    with pytest.raises(UserError, match=r"the converted network answers differently: group \d+: its logits"):
         openvino_conversion.main(copied.uri, str(tmp_path / "new"), "trunk")
     assert list((tmp_path / "new").iterdir()) == []
 
