@@ -13,12 +13,14 @@ MADE = .venv/.made-with-
 
 venv: $(MADE)$(REQUIREMENTS)
 
-# pip installs uv, with the hash from the lock; uv installs the rest much faster than pip would.
+# pip installs uv, with the hash from the lock; uv installs the rest much faster than pip would. uv
+# doesn't read pip's configuration: where that names the only index within reach, pip goes on alone.
 $(MADE)%.txt: %.txt requirements-dev.txt pyproject.toml
 	$(PYTHON) -m venv .venv
 	sed -n '/^uv==/,/[^\\]$$/p' requirements-dev.txt | $(RUN) -m pip install --quiet --require-hashes -r /dev/stdin
-	.venv/bin/uv pip install --quiet --python $(RUN) --require-hashes -r $<
-	.venv/bin/uv pip install --quiet --python $(RUN) --no-deps --no-build-isolation --editable .
+	.venv/bin/uv pip install --quiet --python $(RUN) --require-hashes -r $< || \
+	  $(RUN) -m pip install --quiet --require-hashes -r $<
+	$(RUN) -m pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $(MADE)requirements.txt $@
 
 demo: venv
