@@ -101,7 +101,7 @@ def test_bundles_are_rolled_out_and_back_without_a_failed_request(cluster, deplo
             wait_for(url, version)
             wait_for_requests(found, 20)
         done = job(cluster, places[new], url.rpartition(":")[2])
-        assert done.returncode == 0 and "rolls that out" in done.stderr, done.stderr
+        assert done.returncode == 0 and "to roll that out" in done.stderr, done.stderr
         wait_for(url, new)
         wait_for_requests(found, 20)
     finally:
