@@ -1,7 +1,9 @@
 """Training loops that go on from a checkpoint: batches in a seeded order, a report each epoch."""
 
+import contextlib
+import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -136,17 +138,40 @@ def fit(
             loss=classification.loss(options.smoothing),
             weighted_metrics=["accuracy"],
         )
-    streamed = isinstance(data, Stream)
-    model.fit(
-        data.batches if streamed else data,
-        steps_per_epoch=len(data) if streamed else None,
-        epochs=epochs,
-        initial_epoch=done,
-        shuffle=not streamed,
-        verbose=0,
-        callbacks=[Reporting(report, every)],
-    )
+    common: dict[str, Any] = {"epochs": epochs, "initial_epoch": done, "verbose": 0}
+    common["callbacks"] = [Reporting(report, every)]
+    if isinstance(data, Stream):
+        with _until_closed(data.batches) as batches:
+            model.fit(batches, steps_per_epoch=len(data), shuffle=False, **common)
+    else:
+        model.fit(data, **common)
     return model
+
+
+@contextlib.contextmanager
+def _until_closed(batches: Iterator[Any]) -> Iterator[Iterator[Any]]:
+    """Close a stream of batches at the end of the context, even if a thread still waits for one.
+
+    A training that ends early leaves a thread of tf.data behind, which prefetches: without this,
+    the stream would stay open, with all that it holds, while its process trains the next model.
+    """
+    lock, is_closed = threading.Lock(), False
+
+    def stream() -> Iterator[Any]:
+        while True:
+            with lock:
+                batch = None if is_closed else next(batches, None)
+            if batch is None:
+                return
+            yield batch
+
+    try:
+        yield stream()
+    finally:
+        with lock:
+            is_closed = True
+            if isinstance(batches, Generator):
+                batches.close()
 
 
 def save(model: keras.Model, folder: str) -> None:
