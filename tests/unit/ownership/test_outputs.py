@@ -64,27 +64,6 @@ def test_a_submission_of_older_code_is_known_by_its_folder(tmp_path):
         Submission(str(tmp_path / "sub.csv"), identity | {"bundle": "b"})
 
 
-@pytest.fixture(scope="module")
-def bucket():
-    """An S3 of this process."""
-    server, address = store.serve(store.Ill())
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in {
-            **dict.fromkeys(("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"), "x"),
-            **{"AWS_DEFAULT_REGION": "us-east-1", "AWS_ENDPOINT_URL": address},
-        }.items():
-            patch.setenv(name, value)
-        yield store.client()
-    server.shutdown()
-
-
-@pytest.fixture
-def memory():
-    fsspec.filesystem("memory").store.clear()
-    yield
-    fsspec.filesystem("memory").store.clear()
-
-
 def test_on_s3_only_its_own_is_deleted(bucket, source):
     put = lambda key, data=b"1": bucket.put_object(  # noqa: E731
         Bucket=store.BUCKET, Key=f"own/{key}", Body=data

@@ -2,7 +2,6 @@
 
 import shutil
 
-import fsspec
 import pytest
 
 from landmark_ray.config import STAGES
@@ -11,7 +10,7 @@ from landmark_ray.data.root import Root
 from landmark_ray.data.store import Store
 from landmark_ray.errors import UserError
 from landmark_ray.runtime import ledger, ownership
-from tests import product, store
+from tests import product
 
 
 @pytest.mark.parametrize(
@@ -170,24 +169,3 @@ def test_roots_of_older_code_go_on(source, root):
     shutil.rmtree(root / "_ledger/written")
     product.run(source, root, redo="sample", seed=1)
     assert (root / "reports/curation.html").read_text() == "page 1"
-
-
-@pytest.fixture(scope="module")
-def bucket():
-    """An S3 of this process."""
-    server, address = store.serve(store.Ill())
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in {
-            **dict.fromkeys(("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"), "x"),
-            **{"AWS_DEFAULT_REGION": "us-east-1", "AWS_ENDPOINT_URL": address},
-        }.items():
-            patch.setenv(name, value)
-        yield store.client()
-    server.shutdown()
-
-
-@pytest.fixture
-def memory():
-    fsspec.filesystem("memory").store.clear()
-    yield
-    fsspec.filesystem("memory").store.clear()
