@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 
 from landmark_ray.config import STAGES
-from tests import store
+from landmark_ray.data import layout
+from tests import product, store
 from tests.tables import assert_same_tables, rows
 
 pytestmark = pytest.mark.ray
@@ -25,9 +26,8 @@ def run(job, source, root, *options):
 def test_other_cores_and_buckets_give_the_same_tables(
     small_source, small_root, run_process, tmp_path
 ):
-    layout = ("--sample.buckets", "7", "--sample.shard_images", "9", "--ingest.buffer_mb", "0.1")
-    layout += ("--to", "resize")
-    args = ("--cluster.cpus", "1", *small_source.options, *layout)
+    cut = ("--sample.buckets", "7", "--sample.shard_images", "9", "--ingest.buffer_mb", "0.1")
+    args = ("--cluster.cpus", "1", *small_source.options, *cut, "--to", "resize")
     run(run_process, small_source.path, tmp_path, *args)
     assert_same_tables(tmp_path, small_root)
 
@@ -40,6 +40,11 @@ def test_funnel_adds_up_and_is_stored_with_a_picture(small_root):
         assert sum(before["why"].values()) == before["images_in"] - before["images_out"]
     assert Image.open(small_root / "reports/funnel.png").width > 500
     assert not list((small_root / "_staging").rglob("*.parquet"))
+
+
+def test_all_that_a_run_writes_is_known_to_be_its_own(small_root):
+    for name in product.tables_of(small_root):
+        assert layout.ours(name) or layout.REPORTS.fullmatch(name)
 
 
 def test_wrong_md5_rejects_the_tars_rows_and_names_it(small_source, small_root, run_job, tmp_path):

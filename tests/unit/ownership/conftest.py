@@ -12,6 +12,11 @@ def quick_product():
         yield
 
 
+@pytest.fixture(scope="session")
+def small_root():
+    pytest.fail("stand-ins would write the root that all tests share: ask for it elsewhere")
+
+
 @pytest.fixture
 def source(tmp_path):
     return product.photos(tmp_path / "source")
