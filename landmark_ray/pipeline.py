@@ -144,7 +144,7 @@ def run_stage(name: str, config: Config, tables: Root, source: Source) -> None:
     with during(name):
         counts = stage.run(config, tables, source)
     limit = getattr(getattr(config, name, None), "max_rejected", 1.0)
-    preflight.not_too_many_rejected(name, vars(counts), limit)
+    preflight.not_too_many_rejected(name, counts, limit)
     for table in stage.writes:
         tables.ensure(table)
     deletion.sweep(tables, *stage.writes)

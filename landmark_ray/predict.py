@@ -101,7 +101,7 @@ def run(options: PredictOptions) -> None:
     check_count(made, funnel.images_in, source.files)
     output.write(made.text)
     show(funnel, made, source, bundle, output.shown)
-    if damaged := funnel.facts[DAMAGED]:
+    if damaged := funnel.counters[DAMAGED]:
         raise UserError(
             f"{damaged} of {len(source.parts)} parts of the source can't be read to the end (see "
             "the warnings); what could be read is answered: mend them and run this again, with "
@@ -113,7 +113,7 @@ def finished_parts(tables: Root, answers: str) -> dict[int, StageCounts]:
     """Number -> what became of its photos, of each part that needn't be read again."""
     reports = tables.committed(answers).items()
     parts = {n: StageCounts.from_json(report) for (_, n), report in reports}
-    return {n: f for n, f in parts.items() if not f.facts[DAMAGED] and not f.facts[WRONG_MD5]}
+    return {n: f for n, f in parts.items() if not f.counters[DAMAGED] and not f.counters[WRONG_MD5]}
 
 
 def plan(
@@ -167,13 +167,13 @@ def answer_part(
                 names.append(member.name)
                 yield replace(member, image_id=str(len(names) - 1))
         except DamagedError as error:
-            funnel.facts[DAMAGED] += 1
+            funnel.counters[DAMAGED] += 1
             if str(error) not in part.notes:
                 funnel.notes.append(str(error))
 
     answers: dict[str, Row] = {}
     for ids, squares, bad in photos(numbered(), manifest.size, manifest.limits):
-        funnel.why.update(reason_kind(reason) for reason in bad.values())
+        funnel.reject_reasons.update(reason_kind(reason) for reason in bad.values())
         for number, reason in bad.items():
             answers[number] = _answer([], [], False, reason)
         if ids:
@@ -185,10 +185,10 @@ def answer_part(
                 answers[number] = _answer(found[known], sure[known], shown, "")
     funnel.images_in = len(names)
     funnel.images_out = sum(not answer["error"] for answer in answers.values())
-    funnel.facts.update(part.left_out.facts())
+    funnel.counters.update(part.left_out.facts())
     funnel.notes += part.notes
     if isinstance(part, Archive) and part.problem:
-        funnel.facts[WRONG_MD5] += 1
+        funnel.counters[WRONG_MD5] += 1
         funnel.notes.append(f"photos of {printable(part.name)} are answered all the same")
     file = holder(part)
     rows = [
@@ -211,11 +211,11 @@ def show(
     funnel: StageCounts, made: AnswersCsv, source: Photos, bundle: Bundle, output: str
 ) -> None:
     """Print what went in, what came out, and why."""
-    left_out = LeftOut.of_facts(funnel.facts)
+    left_out = LeftOut.of_facts(funnel.counters)
     left_out.update(source.left_out)
     columns = ("photos", "read", "landmarks", "not a landmark", "unreadable, why", "left out")
     table = Table(*columns, title="Answers")
-    why = ", ".join(f"{n:,} {reason}" for reason, n in funnel.why.most_common())
+    why = ", ".join(f"{n:,} {reason}" for reason, n in funnel.reject_reasons.most_common())
     read, landmarks = funnel.images_out, made.landmarks
     counts = (funnel.images_in, read, landmarks, read - landmarks)
     table.add_row(*(f"{n:,}" for n in counts), why, f"{left_out.counts.total():,}")

@@ -10,6 +10,9 @@ import pyarrow.compute as pc
 
 from landmark_ray.errors import UserError
 
+_JSON_KEYS = {"reject_reasons": "why", "counters": "facts"}
+"""Attribute -> its key in the JSON of ledgers and of tables' files, where the two differ."""
+
 
 @dataclass
 class StageCounts:
@@ -19,9 +22,9 @@ class StageCounts:
     images_out: int = 0
     classes_in: int = 0
     classes_out: int = 0
-    why: Counter[str] = field(default_factory=Counter)
+    reject_reasons: Counter[str] = field(default_factory=Counter)
     """reason -> images that did not come out; sums to images_in - images_out."""
-    facts: Counter[str] = field(default_factory=Counter)
+    counters: Counter[str] = field(default_factory=Counter)
     """Other counts worth showing, such as pairs or features."""
     notes: list[str] = field(default_factory=list)
     """Lines for people: warnings that ended nothing."""
@@ -32,8 +35,8 @@ class StageCounts:
         self.images_out += other.images_out
         self.classes_in += other.classes_in
         self.classes_out += other.classes_out
-        self.why += other.why
-        self.facts += other.facts
+        self.reject_reasons += other.reject_reasons
+        self.counters += other.counters
         self.notes += other.notes
 
     @classmethod
@@ -41,7 +44,7 @@ class StageCounts:
         """Count images and classes of two tables with `landmark_id`, and the rejects' reasons."""
         classes = (pc.count_distinct(table["landmark_id"]).as_py() for table in (before, after))
         counts = cls(before.num_rows, after.num_rows, *classes)
-        counts.why.update(map(reason_kind, rejects["reason"].to_pylist()))
+        counts.reject_reasons.update(map(reason_kind, rejects["reason"].to_pylist()))
         return counts
 
     @classmethod
@@ -54,7 +57,7 @@ class StageCounts:
 
     def to_json(self) -> str:
         """One line of JSON."""
-        return json.dumps(vars(self))
+        return json.dumps({_JSON_KEYS.get(name, name): value for name, value in vars(self).items()})
 
     @classmethod
     def from_json(cls, text: str | bytes) -> "StageCounts":
@@ -65,7 +68,7 @@ class StageCounts:
         """
         try:
             values = json.loads(text)
-            values |= {name: Counter(values[name]) for name in ("why", "facts")}
+            values |= {name: Counter(values.pop(key)) for name, key in _JSON_KEYS.items()}
             return cls(**values)
         except (ValueError, KeyError, TypeError, AttributeError):
             raise UserError(

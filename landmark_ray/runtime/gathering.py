@@ -114,9 +114,9 @@ def gather(
             len(pc.unique(expected["landmark_id"])),
             len(pc.unique(images["landmark_id"])),
         )
-        part.why.update(reason_kind(r) for r in rejects["reason"].to_pylist())
+        part.reject_reasons.update(reason_kind(r) for r in rejects["reason"].to_pylist())
         found = held.filter(here)["image_id"]
-        part.facts[COPIES] += len(found) - len(pc.unique(found))
+        part.counters[COPIES] += len(found) - len(pc.unique(found))
         tables.commit(
             "images", bucket, shard, images, part.to_json(), rejects=rejects, stage="ingest"
         )

@@ -11,6 +11,7 @@ from landmark_ray.config.curation import GroupConfig
 from landmark_ray.data.root import Root
 from landmark_ray.errors import UserError
 from landmark_ray.kernels.splitting import validation_share, wanted_validation
+from landmark_ray.runtime.counts import StageCounts
 
 Records = dict[str, dict[str, Any]]
 """Stage -> its record in the ledger."""
@@ -161,22 +162,22 @@ def _why_nothing(stage: str, records: Records, config: Config, root: str) -> str
     )
 
 
-def not_too_many_rejected(stage: str, funnel: dict[str, Any], limit: float) -> None:
+def not_too_many_rejected(stage: str, counts: StageCounts, limit: float) -> None:
     """Refuse a stage's work when it could use too few of its photos.
 
     Args:
         stage: that has run.
-        funnel: its counts.
+        counts: its counts.
         limit: of the share that it may reject.
 
     Raises:
         UserError: names the commonest reason.
     """
-    images, rejected = funnel["images_in"], funnel["images_in"] - funnel["images_out"]
+    images, rejected = counts.images_in, counts.images_in - counts.images_out
     if not rejected or rejected <= limit * images:
         return
-    reason, count = max(funnel["why"].items(), key=lambda item: item[1], default=("unknown", 0))
-    notes = f" ({funnel['notes'][0]})" if funnel["notes"] else ""
+    reason, count = (counts.reject_reasons.most_common(1) or [("unknown", 0)])[0]
+    notes = f" ({counts.notes[0]})" if counts.notes else ""
     raise UserError(
         f"{stage} rejected {rejected / images:.1%} of {images:,} images, more than {limit:.1%}; "
         f"{count:,} of them: {reason}{notes}. See the table rejects; mend the source and add "

@@ -47,7 +47,7 @@ def run(config: Config, root: Root, source: Source) -> StageCounts:
     verdicts = read_verdicts(config.clean.verdicts)
     rule = partial(clean, config, verdicts)
     counts = process_shards("clean", "cleaned", rule, config, root, light=True)
-    missing = len(verdicts.images) - counts.facts["images with a verdict"]
+    missing = len(verdicts.images) - counts.counters["images with a verdict"]
     if missing:
         counts.notes.append(
             f"{missing:,} of {len(verdicts.images):,} images with a verdict are not among the "
@@ -84,9 +84,9 @@ def clean_rows(
         len({judged[image]["landmark_id"] for image in images}) for images in (seen, stay)
     )
     funnel = StageCounts(len(seen), len(stay), before, after)
-    funnel.why.update(judged[image]["reason"] for image in seen - stay)
-    funnel.facts["brought back by a verdict"] = len(stay - pruned)
-    funnel.facts["images with a verdict"] = sum(image in judged for image in verdicts.images)
+    funnel.reject_reasons.update(judged[image]["reason"] for image in seen - stay)
+    funnel.counters["brought back by a verdict"] = len(stay - pruned)
+    funnel.counters["images with a verdict"] = sum(image in judged for image in verdicts.images)
     return pa.Table.from_pylist(list(judged.values()), schemas.CLEANED), funnel
 
 

@@ -60,9 +60,9 @@ def unpack_clusters(shard: ShardReader) -> ShardResult:
     ids = shard.read("hashes", ["landmark_id"])["landmark_id"].to_pylist()
     counts = StageCounts(len(ids), len(ids), len(set(ids)), len(set(ids)))
     for row in rows.to_pylist():
-        counts.facts["exact duplicates" if row["exact"] else "near duplicates"] += 1
-        counts.facts["clusters"] += row["cluster"] == row["image_id"]
-        counts.facts["label conflicts"] += len(row["landmarks"]) > 1
+        counts.counters["exact duplicates" if row["exact"] else "near duplicates"] += 1
+        counts.counters["clusters"] += row["cluster"] == row["image_id"]
+        counts.counters["label conflicts"] += len(row["landmarks"]) > 1
     return ShardResult(rows, counts)
 
 

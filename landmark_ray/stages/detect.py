@@ -52,7 +52,7 @@ def without_detector(root: Root) -> StageCounts:
     pruned = record["funnel"] if record else {}
     images, classes = pruned["images_out"], pruned["classes_out"]
     counts = StageCounts(images, images, classes, classes)
-    counts.facts["not looked at, for want of a detector"] = images
+    counts.counters["not looked at, for want of a detector"] = images
     return counts
 
 
@@ -82,7 +82,7 @@ class Detect:
         rows, rejects = shard.map_images(images, row)
         table = pa.Table.from_pylist(rows, schemas.DETECTIONS)
         counts = StageCounts.between(images, table, rejects)
-        counts.facts["objects"] = sum(len(objects["entities"]) for objects in rows)
+        counts.counters["objects"] = sum(len(objects["entities"]) for objects in rows)
         return ShardResult(table, counts, rejects)
 
 

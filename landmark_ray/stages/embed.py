@@ -54,7 +54,7 @@ class Embed:
         examples = read_examples(shard.root, shard.key, self.config.seed)
         rows = embed_rows(examples, self.embedder, self.config)
         counts = StageCounts(shard.images, shard.images)
-        counts.facts["vectors"] = rows.num_rows
+        counts.counters["vectors"] = rows.num_rows
         return ShardResult(rows, counts)
 
 

@@ -60,7 +60,7 @@ def run(config: Config, tables: Root, source: Source) -> StageCounts:
         over_test_set(*test, config, tables)
     found = figures_of(config, tables, test is not None)
     report.store(found, tables, config)
-    funnel.facts["synthetic images accepted"] = found["synthetic"]["accepted"]
+    funnel.counters["synthetic images accepted"] = found["synthetic"]["accepted"]
     funnel.notes += filter(None, [found["warning"]])
     return funnel
 
@@ -134,7 +134,7 @@ class ScoreExamples:
         validation = examples.filter(pc.equal(examples["split"], "validation"))
         rows = score_examples(validation, self.scorer)
         counts = StageCounts(shard.images, shard.images)
-        counts.facts["validation images"] = rows.num_rows
+        counts.counters["validation images"] = rows.num_rows
         return ShardResult(rows, counts)
 
 
@@ -181,7 +181,7 @@ def over_test_set(
             for found, squares, bad in photos(members, size, config.ingest.limits):
                 funnel.images_in += len(found) + len(bad)
                 funnel.images_out += len(found)
-                funnel.why.update(reason_kind(reason) for reason in bad.values())
+                funnel.reject_reasons.update(reason_kind(reason) for reason in bad.values())
                 if bad:
                     parts.append(unanswered(list(bad), solution, groups))
                 if found:

@@ -74,7 +74,7 @@ def run(config: Config, tables: Root, source: Source) -> StageCounts:
         software={"python": platform.python_version()} | {n: installed(n) for n in SOFTWARE},
     )
     funnel = StageCounts(0, 0, len(names), manifest.landmarks)
-    funnel.facts["files"] = len(manifest.files)
+    funnel.counters["files"] = len(manifest.files)
     print(f"Bundle {manifest.version}: {bundle.shown}")
     return funnel
 

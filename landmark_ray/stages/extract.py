@@ -128,7 +128,7 @@ def features_of(
     rows, rejects = shard.map_images(images, row)
     table = pa.Table.from_pylist(rows, schemas.FEATURES)
     counts = StageCounts.between(images, table, rejects)
-    counts.facts["features"] = sum(features["count"] for features in rows)
+    counts.counters["features"] = sum(features["count"] for features in rows)
     return ShardResult(table, counts, rejects)
 
 

@@ -42,7 +42,7 @@ def run(config: Config, tables: Root, source: Source) -> StageCounts:
         return over_groups("finetune", FINETUNED, fit_group, config, tables, config.train.epochs)
     images = tables.dataset("examples").count_rows()
     funnel = StageCounts(images, images)
-    funnel.facts["not asked for"] = 1
+    funnel.counters["not asked for"] = 1
     return funnel
 
 

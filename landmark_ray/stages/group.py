@@ -48,9 +48,9 @@ def group_rows(
         len(pc.unique(kept["landmark_id"])),
         len(pc.unique(groups["landmark_id"])),
     )
-    funnel.why["small_class"] = kept.num_rows - groups.num_rows
-    funnel.facts.update(groups["split"].to_pylist())
-    funnel.facts.update(f"group {g}" for g in groups["group"].to_pylist())
+    funnel.reject_reasons["small_class"] = kept.num_rows - groups.num_rows
+    funnel.counters.update(groups["split"].to_pylist())
+    funnel.counters.update(f"group {g}" for g in groups["group"].to_pylist())
     return groups.cast(schemas.GROUPS), funnel
 
 

@@ -58,10 +58,10 @@ def count(funnel: StageCounts, images: ClassImages, pairs: pa.Table, config: Con
     """Add a class and its pairs to a funnel."""
     n = len(images)
     funnel.add(StageCounts(images_in=n, images_out=n, classes_in=1, classes_out=1))
-    funnel.facts["pairs"] += pairs.num_rows
-    funnel.facts["possible pairs"] += n * (n - 1) // 2
+    funnel.counters["pairs"] += pairs.num_rows
+    funnel.counters["possible pairs"] += n * (n - 1) // 2
     verified = pairs["inliers"].to_numpy() >= config.match.min_inliers
-    funnel.facts["verified pairs"] += int(verified.sum())
+    funnel.counters["verified pairs"] += int(verified.sum())
 
 
 @dataclass(frozen=True)

@@ -56,7 +56,7 @@ def prune_rows(images: pa.Table, pairs: pa.Table, config: Config) -> tuple[pa.Ta
         stay = sum(d.keep for d in decisions.values())
         funnel.images_out += stay
         funnel.classes_out += stay > 0
-        funnel.why.update(d.reason for d in decisions.values() if not d.keep)
+        funnel.reject_reasons.update(d.reason for d in decisions.values() if not d.keep)
     return pa.Table.from_pylist(rows, schemas.KEPT), funnel
 
 

@@ -60,9 +60,9 @@ def resize(
     drawn = synthetic_rows(numbers[shard.key], len(numbers), config)
     rejects = pa.concat_tables([rejects, untrainable])
     counts = StageCounts.between(groups, examples, rejects)
-    counts.facts["background images"] = background.num_rows
-    counts.facts["background images rejected"] = unusable.num_rows
-    counts.facts["synthetic images"] = drawn.num_rows
+    counts.counters["background images"] = background.num_rows
+    counts.counters["background images rejected"] = unusable.num_rows
+    counts.counters["synthetic images"] = drawn.num_rows
     return ShardResult(
         examples,
         counts,

@@ -36,7 +36,7 @@ def run(config: Config, tables: Root, source: Source) -> StageCounts:
         write_catalog(catalog, tables)
         tables.write_table("landmarks/landmarks.parquet", landmarks)
         meter.add(images.num_rows)
-    funnel.facts += source.left_out.facts()
+    funnel.counters += source.left_out.facts()
     funnel.notes += source.notes
     return funnel
 
@@ -63,7 +63,7 @@ def choose(
     chosen, chosen_sizes = np.unique(landmarks[rows], return_counts=True)
     small = int(sizes[sizes < rule.min_images].sum())
     funnel = StageCounts(images.num_rows, len(rows), len(classes), len(chosen))
-    funnel.why.update(
+    funnel.reject_reasons.update(
         {
             "no landmark": images.num_rows - labelled.num_rows,
             "repeated id": labelled.num_rows - len(ids),

@@ -42,7 +42,7 @@ def run(config: Config, tables: Root, source: Source) -> StageCounts:
             given(config, tables)
     funnel = StageCounts(images, images)
     info = trunk_info(folder)
-    funnel.facts["features"] = info.features if info else 0
+    funnel.counters["features"] = info.features if info else 0
     return funnel
 
 

@@ -63,7 +63,7 @@ def cleaned(rows, found=NOTHING, duplicates=NO_COPIES, verdicts=None, **options)
     config = Config.model_validate({"clean": options, "prune": {"min_images": 1}})
     table, funnel = clean_rows(rows, duplicates, found, verdicts or Verdicts(), config)
     assert table.schema == schemas.CLEANED
-    assert sum(funnel.why.values()) == funnel.images_in - funnel.images_out
+    assert sum(funnel.reject_reasons.values()) == funnel.images_in - funnel.images_out
     return {row["image_id"]: row for row in table.to_pylist()}, funnel
 
 
@@ -116,7 +116,7 @@ def test_a_class_left_with_too_few_goes():
     table, funnel = clean_rows(
         kept(*TEN), copies(), detections(i0=[(TREE, WHOLE)]), Verdicts(), config
     )
-    assert funnel.why == {"no_building": 1, "small_class": 9} and funnel.classes_out == 0
+    assert funnel.reject_reasons == {"no_building": 1, "small_class": 9} and funnel.classes_out == 0
 
 
 def test_label_conflicts_are_reported_and_dropped_where_asked_for():
@@ -134,7 +134,7 @@ def test_one_of_a_class_copies_stays_where_asked_for():
     rows, funnel = without_copies(duplicates)
     assert sum(rows[f"i{n}"]["keep"] for n in (1, 2, 3)) == 1
     assert rows["i7"]["keep"]  # its copy went already
-    assert funnel.why["duplicate"] == 2
+    assert funnel.reject_reasons["duplicate"] == 2
 
 
 def without_copies(duplicates):
@@ -151,7 +151,7 @@ def test_an_images_verdict_wins_over_every_rule():
         rows, funnel = cleaned(kept(*TEN, reasons=[("i0", reason)]), verdicts=verdicts)
         assert rows["i0"]["keep"] and rows["i0"]["note"] == "good"
         assert (rows["i1"]["reason"], rows["i1"]["note"]) == ("dropped", "bad")
-        assert funnel.facts["brought back by a verdict"] == 1
+        assert funnel.counters["brought back by a verdict"] == 1
     rows, _ = cleaned(kept(*TEN), detections(i0=[(TREE, WHOLE)]), verdicts=verdicts)
     assert rows["i0"]["keep"] and rows["i0"]["verdict"] == "keep"
 
@@ -169,7 +169,7 @@ def test_a_landmarks_verdict_leaves_the_cap_alone_and_yields_to_an_images():
 def test_verdicts_on_images_that_are_not_there_are_counted():
     verdicts = Verdicts({"i0": Verdict("keep", ""), "nowhere": Verdict("keep", "")})
     _, funnel = cleaned(kept(*TEN), verdicts=verdicts)
-    assert funnel.facts["images with a verdict"] == 1
+    assert funnel.counters["images with a verdict"] == 1
 
 
 def test_rules_take_well_under_a_minute_for_10_000_images():

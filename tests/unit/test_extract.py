@@ -38,4 +38,4 @@ def test_features_that_are_not_finite_are_rejects_and_all_others_stay(tmp_path):
         ("nan descriptor", "bad features: descriptors must be finite numbers, got NaN or infinity"),
         ("nan keypoint", "bad features: keypoints must be finite numbers, got NaN or infinity"),
     ]
-    assert result.counts.why == {"bad features": 2}
+    assert result.counts.reject_reasons == {"bad features": 2}

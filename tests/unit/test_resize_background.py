@@ -30,7 +30,7 @@ def ids(cleaned, share, seed):
 
 def prune_dropped(tables, why: dict[str, int]) -> None:
     record = ledger.begin(tables, "prune", {}, {})
-    ledger.finish(tables, "prune", record, StageCounts(why=Counter(why)), 1.0)
+    ledger.finish(tables, "prune", record, StageCounts(reject_reasons=Counter(why)), 1.0)
 
 
 def test_about_so_many_of_all_discarded_images_are_chosen_however_they_lie_in_shards(tmp_path):

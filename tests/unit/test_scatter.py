@@ -62,7 +62,9 @@ def ingested(folder, monkeypatch, **options) -> tuple[Root, StageCounts, dict[st
 
     monkeypatch.setattr(gathering, "run_tasks", gathered)
     funnel = ingest.run(config, tables, source)
-    rejects = tables.dataset("rejects/stage=ingest").to_table() if funnel.why.total() else None
+    rejects = (
+        tables.dataset("rejects/stage=ingest").to_table() if funnel.reject_reasons.total() else None
+    )
     rows = rejects.to_pylist() if rejects else []
     return tables, funnel, {row["image_id"]: row["reason"] for row in rows}
 
@@ -101,7 +103,7 @@ def test_files_are_matched_by_their_names_and_the_others_are_counted(tmp_path, m
     }
     assert reasons == {"gone": "missing: in no archive"}
     assert (funnel.images_in, funnel.images_out) == (5, 4)
-    assert funnel.facts == {
+    assert funnel.counters == {
         gathering.COPIES: 3,
         f"left out: {ingest.UNLISTED}, such as stray1.jpg": 2,
         f"left out: {HIDDEN}, such as ._b.jpg": 1,
@@ -143,7 +145,7 @@ def test_an_unreadable_photo_is_a_reject_and_the_stage_goes_on(tmp_path, monkeyp
         "tower/self.jpg": "can't be read: a link to itself",
         "tower/none.jpg": "can't be read: a link to nowhere",
     }
-    assert funnel.why == {"can't be read": 2}
+    assert funnel.reject_reasons == {"can't be read": 2}
 
 
 def test_sample_says_what_is_left_out(tmp_path):
@@ -152,8 +154,8 @@ def test_sample_says_what_is_left_out(tmp_path):
         (tmp_path / name).write_bytes(b"any")
     config = Config(source=str(tmp_path), root=str(tmp_path / "r"), sample={"min_images": 1})
     funnel = sample.run(config, Root(config.root), Source(str(tmp_path)))
-    assert sum(funnel.facts.values()) == 4
-    assert "left out: archives, such as tower/d.zip" in funnel.facts
+    assert sum(funnel.counters.values()) == 4
+    assert "left out: archives, such as tower/d.zip" in funnel.counters
 
 
 def test_an_index_over_all_ids_knows_what_the_catalog_has_not(tmp_path):
