@@ -123,18 +123,18 @@ class Size:
     unmatched: int
 
 
-def best_inliers(tables: Root, image_ids: "pd.Index[str]") -> pd.Series:
+def best_inliers(root: Root, image_ids: "pd.Index[str]") -> pd.Series:
     """The most inliers that each image has with any other of its class; 0 without any."""
-    pairs = tables.dataset("pairs").to_table(["image_a", "image_b", "inliers"]).to_pandas()
+    pairs = root.dataset("pairs").to_table(["image_a", "image_b", "inliers"]).to_pandas()
     sides = [pairs.set_index(side).inliers for side in ("image_a", "image_b")]
     best = pd.concat(sides).groupby(level=0).max()
     return best.reindex(image_ids, fill_value=0)
 
 
-def shares(tables: Root, source: Path) -> dict[str, float]:
+def shares(root: Root, source: Path) -> dict[str, float]:
     """Of the photos and of the noise, how much is kept."""
     truth = pd.read_csv(source / "truth.csv", dtype={"id": str}).set_index("id")
-    kept = best_inliers(tables, truth.index) >= INLIERS
+    kept = best_inliers(root, truth.index) >= INLIERS
     photo = truth.kind == "photo"
     tuned = truth.landmark_id.isin(sorted(truth.landmark_id[photo].unique())[::2])
     return {
@@ -165,18 +165,18 @@ def seconds(action: Callable[[], object]) -> float:
     return time.perf_counter() - begun
 
 
-def features_of(tables: Root) -> dict[int, list[ImageFeatures]]:
+def features_of(root: Root) -> dict[int, list[ImageFeatures]]:
     """Landmark -> the features of its images."""
     features: dict[int, list[ImageFeatures]] = {}
-    for row in tables.dataset("features").to_table().to_pylist():
+    for row in root.dataset("features").to_table().to_pylist():
         features.setdefault(row["landmark_id"], []).append(image_features(row))
     return features
 
 
-def pair_speedup(tables: Root, rule: MatchingRule, size: Size) -> float:
+def pair_speedup(root: Root, rule: MatchingRule, size: Size) -> float:
     """How much faster than by the tutorial's method pairs of one landmark are matched."""
     pairs: list[tuple[ImageFeatures, ImageFeatures]] = []
-    for images in features_of(tables).values():
+    for images in features_of(root).values():
         most = [
             ImageFeatures(
                 f.keypoints[: size.features], f.descriptors[: size.features], f.longest_side
@@ -196,20 +196,20 @@ def pair_speedup(tables: Root, rule: MatchingRule, size: Size) -> float:
     return theirs / ours
 
 
-def large_class(tables: Root, photos: Sequence[Photo], size: Size) -> list[Photo]:
+def large_class(root: Root, photos: Sequence[Photo], size: Size) -> list[Photo]:
     """Photos for one landmark: some that match another of them, some that match none."""
     mine = [photo for photo in sorted(photos, key=lambda p: (p.landmark_id, p.image_id))]
-    used = set(tables.dataset("features").to_table(["image_id"])["image_id"].to_pylist())
-    best = best_inliers(tables, pd.Index([p.image_id for p in mine]))
+    used = set(root.dataset("features").to_table(["image_id"])["image_id"].to_pylist())
+    best = best_inliers(root, pd.Index([p.image_id for p in mine]))
     matched = [p for p in mine if best[p.image_id] >= INLIERS]
     unmatched = [p for p in mine if p.image_id in used and best[p.image_id] < INLIERS]
     chosen = matched[: size.verified] + unmatched[: size.unmatched]
     return [Photo(photo.image_id, 1, photo.data) for photo in chosen]
 
 
-def kept_in(tables: Root) -> set[str]:
+def kept_in(root: Root) -> set[str]:
     """Images that stay."""
-    rows = tables.dataset("kept").to_table(["image_id", "keep"]).to_pandas()
+    rows = root.dataset("kept").to_table(["image_id", "keep"]).to_pandas()
     return set(rows.image_id[rows.keep])
 
 
@@ -219,14 +219,14 @@ def compare_class(photos: Sequence[Photo], size: Size, folder: Path) -> dict[str
     words = ["--source", folder / "source", "--root", folder / "root", *ONE_TASK]
     took, kept = [], []
     for more in ((), (*EVERY_PAIR, "--redo", "match")):
-        _, tables = run_stages([*words, *more], "match" if more else "sample", "prune")
-        took.append(float((ledger.read(tables, "match") or {})["seconds"]))
-        kept.append(kept_in(tables))
-    (features,) = features_of(tables).values()
+        _, root = run_stages([*words, *more], "match" if more else "sample", "prune")
+        took.append(float((ledger.read(root, "match") or {})["seconds"]))
+        kept.append(kept_in(root))
+    (features,) = features_of(root).values()
     pairs = list(itertools.combinations(features, 2))
     timed = random.Random(1).sample(pairs, size.pairs)
     theirs = len(pairs) * statistics.mean(seconds(lambda p=p: tutorial(*p)) for p in timed)
-    best = best_inliers(tables, pd.Index([photo.image_id for photo in photos]))
+    best = best_inliers(root, pd.Index([photo.image_id for photo in photos]))
     report(
         f"A landmark of {len(features)} images, {len(kept[0])} kept",
         ["method", "s", "times as fast"],
@@ -251,13 +251,13 @@ def measure(size: Size, folder: Path) -> dict[str, float]:
     for extractor in size.extractors:
         print(f"extractor {extractor}", file=sys.stderr)
         words = ["--source", source, "--root", folder / extractor, *EXTRACTORS[extractor]]
-        _, tables = run_stages([*words, *EVERY_PAIR], "sample", "match")
-        figures |= {f"{extractor}_{n}": v for n, v in shares(tables, source).items()}
+        _, root = run_stages([*words, *EVERY_PAIR], "sample", "match")
+        figures |= {f"{extractor}_{n}": v for n, v in shares(root, source).items()}
         cv2.setNumThreads(1)
         with threadpool_limits(1):
-            figures[f"{extractor}_pair"] = pair_speedup(tables, RULES[extractor](), size)
+            figures[f"{extractor}_pair"] = pair_speedup(root, RULES[extractor](), size)
             if extractor == "sift":
-                photos = large_class(tables, photographs(source), size)
+                photos = large_class(root, photographs(source), size)
                 figures |= compare_class(photos, size, folder / "class")
         cv2.setNumThreads(threads)
     return figures

@@ -79,18 +79,18 @@ def rehearse(folder: str, buckets: int) -> dict[str, dict[str, float]]:
     """Run the stages; seconds and peak GiB of the driver for each, and for the page."""
     options = {"sample": {"buckets": buckets}, "cluster": {"cpus": CORES}}
     config = Config.model_validate({"root": f"{folder}/root", "source": folder, **options})
-    tables, source = Root(config.root), Source(folder)
+    root, source = Root(config.root), Source(folder)
     start_ray(config, runtime_env=gldv2.session())
     gldv2.install_in_driver()
     stages = {}
     for stage in REHEARSED:
         reset_peak()
         begun = time.perf_counter()
-        pipeline.run_stage(stage, config, tables, source)
+        pipeline.run_stage(stage, config, root, source)
         stages[stage] = {"s": time.perf_counter() - begun, "gib": peak_gib()}
     reset_peak()
     begun = time.perf_counter()
-    page = curation_page.page(tables, config)
+    page = curation_page.page(root, config)
     stages["page"] = {"s": time.perf_counter() - begun, "gib": peak_gib()}
     stages["page"]["mb"] = len(page.encode()) / 1e6
     return stages
@@ -102,11 +102,11 @@ def measure(size: Size, folder: Path) -> dict[str, float]:
     images = generate(size, folder)
     stages = in_own_process(rehearse, str(folder), size.buckets)
     page = stages.pop("page")
-    tables = Root(f"{folder}/root")
-    shards = len(tables.shards())
-    places = [place for place in Path(tables.path).iterdir() if place.name[0] != "_"]
-    files = {place.name: len(tables.files(place.name)) for place in sorted(places)}
-    counts = {stage: (ledger.read(tables, stage) or {})["funnel"] for stage in REHEARSED}
+    root = Root(f"{folder}/root")
+    shards = len(root.shards())
+    places = [place for place in Path(root.path).iterdir() if place.name[0] != "_"]
+    files = {place.name: len(root.files(place.name)) for place in sorted(places)}
+    counts = {stage: (ledger.read(root, stage) or {})["funnel"] for stage in REHEARSED}
     report(
         f"{images:,} images, {CORES} cores: the driver",
         ["stage", "s", "peak GiB", "images out", "landmarks out"],

@@ -87,9 +87,9 @@ class Size:
     options: tuple[object, ...] = ()
 
 
-def shard_files(tables: Root) -> set[Path]:
+def shard_files(root: Root) -> set[Path]:
     """The files of all tables that lie in shards."""
-    return set(Path(tables.at("")).glob("*/bucket=*/shard-*.parquet"))
+    return set(Path(root.at("")).glob("*/bucket=*/shard-*.parquet"))
 
 
 def key_of(file: Path) -> Key:
@@ -104,17 +104,17 @@ def rate(finished: dict[Key, float], images: dict[Key, int], end: float) -> floa
 
 
 def stage_rate(
-    stage: str, words: Sequence[object], tables: Root
+    stage: str, words: Sequence[object], root: Root
 ) -> tuple[float, dict[Key, set[str]]]:
     """Run a stage anew; its images a second, and the images of each shard that it worked on."""
-    again = ["--redo", stage] if ledger.read(tables, stage) else []
-    before = shard_files(tables)
+    again = ["--redo", stage] if ledger.read(root, stage) else []
+    before = shard_files(root)
     begun = time.time()
     run_stages([*again, *words], stage, stage)
     end = time.time()
     finished: dict[Key, float] = {}
     worked: dict[Key, set[str]] = {}
-    for file in shard_files(tables):
+    for file in shard_files(root):
         if file not in before or file.stat().st_mtime >= begun:
             key = key_of(file)
             finished[key] = max(finished.get(key, 0.0), file.stat().st_mtime)
@@ -123,10 +123,10 @@ def stage_rate(
     return rate(finished, {key: len(ids) for key, ids in worked.items()}, end), worked
 
 
-def bare_rate(kernel: Kernel, tables: Root, worked: dict[Key, set[str]]) -> float:
+def bare_rate(kernel: Kernel, root: Root, worked: dict[Key, set[str]]) -> float:
     """Images a second of the kernel alone on the same images, the largest shards first."""
     largest = sorted(worked.items(), key=lambda item: -len(item[1]))
-    work = [(kernel, tables, key, ids) for key, ids in largest]
+    work = [(kernel, root, key, ids) for key, ids in largest]
     with multiprocessing.get_context("spawn").Pool(CORES, cv2.setNumThreads, (1,)) as pool:
         done = list(pool.imap_unordered(bare_shard, work))
         end = time.time()
@@ -135,8 +135,8 @@ def bare_rate(kernel: Kernel, tables: Root, worked: dict[Key, set[str]]) -> floa
 
 def bare_shard(work: tuple[Kernel, Root, Key, set[str]]) -> tuple[Key, float, int]:
     """A shard's images through the kernel; the shard, when it was finished, and its images."""
-    kernel, tables, key, ids = work
-    images = tables.read_shard("images", *key, ["image_id", "jpeg"])
+    kernel, root, key, ids = work
+    images = root.read_shard("images", *key, ["image_id", "jpeg"])
     chosen = images.filter(pc.is_in(images["image_id"], pa.array(ids, pa.string())))
     for jpeg in chosen["jpeg"].to_pylist():
         kernel(jpeg)
@@ -144,13 +144,13 @@ def bare_shard(work: tuple[Kernel, Root, Key, set[str]]) -> tuple[Key, float, in
 
 
 def against_kernel(
-    stage: str, kernel: Kernel, words: Sequence[object], tables: Root, rounds: int
+    stage: str, kernel: Kernel, words: Sequence[object], root: Root, rounds: int
 ) -> float:
     """The stage's rate divided by the bare kernel's, in the mean of some rounds."""
     ratios = []
     for number in range(rounds):
-        staged, worked = stage_rate(stage, words, tables)
-        bare = bare_rate(kernel, tables, worked)
+        staged, worked = stage_rate(stage, words, root)
+        bare = bare_rate(kernel, root, worked)
         print(f"{stage}, round {number + 1}: {staged:.0f} and {bare:.0f} images/s", file=sys.stderr)
         ratios.append(staged / bare)
     return statistics.mean(ratios)
@@ -158,8 +158,8 @@ def against_kernel(
 
 def matched_s(words: Sequence[object], *more: object) -> float:
     """Seconds of the stage match."""
-    _, tables = run_stages(["--redo", "match", *more, *words], "match", "match")
-    record = ledger.read(tables, "match")
+    _, root = run_stages(["--redo", "match", *more, *words], "match", "match")
+    record = ledger.read(root, "match")
     assert record is not None
     return float(record["seconds"])
 
@@ -214,15 +214,15 @@ def measure(size: Size, folder: Path) -> dict[str, float]:
     figures = compare_squares(enlarged(photos, size.squares))
     write_copies(photos, size.copies, folder / "source")
     words = [*size.options, *OPTIONS, "--source", folder / "source", "--root", folder / "root"]
-    config, tables = run_stages(words, "sample", "dedupe")
+    config, root = run_stages(words, "sample", "dedupe")
     features = partial(sift_features, options=config.extract)
-    figures["extract"] = against_kernel("extract", features, words, tables, size.rounds)
+    figures["extract"] = against_kernel("extract", features, words, root, size.rounds)
     run_stages(words, "match", "match")
     times = [(matched_s(words, *BY_TURNS), matched_s(words)) for _ in range(size.rounds)]
     figures["match"] = statistics.mean(one / both for one, both in times)
     run_stages(words, "prune", STAGES[STAGES.index("resize") - 1])
     squares = partial(example, options=config.resize)
-    figures["resize"] = against_kernel("resize", squares, words, tables, size.rounds)
+    figures["resize"] = against_kernel("resize", squares, words, root, size.rounds)
     return figures
 
 

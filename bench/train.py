@@ -65,17 +65,17 @@ class Size:
     options: tuple[object, ...] = ()
 
 
-def seconds_of(tables: Root, stage: str) -> float:
+def seconds_of(root: Root, stage: str) -> float:
     """What a stage took."""
-    record = ledger.read(tables, stage)
+    record = ledger.read(root, stage)
     assert record is not None
     return float(record["seconds"])
 
 
 def ours(words: Sequence[object]) -> tuple[float, HeadInfo]:
     """Photos a second of the stage `finetune`, and what it says of its only group."""
-    config, tables = run_stages([*words, "--redo", "finetune"], "finetune", "finetune")
-    (info,) = head_infos(Store(f"{tables.uri}/models"), FINETUNED)
+    config, root = run_stages([*words, "--redo", "finetune"], "finetune", "finetune")
+    (info,) = head_infos(Store(f"{root.uri}/models"), FINETUNED)
     step_s = statistics.median(entry["step_s"] for entry in info.report["history"])
     return min(config.train.batch, photos_of(info)) / step_s, info
 
@@ -147,8 +147,8 @@ def measure(size: Size, folder: Path) -> dict[str, float]:
     """Both comparisons, on one root."""
     words = [*run_options(size.smoke), *size.options, *OPTIONS]
     words += ["--train.epochs", str(size.epochs), "--root", str(folder / "root")]
-    config, tables = run_stages(words, "sample", "train")
-    heads_s = seconds_of(tables, "embed") + seconds_of(tables, "train")
+    config, root = run_stages(words, "sample", "train")
+    heads_s = seconds_of(root, "embed") + seconds_of(root, "train")
     pairs: list[tuple[float, float]] = []
     for number in range(size.rounds):
         rate, info = ours(words)

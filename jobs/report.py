@@ -10,10 +10,10 @@ class ReportConfig(Config):
     """Options of jobs/report.py; those of the run come from its ledger."""
 
 
-def report(config: ReportConfig, tables: Root) -> None:
+def report(config: ReportConfig, root: Root) -> None:
     """Write the page."""
-    curation_page.store(tables, config)
-    print(f"page in {tables.uri}/{curation_page.PAGE}")
+    curation_page.store(root, config)
+    print(f"page in {root.uri}/{curation_page.PAGE}")
 
 
 if __name__ == "__main__":

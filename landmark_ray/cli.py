@@ -147,26 +147,26 @@ def report(
             raise UserError("--root is missing: a folder or URI for all tables")
         if config.redo:
             raise UserError(f"--redo: this job only reads; give it to jobs/{config.redo}.py")
-        tables = Root(config.root)
-        run = as_run(config, tables, last)
-        receipts.begin(tables)
-        action(run, tables)
+        root = Root(config.root)
+        run = as_run(config, root, last)
+        receipts.begin(root)
+        action(run, root)
 
     guard(read, "stopped: the same command begins anew")
 
 
-def as_run(config: C, tables: Root, last: str) -> C:
+def as_run(config: C, root: Root, last: str) -> C:
     """A configuration with the options that the tables of a root were made with.
 
     Args:
         config: of it, only what was given counts.
-        tables: the root.
+        root: the root.
         last: this stage and all before it must be finished, with no other options than given.
 
     Raises:
         UserError: they are not, and what to do.
     """
-    records = {stage: record for stage in STAGES if (record := ledger.read(tables, stage))}
+    records = {stage: record for stage in STAGES if (record := ledger.read(root, stage))}
     ran: dict[str, Any] = {}
     for record in records.values():
         for name, value in record["identity"].items():
@@ -175,20 +175,20 @@ def as_run(config: C, tables: Root, last: str) -> C:
     try:
         merged = type(config)(**_merge(ran, config.model_dump(exclude_unset=True)))
     except ValidationError as error:
-        line = _explain(error, type(config), f"{tables.uri}/_ledger")
+        line = _explain(error, type(config), f"{root.uri}/_ledger")
         raise UserError(f"{line}; another version of this code made these tables") from None
     for stage in STAGES[: STAGES.index(last) + 1]:
         was, now = records.get(stage, {}).get("identity", {}), merged.identity(stage)
-        ledger.finished(tables, stage, was)
+        ledger.finished(root, stage, was)
         for name in sorted(was | now):
             if name not in was or name not in now:
                 raise UserError(
-                    f"{tables.uri}: stage {stage} was run by another version of this code, which "
+                    f"{root.uri}: stage {stage} was run by another version of this code, which "
                     f"{'has' if name in was else 'lacks'} the option {name}; run it anew"
                 )
             if was[name] != now[name]:
                 raise UserError(
-                    f"--{name} {now[name]}: {tables.uri} was made with {was[name]}; leave "
+                    f"--{name} {now[name]}: {root.uri} was made with {was[name]}; leave "
                     "that out, or run jobs/pipeline.py with it on another --root"
                 )
     return merged

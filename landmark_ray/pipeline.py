@@ -100,60 +100,60 @@ def run(config: Config, stages: Sequence[str]) -> None:
     if not config.source:
         raise UserError("--source is missing: a folder or URI with the raw dataset")
     preflight.options_fit(config, stages)
-    tables = Root(config.root)
-    ownership.apart(Store(config.source), tables)
+    root = Root(config.root)
+    ownership.apart(Store(config.source), root)
     source = Source(config.source)
     for line in source.lines():
         print(f"  source: {line}", file=sys.stderr)
-    _check_owned(tables, stages, config)
-    ownership.clear(tables, config.redo, FOLDERS)
+    _check_owned(root, stages, config)
+    ownership.clear(root, config.redo, FOLDERS)
     for stage in stages:
-        run_stage(stage, config, tables, source)
+        run_stage(stage, config, root, source)
         if stage == "sample":  # it took a second, and what follows may take days
-            sizes = tables.dataset("landmarks").to_table(["images"])["images"].to_numpy()
+            sizes = root.dataset("landmarks").to_table(["images"])["images"].to_numpy()
             preflight.landmarks_fit(sizes, config, stages)
     records: dict[str, Any] = {
-        s: r for s in STAGES if (r := ledger.read(tables, s)) and "funnel" in r
+        s: r for s in STAGES if (r := ledger.read(root, s)) and "funnel" in r
     }
-    report.store(records, tables)
+    report.store(records, root)
     report.show(records)
     if "clean" in stages:
-        print(f"\nwhat was thrown away, and why: {tables.shown}/{curation_page.PAGE}")
-    print(f"\ntables in {tables.shown}, funnel in {tables.shown}/reports/funnel.png and .json")
+        print(f"\nwhat was thrown away, and why: {root.shown}/{curation_page.PAGE}")
+    print(f"\ntables in {root.shown}, funnel in {root.shown}/reports/funnel.png and .json")
 
 
-def run_stage(name: str, config: Config, tables: Root, source: Source) -> None:
+def run_stage(name: str, config: Config, root: Root, source: Source) -> None:
     """Run a stage, or say that it is finished."""
     stage = PIPELINE[name]
-    upstream = {s: ledger.finished(tables, s, config.identity(s)) for s in _upstream(name)}
-    preflight.something_left(name, upstream, config, tables)
+    upstream = {s: ledger.finished(root, s, config.identity(s)) for s in _upstream(name)}
+    preflight.something_left(name, upstream, config, root)
     inputs: dict[str, Any] = stage.inputs(config, source)
     inputs |= ledger.table_inputs({s: upstream[s]["fingerprint"] for s in read_by(stage)})
-    own = ledger.read(tables, name)
+    own = ledger.read(root, name)
     for begun, record in (upstream | ({name: own} if own else {})).items():
-        ledger.same_order(tables, begun, record, read_by(PIPELINE[begun]))
+        ledger.same_order(root, begun, record, read_by(PIPELINE[begun]))
     if own is None:
-        ownership.vacant(tables, name, upstream, FOLDERS)
-        receipts.begin(tables)
-    record = ledger.begin(tables, name, config.identity(name), inputs)
+        ownership.vacant(root, name, upstream, FOLDERS)
+        receipts.begin(root)
+    record = ledger.begin(root, name, config.identity(name), inputs)
     if record["state"] == "finished":
         print(f"{name:>8}: finished already", file=sys.stderr)
         return
     stage.check(config)
     start = time.monotonic()
     with during(name):
-        counts = stage.run(config, tables, source)
+        counts = stage.run(config, root, source)
     limit = getattr(getattr(config, name, None), "max_rejected", 1.0)
     preflight.not_too_many_rejected(name, counts, limit)
     for table in stage.writes:
-        tables.ensure(table)
-    deletion.sweep(tables, *stage.writes)
-    tables.delete(crash_log.folder_of(name))
-    ledger.finish(tables, name, record, counts, time.monotonic() - start)
+        root.ensure(table)
+    deletion.sweep(root, *stage.writes)
+    root.delete(crash_log.folder_of(name))
+    ledger.finish(root, name, record, counts, time.monotonic() - start)
     for line in counts.notes:
         print(f"{name:>8}: warning: {line}", file=sys.stderr)
     if name == "clean":
-        curation_page.store(tables, config)
+        curation_page.store(root, config)
 
 
 def read_by(stage: Stage) -> list[str]:
@@ -167,16 +167,16 @@ def _upstream(stage: str) -> tuple[str, ...]:
     return STAGES[: STAGES.index(stage)]
 
 
-def forget(tables: Root, stage: str) -> None:
+def forget(root: Root, stage: str) -> None:
     """Delete the tables of a stage and of all that come after it."""
-    ownership.clear(tables, stage, FOLDERS)
+    ownership.clear(root, stage, FOLDERS)
 
 
-def _check_owned(tables: Root, stages: Sequence[str], config: Config) -> None:
+def _check_owned(root: Root, stages: Sequence[str], config: Config) -> None:
     """Make sure, before anything is touched, that a run writes over nothing but its own."""
-    if ledger.begun(tables):
-        receipts.begin(tables)
-    todo = ownership.check(tables, stages, config.redo, FOLDERS)
-    receipts.check(tables, [*report.FILES, *(name for s in todo for name in REPORTS.get(s, ()))])
+    if ledger.begun(root):
+        receipts.begin(root)
+    todo = ownership.check(root, stages, config.redo, FOLDERS)
+    receipts.check(root, [*report.FILES, *(name for s in todo for name in REPORTS.get(s, ()))])
     if "export" in todo:
-        export.check(config, tables)
+        export.check(config, root)

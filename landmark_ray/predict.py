@@ -84,9 +84,9 @@ def run(options: PredictOptions) -> None:
         "top_k": options.top_k,
     }
     output = Submission(options.output, identity)
-    tables, answers = output.tables, output.answers
+    root, answers = output.root, output.answers
     print("\n".join(source.lines()), flush=True)
-    done = finished_parts(tables, answers)
+    done = finished_parts(root, answers)
     todo = [{"shard": n, "rows": part.size} for n, part in enumerate(source.parts) if n not in done]
     funnel = StageCounts()
     for finished in done.values():
@@ -94,10 +94,10 @@ def run(options: PredictOptions) -> None:
     before = source.size - sum(unit["rows"] for unit in todo)
     with ProgressBar("predict", source.size, done=before, unit="bytes") as meter:
         units = sorted(todo, key=lambda unit: -unit["rows"])
-        work = (bundle, source, tables, answers, options)
+        work = (bundle, source, root, answers, options)
         funnel.add(run_tasks(units, lambda dataset: plan(dataset, *work), options, meter))
     floor = bundle.manifest.floor if options.floor is None else options.floor
-    made = make_csv(tables, answers, len(source.parts), floor)
+    made = make_csv(root, answers, len(source.parts), floor)
     check_count(made, funnel.images_in, source.files)
     output.write(made.text)
     show(funnel, made, source, bundle, output.shown)
@@ -109,9 +109,9 @@ def run(options: PredictOptions) -> None:
         )
 
 
-def finished_parts(tables: Root, answers: str) -> dict[int, StageCounts]:
+def finished_parts(root: Root, answers: str) -> dict[int, StageCounts]:
     """Number -> what became of its photos, of each part that needn't be read again."""
-    reports = tables.committed(answers).items()
+    reports = root.committed(answers).items()
     parts = {n: StageCounts.from_json(report) for (_, n), report in reports}
     return {n: f for n, f in parts.items() if not f.counters[DAMAGED] and not f.counters[WRONG_MD5]}
 
@@ -120,7 +120,7 @@ def plan(
     units: Dataset,
     bundle: Bundle,
     source: Photos,
-    tables: Root,
+    root: Root,
     answers: str,
     options: PredictOptions,
 ) -> Dataset:
@@ -141,7 +141,7 @@ def plan(
         def answer(self, unit: Row) -> Row:
             part = source.parts[unit["shard"]]
             rows, funnel = answer_part(part, self.ensemble, bundle, options)
-            tables.commit(answers, 0, unit["shard"], rows, funnel.to_json())
+            root.commit(answers, 0, unit["shard"], rows, funnel.to_json())
             return {"rows": unit["rows"], "report": funnel.to_json()}
 
         def __call__(self, unit: Row) -> Row:

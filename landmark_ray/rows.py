@@ -36,10 +36,10 @@ def show(config: RowsConfig) -> None:
     Raises:
         UserError: there is no such table, or a condition is wrong.
     """
-    tables = Root(config.root)
-    if not tables.exists(config.table):
-        raise UserError(f"--table: {tables.uri} has no table {config.table}")
-    dataset = tables.dataset(config.table)
+    root = Root(config.root)
+    if not root.exists(config.table):
+        raise UserError(f"--table: {root.uri} has no table {config.table}")
+    dataset = root.dataset(config.table)
     names = [f.name for f in dataset.schema if not _bytes(f.type)]
     conditions = [condition(text, dataset.schema) for text in config.where]
     count, left = 0, config.limit

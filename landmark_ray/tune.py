@@ -62,35 +62,35 @@ class TuneConfig(Config):
     output: str = Field("", description="toml to write; ROOT/reports/tune.toml when not given")
 
 
-def run(config: TuneConfig, tables: Root) -> None:
+def run(config: TuneConfig, root: Root) -> None:
     """Search, print the best options, write them and a csv of all trials.
 
     Raises:
         UserError: anything that a person can mend.
     """
-    output = config.output or f"{tables.uri}/reports/tune.toml"
+    output = config.output or f"{root.uri}/reports/tune.toml"
     if not output.endswith(".toml"):
         raise UserError(f"--output: {output} must end in .toml")
     folder, _, name = output.rpartition("/")
     place, trials = Store(folder or "."), f"{name.removesuffix('.toml')}.csv"
-    receipts.check(tables, (name, trials), place)
-    groups = groups_of(config, tables)
-    rows = search(config, tables, groups)
+    receipts.check(root, (name, trials), place)
+    groups = groups_of(config, root)
+    rows = search(config, root, groups)
     texts = {name: as_toml(rows, config, groups), trials: as_csv(rows)}
-    receipts.write(tables, {n: text.encode() for n, text in texts.items()}, place)
+    receipts.write(root, {n: text.encode() for n, text in texts.items()}, place)
     show(rows)
     again = "embed" if rows[0]["views"] != config.train.views else "train"
     given = f"--config {redact_url(output)} --redo {again}"
     print(f"\nBest options in {place.shown}/{name}: run with {given}")
 
 
-def groups_of(config: TuneConfig, tables: Root) -> list[int]:
+def groups_of(config: TuneConfig, root: Root) -> list[int]:
     """The groups to search for, the one with fewest images first.
 
     Raises:
         UserError: there is none with validation images.
     """
-    examples = tables.dataset("examples").to_table(["group", "split"])
+    examples = root.dataset("examples").to_table(["group", "split"])
     own = examples.filter(pc.equal(examples["split"], "validation"))
     counts = {row["values"]: row["counts"] for row in pc.value_counts(own["group"]).to_pylist()}
     wanted = config.tune.group
@@ -99,7 +99,7 @@ def groups_of(config: TuneConfig, tables: Root) -> list[int]:
     if wanted is not None and wanted in counts:
         return [wanted]
     what = "no group has" if wanted is None else f"--tune.group {wanted}: it has no landmark with"
-    raise UserError(f"{tables.uri}: {what} validation images to judge options by")
+    raise UserError(f"{root.uri}: {what} validation images to judge options by")
 
 
 def space(config: Config) -> Options:
@@ -128,15 +128,15 @@ class Asha(ASHAScheduler):
         return self.CONTINUE if trial.config == self.present else says
 
 
-def search(config: TuneConfig, tables: Root, groups: list[int]) -> list[Options]:
+def search(config: TuneConfig, root: Root, groups: list[int]) -> list[Options]:
     """All trials, the best first: options, score, steps, `present` where they are the run's."""
     ray_private.plain_tune_output()
     start_ray(config)
     workers = plan_workers(config, "train.", config.train)
     read = ray.remote(read_group)
-    data = {group: read.remote(tables, group, config) for group in groups}
+    data = {group: read.remote(root, group, config) for group in groups}
     searched = space(config)
-    tables.delete(SEARCH)  # Ray Tune would unpickle what it knows of earlier trials
+    root.delete(SEARCH)  # Ray Tune would unpickle what it knows of earlier trials
     present = {name: getattr(config.train, name) for name in searched}
     with ProgressBar("tune", config.tune.trials, unit="trials") as meter:
 
@@ -174,7 +174,7 @@ def search(config: TuneConfig, tables: Root, groups: list[int]) -> list[Options]
             ),
             run_config=tune.RunConfig(
                 name="trials",
-                storage_path=storage_of(tables, SEARCH),
+                storage_path=storage_of(root, SEARCH),
                 verbose=0,
                 callbacks=[Watch()],
             ),
@@ -184,7 +184,7 @@ def search(config: TuneConfig, tables: Root, groups: list[int]) -> list[Options]
         except Exception as error:
             raise unwrapped(error) from None
         finally:
-            tables.delete(SEARCH)
+            root.delete(SEARCH)
     if not found.num_terminated:
         raise unwrapped(found.errors[0]) from None
     rows = [

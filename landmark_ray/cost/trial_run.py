@@ -141,25 +141,25 @@ class Trial:
 def read_trial(config: Config) -> Trial:
     """Read what a run left in its root; stages from some point on may be missing."""
     assert config.root and config.source
-    tables, folder = Root(config.root), Store(f"{config.root}/models")
-    records = {str(s): r for s in STAGES if (r := ledger.read(tables, s)) and "funnel" in r}
+    root, folder = Root(config.root), Store(f"{config.root}/models")
+    records = {str(s): r for s in STAGES if (r := ledger.read(root, s)) and "funnel" in r}
     facts = {stage: record["funnel"]["facts"] for stage, record in records.items()}
     pairs = facts.get("match", {}).get("pairs", 0)
     owners = {f"{table}/": stage for table, stage in pipeline.OWNERS.items()}
     sizes: Counter[str] = Counter()
     files: Counter[str] = Counter()
-    for name, size in tables.files().items():
+    for name, size in root.files().items():
         stage = next((s for place, s in owners.items() if name.startswith(place)), "")
         sizes[stage] += size
         files[stage] += 1
-    catalog = tables.dataset("catalog").to_table()
+    catalog = root.dataset("catalog").to_table()
     data = workload_of(catalog, config, Source(config.source), catalog.num_rows)
 
     def count(table: str, rows: pc.Expression | None = None) -> Counts:
         """[C] rows of each landmark; none where the table isn't finished."""
         if owners[f"{table}/"] not in records:
             return np.zeros_like(data.sizes)
-        ids = tables.dataset(table).to_table(["landmark_id"], filter=rows)["landmark_id"]
+        ids = root.dataset(table).to_table(["landmark_id"], filter=rows)["landmark_id"]
         return ids.to_pandas().value_counts().reindex(data.landmarks, fill_value=0).to_numpy()
 
     usable, kept, examples = count("images"), count("kept", pc.field("keep")), count("examples")
@@ -172,7 +172,7 @@ def read_trial(config: Config) -> Trial:
         kept,
         examples,
         group_of(examples, config.group.edges).astype(np.int64),
-        tables.dataset("background").count_rows() if owners["background/"] in records else 0,
+        root.dataset("background").count_rows() if owners["background/"] in records else 0,
     )
     lonely_pairs = pairs_with(usable.astype(float), alone.astype(float)).sum()
     rates = Rates(

@@ -19,11 +19,11 @@ COLUMNS = ["width", "height", "count", "keypoints", "descriptors"]
 class FeatureShard:
     """A shard of `features`, of which the row groups used last are held in memory."""
 
-    def __init__(self, tables: Root, bucket: int, shard: int, memory_mb: float) -> None:
+    def __init__(self, root: Root, bucket: int, shard: int, memory_mb: float) -> None:
         """Read what the shard holds.
 
         Args:
-            tables: the run's.
+            root: the run's.
             bucket: of the shard.
             shard: its number.
             memory_mb: for features, in MB; at least one row group is held.
@@ -32,15 +32,15 @@ class FeatureShard:
             UserError: the file is missing or damaged; names its classes.
         """
         self.bucket, self.shard = bucket, shard
-        self.name = tables.name("features", bucket, shard)
+        self.name = root.name("features", bucket, shard)
         try:
-            self._file = tables.open_table(self.name)
+            self._file = root.open_table(self.name)
             names = self._file.read(["landmark_id", "image_id"])
         except (UserError, pa.ArrowException, OSError) as error:
-            classes = ", ".join(map(str, tables.classes(bucket, shard)))
+            classes = ", ".join(map(str, root.classes(bucket, shard)))
             raise UserError(f"features of landmarks {classes}: {error}") from None
         self._ids = names["image_id"].to_pylist()
-        duplicates = tables.read_shard("duplicates", bucket, shard, ["image_id", "cluster"])
+        duplicates = root.read_shard("duplicates", bucket, shard, ["image_id", "cluster"])
         pairs = (duplicates[name].to_pylist() for name in duplicates.column_names)
         self._clusters = dict(zip(*pairs, strict=True))
         self._landmarks = names["landmark_id"].to_numpy()

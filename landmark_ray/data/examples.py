@@ -17,10 +17,10 @@ BACKGROUND_VALIDATION = 0.3
 COLUMNS = ["image_id", "landmark_id", "jpeg"]
 
 
-def read_examples(tables: Root, place: tuple[int, int], seed: int) -> pa.Table:
+def read_examples(root: Root, place: tuple[int, int], seed: int) -> pa.Table:
     """The examples of a shard, and its background images as group 0."""
-    examples = tables.read_shard("examples", *place, [*COLUMNS, "group", "split"])
-    background = tables.read_shard("background", *place, COLUMNS)
+    examples = root.read_shard("examples", *place, [*COLUMNS, "group", "split"])
+    background = root.read_shard("background", *place, COLUMNS)
     split = background_split(background["image_id"].to_numpy(), seed)
     columns = {
         "group": pa.array(np.zeros(len(split), np.int32)),

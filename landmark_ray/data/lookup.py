@@ -22,12 +22,12 @@ def image_features(row: dict[str, Any]) -> ImageFeatures:
 
 
 def rows_of(
-    tables: Root, image_ids: Iterable[str], wanted: dict[str, Sequence[str]]
+    root: Root, image_ids: Iterable[str], wanted: dict[str, Sequence[str]]
 ) -> dict[str, dict[str, dict[str, Any]]]:
     """Rows of some images; of a table only the files that hold them are read.
 
     Args:
-        tables: the root.
+        root: the root.
         image_ids: of the catalog; others have no rows.
         wanted: table -> columns.
 
@@ -36,15 +36,15 @@ def rows_of(
     """
     ids = pa.array(sorted(set(image_ids)), pa.string())
     among = pc.field("image_id").isin(ids)
-    catalog = tables.dataset("catalog").to_table(["bucket", "shard"], filter=among)
+    catalog = root.dataset("catalog").to_table(["bucket", "shard"], filter=among)
     places = catalog.group_by(["bucket", "shard"]).aggregate([]).to_pylist()
     found: dict[str, dict[str, dict[str, Any]]] = {table: {} for table in wanted}
     for table, columns in wanted.items():
         for place in places:
-            name = tables.name(table, place["bucket"], place["shard"])
-            if not tables.exists(name):
+            name = root.name(table, place["bucket"], place["shard"])
+            if not root.exists(name):
                 continue
-            rows = tables.dataset(name).to_table(["image_id", *columns], filter=among)
+            rows = root.dataset(name).to_table(["image_id", *columns], filter=among)
             for row in rows.to_pylist():
                 found[table][row["image_id"]] = row
     return found

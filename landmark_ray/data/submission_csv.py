@@ -37,18 +37,18 @@ class AnswersCsv:
     notes: list[str]
 
 
-def make_csv(tables: Root, answers: str, parts: int, floor: float) -> AnswersCsv:
+def make_csv(root: Root, answers: str, parts: int, floor: float) -> AnswersCsv:
     """All answers as a csv; the answers' `image_id` becomes the csv's id.
 
     Args:
-        tables: folder of the answers.
+        root: folder of the answers.
         answers: their table, of `schemas.ANSWERS`.
         parts: how many files it has.
         floor: an answer of a lower confidence is left empty.
     """
     places: list[Place] = []
     for shard in range(parts):
-        columns = tables.read_shard(answers, 0, shard, ["file", "name"])
+        columns = root.read_shard(answers, 0, shard, ["file", "name"])
         places += zip(columns["file"].to_pylist(), columns["name"].to_pylist(), strict=True)
     ids, notes = distinct_ids(places)
     rest = iter(ids)
@@ -58,7 +58,7 @@ def make_csv(tables: Root, answers: str, parts: int, floor: float) -> AnswersCsv
     minimal.writerow(["id", "landmarks"])
     files = landmarks = 0
     for shard in range(parts):
-        table = _with_ids(tables, answers, shard, rest)
+        table = _with_ids(root, answers, shard, rest)
         for row in table.to_pylist():
             files += not row["file"]
             landmarks += row["is_landmark"]
@@ -72,14 +72,14 @@ def make_csv(tables: Root, answers: str, parts: int, floor: float) -> AnswersCsv
     return AnswersCsv(out.getvalue(), len(places), files, landmarks, notes)
 
 
-def _with_ids(tables: Root, answers: str, shard: int, ids: Iterator[str]) -> pa.Table:
+def _with_ids(root: Root, answers: str, shard: int, ids: Iterator[str]) -> pa.Table:
     """A file of answers under the next ids; it is written anew where it had others."""
-    table = tables.read_shard(answers, 0, shard)
+    table = root.read_shard(answers, 0, shard)
     column = table.schema.get_field_index("image_id")
     now = pa.array([next(ids) for _ in range(table.num_rows)], pa.string())
     if table["image_id"].to_pylist() != now.to_pylist():
         table = table.set_column(column, table.schema.field(column), now)
-        tables.write_table(tables.name(answers, 0, shard), table)
+        root.write_table(root.name(answers, 0, shard), table)
     return table
 
 

@@ -34,7 +34,7 @@ class SweepConfig(Config):
     )
 
 
-def sweep(config: SweepConfig, tables: Root) -> None:
+def sweep(config: SweepConfig, root: Root) -> None:
     """Count what stays in each cell, shard by shard; print it and write it under the root.
 
     Raises:
@@ -42,7 +42,7 @@ def sweep(config: SweepConfig, tables: Root) -> None:
     """
     if config.match.mode != "exhaustive":
         raise UserError(
-            f"the sweep needs every pair, and {tables.uri} was matched in mode {config.match.mode}:"
+            f"the sweep needs every pair, and {root.uri} was matched in mode {config.match.mode}:"
             " run jobs/match.py with the same options and --match.mode exhaustive --redo match "
             "(which deletes its tables from pairs on), or jobs/pipeline.py on another --root"
         )
@@ -59,7 +59,7 @@ def sweep(config: SweepConfig, tables: Root) -> None:
 
     def count(shard: Shard) -> tuple[Shard, np.ndarray]:
         kept = kept_counts(
-            tables.read_shard("pairs", *shard.key, COLUMNS),
+            root.read_shard("pairs", *shard.key, COLUMNS),
             min_inliers=thresholds,
             min_partners=partners,
             max_images=config.prune.max_images,
@@ -67,7 +67,7 @@ def sweep(config: SweepConfig, tables: Root) -> None:
         )
         return shard, np.stack(kept)
 
-    shards = tables.shards()
+    shards = root.shards()
     total = np.zeros((2, len(thresholds), len(partners)), np.int64)
     threads = config.cluster.cpus or os.cpu_count()
     with (
@@ -80,7 +80,7 @@ def sweep(config: SweepConfig, tables: Root) -> None:
                 meter.add(shard.images)
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
-    funnel = (ledger.read(tables, "match") or {})["funnel"]
+    funnel = (ledger.read(root, "match") or {})["funnel"]
     result = Sweep(
         tuple(thresholds),
         tuple(partners),
@@ -92,5 +92,5 @@ def sweep(config: SweepConfig, tables: Root) -> None:
         min_images=config.prune.min_images,
     )
     show(result)
-    store(result, tables)
-    print(f"\ntable and picture in {tables.uri}/reports/sweep.csv, .json and .png")
+    store(result, root)
+    print(f"\ntable and picture in {root.uri}/reports/sweep.csv, .json and .png")

@@ -82,11 +82,11 @@ class Gallery:
 class Decisions:
     """The rows of `cleaned` beside those of `kept`."""
 
-    def __init__(self, tables: Root, config: Config) -> None:
+    def __init__(self, root: Root, config: Config) -> None:
         """Read both; of 2 million images half a GB."""
-        self._config, self._root = config, tables.shown
-        self._rows = tables.dataset("cleaned").to_table()
-        kept = tables.dataset("kept").to_table(["image_id", "partner", "inliers"])
+        self._config, self._root = config, root.shown
+        self._rows = root.dataset("cleaned").to_table()
+        kept = root.dataset("kept").to_table(["image_id", "partner", "inliers"])
         if not self._rows["image_id"].equals(kept["image_id"]):
             kept = kept.take(pc.index_in(self._rows["image_id"], kept["image_id"]))
         self._kept = kept
@@ -156,7 +156,7 @@ class Decisions:
                 found.append(self.gallery(reason, title, words, command, rows, chosen))
         return found
 
-    def classes(self, tables: Root) -> dict[str, list[Any]]:
+    def classes(self, root: Root) -> dict[str, list[Any]]:
         """The columns of the table of classes."""
         usable = np.unique(self.landmarks, return_counts=True)
         stay = dict(zip(*np.unique(self.landmarks[self.keep], return_counts=True), strict=True))
@@ -164,7 +164,7 @@ class Decisions:
         lost = dict(zip(*np.unique(self.landmarks[unverified], return_counts=True), strict=True))
         there = dict(zip(*usable, strict=True))
         columns = ["landmark_id", "name", "images", "chosen"]
-        names = tables.dataset("landmarks").to_table(columns, filter=pc.field("chosen") > 0)
+        names = root.dataset("landmarks").to_table(columns, filter=pc.field("chosen") > 0)
         ids = names["landmark_id"].to_pylist()
         return {
             "id": ids,
@@ -181,21 +181,21 @@ def short(name: str) -> str:
     return readable(name)[:LETTERS]
 
 
-def store(tables: Root, config: Config) -> None:
+def store(root: Root, config: Config) -> None:
     """Write `reports/curation.html` under the root."""
-    receipts.write(tables, {PAGE: page(tables, config).encode()})
+    receipts.write(root, {PAGE: page(root, config).encode()})
 
 
-def page(tables: Root, config: Config) -> str:
+def page(root: Root, config: Config) -> str:
     """The page: HTML with all pictures in it."""
-    records = {s: r for s in STAGES if (r := ledger.read(tables, s)) and "funnel" in r}
-    decisions = Decisions(tables, config)
+    records = {s: r for s in STAGES if (r := ledger.read(root, s)) and "funnel" in r}
+    decisions = Decisions(root, config)
     galleries = decisions.galleries()
-    classes = decisions.classes(tables)
-    copies, conflicts, clusters = duplicates(tables)
+    classes = decisions.classes(root)
+    copies, conflicts, clusters = duplicates(root)
     cards = [card for gallery in galleries for card in gallery.cards]
     shown = {card.image_id for card in cards}
-    pairs = Pairs(tables, config)
+    pairs = Pairs(root, config)
     drawn = [card for gallery in galleries for card in gallery.cards[:DRAWN] if card.partner]
     with ProgressBar("report", len(drawn), unit="matches") as meter:
         matches = {}
@@ -204,7 +204,7 @@ def page(tables: Root, config: Config) -> str:
             meter.add(1)
     both = [*copies, *conflicts]
     photos = pairs.photos(shown | {row[k] for row in both for k in ("image_id", "partner")})
-    album = Thumbnails(tables)
+    album = Thumbnails(root)
     landmarks = {card.landmark_id for card in cards}
     album.add_names(landmarks.union(*(row["landmarks"] for row in both)))
     verdicts = read_verdicts(config.clean.verdicts)
@@ -215,9 +215,9 @@ def page(tables: Root, config: Config) -> str:
         {"verdict": v.kind, "image_id": "", "landmark_id": str(i), "reason": v.reason}
         for i, v in verdicts.landmarks.items()
     ]
-    root = tables.shown
+    uri = root.shown
     return template("curation.html").render(
-        uri=root,
+        uri=uri,
         records=records,
         galleries=galleries,
         matches=matches,
@@ -226,19 +226,19 @@ def page(tables: Root, config: Config) -> str:
         copies=copies,
         conflicts=conflicts,
         clusters=clusters,
-        rejects=rejects(tables),
+        rejects=rejects(root),
         reasons=REASONS,
         sizes=size_chart(classes["images"], classes["kept"]),
         data=as_script(
             {
                 "classes": classes,
-                "root": root,
+                "root": uri,
                 "marks": marks,
                 "columns": COLUMNS,
                 "key": records["clean"]["fingerprint"],
             }
         ),
-        rows=lambda table, *where: rows_command(root, table, where),
+        rows=lambda table, *where: rows_command(uri, table, where),
         duration=duration,
         versions={"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
         options=config.model_dump_json(indent=1, exclude={"cluster", "config", "redo"}),
@@ -246,9 +246,9 @@ def page(tables: Root, config: Config) -> str:
     )
 
 
-def duplicates(tables: Root) -> tuple[list[Any], list[Any], dict[str, int]]:
+def duplicates(root: Root) -> tuple[list[Any], list[Any], dict[str, int]]:
     """Some duplicates, some label conflicts, and how many there are of each."""
-    rows = tables.dataset("duplicates").to_table()
+    rows = root.dataset("duplicates").to_table()
     spans = pc.list_value_length(rows["landmarks"]).to_numpy()
     first = rows["image_id"].to_numpy() == rows["cluster"].to_numpy()
     counts = {
@@ -264,11 +264,11 @@ def duplicates(tables: Root) -> tuple[list[Any], list[Any], dict[str, int]]:
     return rows.take(pa.array(own)).to_pylist(), rows.take(pa.array(several)).to_pylist(), counts
 
 
-def rejects(tables: Root) -> list[dict[str, Any]]:
+def rejects(root: Root) -> list[dict[str, Any]]:
     """A row for each kind of reason: stage, kind, count, examples."""
-    if not tables.exists("rejects"):
+    if not root.exists("rejects"):
         return []
-    rows = tables.dataset("rejects").to_table(["image_id", "reason", "stage"])
+    rows = root.dataset("rejects").to_table(["image_id", "reason", "stage"])
     kind = pc.list_element(pc.split_pattern(rows["reason"], ":", max_splits=1), 0)
     rows = rows.append_column("kind", kind)
     found = []

@@ -41,12 +41,12 @@ NOTES = 20  # of the test set's archives
 POINTS = 300  # of a curve
 
 
-def store(figures: Figures, tables: Root, config: Config) -> None:
+def store(figures: Figures, root: Root, config: Config) -> None:
     """Write `reports/evaluation.json` and `.html` under the root, and print what matters most."""
-    texts = json.dumps(figures, indent=1), page(figures, tables, config)
-    receipts.write(tables, {n: t.encode() for n, t in zip(FILES, texts, strict=True)})
+    texts = json.dumps(figures, indent=1), page(figures, root, config)
+    receipts.write(root, {n: t.encode() for n, t in zip(FILES, texts, strict=True)})
     show(figures, config)
-    print(f"More: {tables.shown}/reports/evaluation.html")
+    print(f"More: {root.shown}/reports/evaluation.html")
 
 
 def show(figures: Figures, config: Config) -> None:
@@ -94,9 +94,9 @@ class ImageSet:
     answers: FirstAnswers
 
     @classmethod
-    def read(cls, key: str, figures: Figures, tables: Root) -> "ImageSet":
+    def read(cls, key: str, figures: Figures, root: Root) -> "ImageSet":
         """Read what the page needs of the predictions."""
-        rows = judged(tables.dataset(SETS[key][1]).to_table(COLUMNS))
+        rows = judged(root.dataset(SETS[key][1]).to_table(COLUMNS))
         return cls(key, figures[key], rows, first_answers(rows))
 
     @property
@@ -158,16 +158,16 @@ class ImageSet:
         }
 
 
-def page(figures: Figures, tables: Root, config: Config) -> str:
+def page(figures: Figures, root: Root, config: Config) -> str:
     """The page: HTML with all pictures in it."""
-    sets = [ImageSet.read(key, figures, tables) for key in SETS if key in figures]
+    sets = [ImageSet.read(key, figures, root) for key in SETS if key in figures]
     answers = sets[0].answers
     threshold = figures["validation"]["ensemble"]["threshold"]
     others = answers.accepted_others(threshold, OTHERS)
     pairs = [(row["landmark"], row["named"]) for row in sets[0].confused]
     mistakes = answers.mistakes(pairs)
     labels = sets[0].rows["label"].take(pa.array(others, pa.int64())).to_pylist()
-    album = Thumbnails(tables)
+    album = Thumbnails(root)
     album.add_names({int(answers.named[i]) for i in others}.union(*(s.landmarks for s in sets)))
     album.add_photos("examples", mistakes.values(), {landmark for landmark, _ in pairs})
     shown = album.add_example_of({named for _, named in pairs})
@@ -177,12 +177,12 @@ def page(figures: Figures, tables: Root, config: Config) -> str:
     trunk = figures.get("trunk", {}).get("history")
     filters = {"percent": percent, "decimal": decimal, "duration": duration, "measured": measured}
     return template("evaluation.html", **filters).render(
-        uri=tables.shown,
+        uri=root.shown,
         warning=figures["warning"],
         synthetic=figures["synthetic"],
         sets=sets,
         thresholds={"threshold": threshold, "floor": figures["floor"]},
-        groups=group_rows(figures, tables, config.group.edges),
+        groups=group_rows(figures, root, config.group.edges),
         trunk=trunk and charts.training_curves(trunk, charts.lowest_share([trunk])),
         lowest=lowest,
         curves=partial(charts.training_curves, lowest=lowest),
@@ -194,14 +194,14 @@ def page(figures: Figures, tables: Root, config: Config) -> str:
         album=album,
         most={"pairs": PAIRS, "others": OTHERS, "notes": NOTES},
         versions={"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
-        stages={s: r for s in STAGES if (r := tables.read_json(f"_ledger/{s}.json"))},
+        stages={s: r for s in STAGES if (r := root.read_json(f"_ledger/{s}.json"))},
         options=config.model_dump_json(indent=1, exclude={"cluster", "config", "redo"}),
     )
 
 
-def group_rows(figures: Figures, tables: Root, edges: Sequence[int]) -> list[dict[str, Any]]:
+def group_rows(figures: Figures, root: Root, edges: Sequence[int]) -> list[dict[str, Any]]:
     """A row for each group of the configuration, also of those without a landmark."""
-    rows = tables.dataset("examples").to_table(["landmark_id", "group", "split"])
+    rows = root.dataset("examples").to_table(["landmark_id", "group", "split"])
     counts = rows.group_by(["group", "split"]).aggregate([([], "count_all")]).to_pylist()
     images = {(row["group"], row["split"]): row["count_all"] for row in counts}
     counts = rows.group_by(["group"]).aggregate([("landmark_id", "count_distinct")]).to_pylist()

@@ -47,12 +47,12 @@ def _natural(item: tuple[str, int]) -> tuple[str, int]:
     return (word, int(number)) if number.isdigit() else (item[0], 0)
 
 
-def store(records: Records, tables: Root) -> None:
+def store(records: Records, root: Root) -> None:
     """Write `reports/funnel.json` and `reports/funnel.png` under the root."""
     value = {s: {**r["funnel"], "seconds": r["seconds"]} for s, r in records.items()}
     picture = draw({s: r for s, r in records.items() if s in DRAWN})
     text = json.dumps(value, indent=1).encode()
-    receipts.write(tables, dict(zip(FILES, (text, picture), strict=True)))
+    receipts.write(root, dict(zip(FILES, (text, picture), strict=True)))
 
 
 def draw(records: Records) -> bytes:

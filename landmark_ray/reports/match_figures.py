@@ -22,9 +22,9 @@ FEATURES = ["width", "height", "count", "keypoints", "descriptors"]
 class Pairs:
     """Of a root."""
 
-    def __init__(self, tables: Root, config: Config) -> None:
+    def __init__(self, root: Root, config: Config) -> None:
         """Nothing is read yet."""
-        self._tables, self._config = tables, config
+        self._tables, self._config = root, config
 
     def photos(self, image_ids: Iterable[str]) -> dict[str, str]:
         """Image id -> a small photo, as an address that holds it."""

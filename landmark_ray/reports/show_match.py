@@ -43,27 +43,27 @@ class Photo:
     bucket: int
     shard: int
 
-    def row(self, tables: Root, table: str) -> dict[str, Any] | None:
+    def row(self, root: Root, table: str) -> dict[str, Any] | None:
         """Its row of a table, if there is one; no more than that row's group is read."""
         own = (pads.field("landmark_id") == self.landmark_id) & (
             pads.field("image_id") == self.image_id
         )
-        return first(select(tables, tables.name(table, self.bucket, self.shard), own))
+        return first(select(root, root.name(table, self.bucket, self.shard), own))
 
 
-def select(tables: Root, name: str, where: pads.Expression) -> list[dict[str, Any]]:
+def select(root: Root, name: str, where: pads.Expression) -> list[dict[str, Any]]:
     """The rows of a table, or of one of its files, for which something holds.
 
     Raises:
         UserError: a file is missing or damaged, and which.
     """
     try:
-        return tables.dataset(name).to_table(filter=where).to_pylist()
+        return root.dataset(name).to_table(filter=where).to_pylist()
     except FileNotFoundError:
         problem = "is missing"
     except (pa.ArrowException, OSError) as error:
         problem = f"is damaged ({error})"
-    raise UserError(f"{tables.uri}/{name} {problem}: run its stage again with --redo")
+    raise UserError(f"{root.uri}/{name} {problem}: run its stage again with --redo")
 
 
 def first(rows: list[dict[str, Any]]) -> dict[str, Any] | None:
@@ -71,22 +71,22 @@ def first(rows: list[dict[str, Any]]) -> dict[str, Any] | None:
     return rows[0] if rows else None
 
 
-def find(tables: Root, image_ids: Sequence[str]) -> list[Photo]:
+def find(root: Root, image_ids: Sequence[str]) -> list[Photo]:
     """Images of the catalog.
 
     Raises:
         UserError: there is none with one of the ids.
     """
-    rows = select(tables, "catalog", pads.field("image_id").isin(image_ids))
+    rows = select(root, "catalog", pads.field("image_id").isin(image_ids))
     places = {row["image_id"]: row for row in rows}
     for image_id in image_ids:
         if image_id not in places:
             raise UserError(
-                f"--pair: {tables.uri} has no image {image_id}: mistyped, or left out by the stage "
+                f"--pair: {root.uri} has no image {image_id}: mistyped, or left out by the stage "
                 "sample; the ids are in the table catalog"
             )
     landmarks = [places[i]["landmark_id"] for i in image_ids]
-    found = select(tables, "landmarks", pads.field("landmark_id").isin(landmarks))
+    found = select(root, "landmarks", pads.field("landmark_id").isin(landmarks))
     names = {row["landmark_id"]: row["name"] for row in found}
     return [
         Photo(i, landmark, names.get(landmark, ""), places[i]["bucket"], places[i]["shard"])
@@ -94,20 +94,20 @@ def find(tables: Root, image_ids: Sequence[str]) -> list[Photo]:
     ]
 
 
-def read(tables: Root, photo: Photo) -> tuple[dict[str, Any], dict[str, Any]]:
+def read(root: Root, photo: Photo) -> tuple[dict[str, Any], dict[str, Any]]:
     """The rows of `images` and `features` of an image.
 
     Raises:
         UserError: a stage rejected it, and why.
     """
-    image, features = (photo.row(tables, table) for table in ("images", "features"))
+    image, features = (photo.row(root, table) for table in ("images", "features"))
     if image is not None and features is not None:
         return image, features
     stage = "ingest" if image is None else "extract"
     rejects = f"rejects/stage={stage}"
     reject = None
-    if tables.exists(tables.name(rejects, photo.bucket, photo.shard)):
-        reject = photo.row(tables, rejects)
+    if root.exists(root.name(rejects, photo.bucket, photo.shard)):
+        reject = photo.row(root, rejects)
     why = f": {reject['reason']}" if reject else ""
     raise UserError(
         f"--pair: the stage {stage} rejected {photo.image_id}{why}; choose another image, one of "
@@ -115,14 +115,14 @@ def read(tables: Root, photo: Photo) -> tuple[dict[str, Any], dict[str, Any]]:
     )
 
 
-def stored(tables: Root, a: Photo, b: Photo) -> dict[str, Any] | None:
+def stored(root: Root, a: Photo, b: Photo) -> dict[str, Any] | None:
     """The pair's row of `pairs`, if the run tried it."""
     own = (
         (pads.field("landmark_id") == a.landmark_id)
         & (pads.field("image_a") == a.image_id)
         & (pads.field("image_b") == b.image_id)
     )
-    return first(select(tables, tables.name("pairs", a.bucket, a.shard), own))
+    return first(select(root, root.name("pairs", a.bucket, a.shard), own))
 
 
 def caption(a: Photo, b: Photo, result: PairResult, min_inliers: int) -> str:
@@ -139,7 +139,7 @@ def caption(a: Photo, b: Photo, result: PairResult, min_inliers: int) -> str:
     )
 
 
-def show_match(config: ShowMatchConfig, tables: Root) -> None:
+def show_match(config: ShowMatchConfig, root: Root) -> None:
     """Match two images as the run does, and draw what is found.
 
     Raises:
@@ -150,8 +150,8 @@ def show_match(config: ShowMatchConfig, tables: Root) -> None:
     ids = sorted(config.pair)
     if ids[0] == ids[1]:
         raise UserError(f"--pair: {ids[0]} is given twice; give the ids of two images")
-    a, b = find(tables, ids)
-    (image_a, features_a), (image_b, features_b) = read(tables, a), read(tables, b)
+    a, b = find(root, ids)
+    (image_a, features_a), (image_b, features_b) = read(root, a), read(root, b)
     try:
         local_a, local_b = image_features(features_a), image_features(features_b)
         result = match_pair(
@@ -176,14 +176,14 @@ def show_match(config: ShowMatchConfig, tables: Root) -> None:
     data = io.BytesIO()
     picture.save(data, "PNG")
     names = "-".join(re.sub(r"[^\w.]", "_", photo.image_id) for photo in (a, b))
-    out = config.out or f"{tables.uri}/reports/matches/{names}.png"
+    out = config.out or f"{root.uri}/reports/matches/{names}.png"
     try:
         place = Store(os.path.dirname(out) or ".")
-        receipts.write(tables, {os.path.basename(out): data.getvalue()}, place)
+        receipts.write(root, {os.path.basename(out): data.getvalue()}, place)
     except OSError as error:
         raise UserError(f"--out: {out} cannot be written: {error.strerror or error}") from None
     print(title)
-    row = stored(tables, a, b) if a.landmark_id == b.landmark_id else None
+    row = stored(root, a, b) if a.landmark_id == b.landmark_id else None
     if row is None:
         print("the run did not try this pair")
     elif (row["putative"], row["inliers"]) != (result.putative, result.inliers):

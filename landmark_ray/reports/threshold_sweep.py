@@ -158,7 +158,7 @@ def _title(sweep: Sweep) -> str:
     )
 
 
-def store(sweep: Sweep, tables: Root) -> None:
+def store(sweep: Sweep, root: Root) -> None:
     """Write `reports/sweep.json`, `sweep.csv` and `sweep.png` under the root."""
     cells = sweep.cells()
     value = {
@@ -173,7 +173,7 @@ def store(sweep: Sweep, tables: Root) -> None:
     writer.writeheader()
     writer.writerows({**cell, "own": int(cell["own"])} for cell in cells)
     data = json.dumps(value, indent=1).encode(), text.getvalue().encode(), draw(sweep)
-    receipts.write(tables, dict(zip(FILES, data, strict=True)))
+    receipts.write(root, dict(zip(FILES, data, strict=True)))
 
 
 def draw(sweep: Sweep) -> bytes:

@@ -20,9 +20,9 @@ LETTERS = 80  # of a name
 class Thumbnails:
     """What a page shows of landmarks; only the row groups that hold them are read."""
 
-    def __init__(self, tables: Root) -> None:
+    def __init__(self, root: Root) -> None:
         """Nothing is read yet."""
-        self.tables = tables
+        self.root = root
         self.names: dict[int, str] = {}
         self.links: dict[int, str] = {}
         self.photos: dict[str, str] = {}
@@ -30,7 +30,7 @@ class Thumbnails:
     def add_names(self, landmarks: Iterable[int]) -> None:
         """Read landmarks' names, and the addresses that some names are."""
         wanted = _among("landmark_id", landmarks, pa.int64())
-        rows = self.tables.dataset("landmarks").to_table(["landmark_id", "name"], filter=wanted)
+        rows = self.root.dataset("landmarks").to_table(["landmark_id", "name"], filter=wanted)
         for landmark, name in zip(*(rows[n].to_pylist() for n in rows.column_names), strict=True):
             self.names[landmark] = short_name(name)
             if address := link(name):
@@ -50,7 +50,7 @@ class Thumbnails:
         """
         here = _among("landmark_id", landmarks, pa.int64())
         wanted = here & _among("image_id", image_ids, pa.string())
-        rows = self.tables.dataset(table).to_table(["image_id", "jpeg"], filter=wanted)
+        rows = self.root.dataset(table).to_table(["image_id", "jpeg"], filter=wanted)
         pairs = zip(rows["image_id"].to_pylist(), rows["jpeg"].to_pylist(), strict=True)
         self.photos |= {image_id: thumbnail(jpeg) for image_id, jpeg in pairs}
 
@@ -58,7 +58,7 @@ class Thumbnails:
         """Read a photo of each landmark, one to train on if there is any; their image ids."""
         here = _among("landmark_id", landmarks, pa.int64())
         names = ["split", "landmark_id", "image_id"]
-        rows = self.tables.dataset("examples").to_table(names, filter=here).to_pylist()
+        rows = self.root.dataset("examples").to_table(names, filter=here).to_pylist()
         rows.sort(key=lambda row: (row["split"] == "train", row["image_id"]))
         chosen = {row["landmark_id"]: row["image_id"] for row in rows}
         self.add_photos("examples", chosen.values(), chosen)

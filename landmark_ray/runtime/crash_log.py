@@ -22,14 +22,14 @@ def folder_of(stage: str) -> str:
 class CrashLog:
     """An attempt at a unit of work, and what is known of those before it."""
 
-    def __init__(self, tables: Root, stage: str, unit: str) -> None:
+    def __init__(self, root: Root, stage: str, unit: str) -> None:
         """Note that an attempt begins.
 
         Raises:
             UserError: all attempts die, and at no image.
         """
-        self._tables, self._name = tables, f"{folder_of(stage)}/{unit}.json"
-        note = tables.read_json(self._name)
+        self._tables, self._name = root, f"{folder_of(stage)}/{unit}.json"
+        note = root.read_json(self._name)
         self._careful = note is not None
         self._note = note or {"at": None, "suspect": None, "deaths": 0, "killers": []}
         if self._careful:

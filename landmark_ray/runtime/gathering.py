@@ -23,13 +23,13 @@ FRAGMENT_ROWS = 8
 COPIES = "further files of a photo, not used"
 
 
-def gather_all(config: Config, tables: Root, notes: dict[str, Any]) -> StageCounts:
+def gather_all(config: Config, root: Root, notes: dict[str, Any]) -> StageCounts:
     """Make the shards of every bucket, and add up their reports."""
-    shards = tables.shards()
+    shards = root.shards()
     wanted: dict[int, dict[int, int]] = defaultdict(dict)
     for s in shards:
         wanted[s.bucket][s.shard] = s.images
-    done = tables.committed("images")
+    done = root.committed("images")
     funnel = StageCounts.total(done.values())
     fragments: dict[int, list[str]] = defaultdict(list)
     problems: dict[str, str] = {}
@@ -55,7 +55,7 @@ def gather_all(config: Config, tables: Root, notes: dict[str, Any]) -> StageCoun
     @shard_task
     def gather_row(row: Row) -> Row:
         files = [(name, problems.get(name, "")) for name in row["fragments"]]
-        found = gather(row["bucket"], row["shards"], files, damaged, tables, config.ingest)
+        found = gather(row["bucket"], row["shards"], files, damaged, root, config.ingest)
         return {"rows": row["rows"], "report": found.to_json()}
 
     with ProgressBar("sort", total, done=total - left) as meter:
@@ -71,7 +71,7 @@ def gather(
     shards: list[int],
     fragments: list[tuple[str, str]],
     damaged: list[str],
-    tables: Root,
+    root: Root,
     config: IngestConfig,
 ) -> StageCounts:
     """Write some shards of a bucket from its fragments, then delete those.
@@ -84,22 +84,22 @@ def gather(
         shards: the ones that aren't there yet.
         fragments: (file, why nothing in it can be trusted or empty), in the archives' order.
         damaged: what is known of damaged archives, for images that weren't found.
-        tables: the root.
+        root: the root.
         config: how much is held in memory.
     """
     funnel = StageCounts()
     todo = []
     for shard in sorted(shards):  # Ray repeats the task of a lost worker: its shards stay
-        report = tables.report("images", bucket, shard)
+        report = root.report("images", bucket, shard)
         if report:
             funnel.add(StageCounts.from_json(report))
         else:
             todo.append(shard)
     if not todo:
         return funnel
-    catalog = tables.read_table(f"catalog/bucket={bucket}/catalog.parquet")
-    files = [(tables.dataset(name), problem) for name, problem in fragments]
-    size = sum(tables.files(f"{STAGING}/fragments/bucket={bucket}").values())
+    catalog = root.read_table(f"catalog/bucket={bucket}/catalog.parquet")
+    files = [(root.dataset(name), problem) for name, problem in fragments]
+    size = sum(root.files(f"{STAGING}/fragments/bucket={bucket}").values())
     each = size / len(pc.unique(catalog["shard"]))
     most = max(int(config.buffer_mb * 1e6 / max(2 * each, 1)), 1)  # twice while it is put together
     for i, shard in enumerate(todo):
@@ -117,11 +117,11 @@ def gather(
         part.reject_reasons.update(reason_kind(r) for r in rejects["reason"].to_pylist())
         found = held.filter(here)["image_id"]
         part.counters[COPIES] += len(found) - len(pc.unique(found))
-        tables.commit(
+        root.commit(
             "images", bucket, shard, images, part.to_json(), rejects=rejects, stage="ingest"
         )
         funnel.add(part)
-    tables.delete(f"{STAGING}/fragments/bucket={bucket}")
+    root.delete(f"{STAGING}/fragments/bucket={bucket}")
     return funnel
 
 

@@ -35,22 +35,22 @@ def _name(stage: str) -> str:
     return f"_ledger/{stage}.json"
 
 
-def read(tables: Root, stage: str) -> Record | None:
+def read(root: Root, stage: str) -> Record | None:
     """The record of a stage: state, identity, inputs, fingerprint, funnel, seconds.
 
     Raises:
         UserError: it is damaged.
     """
     try:
-        data = tables.read(_name(stage))
+        data = root.read(_name(stage))
     except FileNotFoundError:
-        if not (tables.local and deletion.lying(tables, _name(stage))):
+        if not (root.local and deletion.lying(root, _name(stage))):
             return None
         data = b""  # a link to nowhere
     if record := _record(data):
         return record
     raise UserError(
-        f"{tables.uri}/{_name(stage)} is damaged: --redo {stage} makes the tables of {stage} "
+        f"{root.uri}/{_name(stage)} is damaged: --redo {stage} makes the tables of {stage} "
         "and of the stages after it anew"
     )
 
@@ -65,7 +65,7 @@ def _record(data: bytes) -> Record | None:
     return value if whole else None
 
 
-def begun(tables: Root) -> dict[str, Record]:
+def begun(root: Root) -> dict[str, Record]:
     """Stage -> its record, of all that have one: what these stages wrote is the root's own.
 
     A damaged record counts, with an empty state, where another one is whole.
@@ -73,36 +73,36 @@ def begun(tables: Root) -> dict[str, Record]:
     Raises:
         UserError: none is whole, so that they may be anybody's files.
     """
-    there = {entry.name: entry.plain for entry in deletion.lying(tables, "_ledger")}
+    there = {entry.name: entry.plain for entry in deletion.lying(root, "_ledger")}
     found = {
-        stage: _record(tables.read(name)) if there[name] else None
+        stage: _record(root.read(name)) if there[name] else None
         for stage in STAGES
         if (name := _name(stage)) in there
     }
     if found and not any(found.values()):
         raise UserError(
-            f"{tables.uri}/{_name(next(iter(found)))} is damaged, or no record of a run: choose "
+            f"{root.uri}/{_name(next(iter(found)))} is damaged, or no record of a run: choose "
             "another --root, or move it elsewhere"
         )
     return {stage: record or {"state": ""} for stage, record in found.items()}
 
 
-def doom(tables: Root, stage: str) -> None:
+def doom(root: Root, stage: str) -> None:
     """Note that a stage's tables are being deleted: until its record goes, they are not whole."""
-    tables.write_json(_name(stage), {**_EMPTY, "state": GOING})
+    root.write_json(_name(stage), {**_EMPTY, "state": GOING})
 
 
-def finished(tables: Root, stage: str, identity: Record) -> Record:
+def finished(root: Root, stage: str, identity: Record) -> Record:
     """The record of a stage whose tables another one needs.
 
     Raises:
         UserError: it hasn't been finished, or was run with other options.
     """
-    record = read(tables, stage)
+    record = read(root, stage)
     if record is None or record["state"] != "finished":
-        raise UserError(f"{tables.uri}: stage {stage} is not finished; run jobs/{stage}.py first")
+        raise UserError(f"{root.uri}: stage {stage} is not finished; run jobs/{stage}.py first")
     if record["identity"] != identity:
-        raise _mixed(tables, stage, record["identity"], identity)
+        raise _mixed(root, stage, record["identity"], identity)
     return record
 
 
@@ -111,11 +111,11 @@ def table_inputs(fingerprints: dict[str, str]) -> Record:
     return {f"{_TABLES}{stage}": value for stage, value in fingerprints.items()}
 
 
-def same_order(tables: Root, stage: str, record: Record, reads: Sequence[str]) -> None:
+def same_order(root: Root, stage: str, record: Record, reads: Sequence[str]) -> None:
     """Refuse tables that another version of this code made from the tables of other stages.
 
     Args:
-        tables: the root.
+        root: the root.
         stage: whose tables they are.
         record: of the stage.
         reads: the stages that it reads in this version.
@@ -126,7 +126,7 @@ def same_order(tables: Root, stage: str, record: Record, reads: Sequence[str]) -
     was = {name.removeprefix(_TABLES) for name in record["inputs"] if name.startswith(_TABLES)}
     if was != set(reads):
         raise UserError(
-            f"{tables.shown} was made by another version of this code, whose stage {stage} reads "
+            f"{root.shown} was made by another version of this code, whose stage {stage} reads "
             f"the tables of {_listed(was)}; here it reads those of {_listed(reads)}. Add --redo "
             f"{stage} to delete the tables of {stage} and of the stages after it, and make them "
             "anew, or choose another --root"
@@ -137,7 +137,7 @@ def _listed(stages: Collection[str]) -> str:
     return ", ".join(sorted(stages, key=STAGES.index)) or "none"
 
 
-def begin(tables: Root, stage: str, identity: Record, inputs: Record) -> Record:
+def begin(root: Root, stage: str, identity: Record, inputs: Record) -> Record:
     """Open a stage's record, or find the one of an earlier run with the same options and inputs.
 
     Raises:
@@ -145,7 +145,7 @@ def begin(tables: Root, stage: str, identity: Record, inputs: Record) -> Record:
     """
     text = json.dumps([stage, identity, inputs], sort_keys=True)
     fingerprint = hashlib.sha256(text.encode()).hexdigest()[:16]
-    record = read(tables, stage)
+    record = read(root, stage)
     if record is None:
         record = {
             "state": "running",
@@ -154,28 +154,28 @@ def begin(tables: Root, stage: str, identity: Record, inputs: Record) -> Record:
             "inputs": inputs,
             "seconds": 0.0,
         }
-        tables.write_json(_name(stage), record)
+        root.write_json(_name(stage), record)
     elif record["fingerprint"] != fingerprint:
-        raise _mixed(tables, stage, record["identity"] | record["inputs"], identity | inputs)
+        raise _mixed(root, stage, record["identity"] | record["inputs"], identity | inputs)
     return record
 
 
-def finish(tables: Root, stage: str, record: Record, funnel: StageCounts, seconds: float) -> None:
+def finish(root: Root, stage: str, record: Record, funnel: StageCounts, seconds: float) -> None:
     """Mark a stage as finished."""
     record |= {
         "state": "finished",
         "seconds": record["seconds"] + seconds,
         "funnel": json.loads(funnel.to_json()),
     }
-    tables.write_json(_name(stage), record)
+    root.write_json(_name(stage), record)
 
 
-def forget(tables: Root, stage: str) -> None:
+def forget(root: Root, stage: str) -> None:
     """Delete a stage's record; its tables must be gone."""
-    tables.delete(_name(stage))
+    root.delete(_name(stage))
 
 
-def _mixed(tables: Root, stage: str, was: Record, now: Record) -> UserError:
+def _mixed(root: Root, stage: str, was: Record, now: Record) -> UserError:
     parts = [
         f"{name} = {json.dumps(was.get(name))}, now {json.dumps(now.get(name))}"
         for name in sorted(was | now)
@@ -183,7 +183,7 @@ def _mixed(tables: Root, stage: str, was: Record, now: Record) -> UserError:
     ]
     difference = "; ".join(parts[:4]) + (f" and {len(parts) - 4} more" if len(parts) > 4 else "")
     return UserError(
-        f"{tables.uri} holds tables of another configuration: stage {stage} was run with "
+        f"{root.uri} holds tables of another configuration: stage {stage} was run with "
         f"{difference}. Go back to that, choose another --root, or add --redo {stage} to delete "
         f"the tables of {stage} and of the stages after it, and make them anew"
     )

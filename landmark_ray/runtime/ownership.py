@@ -58,19 +58,19 @@ def _identities(folder: Store) -> list[tuple[int, int] | str]:
         path = above
 
 
-def doomed(tables: Root, redo: str | None) -> list[str]:
+def doomed(root: Root, redo: str | None) -> list[str]:
     """The stages whose tables are to go, the last first: also those that a killed run doomed."""
-    records = ledger.begun(tables)
+    records = ledger.begun(root)
     later = STAGES[STAGES.index(redo) :] if redo else ()
     going = [s for s in records if s in later or records[s]["state"] == ledger.GOING]
     return sorted(going, key=STAGES.index, reverse=True)
 
 
-def check(tables: Root, stages: Sequence[str], redo: str | None, of: Places) -> list[str]:
+def check(root: Root, stages: Sequence[str], redo: str | None, of: Places) -> list[str]:
     """Make sure that a run deletes and writes over nothing but its own.
 
     Args:
-        tables: the root.
+        root: the root.
         stages: to be run.
         redo: the first one whose tables are to go, if any.
         of: every stage's folders.
@@ -81,23 +81,23 @@ def check(tables: Root, stages: Sequence[str], redo: str | None, of: Places) -> 
     Raises:
         UserError: it would; says what, where, and what to do. Nothing was touched.
     """
-    records, going = ledger.begun(tables), doomed(tables, redo)
-    deletion.checked(tables, *(p for stage in going for p in of[stage]), ours=layout.ours)
+    records, going = ledger.begun(root), doomed(root, redo)
+    deletion.checked(root, *(p for stage in going for p in of[stage]), ours=layout.ours)
     todo = [s for s in stages if s in going or records.get(s, {}).get("state") != "finished"]
     for stage in todo:
         if stage not in records:
-            vacant(tables, stage, records, of)
+            vacant(root, stage, records, of)
         elif stage not in going:
             scratch = (p for p in of[stage] if p.startswith("_"))
-            deletion.checked(tables, *scratch, ours=layout.ours)
+            deletion.checked(root, *scratch, ours=layout.ours)
     return todo
 
 
-def vacant(tables: Root, stage: str, begun: Collection[str], of: Places) -> None:
+def vacant(root: Root, stage: str, begun: Collection[str], of: Places) -> None:
     """Make sure that a stage that has no record finds nothing where it will write.
 
     Args:
-        tables: the root.
+        root: the root.
         stage: which.
         begun: the stages that have a record; some scratch is theirs, too.
         of: every stage's folders.
@@ -108,32 +108,32 @@ def vacant(tables: Root, stage: str, begun: Collection[str], of: Places) -> None
     shared = {place for other in begun for place in of[other]}
     for place in of[stage]:
         if place in shared:
-            deletion.checked(tables, place, ours=layout.ours)
-        elif (found := deletion.lying(tables, place)) and not _leads_to_nothing(tables, place):
+            deletion.checked(root, place, ours=layout.ours)
+        elif (found := deletion.lying(root, place)) and not _leads_to_nothing(root, place):
             raise UserError(
-                f"{tables.shown}/{place} holds what no run of stage {stage} in this root wrote: "
+                f"{root.shown}/{place} holds what no run of stage {stage} in this root wrote: "
                 f"{deletion.told(found)}. Nothing was touched: choose another --root, or move it "
                 "elsewhere"
             )
 
 
-def _leads_to_nothing(tables: Root, place: str) -> bool:
+def _leads_to_nothing(root: Root, place: str) -> bool:
     """Whether a table is a link to an empty folder, as one on another disk."""
-    path = tables.at(place)
-    link = tables.local and os.path.islink(path) and os.path.isdir(path)
+    path = root.at(place)
+    link = root.local and os.path.islink(path) and os.path.isdir(path)
     return link and not place.startswith("_") and not deletion.lying(Store(path), "")
 
 
-def clear(tables: Root, redo: str | None, of: Places) -> None:
+def clear(root: Root, redo: str | None, of: Places) -> None:
     """Delete the tables of a stage and of all that come after it, then their records.
 
     Raises:
         UserError: something there isn't ours; nothing was deleted.
     """
-    going = doomed(tables, redo)
-    deletion.checked(tables, *(p for stage in going for p in of[stage]), ours=layout.ours)
+    going = doomed(root, redo)
+    deletion.checked(root, *(p for stage in going for p in of[stage]), ours=layout.ours)
     for stage in going:
-        ledger.doom(tables, stage)
+        ledger.doom(root, stage)
     for stage in going:
-        tables.delete(*of[stage])
-        ledger.forget(tables, stage)
+        root.delete(*of[stage])
+        ledger.forget(root, stage)

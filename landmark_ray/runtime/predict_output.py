@@ -33,7 +33,7 @@ class Submission:
         if not output.endswith(".csv"):
             raise UserError(f"--output: {output} must end in .csv")
         folder, _, self.name = output.rpartition("/")
-        self.tables = Root(folder or ".")
+        self.root = Root(folder or ".")
         self.answers = f"{self.name.removesuffix('.csv')}.parquet"
         self._there = self._check(identity)
         self._identity = identity
@@ -42,36 +42,36 @@ class Submission:
     @property
     def shown(self) -> str:
         """The csv's name for people."""
-        return f"{self.tables.shown}/{self.name}"
+        return f"{self.root.shown}/{self.name}"
 
     def _note(self, *sums: str | None) -> None:
         note = {**self._identity, "csv": [each for each in sums if each]}
-        self.tables.write_json(f"{self.answers}/{IDENTITY}", note)
+        self.root.write_json(f"{self.answers}/{IDENTITY}", note)
 
     def _check(self, now: dict[str, Any]) -> str | None:
         """The checksum of the csv that is there."""
-        found = deletion.lying(self.tables, self.answers)
+        found = deletion.lying(self.root, self.answers)
         note = f"{self.answers}/{IDENTITY}"
         noted = deletion.Entry(note, True) in found
         strange = deletion.strangers(found, self._ours if noted else lambda _: False)
         if strange:
             raise UserError(
-                f"--output: {self.tables.shown}/{self.answers} holds what jobs/predict.py did not "
+                f"--output: {self.root.shown}/{self.answers} holds what jobs/predict.py did not "
                 f"write: {deletion.told(strange)}. Nothing was touched: choose another --output, "
                 "or move it elsewhere"
             )
-        was = self.tables.read_json(note) if noted else {}
+        was = self.root.read_json(note) if noted else {}
         if not isinstance(was, dict):
-            raise UserError(f"{self.tables.uri}/{note} is damaged: choose another --output")
+            raise UserError(f"{self.root.uri}/{note} is damaged: choose another --output")
         if noted and (differ := [k for k, v in now.items() if was.get(k) != v]):
             words = "; ".join(f"{k} {was.get(k)}, now {now[k]}" for k in differ)
             raise UserError(
-                f"{self.tables.uri}/{self.answers} holds answers to something else ({words}): "
+                f"{self.root.uri}/{self.answers} holds answers to something else ({words}): "
                 f"delete it with {self.name}, or choose another --output"
             )
-        if noted and "csv" not in was and deletion.lying(self.tables, self.name):
-            was["csv"] = [checksum(self.tables.read(self.name))]  # older code noted none
-        return check_file(self.tables, self.name, was.get("csv", []), "--output: ")
+        if noted and "csv" not in was and deletion.lying(self.root, self.name):
+            was["csv"] = [checksum(self.root.read(self.name))]  # older code noted none
+        return check_file(self.root, self.name, was.get("csv", []), "--output: ")
 
     def _ours(self, name: str) -> bool:
         return _FORM.fullmatch(name.removeprefix(f"{self.answers}/")) is not None
@@ -82,8 +82,8 @@ class Submission:
         Raises:
             UserError: somebody has.
         """
-        deletion.sweep(self.tables, self.answers)
+        deletion.sweep(self.root, self.answers)
         data = text.encode()
         known = [each for each in (self._there,) if each]
-        self._note(check_file(self.tables, self.name, known, "--output: "), checksum(data))
-        self.tables.write(self.name, data)
+        self._note(check_file(self.root, self.name, known, "--output: "), checksum(data))
+        self.root.write(self.name, data)

@@ -109,14 +109,14 @@ def _asked(config: Config, stages: Sequence[str]) -> dict[str, int]:
     return {name: photos for name, (stage, photos) in asks.items() if stage in stages}
 
 
-def something_left(stage: str, records: Records, config: Config, tables: Root) -> None:
+def something_left(stage: str, records: Records, config: Config, root: Root) -> None:
     """Refuse to run a stage that has no photos to work on.
 
     Args:
         stage: about to run.
         records: of the stages before it.
         config: all options.
-        tables: the root.
+        root: the root.
 
     Raises:
         UserError: says which stage left nothing, why, and what to do.
@@ -125,7 +125,7 @@ def something_left(stage: str, records: Records, config: Config, tables: Root) -
         if STAGES.index(stage) < STAGES.index(first) or before not in records:
             continue
         if not records[before]["funnel"]["images_out"]:
-            why = _why_nothing(before, records, config, tables.shown)
+            why = _why_nothing(before, records, config, root.shown)
             raise UserError(f"nothing is left to train on: {why}")
 
 

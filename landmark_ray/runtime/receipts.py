@@ -47,22 +47,22 @@ def check_file(folder: Store, name: str, known: Collection[str], option: str = "
     )
 
 
-def begin(tables: Root) -> None:
+def begin(root: Root) -> None:
     """Note from here on what is written; in a root of older code all its reports are ours."""
-    if tables.exists(_BEGUN):
+    if root.exists(_BEGUN):
         return
-    if ledger.begun(tables):
-        for name in tables.files("reports"):
+    if ledger.begun(root):
+        for name in root.files("reports"):
             if layout.REPORTS.fullmatch(name):
-                _note(tables, name, [checksum(tables.read(name))])
-    tables.write_json(_BEGUN, {})
+                _note(root, name, [checksum(root.read(name))])
+    root.write_json(_BEGUN, {})
 
 
-def check(tables: Root, names: Iterable[str], folder: Store | None = None) -> None:
+def check(root: Root, names: Iterable[str], folder: Store | None = None) -> None:
     """Make sure that files may be written.
 
     Args:
-        tables: the root.
+        root: the root.
         names: of the files.
         folder: that they are in, where a person named it; else the root.
 
@@ -70,41 +70,41 @@ def check(tables: Root, names: Iterable[str], folder: Store | None = None) -> No
         UserError: one is there that wasn't written from this root, or was changed.
     """
     for name in names:
-        _check(tables, name, folder)
+        _check(root, name, folder)
 
 
-def _check(tables: Root, name: str, folder: Store | None) -> str | None:
-    known = tables.read_json(_receipt(_key(tables, name, folder))) or {}
-    return check_file(folder or tables, name, known.get("sha256", []))
+def _check(root: Root, name: str, folder: Store | None) -> str | None:
+    known = root.read_json(_receipt(_key(root, name, folder))) or {}
+    return check_file(folder or root, name, known.get("sha256", []))
 
 
-def write(tables: Root, files: Mapping[str, bytes], folder: Store | None = None) -> None:
+def write(root: Root, files: Mapping[str, bytes], folder: Store | None = None) -> None:
     """Write files, if all of them may be written.
 
     Args:
-        tables: the root.
+        root: the root.
         files: name -> what is in it.
         folder: as of `check`.
 
     Raises:
         UserError: as `check` does; nothing was written.
     """
-    there = {name: _check(tables, name, folder) for name in files}
+    there = {name: _check(root, name, folder) for name in files}
     for name, data in files.items():
         sums = [there[name], checksum(data)]
-        _note(tables, _key(tables, name, folder), [each for each in sums if each])
-        (folder or tables).write(name, data)
+        _note(root, _key(root, name, folder), [each for each in sums if each])
+        (folder or root).write(name, data)
 
 
-def _key(tables: Root, name: str, folder: Store | None) -> str:
+def _key(root: Root, name: str, folder: Store | None) -> str:
     """Relative to the root, which may be moved, where the file lies in it."""
-    return f"{(folder or tables).place}/{name}".removeprefix(f"{tables.place}/")
+    return f"{(folder or root).place}/{name}".removeprefix(f"{root.place}/")
 
 
 def _receipt(key: str) -> str:
     return f"_ledger/written/{checksum(key.encode('utf-8', 'surrogateescape'))[:24]}.json"
 
 
-def _note(tables: Root, key: str, sums: list[str]) -> None:
+def _note(root: Root, key: str, sums: list[str]) -> None:
     value: dict[str, Any] = {"name": deletion.Entry(key, True).shown, "sha256": sums}
-    tables.write_json(_receipt(key), value)
+    root.write_json(_receipt(key), value)

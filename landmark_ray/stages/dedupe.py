@@ -74,9 +74,9 @@ def packed(table: pa.Table) -> bytes:
     return bytes(out.getvalue())
 
 
-def find(shards: list[Shard], config: Config, tables: Root) -> dict[tuple[int, int], pa.Table]:
+def find(shards: list[Shard], config: Config, root: Root) -> dict[tuple[int, int], pa.Table]:
     """(bucket, shard) -> its rows of `duplicates`."""
-    parts = at_once(lambda s: tables.read_shard("hashes", *s.key, ["phash"]), shards)
+    parts = at_once(lambda s: root.read_shard("hashes", *s.key, ["phash"]), shards)
     starts = np.cumsum([0, *map(len, parts)])
     phash = pa.concat_tables(parts)["phash"].to_numpy()
     hashes, group = np.unique(phash, return_inverse=True)
@@ -89,7 +89,7 @@ def find(shards: list[Shard], config: Config, tables: Root) -> dict[tuple[int, i
     def look(shard: int) -> tuple[pa.Table, np.ndarray]:
         """The images that may be duplicates, and their thumbnails."""
         mine = rows[cuts[shard] : cuts[shard + 1]] - starts[shard]
-        images = tables.read_shard("hashes", *shards[shard].key).take(pa.array(mine))
+        images = root.read_shard("hashes", *shards[shard].key).take(pa.array(mine))
         data = b"".join(images["thumbnail"].to_pylist())
         pixels = np.frombuffer(data, np.uint8).reshape(-1, THUMBNAIL, THUMBNAIL)
         return images.drop_columns("thumbnail"), pixels

@@ -50,16 +50,16 @@ def inputs(config: Config, source: Source) -> dict[str, str]:
     return {"source's test set": source.fingerprint("test") if test else "none"}
 
 
-def run(config: Config, tables: Root, source: Source) -> StageCounts:
+def run(config: Config, root: Root, source: Source) -> StageCounts:
     """Write `predictions`, `test_predictions` and the report."""
     workers = plan_workers(config, "train.", config.train)
-    load = partial(ScoreExamples, config, tables, pin=not workers.gpus)
-    funnel = process_shards_with_model("evaluate", "predictions", load, workers, config, tables)
+    load = partial(ScoreExamples, config, root, pin=not workers.gpus)
+    funnel = process_shards_with_model("evaluate", "predictions", load, workers, config, root)
     test = source.test_set()
     if test:
-        over_test_set(*test, config, tables)
-    found = figures_of(config, tables, test is not None)
-    report.store(found, tables, config)
+        over_test_set(*test, config, root)
+    found = figures_of(config, root, test is not None)
+    report.store(found, root, config)
     funnel.counters["synthetic images accepted"] = found["synthetic"]["accepted"]
     funnel.notes += filter(None, [found["warning"]])
     return funnel
@@ -68,11 +68,11 @@ def run(config: Config, tables: Root, source: Source) -> StageCounts:
 class EnsembleScorer:
     """All group models, and those by the reference's rule, for comparison."""
 
-    def __init__(self, config: Config, tables: Root) -> None:
+    def __init__(self, config: Config, root: Root) -> None:
         """Load the heads."""
         from landmark_ray.bundle.ensemble import Ensemble
 
-        folder = Store(f"{tables.uri}/models")
+        folder = Store(f"{root.uri}/models")
         place = FINETUNED if "finetune" in config.train.phases else GROUPS
         self.models: Ensemble = Ensemble(folder, place)
         self.closed: Ensemble = Ensemble(folder, CLOSED)
@@ -151,17 +151,17 @@ def score_examples(examples: pa.Table, scorer: EnsembleScorer) -> pa.Table:
 
 
 def over_test_set(
-    archives: list[Archive], solution: dict[str, frozenset[int]], config: Config, tables: Root
+    archives: list[Archive], solution: dict[str, frozenset[int]], config: Config, root: Root
 ) -> None:
     """Write `test_predictions`, a file for each tar."""
-    done = tables.committed(TEST)
+    done = root.committed(TEST)
     sizes = [archive.size for archive in archives]
     todo = [
         {"bucket": 0, "shard": n, "rows": size}
         for n, size in enumerate(sizes)
         if (0, n) not in done
     ]
-    groups = groups_of(tables)
+    groups = groups_of(root)
     ids = PhotoIds(pa.array(list(solution), pa.string()))
     workers = plan_workers(config, "train.", config.train)
 
@@ -171,7 +171,7 @@ def over_test_set(
         def __init__(self) -> None:
             if not workers.gpus:
                 pin_tensorflow()
-            self.scorer = EnsembleScorer(config, tables)
+            self.scorer = EnsembleScorer(config, root)
 
         def score_tar(self, unit: Row) -> Row:
             parts, funnel = [schemas.PREDICTIONS.empty_table()], StageCounts()
@@ -189,7 +189,7 @@ def over_test_set(
                     rows = self.scorer.rows(found, squares, solution, [-1] * len(found), own)
                     parts.append(rows)
             funnel.notes += archive.notes
-            tables.commit(TEST, 0, unit["shard"], pa.concat_tables(parts), funnel.to_json())
+            root.commit(TEST, 0, unit["shard"], pa.concat_tables(parts), funnel.to_json())
             return {"rows": unit["rows"], "report": funnel.to_json()}
 
         def __call__(self, unit: Row) -> Row:
@@ -229,18 +229,18 @@ def unanswered(
     return pa.Table.from_pylist(rows, schemas.PREDICTIONS)
 
 
-def groups_of(tables: Root) -> dict[int, int]:
+def groups_of(root: Root) -> dict[int, int]:
     """Landmark -> group."""
-    rows = tables.dataset("examples").to_table(["landmark_id", "group"])
+    rows = root.dataset("examples").to_table(["landmark_id", "group"])
     pairs = rows.group_by(["landmark_id", "group"]).aggregate([])
     return dict(zip(pairs["landmark_id"].to_pylist(), pairs["group"].to_pylist(), strict=True))
 
 
-def figures_of(config: Config, tables: Root, test: bool) -> dict[str, Any]:
+def figures_of(config: Config, root: Root, test: bool) -> dict[str, Any]:
     """All that `reports/evaluation.json` holds."""
-    folder = Store(f"{tables.uri}/models")
+    folder = Store(f"{root.uri}/models")
     place = FINETUNED if "finetune" in config.train.phases else GROUPS
-    predictions = tables.dataset("predictions").to_table()
+    predictions = root.dataset("predictions").to_table()
     found: dict[str, Any] = {
         "validation": figures(predictions),
         "floor": floor_of(predictions),
@@ -257,15 +257,15 @@ def figures_of(config: Config, tables: Root, test: bool) -> dict[str, Any]:
     whole = found["validation"]["ensemble"]
     found["synthetic"] = synthetic_accepted(predictions, whole["threshold"])
     found["warning"] = non_landmarks.warning(
-        non_landmarks.learned(tables, config),
+        non_landmarks.learned(root, config),
         whole["images"] - whole["landmark_images"],
         sum(model["landmarks"] for model in found["models"]),
     )
     if history := folder.read_json(f"{TRUNK}/history.json"):
         found["trunk"] = {"history": history}
     if test:
-        found["test"] = figures(each_once(tables.dataset(TEST).to_table()))
-        notes = [json.loads(value)["notes"] for value in tables.committed(TEST).values()]
+        found["test"] = figures(each_once(root.dataset(TEST).to_table()))
+        notes = [json.loads(value)["notes"] for value in root.committed(TEST).values()]
         found["test"]["notes"] = sum(notes, [])
     return found
 

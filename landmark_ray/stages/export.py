@@ -38,24 +38,24 @@ TRUNK_FILES = ("network.weights.h5", "network.json")
 HEAD_FILES = ("head.weights.h5", "head.json")
 
 
-def run(config: Config, tables: Root, source: Source) -> StageCounts:
+def run(config: Config, root: Root, source: Source) -> StageCounts:
     """Write the bundle; its manifest last."""
-    models = Store(f"{tables.uri}/models")
+    models = Store(f"{root.uri}/models")
     place = FINETUNED if "finetune" in config.train.phases else GROUPS
     infos = head_infos(models, place)
-    bundle, ours = place_of(config, tables)
+    bundle, ours = place_of(config, root)
     trunks = sorted({info.trunk for info in infos})
     clear(bundle, [FILE, LANDMARKS, EVALUATION, REFERENCE, *files_of(trunks, infos)], ours)
-    names = landmarks(tables)
-    evaluation = tables.read_json(REPORT)
+    names = landmarks(root)
+    evaluation = root.read_json(REPORT)
     bundle.write_table(LANDMARKS, names)
     bundle.write_json(EVALUATION, evaluation)
     for name in trunks:
         copy_trunk(models, name, bundle, bundled(name))
     for info in infos:
         copy_head(models, place, bundle, info)
-    probe_on_cluster(config, reference_of, config, tables, place).write(bundle, REFERENCE)
-    records = {stage: ledger.read(tables, stage) or {} for stage in STAGES[:-1]}
+    probe_on_cluster(config, reference_of, config, root, place).write(bundle, REFERENCE)
+    records = {stage: ledger.read(root, stage) or {} for stage in STAGES[:-1]}
     manifest = seal(
         bundle,
         threshold=evaluation["validation"]["ensemble"]["threshold"],
@@ -79,7 +79,7 @@ def run(config: Config, tables: Root, source: Source) -> StageCounts:
     return funnel
 
 
-def reference_of(config: Config, tables: Root, place: str) -> Reference:
+def reference_of(config: Config, root: Root, place: str) -> Reference:
     """What the networks say of some examples, with the code that evaluates them, on a CPU."""
     pin_tensorflow()
     import tensorflow as tf
@@ -87,24 +87,24 @@ def reference_of(config: Config, tables: Root, place: str) -> Reference:
     from landmark_ray.bundle.ensemble import Ensemble
 
     with tf.device("CPU"):  # GPUs round more
-        ensemble = Ensemble(Store(f"{tables.uri}/models"), place)
-        photos = reference_photos(config, tables, [info.group for info in ensemble.infos])
+        ensemble = Ensemble(Store(f"{root.uri}/models"), place)
+        photos = reference_photos(config, root, [info.group for info in ensemble.infos])
         return Reference(photos, ensemble.logits(ensemble.vectors(photos)))
 
 
-def reference_photos(config: Config, tables: Root, groups: list[int]) -> NDArray[np.uint8]:
+def reference_photos(config: Config, root: Root, groups: list[int]) -> NDArray[np.uint8]:
     """Examples of each group and of the background, [N, size, size, 3], `PHOTOS` at most.
 
     Those that come first: few shards are read, however many there are.
     """
     each = max(PHOTOS // (len(groups) + 1), 1)
     found: dict[int, list[bytes]] = {group: [] for group in (*groups, 0)}
-    for place in sorted(tables.committed("examples")):
+    for place in sorted(root.committed("examples")):
         missing = {group for group in groups if len(found[group]) < each}
         if not missing:
             break
-        if missing & set(tables.read_shard("examples", *place, ["group"])["group"].to_pylist()):
-            rows = read_examples(tables, place, config.seed).sort_by("image_id")
+        if missing & set(root.read_shard("examples", *place, ["group"])["group"].to_pylist()):
+            rows = read_examples(root, place, config.seed).sort_by("image_id")
             for group, jpeg in zip(*(rows[n].to_pylist() for n in ("group", "jpeg")), strict=True):
                 if group in found and len(found[group]) < each:
                     found[group].append(jpeg)
@@ -112,7 +112,7 @@ def reference_photos(config: Config, tables: Root, groups: list[int]) -> NDArray
     return np.stack([pixels(jpeg, config.resize.size) for jpeg in chosen])
 
 
-def place_of(config: Config, tables: Root) -> tuple[Store, Ours]:
+def place_of(config: Config, root: Root) -> tuple[Store, Ours]:
     """The bundle's folder, and which of its files are ours.
 
     In the root these are known by their names, elsewhere by what an export has noted there.
@@ -120,16 +120,16 @@ def place_of(config: Config, tables: Root) -> tuple[Store, Ours]:
     if config.export.to:
         bundle = Store(config.export.to)
         return bundle, owned(bundle).__contains__
-    return Store(f"{tables.uri}/bundle"), lambda name: layout.ours(f"bundle/{name}")
+    return Store(f"{root.uri}/bundle"), lambda name: layout.ours(f"bundle/{name}")
 
 
-def check(config: Config, tables: Root) -> None:
+def check(config: Config, root: Root) -> None:
     """Make sure that the bundle's folder may be written.
 
     Raises:
         UserError: it holds what no export wrote.
     """
-    bundle, ours = place_of(config, tables)
+    bundle, ours = place_of(config, root)
     deletion.checked(bundle, "", ours=ours)
 
 
@@ -161,11 +161,11 @@ def copy_head(models: Store, place: str, bundle: Store, info: HeadInfo) -> None:
     bundle.write_json(f"{to}/{told}", value | {"trunk": bundled(info.trunk)})
 
 
-def landmarks(tables: Root) -> pa.Table:
+def landmarks(root: Root) -> pa.Table:
     """What the bundle knows of its landmarks."""
-    examples = tables.dataset("examples").to_table(["landmark_id", "group"])
+    examples = root.dataset("examples").to_table(["landmark_id", "group"])
     counts = examples.group_by(["landmark_id", "group"]).aggregate([([], "count_all")])
-    names = tables.dataset("landmarks").to_table(["landmark_id", "name"])
+    names = root.dataset("landmarks").to_table(["landmark_id", "name"])
     rows = counts.join(names, "landmark_id").rename_columns({"count_all": "images"})
     rows = rows.select(schemas.BUNDLED.names).sort_by("landmark_id")
     filled = rows["name"].fill_null("")

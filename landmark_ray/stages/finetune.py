@@ -36,11 +36,11 @@ if TYPE_CHECKING:
     import keras
 
 
-def run(config: Config, tables: Root, source: Source) -> StageCounts:
+def run(config: Config, root: Root, source: Source) -> StageCounts:
     """Write `models/finetuned`."""
     if "finetune" in config.train.phases:
-        return over_groups("finetune", FINETUNED, fit_group, config, tables, config.train.epochs)
-    images = tables.dataset("examples").count_rows()
+        return over_groups("finetune", FINETUNED, fit_group, config, root, config.train.epochs)
+    images = root.dataset("examples").count_rows()
     funnel = StageCounts(images, images)
     funnel.counters["not asked for"] = 1
     return funnel
@@ -48,7 +48,7 @@ def run(config: Config, tables: Root, source: Source) -> StageCounts:
 
 def fit_group(job: TrainingJob) -> None:
     """In a worker: train the network of a group, fit its temperature, store it."""
-    group, config, tables = job.group, job.config, job.tables
+    group, config, root = job.group, job.config, job.root
     options = config.train
     set_up(job)
     import keras
@@ -57,16 +57,16 @@ def fit_group(job: TrainingJob) -> None:
     from landmark_ray.models.augmentation import build_augmentation
 
     begun = time.monotonic()
-    folder = Store(f"{tables.uri}/models")
+    folder = Store(f"{root.uri}/models")
     info = head_info(folder, GROUPS, group)
     assert info is not None, "stage train is finished"
-    index = read_index(tables, config.seed)
+    index = read_index(root, config.seed)
     landmarks = np.array(info.landmarks, np.int64)
     train, validation = (
         pool_of(index, landmarks, side, config, other=info.other)
         for side in ("train", "validation")
     )
-    validator = Validator(tables, validation)
+    validator = Validator(root, validation)
 
     def classifier() -> "keras.Model":
         keras.utils.set_random_seed((config.seed + group) % 2**31)

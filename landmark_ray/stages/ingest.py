@@ -55,10 +55,10 @@ class CatalogIndex:
     shard: np.ndarray
 
     @classmethod
-    def read(cls, tables: Root, listed: pa.ChunkedArray) -> "CatalogIndex":
+    def read(cls, root: Root, listed: pa.ChunkedArray) -> "CatalogIndex":
         """The whole catalog, among all ids that the source lists."""
         ids = PhotoIds(pc.unique(listed.drop_null()))
-        rows = tables.dataset("catalog").to_table()
+        rows = root.dataset("catalog").to_table()
         places = ids.places(rows["image_id"])
         columns = []
         for name in ("landmark_id", "bucket", "shard"):
@@ -68,26 +68,26 @@ class CatalogIndex:
         return cls(ids, *columns)
 
 
-def run(config: Config, tables: Root, source: Source) -> StageCounts:
+def run(config: Config, root: Root, source: Source) -> StageCounts:
     """Write `images` and the rejects.
 
     Raises:
         UserError: the source's list and its archives have no photo in common.
     """
     archives = source.archives()
-    notes = {a.name: _note(tables, a.name) for a in archives}
+    notes = {a.name: _note(root, a.name) for a in archives}
     todo = [a for a in archives if notes[a.name] is None]
-    scatter_all(config, tables, source, todo, len(archives))
-    notes = {a.name: _note(tables, a.name) for a in archives}
+    scatter_all(config, root, source, todo, len(archives))
+    notes = {a.name: _note(root, a.name) for a in archives}
     left_out = LeftOut()
     for note in notes.values():
         left_out.update(LeftOut(Counter(note["left_out"]), note["examples"]))
     if not any(note["listed"] for note in notes.values()) and left_out.counts[UNLISTED]:
         raise _nothing_in_common(source, notes)
-    funnel = gather_all(config, tables, notes)
+    funnel = gather_all(config, root, notes)
     funnel.notes = [line for note in notes.values() for line in note["notes"]]
     funnel.counters += left_out.facts()
-    tables.delete(STAGING)
+    root.delete(STAGING)
     return funnel
 
 
@@ -114,26 +114,26 @@ def _note_name(archive: str) -> str:
     return f"{NOTES}/{_plain(archive)}.json"
 
 
-def _note(tables: Root, archive: str) -> Any:
+def _note(root: Root, archive: str) -> Any:
     """What is known of an archive that was read to its end, or None."""
-    note = tables.read_json(_note_name(archive))
+    note = root.read_json(_note_name(archive))
     return note if note and "left_out" in note else None  # an older version's lacks something
 
 
 def scatter_all(
-    config: Config, tables: Root, source: Source, todo: list[Archive], count: int
+    config: Config, root: Root, source: Source, todo: list[Archive], count: int
 ) -> None:
     """Scatter the archives that no earlier run has finished."""
     with ProgressBar("read", count, done=count - len(todo), unit="archives") as meter:
         if not todo:
             return
         start_ray(config)
-        index = ray.put(CatalogIndex.read(tables, source.index()[0]["image_id"]))
+        index = ray.put(CatalogIndex.read(root, source.index()[0]["image_id"]))
         todo = sorted(todo, key=lambda a: (-a.size, a.name))
 
         @shard_task
         def scatter_row(row: Row) -> Row:
-            scatter(todo[row["archive"]], ray.get(index), tables, config.ingest)
+            scatter(todo[row["archive"]], ray.get(index), root, config.ingest)
             return {"rows": 1, "report": StageCounts().to_json()}
 
         units = [{"archive": number} for number in range(len(todo))]
@@ -142,7 +142,7 @@ def scatter_all(
         )
 
 
-def scatter(archive: Archive, index: CatalogIndex, tables: Root, config: IngestConfig) -> None:
+def scatter(archive: Archive, index: CatalogIndex, root: Root, config: IngestConfig) -> None:
     """Stream an archive; write its images of the catalog as fragments, then its note."""
     archive = replace(archive, notes=[], left_out=LeftOut())  # of a task that is tried again
     buffer: dict[int, list[Row]] = defaultdict(list)
@@ -155,7 +155,7 @@ def scatter(archive: Archive, index: CatalogIndex, tables: Root, config: IngestC
             stem = _plain(archive.name)
             name = f"{STAGING}/fragments/bucket={bucket}/{stem}-{spills:03d}.parquet"
             table = pa.Table.from_pylist(rows, schemas.FRAGMENT)
-            tables.write_table(name, table, rows=FRAGMENT_ROWS)
+            root.write_table(name, table, rows=FRAGMENT_ROWS)
             fragments.append(name)
         buffer.clear()
 
@@ -168,7 +168,7 @@ def scatter(archive: Archive, index: CatalogIndex, tables: Root, config: IngestC
         listed += 1
         return bool(index.shard[place] >= 0)
 
-    attempts = CrashLog(tables, "ingest", _plain(archive.name))
+    attempts = CrashLog(root, "ingest", _plain(archive.name))
     for member in archive.members(config.max_megabytes * 1e6, chosen):
         row, exact = index.ids.find(member.name)
         image_id = index.ids[row]
@@ -196,7 +196,7 @@ def scatter(archive: Archive, index: CatalogIndex, tables: Root, config: IngestC
         "left_out": archive.left_out.counts,
         "examples": archive.left_out.examples,
     }
-    tables.write_json(_note_name(archive.name), note)
+    root.write_json(_note_name(archive.name), note)
 
 
 def prove(member: Member, config: IngestConfig, attempts: CrashLog) -> Row:

@@ -228,7 +228,7 @@ def found_of(images: ClassImages, pairs: pa.Table) -> Found:
     return {(index[a], index[b]): Matched(*rest) for a, b, *rest in rows}
 
 
-def run_parts(images: ClassImages, config: Config, tables: Root, parts: list[Part]) -> list[Found]:
+def run_parts(images: ClassImages, config: Config, root: Root, parts: list[Part]) -> list[Found]:
     """Run parts of a class in Ray tasks; what is found is kept until the stage is finished.
 
     A single part runs here: there is nothing to run beside it.
@@ -239,23 +239,23 @@ def run_parts(images: ClassImages, config: Config, tables: Root, parts: list[Par
     task = ray.remote(run_part).options(**task_resources(config, "match"))
     ray.get(
         [
-            task.remote(images.place, part, config, tables, name)
+            task.remote(images.place, part, config, root, name)
             for part, name in zip(parts, names, strict=True)
-            if not tables.exists(name)
+            if not root.exists(name)
         ]
     )
-    return [found_of(images, tables.read_table(name)) for name in names]
+    return [found_of(images, root.read_table(name)) for name in names]
 
 
 def run_part(
-    place: tuple[int, int, int], part: Part, config: Config, tables: Root, name: str
+    place: tuple[int, int, int], part: Part, config: Config, root: Root, name: str
 ) -> None:
     """Match a part of a class, and write what is found."""
     pin_threads()
     bucket, shard, landmark_id = place
-    classes = FeatureShard(tables, bucket, shard, config.match.memory_mb).classes()
+    classes = FeatureShard(root, bucket, shard, config.match.memory_mb).classes()
     images = next(c for c in classes if c.landmark_id == landmark_id)
-    tables.write_table(name, table_of(images, match_part(images, part, config)))
+    root.write_table(name, table_of(images, match_part(images, part, config)))
 
 
 STAGE = Stage(

@@ -71,9 +71,9 @@ def resize(
     )
 
 
-def background_share(config: Config, tables: Root) -> float:
+def background_share(config: Config, root: Root) -> float:
     """The share of the discarded images that makes about `resize.background` of them."""
-    records = [ledger.read(tables, stage) or {} for stage in ("prune", "clean")]
+    records = [ledger.read(root, stage) or {} for stage in ("prune", "clean")]
     why = [record.get("funnel", {}).get("why", {}) for record in records]
     there = sum(int(reasons.get(reason, 0)) for reasons in why for reason in NO_CLASS)
     return config.resize.background / max(there, config.resize.background, 1)

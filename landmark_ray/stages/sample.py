@@ -28,13 +28,13 @@ def inputs(config: Config, source: Source) -> dict[str, str]:
     return {"source metadata": digest}
 
 
-def run(config: Config, tables: Root, source: Source) -> StageCounts:
+def run(config: Config, root: Root, source: Source) -> StageCounts:
     """Write `catalog` and `landmarks`."""
     images, names, _ = source.index()
     with ProgressBar("sample", images.num_rows) as meter:
         catalog, landmarks, funnel = choose(images, names, config)
-        write_catalog(catalog, tables)
-        tables.write_table("landmarks/landmarks.parquet", landmarks)
+        write_catalog(catalog, root)
+        root.write_table("landmarks/landmarks.parquet", landmarks)
         meter.add(images.num_rows)
     funnel.counters += source.left_out.facts()
     funnel.notes += source.notes
@@ -102,7 +102,7 @@ def lay_out(
     return {"bucket": bucket, "shard": shard}
 
 
-def write_catalog(catalog: pa.Table, tables: Root) -> None:
+def write_catalog(catalog: pa.Table, root: Root) -> None:
     """One file a bucket, sorted by shard, landmark and image."""
     catalog = catalog.sort_by(
         [(name, "ascending") for name in ("bucket", "shard", "landmark_id", "image_id")]
@@ -112,7 +112,7 @@ def write_catalog(catalog: pa.Table, tables: Root) -> None:
     for bucket, rows in zip(names, np.split(np.arange(len(buckets)), first[1:]), strict=True):
         part = catalog.slice(int(rows[0]), len(rows)).select(schemas.CATALOG.names)
         name = f"catalog/bucket={bucket}/catalog.parquet"
-        tables.write_table(name, part.cast(schemas.CATALOG))
+        root.write_table(name, part.cast(schemas.CATALOG))
 
 
 STAGE = Stage("sample", reads=(), writes=("catalog", "landmarks"), run=run, inputs=inputs)

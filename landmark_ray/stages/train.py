@@ -30,9 +30,9 @@ CHECKPOINTS = 6
 """Of a head's training, which lasts seconds."""
 
 
-def run(config: Config, tables: Root, source: Source) -> StageCounts:
+def run(config: Config, root: Root, source: Source) -> StageCounts:
     """Write `models/groups` and `models/closed`."""
-    return over_groups("train", GROUPS, fit_group, config, tables)
+    return over_groups("train", GROUPS, fit_group, config, root)
 
 
 def fit_group(job: TrainingJob) -> None:
@@ -40,12 +40,12 @@ def fit_group(job: TrainingJob) -> None:
     pin_tensorflow(job.cores)
     from landmark_ray.models import fit_loop
 
-    group, config, tables = job.group, job.config, job.tables
+    group, config, root = job.group, job.config, job.root
     options = config.train
-    folder = Store(f"{tables.uri}/models")
+    folder = Store(f"{root.uri}/models")
     begun = time.monotonic()
-    data = read_group(tables, group, config)
-    checkpoints = Checkpoints(tables, job.name)
+    data = read_group(root, group, config)
+    checkpoints = Checkpoints(root, job.name)
 
     def report(epoch: int, logs: dict[str, float], model: "keras.Model") -> None:
         figures = {"epoch": epoch, **logs, **validate(model, data)}

@@ -31,33 +31,33 @@ if TYPE_CHECKING:
 HISTORY = f"{TRUNK}/history.json"
 
 
-def run(config: Config, tables: Root, source: Source) -> StageCounts:
+def run(config: Config, root: Root, source: Source) -> StageCounts:
     """Write `models/trunk`."""
-    folder = Store(f"{tables.uri}/models")
-    images = tables.dataset("examples").count_rows()
+    folder = Store(f"{root.uri}/models")
+    images = root.dataset("examples").count_rows()
     if trunk_info(folder) is None:
         if config.train.from_scratch:
-            from_scratch(config, tables, images)
+            from_scratch(config, root, images)
         else:
-            given(config, tables)
+            given(config, root)
     funnel = StageCounts(images, images)
     info = trunk_info(folder)
     funnel.counters["features"] = info.features if info else 0
     return funnel
 
 
-def given(config: Config, tables: Root) -> None:
+def given(config: Config, root: Root) -> None:
     """Store a trunk whose weights there are."""
     start_ray(config)
     try:
-        ray.get(ray.remote(store).options(max_retries=0).remote(config, tables))
+        ray.get(ray.remote(store).options(max_retries=0).remote(config, root))
     except RayTaskError as error:
         raise unwrapped(error) from None
 
 
-def store(config: Config, tables: Root) -> None:
+def store(config: Config, root: Root) -> None:
     """In a worker: build the trunk and store it."""
-    write_trunk(Store(f"{tables.uri}/models"), TRUNK, build(config, config.train.weights))
+    write_trunk(Store(f"{root.uri}/models"), TRUNK, build(config, config.train.weights))
 
 
 def build(config: Config, weights: str | None) -> "keras.Model":
@@ -73,17 +73,17 @@ def build(config: Config, weights: str | None) -> "keras.Model":
     )
 
 
-def from_scratch(config: Config, tables: Root, images: int) -> None:
+def from_scratch(config: Config, root: Root, images: int) -> None:
     """Train a trunk with one head for all landmarks, and store it."""
     seen = images * config.train.trunk_epochs
     with ProgressBar("trunk", seen) as meter:
-        run_trainings({ALL_GROUPS: seen}, fit_trunk, config, tables, meter)
-    tables.delete(STAGING)
+        run_trainings({ALL_GROUPS: seen}, fit_trunk, config, root, meter)
+    root.delete(STAGING)
 
 
 def fit_trunk(job: TrainingJob) -> None:
     """In a worker: train, and store the trunk without the head."""
-    config, tables = job.config, job.tables
+    config, root = job.config, job.root
     options = config.train
     set_up(job)
     import keras
@@ -92,7 +92,7 @@ def fit_trunk(job: TrainingJob) -> None:
     from landmark_ray.models.augmentation import build_augmentation
     from landmark_ray.models.heads import build_head
 
-    index = read_index(tables, config.seed)
+    index = read_index(root, config.seed)
     landmarks = np.unique(index.landmark_id[index.group > 0])
     train, validation = (
         pool_of(index, landmarks, side, config, other=False) for side in ("train", "validation")
@@ -112,8 +112,8 @@ def fit_trunk(job: TrainingJob) -> None:
         return classification.classifier(trunk, head, vary, learn_statistics=True)
 
     schedule = TrainSchedule(options.trunk_epochs, options.trunk_rate, patience=None)
-    model, history = learn(job, train, Validator(tables, validation), classifier, schedule)
-    folder = Store(f"{tables.uri}/models")
+    model, history = learn(job, train, Validator(root, validation), classifier, schedule)
+    folder = Store(f"{root.uri}/models")
     folder.write_json(HISTORY, history)
     write_trunk(folder, TRUNK, classification.parts(model)[0])
 

@@ -27,9 +27,9 @@ class Checkpoints:
     `checkpoint_00004` holds four finished epochs; its `history.json` is written last.
     """
 
-    def __init__(self, tables: Root, name: str) -> None:
-        """tables: the root; name: of the training."""
-        self.tables, self.folder = tables, f"{STAGING}/{name}"
+    def __init__(self, root: Root, name: str) -> None:
+        """root: the root; name: of the training."""
+        self.root, self.folder = root, f"{STAGING}/{name}"
         self.history: History = []
 
     @property
@@ -43,34 +43,34 @@ class Checkpoints:
         Raises:
             UserError: the checkpoint is damaged.
         """
-        files = self.tables.files(self.folder)
+        files = self.root.files(self.folder)
         whole = re.compile(rf"({re.escape(self.folder)}/checkpoint_\d+)/history\.json")
         folders = sorted(match[1] for name in files if (match := whole.fullmatch(name)))
         if not folders:
             return None
         with tempfile.TemporaryDirectory() as scratch:
             try:
-                history = json.loads(self.tables.read(f"{folders[-1]}/history.json"))
+                history = json.loads(self.root.read(f"{folders[-1]}/history.json"))
                 self.history = [{**entry, "epoch": int(entry["epoch"])} for entry in history]
                 for name in files:
                     if name.startswith(f"{folders[-1]}/"):
-                        Path(scratch, Path(name).name).write_bytes(self.tables.read(name))
+                        Path(scratch, Path(name).name).write_bytes(self.root.read(name))
                 return read(scratch)
             except (ValueError, KeyError, TypeError, OSError, BadZipFile) as error:
                 why = " ".join(str(error).split())[:200]
                 raise UserError(
-                    f"the checkpoint {self.tables.shown}/{folders[-1]} is damaged ({why}): "
+                    f"the checkpoint {self.root.shown}/{folders[-1]} is damaged ({why}): "
                     "--redo its stage"
                 ) from None
 
     def save(self, figures: dict[str, float], write: Callable[[str], None]) -> None:
         """Add figures to the history, and store a checkpoint whose folder `write` fills."""
-        before = self.tables.files(self.folder)
+        before = self.root.files(self.folder)
         self.history.append(figures)
         folder = f"{self.folder}/checkpoint_{self.epochs:05d}"
         with tempfile.TemporaryDirectory() as scratch:
             write(scratch)
             for file in sorted(Path(scratch).iterdir()):
-                self.tables.write(f"{folder}/{file.name}", file.read_bytes())
-        self.tables.write_json(f"{folder}/history.json", self.history)
-        self.tables.delete(*sorted({name.rpartition("/")[0] for name in before} - {folder}))
+                self.root.write(f"{folder}/{file.name}", file.read_bytes())
+        self.root.write_json(f"{folder}/history.json", self.history)
+        self.root.delete(*sorted({name.rpartition("/")[0] for name in before} - {folder}))

@@ -13,7 +13,7 @@ from landmark_ray.training.checkpoints import STAGING
 
 
 def over_groups(
-    title: str, place: str, loop: worker.Loop, config: Config, tables: Root, passes: int = 1
+    title: str, place: str, loop: worker.Loop, config: Config, root: Root, passes: int = 1
 ) -> StageCounts:
     """Train all groups that have landmarks, but for the finished ones: whose head is stored.
 
@@ -22,11 +22,11 @@ def over_groups(
         place: of the heads that the loop stores.
         loop: trains a group.
         config: all options.
-        tables: the root.
+        root: the root.
         passes: times that an image counts as seen, at most.
     """
-    folder = Store(f"{tables.uri}/models")
-    examples = tables.dataset("examples").to_table(["landmark_id", "group"])
+    folder = Store(f"{root.uri}/models")
+    examples = root.dataset("examples").to_table(["landmark_id", "group"])
     counts = pc.value_counts(examples["group"]).to_pylist()
     sizes = {row["values"]: row["counts"] * passes for row in counts}
     classes = examples.group_by(["landmark_id", "group"]).aggregate([])["group"]
@@ -34,11 +34,11 @@ def over_groups(
     empty = [str(g) for g in range(1, len(config.group.edges) + 1) if g not in sizes]
     if empty:
         funnel.notes.append(f"no landmark in group {', '.join(empty)}: no model")
-    funnel.notes += non_landmarks.note(non_landmarks.learned(tables, config))
+    funnel.notes += non_landmarks.note(non_landmarks.learned(root, config))
     todo = {g: size for g, size in sizes.items() if head_info(folder, place, g) is None}
     images = sum(sizes.values())
     with ProgressBar(title, images, done=images - sum(todo.values())) as meter:
         if todo:
-            worker.run_trainings(todo, loop, config, tables, meter)
-    tables.delete(STAGING)
+            worker.run_trainings(todo, loop, config, root, meter)
+    root.delete(STAGING)
     return funnel

@@ -110,7 +110,7 @@ def learn(
     """
     from landmark_ray.models import fit_loop
 
-    checkpoints, best = Checkpoints(job.tables, job.name), BestWeights()
+    checkpoints, best = Checkpoints(job.root, job.name), BestWeights()
 
     def read(folder: str) -> "keras.Model":
         best.load(folder)
@@ -138,7 +138,7 @@ def learn(
         if not is_finished():
             done, steps = checkpoints.epochs, photos.steps
             epochs = range(done, schedule.epochs)
-            batches = stream(job.tables, photos, epochs, job.readers, job.reader_cpus)
+            batches = stream(job.root, photos, epochs, job.readers, job.reader_cpus)
             tracked = _tracked(batches, steps * done, steps * schedule.epochs, job)
             fit_loop.fit(
                 model,

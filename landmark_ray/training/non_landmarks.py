@@ -8,10 +8,10 @@ from landmark_ray.data.root import Root
 from landmark_ray.kernels.calibration import FEW_STRANGERS, USUAL
 
 
-def learned(tables: Root, config: Config) -> dict[int, int]:
+def learned(root: Root, config: Config) -> dict[int, int]:
     """Group -> photos of anything but its landmarks that its model learns from."""
-    examples = tables.dataset("examples").to_table(["landmark_id", "group", "split"]).to_pandas()
-    photos = tables.dataset("background").to_table(
+    examples = root.dataset("examples").to_table(["landmark_id", "group", "split"]).to_pandas()
+    photos = root.dataset("background").to_table(
         ["image_id", "landmark_id"], filter=pc.field("landmark_id") >= 0
     )
     background = photos.to_pandas()

@@ -105,13 +105,13 @@ class Pool:
         return class_weights(counts, self.config)
 
 
-def read_index(tables: Root, seed: int) -> pd.DataFrame:
+def read_index(root: Root, seed: int) -> pd.DataFrame:
     """Where all examples lie (file, row), and the background images, as group 0."""
     parts = []
     for table, names in (("examples", ["group", "split"]), ("background", [])):
         columns = ["image_id", "landmark_id", *names, "__filename"]
-        frame = tables.dataset(table).to_table(columns).to_pandas()
-        frame["file"] = frame.pop("__filename").str[len(tables.at("")) + 1 :].astype("category")
+        frame = root.dataset(table).to_table(columns).to_pandas()
+        frame["file"] = frame.pop("__filename").str[len(root.at("")) + 1 :].astype("category")
         frame["row"] = frame.groupby("file", observed=True).cumcount()
         if table == "background":
             frame["group"] = 0
@@ -150,7 +150,7 @@ def pool_of(
 
 
 def decoded(
-    tables: Root,
+    root: Root,
     pool: Pool,
     rows: NDArray[np.integer[Any]],
     each: Callable[..., Iterable[NDArray[np.uint8]]] = map,
@@ -158,7 +158,7 @@ def decoded(
     """Photos of a pool: their rows and pixels, in the order given, window by window.
 
     Args:
-        tables: the root.
+        root: the root.
         pool: the photos.
         rows: of the pool.
         each: `map`, or that of a pool of threads.
@@ -166,35 +166,35 @@ def decoded(
     size = pool.config.resize.size
     for first in range(0, len(rows), WINDOW):
         window = rows[first : first + WINDOW]
-        jpegs = read_jpegs(tables, pool, window)
+        jpegs = read_jpegs(root, pool, window)
         for start in range(0, len(window), CHUNK):
             here = slice(start, start + CHUNK)
             yield window[here], np.stack(list(each(partial(pixels, size=size), jpegs[here])))
 
 
-def read_jpegs(tables: Root, pool: Pool, rows: NDArray[np.integer[Any]]) -> list[bytes]:
+def read_jpegs(root: Root, pool: Pool, rows: NDArray[np.integer[Any]]) -> list[bytes]:
     """JPEGs of some photos, file by file; of a file only the row groups that are needed."""
     found: list[bytes] = [b""] * len(rows)
     for file in np.unique(pool.file[rows]):
         name = pool.files[file]
-        table = tables.open_table(name)
+        table = root.open_table(name)
         starts = np.cumsum(
             [0] + [table.metadata.row_group(i).num_rows for i in range(table.num_row_groups)]
         )
         here = np.flatnonzero(pool.file[rows] == file)
         groups = np.searchsorted(starts, pool.row[rows[here]], side="right") - 1
         for group in np.unique(groups):
-            column = tables.read_row_group(table, name, int(group), ["jpeg"])["jpeg"]
+            column = root.read_row_group(table, name, int(group), ["jpeg"])["jpeg"]
             for place in here[groups == group]:
                 found[place] = column[int(pool.row[rows[place]] - starts[group])].as_py()
     return found
 
 
-def stream(tables: Root, pool: Pool, epochs: range, readers: int, cpus: float) -> Iterator[Batch]:
+def stream(root: Root, pool: Pool, epochs: range, readers: int, cpus: float) -> Iterator[Batch]:
     """The batches of some epochs, `pool.steps` each.
 
     Args:
-        tables: the root.
+        root: the root.
         pool: photos to learn from.
         epochs: their numbers.
         readers: tasks that read and decode at once.
@@ -211,7 +211,7 @@ def stream(tables: Root, pool: Pool, epochs: range, readers: int, cpus: float) -
         epoch, number = divmod(int(unit["item"][0]), pool.windows)
         end = min((number + 1) * WINDOW, pool.steps * pool.batch)
         window = ray.get(samples[epoch])[number * WINDOW : end]
-        for rows, photos in decoded(tables, pool, window):
+        for rows, photos in decoded(root, pool, window):
             y = pool.y[rows]
             yield {"photos": photos, "y": y, "weights": pool.weights[y]}
 

@@ -31,11 +31,11 @@ MAX_LOGITS = 200_000_000
 class Validator:
     """The validation photos of a training, or a random choice of them; they are read each time."""
 
-    def __init__(self, tables: Root, pool: Pool) -> None:
-        """tables: the root; pool: the validation photos."""
+    def __init__(self, root: Root, pool: Pool) -> None:
+        """root: the root; pool: the validation photos."""
         rng = np.random.default_rng(pool.config.seed)
         rows = rng.permutation(pool.sample(0))[:MAX_PHOTOS]
-        self.tables, self.pool = tables, pool
+        self.root, self.pool = root, pool
         self.rows = rows[np.lexsort((pool.row[rows], pool.file[rows]))]
         self.y = pool.y[self.rows]
 
@@ -45,7 +45,7 @@ class Validator:
         from landmark_ray.models.embedding import outputs_of
 
         with ThreadPoolExecutor(os.cpu_count()) as threads:
-            for _, photos in decoded(self.tables, self.pool, rows, threads.map):
+            for _, photos in decoded(self.root, self.pool, rows, threads.map):
                 yield outputs_of(model, photos)
 
     def figures(self, model: "keras.Model") -> dict[str, float]:

@@ -56,9 +56,9 @@ class GroupVectors:
     validation: Vectors
 
 
-def read_group(tables: Root, group: int, config: Config) -> GroupVectors:
+def read_group(root: Root, group: int, config: Config) -> GroupVectors:
     """The vectors of a group, and of what it must tell from its landmarks."""
-    dataset = tables.dataset("embeddings")
+    dataset = root.dataset("embeddings")
     index = dataset.to_table(columns=INDEX).to_pandas()
     chosen = (index.group == group).to_numpy()
     landmarks = np.unique(index.landmark_id[chosen])

@@ -38,7 +38,7 @@ class TrainingJob:
 
     Attributes:
         config: all options.
-        tables: the root.
+        root: the root.
         progress: the stage's `ProgressActor`.
         parallel: number of workers that train side by side.
         readers: number of tasks that read photos for a training at once.
@@ -47,7 +47,7 @@ class TrainingJob:
     """
 
     config: Config
-    tables: Root
+    root: Root
     progress: ActorHandle[ProgressActor]
     parallel: int
     readers: int
@@ -79,7 +79,7 @@ def training_name(group: int) -> str:
 
 
 def run_trainings(
-    sizes: dict[int, int], loop: Loop, config: Config, tables: Root, meter: ProgressBar
+    sizes: dict[int, int], loop: Loop, config: Config, root: Root, meter: ProgressBar
 ) -> None:
     """Train groups in as many workers as there is room for, the largest first.
 
@@ -87,7 +87,7 @@ def run_trainings(
         sizes: group -> images that its training counts as seen.
         loop: trains one group.
         config: all options.
-        tables: the root.
+        root: the root.
         meter: counts images.
 
     Raises:
@@ -96,7 +96,7 @@ def run_trainings(
     groups = sorted(sizes, key=lambda group: -sizes[group])
     count = min(parallel_trainings(config), len(groups))
     with tracked(meter, sizes, groups) as progress:
-        job = TrainingJob(config, tables, progress, count, *readers_of(config, count))
+        job = TrainingJob(config, root, progress, count, *readers_of(config, count))
         pool = ThreadPoolExecutor(count)
         try:
             names = [f"worker-{number}" for number in range(1, count + 1)]
@@ -132,7 +132,7 @@ def run_worker(name: str, loop: Loop, job: TrainingJob) -> None:
             use_gpu=bool(resources.gpus),
             resources_per_worker=resources.each,
         ),
-        run_config=RunConfig(name=name, storage_path=storage_of(job.tables)),
+        run_config=RunConfig(name=name, storage_path=storage_of(job.root)),
     )
     lost: Counter[str] = Counter()
     while True:
@@ -188,7 +188,7 @@ def catch_user_error(loop: Loop) -> Callable[[TrainingJob], str]:
             loop(job)
         except Exception as error:
             if "No space left on device" in str(error):
-                return f"{job.tables.uri}: no space left; free some, and the same command goes on"
+                return f"{job.root.uri}: no space left; free some, and the same command goes on"
             cause = unwrapped(error)
             if not isinstance(cause, UserError):
                 raise
@@ -218,6 +218,6 @@ def readers_of(config: Config, parallel: int) -> tuple[int, float]:
     return readers, math.floor(0.9 * left / (readers * parallel) * 1e4) / 1e4
 
 
-def storage_of(tables: Root, folder: str = STAGING) -> str:
+def storage_of(root: Root, folder: str = STAGING) -> str:
     """Return a folder of the root as Ray Train and Ray Tune take it."""
-    return tables.at(folder) if tables.local else f"{tables.uri}/{folder}"
+    return root.at(folder) if root.local else f"{root.uri}/{folder}"

@@ -157,8 +157,8 @@ def predict(world: World, draw) -> None:
     identity = {"bundle": draw(st.sampled_from("ab")), "source": "s", "top_k": 5}
     note(f"predict {identity}")
     output = Submission(str(world.folder / "out/sub.csv"), identity)
-    name = output.tables.name(output.answers, 0, 0)
-    output.tables.write(name, b"answers")
+    name = output.root.name(output.answers, 0, 0)
+    output.root.write(name, b"answers")
     if draw(st.booleans()):
         output.write(f"id,landmarks {identity}")
 

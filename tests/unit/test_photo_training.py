@@ -63,7 +63,7 @@ def test_worker_says_in_words_what_a_person_can_mend(tmp_path, error, says):
     def loop(job):
         raise error
 
-    assert says in catch_user_error(loop)(SimpleNamespace(tables=Root(str(tmp_path))))
+    assert says in catch_user_error(loop)(SimpleNamespace(root=Root(str(tmp_path))))
 
 
 def test_worker_lets_other_errors_through():

@@ -146,7 +146,7 @@ def test_killed_at_any_change_predict_goes_on(tmp_path):
 
     def run():
         submission = Submission(str(output), {"bundle": "a", "source": "b", "top_k": 5})
-        submission.tables.write(submission.tables.name(submission.answers, 0, 0), b"answers")
+        submission.root.write(submission.root.name(submission.answers, 0, 0), b"answers")
         submission.write("id,landmarks\n")
 
     def check():
