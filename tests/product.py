@@ -67,25 +67,25 @@ def names(stage: str) -> tuple[str, ...]:
 def stand_in(stage: str):
     """The work of a stage: its files, with bytes that follow from its options."""
 
-    def run(config: Config, tables: Root, source: object) -> StageCounts:
+    def run(config: Config, root: Root, source: object) -> StageCounts:
         if stage == "export":
-            bundled(config, tables)
+            bundled(config, root)
         else:
             for name in names(stage):
-                if not tables.exists(name):
-                    tables.write(name, f"{stage} {name} {config.identity(stage)}".encode())
+                if not root.exists(name):
+                    root.write(name, f"{stage} {name} {config.identity(stage)}".encode())
         if stage == "evaluate":
-            receipts.write(tables, {n: str(config.seed).encode() for n in evaluation_page.FILES})
+            receipts.write(root, {n: str(config.seed).encode() for n in evaluation_page.FILES})
         if stage in CLEARED:
-            tables.delete(*CLEARED[stage])
+            root.delete(*CLEARED[stage])
         return StageCounts(8, 8, 1, 1)
 
     return run
 
 
-def bundled(config: Config, tables: Root) -> None:
+def bundled(config: Config, root: Root) -> None:
     """What export does."""
-    bundle, ours = export.place_of(config, tables)
+    bundle, ours = export.place_of(config, root)
     manifest.clear(bundle, [manifest.FILE, *BUNDLED], ours)
     for name, data in BUNDLED.items():
         bundle.write(name, data + str(config.seed).encode())
@@ -108,7 +108,7 @@ def quick() -> Iterator[None]:
         for stage in STAGES[1:]:
             quicker = replace(pipeline.PIPELINE[stage], run=stand_in(stage), check=nothing_to_check)
             patch.setitem(pipeline.PIPELINE, stage, quicker)
-        patch.setattr(curation_page, "page", lambda tables, config: f"page {config.seed}")
+        patch.setattr(curation_page, "page", lambda root, config: f"page {config.seed}")
         patch.setattr(funnel_chart, "draw", lambda records: f"picture of {len(records)}".encode())
         patch.setattr(funnel_chart, "show", lambda records: None)
         patch.setattr("os.fsync", lambda file: None)

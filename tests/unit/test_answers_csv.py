@@ -74,30 +74,30 @@ def row(file, name, first_id, confidence=0.5, error=""):
 
 
 def test_the_csv_and_the_table_have_the_same_ids_and_any_name_survives(tmp_path):
-    tables = Root(str(tmp_path))
+    root = Root(str(tmp_path))
     names = ['a,"b"', "new\nline", "lone\rreturn", " blank ", "caf\\xe9", "日本"]
     first = [row("", f"{n}.jpg", n) for n in names] + [row("", "tower/1.jpg", "1", 0.75)]
     second = [row("t.tar", "arch/1.jpg", "1", error="not an image"), row("t.tar", "2.jpg", "2")]
     for shard, rows in enumerate((first, second)):
         table = pa.Table.from_pylist(rows, schemas.ANSWERS)
-        tables.commit("s.parquet", 0, shard, table, f"report {shard}")
-    made = make_csv(tables, "s.parquet", 2, 0.6)
+        root.commit("s.parquet", 0, shard, table, f"report {shard}")
+    made = make_csv(root, "s.parquet", 2, 0.6)
     lines = list(csv.reader(io.StringIO(made.text, newline="")))
     wanted = [*names, "tower/1", "arch/1", "2"]
     assert lines == [
         ["id", "landmarks"],
         *([i, "3 0.75" if i == "tower/1" else ""] for i in wanted),
     ]
-    stored = [r for n in (0, 1) for r in tables.read_shard("s.parquet", 0, n).to_pylist()]
+    stored = [r for n in (0, 1) for r in root.read_shard("s.parquet", 0, n).to_pylist()]
     assert [r["image_id"] for r in stored] == wanted
     assert [(r["file"], r["name"]) for r in stored[-2:]] == [
         ("t.tar", "arch/1.jpg"),
         ("t.tar", "2.jpg"),
     ]
-    assert tables.report("s.parquet", 0, 1) == "report 1"
+    assert root.report("s.parquet", 0, 1) == "report 1"
     assert (made.rows, made.files, made.landmarks) == (9, 7, 1)
     check_count(made, 9, 7)
-    assert make_csv(tables, "s.parquet", 2, 0.6) == made
+    assert make_csv(root, "s.parquet", 2, 0.6) == made
 
 
 def test_a_photo_without_its_line_is_an_error():

@@ -7,67 +7,67 @@ from landmark_ray.runtime.crash_log import LOST, TRIES, CrashLog
 
 
 @pytest.fixture
-def tables(tmp_path) -> Root:
+def root(tmp_path) -> Root:
     return Root(str(tmp_path))
 
 
-def dies_at(tables: Root, image: str) -> None:
+def dies_at(root: Root, image: str) -> None:
     """An attempt at a unit of the images a, b, c that ends without a word."""
-    attempt = CrashLog(tables, "extract", "1-2")
+    attempt = CrashLog(root, "extract", "1-2")
     for other in "abc":
         attempt.at(other)
         if other == image:
             return
 
 
-def test_image_at_which_three_careful_attempts_ended_is_an_error(tables):
+def test_image_at_which_three_careful_attempts_ended_is_an_error(root):
     for _ in range(1 + TRIES):  # nobody knows where the first one ended
-        dies_at(tables, "b")
-    attempt = CrashLog(tables, "extract", "1-2")
+        dies_at(root, "b")
+    attempt = CrashLog(root, "extract", "1-2")
     attempt.at("a")
     with pytest.raises(ImageError, match="kills its worker: 3 attempts ended"):
         attempt.at("b")
     attempt.at("c")
 
 
-def test_two_killers_of_one_unit_are_both_found(tables):
+def test_two_killers_of_one_unit_are_both_found(root):
     for _ in range(1 + TRIES):
-        dies_at(tables, "a")
+        dies_at(root, "a")
     for _ in range(TRIES):
-        attempt = CrashLog(tables, "extract", "1-2")
+        attempt = CrashLog(root, "extract", "1-2")
         with pytest.raises(ImageError):
             attempt.at("a")
         attempt.at("b")
-    attempt = CrashLog(tables, "extract", "1-2")
+    attempt = CrashLog(root, "extract", "1-2")
     for image in "ab":
         with pytest.raises(ImageError):
             attempt.at(image)
     attempt.at("c")
 
 
-def test_attempts_that_end_here_and_there_blame_nobody(tables):
+def test_attempts_that_end_here_and_there_blame_nobody(root):
     for image in "bcabcabca":  # somebody presses Ctrl-C, nodes are lost
-        dies_at(tables, image)
-    attempt = CrashLog(tables, "extract", "1-2")
+        dies_at(root, image)
+    attempt = CrashLog(root, "extract", "1-2")
     for image in "abc":
         attempt.at(image)
 
 
-def test_worker_that_dies_at_no_image_is_an_error_in_the_end(tables):
+def test_worker_that_dies_at_no_image_is_an_error_in_the_end(root):
     for _ in range(LOST + 1):
-        CrashLog(tables, "extract", "1-2")
+        CrashLog(root, "extract", "1-2")
     with pytest.raises(UserError, match=r"the worker of 1-2 died 20 times, at no image"):
-        CrashLog(tables, "extract", "1-2")
-    CrashLog(tables, "extract", "1-2")  # the same command tries again
+        CrashLog(root, "extract", "1-2")
+    CrashLog(root, "extract", "1-2")  # the same command tries again
 
 
-def test_attempt_that_came_through_is_no_death(tables):
+def test_attempt_that_came_through_is_no_death(root):
     for _ in range(LOST + 5):  # its work is repeated, for what came of it was lost later
-        CrashLog(tables, "detect", "decode-1-2").over()
+        CrashLog(root, "detect", "decode-1-2").over()
 
 
-def test_first_attempt_writes_once(tables, monkeypatch):
+def test_first_attempt_writes_once(root, monkeypatch):
     written = []
     monkeypatch.setattr(Root, "write_json", lambda *args, **_: written.append(args[1]))
-    dies_at(tables, "c")
+    dies_at(root, "c")
     assert written == ["_staging/attempts/extract/1-2.json"]

@@ -107,11 +107,11 @@ def test_stage_without_photos_says_why_there_are_none(before, stage, named, tmp_
 
 
 def test_verdicts_may_bring_back_what_prune_dropped(tmp_path):
-    tables = Root(str(tmp_path))
+    root = Root(str(tmp_path))
     before = pruned(unverified=12)
-    preflight.something_left("clean", before, Config(), tables)  # and there is a page to look at
+    preflight.something_left("clean", before, Config(), root)  # and there is a page to look at
     before["clean"]["funnel"]["images_out"] = 3
-    preflight.something_left("group", before, Config(), tables)
+    preflight.something_left("group", before, Config(), root)
 
 
 def test_share_of_rejects_is_of_what_came_in():

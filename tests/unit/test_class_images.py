@@ -28,16 +28,16 @@ def write(folder, sizes):
         for landmark, size in enumerate(sizes)
         for image in range(size)
     ]
-    tables = Root(str(folder))
-    tables.commit("features", 0, 0, pa.Table.from_pylist(rows, schemas.FEATURES), "")
-    tables.commit("duplicates", 0, 0, schemas.DUPLICATES.empty_table(), "")
-    return tables, rows
+    root = Root(str(folder))
+    root.commit("features", 0, 0, pa.Table.from_pylist(rows, schemas.FEATURES), "")
+    root.commit("duplicates", 0, 0, schemas.DUPLICATES.empty_table(), "")
+    return root, rows
 
 
 @pytest.mark.parametrize("memory_mb", [0.001, 8, 1000])
 def test_features_are_the_files_whatever_the_memory(tmp_path, memory_mb):
-    tables, rows = write(tmp_path, [70, 3, 90])
-    classes = FeatureShard(tables, 0, 0, memory_mb).classes()
+    root, rows = write(tmp_path, [70, 3, 90])
+    classes = FeatureShard(root, 0, 0, memory_mb).classes()
     assert [(c.landmark_id, len(c), c.place) for c in classes] == [
         (0, 70, (0, 0, 0)),
         (1, 3, (0, 0, 1)),
@@ -56,9 +56,9 @@ def test_features_are_the_files_whatever_the_memory(tmp_path, memory_mb):
 def test_memory_does_not_grow_with_the_class(tmp_path):
     peaks = []
     for n in (256, 1024):
-        tables, _ = write(tmp_path / str(n), [n])
+        root, _ = write(tmp_path / str(n), [n])
         tracemalloc.start()
-        (images,) = FeatureShard(tables, 0, 0, memory_mb=8).classes()
+        (images,) = FeatureShard(root, 0, 0, memory_mb=8).classes()
         images.mean_descriptors()
         for image in np.random.default_rng(1).integers(0, n, 50).tolist():
             assert len(images[image].keypoints) == FEATURES
@@ -70,11 +70,11 @@ def test_memory_does_not_grow_with_the_class(tmp_path):
 
 
 def test_mean_descriptors_are_zero_for_an_image_without_features(tmp_path):
-    tables, rows = write(tmp_path, [3])
+    root, rows = write(tmp_path, [3])
     rows[1] |= {"count": 0, "keypoints": b"", "descriptors": b""}
     table = pa.Table.from_pylist(rows, schemas.FEATURES)
-    tables.commit("features", 0, 0, table, "")
-    (images,) = FeatureShard(tables, 0, 0, 8).classes()
+    root.commit("features", 0, 0, table, "")
+    (images,) = FeatureShard(root, 0, 0, 8).classes()
     means = images.mean_descriptors()
     assert means.shape == (3, 128) and means.dtype == np.float32
     assert not means[1].any() and means[0].any()

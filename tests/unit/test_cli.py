@@ -40,54 +40,54 @@ def test_missing_words_are_one_line(args, line):
 
 
 @pytest.fixture
-def tables(tmp_path):
+def root(tmp_path):
     """The ledger of a run to prune, with options of its own."""
     options = {"mode": "exhaustive", "ratio": 0.7}
     config = Config(seed=7, match=options, prune={"max_images": 50}, extract={"max_side": 512})
-    tables = Root(str(tmp_path))
+    root = Root(str(tmp_path))
     for stage in STAGES[: STAGES.index("group")]:
-        record = ledger.begin(tables, stage, config.identity(stage), {})
-        ledger.finish(tables, stage, record, StageCounts(), 1.0)
-    return tables
+        record = ledger.begin(root, stage, config.identity(stage), {})
+        ledger.finish(root, stage, record, StageCounts(), 1.0)
+    return root
 
 
-def test_options_are_those_of_the_run(tables):
-    config = cli.as_run(Config(root=tables.uri), tables, "match")
+def test_options_are_those_of_the_run(root):
+    config = cli.as_run(Config(root=root.uri), root, "match")
     assert (config.seed, config.match.mode, config.match.ratio) == (7, "exhaustive", 0.7)
-    assert (config.extract.max_side, config.prune.max_images, config.root) == (512, 50, tables.uri)
+    assert (config.extract.max_side, config.prune.max_images, config.root) == (512, 50, root.uri)
 
 
-def test_given_options_may_repeat_the_runs_own_and_change_what_comes_later(tables):
+def test_given_options_may_repeat_the_runs_own_and_change_what_comes_later(root):
     given = Config(match={"ratio": 0.7}, prune={"max_images": 3}, cluster={"cpus": 2})
-    config = cli.as_run(given, tables, "match")
+    config = cli.as_run(given, root, "match")
     assert (config.match.mode, config.prune.max_images) == ("exhaustive", 3)
     assert config.cluster.cpus == 2
 
 
-def test_other_options_are_refused_by_name(tables):
+def test_other_options_are_refused_by_name(root):
     with pytest.raises(UserError, match="--match.ratio 0.9: .* was made with 0.7; leave that out"):
-        cli.as_run(Config(match={"ratio": 0.9}), tables, "match")
+        cli.as_run(Config(match={"ratio": 0.9}), root, "match")
     with pytest.raises(UserError, match="--seed 8: "):
-        cli.as_run(Config(seed=8), tables, "match")
+        cli.as_run(Config(seed=8), root, "match")
 
 
-def test_unfinished_stage_is_named(tables):
-    ledger.forget(tables, "match")
+def test_unfinished_stage_is_named(root):
+    ledger.forget(root, "match")
     with pytest.raises(UserError, match="stage match is not finished; run jobs/match.py first"):
-        cli.as_run(Config(), tables, "match")
+        cli.as_run(Config(), root, "match")
 
 
-def test_ledger_with_an_unknown_option_is_one_line(tables):
-    record = ledger.read(tables, "match")
+def test_ledger_with_an_unknown_option_is_one_line(root):
+    record = ledger.read(root, "match")
     record["identity"]["match.colour"] = "red"
-    tables.write_json("_ledger/match.json", record)
+    root.write_json("_ledger/match.json", record)
     with pytest.raises(UserError, match="match.colour .* another version of this code"):
-        cli.as_run(Config(), tables, "match")
+        cli.as_run(Config(), root, "match")
 
 
-def test_ledger_that_lacks_an_option_is_one_line(tables):
-    record = ledger.read(tables, "match")
+def test_ledger_that_lacks_an_option_is_one_line(root):
+    record = ledger.read(root, "match")
     del record["identity"]["match.cell"]
-    tables.write_json("_ledger/match.json", record)
+    root.write_json("_ledger/match.json", record)
     with pytest.raises(UserError, match="another version .* lacks the option match.cell"):
-        cli.as_run(Config(), tables, "match")
+        cli.as_run(Config(), root, "match")

@@ -85,9 +85,9 @@ def predictions(answers, groups=GROUPS) -> pa.Table:
     return pa.Table.from_pylist(rows, schemas.PREDICTIONS)
 
 
-def make(root, answers=ANSWERS, names=NAMES, groups=GROUPS, test=None, trained=(1,)):
+def make(folder, answers=ANSWERS, names=NAMES, groups=GROUPS, test=None, trained=(1,)):
     """Tables of a finished run, and its figures."""
-    tables, photo = Root(str(root)), jpeg()
+    root, photo = Root(str(folder)), jpeg()
     base = {"jpeg": photo}
     landmarks = [
         {"landmark_id": i, "name": name, "images": 9, "chosen": 9} for i, name in names.items()
@@ -105,11 +105,11 @@ def make(root, answers=ANSWERS, names=NAMES, groups=GROUPS, test=None, trained=(
         {"image_id": image, "landmark_id": 20} | base for image, i, _, _ in answers if i is None
     ]
     for table, rows in (("examples", examples), ("background", background)):
-        tables.commit(table, 0, 0, pa.Table.from_pylist(rows, schemas.TABLES[table]), "{}")
+        root.commit(table, 0, 0, pa.Table.from_pylist(rows, schemas.TABLES[table]), "{}")
     rows = pa.Table.from_pylist(landmarks, schemas.LANDMARKS)
-    tables.write_table("landmarks/landmarks.parquet", rows)
-    tables.commit("predictions", 0, 0, predictions(answers, groups), "{}")
-    tables.write_json("_ledger/group.json", {"fingerprint": "feed", "inputs": {}, "seconds": 3.0})
+    root.write_table("landmarks/landmarks.parquet", rows)
+    root.commit("predictions", 0, 0, predictions(answers, groups), "{}")
+    root.write_json("_ledger/group.json", {"fingerprint": "feed", "inputs": {}, "seconds": 3.0})
     found = {
         "validation": figures(predictions(answers, groups)),
         "floor": 0.3,
@@ -121,9 +121,9 @@ def make(root, answers=ANSWERS, names=NAMES, groups=GROUPS, test=None, trained=(
         ],
     }
     if test is not None:
-        tables.commit("test_predictions", 0, 0, predictions(test, groups), "{}")
+        root.commit("test_predictions", 0, 0, predictions(test, groups), "{}")
         found["test"] = figures(predictions(test, groups)) | {"notes": []}
-    return tables, found
+    return root, found
 
 
 def config() -> Config:
@@ -131,8 +131,8 @@ def config() -> Config:
 
 
 def test_page_shows_the_figures_and_nothing_from_elsewhere(tmp_path):
-    tables, found = make(tmp_path, test=ANSWERS[:4])
-    read = Reader(page(found, tables, config()))
+    root, found = make(tmp_path, test=ANSWERS[:4])
+    read = Reader(page(found, root, config()))
     # the surest first: b1+ n1- a1+ a2- a3- b2+ n2-, so GAP = (1/1 + 2/3 + 3/6) / 5 = 0.433;
     # without n1 and n2 (1 + 1 + 3/5) / 5 = 0.52. The rule names 10 for all: a1+ a2+ a3+ b1- ...
     assert "Top-1 60.0% reference 60.0%" in read.text
@@ -157,24 +157,24 @@ def test_page_shows_the_figures_and_nothing_from_elsewhere(tmp_path):
 
 
 def test_what_no_stranger_measured_is_not_shown_as_perfect(tmp_path, capsys):
-    tables, found = make(tmp_path, [ANSWERS[0], ANSWERS[3]])
+    root, found = make(tmp_path, [ANSWERS[0], ANSWERS[3]])
     found["warning"] = "these models can't be trusted"
-    html = page(found, tables, config())
+    html = page(found, root, config())
     text = Reader(html).text
     assert "GAP not measured reference not measured" in text
     assert "Calibration, ECE not measured" in text
     assert "Threshold 0.900: recall 100.0%, precision not measured" in text
     assert "precision 100" not in html and "F1 1" not in html
     assert "Warning : these models can't be trusted." in text
-    store(found, tables, config())
+    store(found, root, config())
     lines = [line.split("│") for line in capsys.readouterr().out.splitlines()]
     whole = next([cell.strip() for cell in line] for line in lines if "ensemble" in str(line))
     assert whole[-3:-1] == ["not measured"] * 2
 
 
 def test_photos_are_those_of_the_mistakes(tmp_path):
-    tables, found = make(tmp_path)
-    read = Reader(page(found, tables, config()))
+    root, found = make(tmp_path)
+    read = Reader(page(found, root, config()))
     # a2 and a3 of 10 are taken for 20, a2 more surely; n1 is surer than the threshold, n2 is not
     assert [image["title"] for image in read.all("img")] == ["a2", "t20", "n1"]
     assert "shows Café Central named <script>alert(1)</script> 2 photos" in read.text
@@ -184,8 +184,8 @@ def test_photos_are_those_of_the_mistakes(tmp_path):
 
 def test_names_of_the_web_are_escaped_and_only_web_addresses_become_links(tmp_path):
     names = {10: 'https://x.org/"onmouseover="alert(1)', 20: "<script>alert(1)</script>"}
-    tables, found = make(tmp_path, names=names | {30: "javascript:alert(1)"})
-    html = page(found, tables, config())
+    root, found = make(tmp_path, names=names | {30: "javascript:alert(1)"})
+    html = page(found, root, config())
     assert "<script" not in html and "&lt;script&gt;alert(1)&lt;/script&gt;" in html
     read = Reader(html)
     assert not any("onmouseover" in attributes for _, attributes in read.elements)
@@ -195,8 +195,8 @@ def test_names_of_the_web_are_escaped_and_only_web_addresses_become_links(tmp_pa
 
 
 def test_groups_without_landmark_and_without_model_say_so(tmp_path):
-    tables, found = make(tmp_path, trained=())
-    read = Reader(page(found, tables, config()))
+    root, found = make(tmp_path, trained=())
+    read = Reader(page(found, root, config()))
     assert "1 6 to 10 2 2 no model 5 60.0%" in read.text
     assert "2 11 to 15 1 1 no model 0 –" in read.text
     assert "3 16 or more no landmark has so many images: no model" in read.text
@@ -205,23 +205,23 @@ def test_groups_without_landmark_and_without_model_say_so(tmp_path):
 
 
 def test_page_without_mistakes_and_page_without_landmarks(tmp_path):
-    tables, found = make(tmp_path / "right", [ANSWERS[0], ANSWERS[3]])
-    read = Reader(page(found, tables, config()))
+    root, found = make(tmp_path / "right", [ANSWERS[0], ANSWERS[3]])
+    read = Reader(page(found, root, config()))
     assert "No photo of a landmark was taken for another landmark." in read.text
     assert "No validation photo of no landmark has an answer" in read.text
     assert "recognised least" not in read.text and not read.all("img")
-    tables, found = make(tmp_path / "none", ANSWERS[5:], trained=())
-    assert "None shows a landmark" in Reader(page(found, tables, config())).text
+    root, found = make(tmp_path / "none", ANSWERS[5:], trained=())
+    assert "None shows a landmark" in Reader(page(found, root, config())).text
 
 
 def test_trunk_is_drawn_first_where_it_was_trained(tmp_path):
-    tables, found = make(tmp_path)
+    root, found = make(tmp_path)
     found["trunk"] = {"history": HISTORY}
-    labels = [svg["aria-label"] for svg in Reader(page(found, tables, config())).all("svg")[-2:]]
+    labels = [svg["aria-label"] for svg in Reader(page(found, root, config())).all("svg")[-2:]]
     wanted = "Training over 20 epochs; right answers at its end: training 100%, validation, own"
     assert all(label.startswith(wanted) for label in labels)
     found["models"] = []
-    assert "Trunk, all landmarks together" in page(found, tables, config())
+    assert "Trunk, all landmarks together" in page(found, root, config())
 
 
 def test_page_stays_small_with_many_landmarks_and_long_names(tmp_path):
@@ -230,18 +230,18 @@ def test_page_stays_small_with_many_landmarks_and_long_names(tmp_path):
     answers = [(f"{i}", i, (i + 1) % count, i / count) for i in range(count)]
     answers += [(f"n{i}", None, i, 1.0) for i in range(100, 200)]
     groups = dict.fromkeys(range(count), 1)
-    tables, found = make(tmp_path, answers, names, groups)
+    root, found = make(tmp_path, answers, names, groups)
     found["validation"]["notes"] = ["tar ends too early"] * 1000
-    html = page(found, tables, config())
+    html = page(found, root, config())
     assert len(html) < 500_000
     assert len(Reader(html).all("img")) == 2 * 30 + 24
     assert html.count("tar ends too early") == 20
 
 
 def test_store_writes_both_files_and_prints_a_line_for_each(tmp_path, capsys):
-    tables, found = make(tmp_path, test=ANSWERS[:4])
-    store(found, tables, config())
-    assert tables.read_json("reports/evaluation.json")["floor"] == 0.3
+    root, found = make(tmp_path, test=ANSWERS[:4])
+    store(found, root, config())
+    assert root.read_json("reports/evaluation.json")["floor"] == 0.3
     assert (tmp_path / "reports/evaluation.html").read_text().startswith("<!doctype html>")
     lines = [re.findall(r"[^│\s]+", line) for line in capsys.readouterr().out.splitlines()]
     assert ["ensemble", "2", "7", "60.0%", "60.0%", "0.433", "0.410"] in lines

@@ -164,18 +164,18 @@ def predict(world: World, draw) -> None:
 
 
 def report(world: World, draw) -> None:
-    tables = Root(str(world.root))
-    if not ledger.begun(tables):
+    root = Root(str(world.root))
+    if not ledger.begun(root):
         return
     note("report")
-    receipts.begin(tables)
+    receipts.begin(root)
     inside = draw(st.booleans())
     files = ("best.toml", "best.csv", "match.png") if not inside else ("tune.toml", "tune.csv")
     folder = Store(str(world.folder / "out" if not inside else world.root / "reports"))
     receipts.write(
-        tables, {name: b"new" + bytes([draw(st.integers(0, 9))]) for name in files}, folder
+        root, {name: b"new" + bytes([draw(st.integers(0, 9))]) for name in files}, folder
     )
-    receipts.write(tables, {f"reports/sweep.{e}": b"sweep" for e in ("json", "csv", "png")})
+    receipts.write(root, {f"reports/sweep.{e}": b"sweep" for e in ("json", "csv", "png")})
 
 
 def plan(world: World, draw) -> None:

@@ -10,7 +10,7 @@ CATALOG = {0: "ab", 1: "cd", 2: "ef"}
 """Shard of bucket 5 -> its images."""
 
 
-def fragment(tables, number, *rows):
+def fragment(root, number, *rows):
     name = f"{gathering.STAGING}/fragments/bucket=5/t-{number:03d}.parquet"
     size = {"width": 40, "height": 30}
     full = [
@@ -19,35 +19,35 @@ def fragment(tables, number, *rows):
         | {"exact": True}
         for shard, image, data, why in rows
     ]
-    tables.write_table(name, pa.Table.from_pylist(full, schemas.FRAGMENT), rows=1)
+    root.write_table(name, pa.Table.from_pylist(full, schemas.FRAGMENT), rows=1)
     return name
 
 
 def gathered(folder, buffer_mb, monkeypatch):
     """Shard -> its images, the rejects, and how often a fragment was read."""
-    tables = Root(str(folder))
+    root = Root(str(folder))
     catalog = [
         {"image_id": image, "landmark_id": 7 + shard, "shard": shard}
         for shard, images in CATALOG.items()
         for image in images
     ]
     table = pa.Table.from_pylist(catalog, schemas.CATALOG)
-    tables.write_table("catalog/bucket=5/catalog.parquet", table)
+    root.write_table("catalog/bucket=5/catalog.parquet", table)
     files = [
-        (fragment(tables, 0, (0, "a", b"1" * 999, None), (1, "c", b"bad md5", None)), "wrong md5"),
-        (fragment(tables, 1, (0, "a", b"2", None), (1, "c", b"3", None), (2, "f", b"4", None)), ""),
-        (fragment(tables, 2, (0, "b", None, "empty: 0 bytes"), (1, "d", b"5", None)), ""),
+        (fragment(root, 0, (0, "a", b"1" * 999, None), (1, "c", b"bad md5", None)), "wrong md5"),
+        (fragment(root, 1, (0, "a", b"2", None), (1, "c", b"3", None), (2, "f", b"4", None)), ""),
+        (fragment(root, 2, (0, "b", None, "empty: 0 bytes"), (1, "d", b"5", None)), ""),
     ]
     reads = []
     rows = gathering.fragment_rows
     monkeypatch.setattr(gathering, "fragment_rows", lambda *a: reads.append(a) or rows(*a))
     options = IngestConfig(buffer_mb=buffer_mb)
-    funnel = gathering.gather(5, [2, 0, 1], files, [], tables, options)
-    images = {s: tables.read_shard("images", 5, s, ["image_id", "jpeg"]) for s in CATALOG}
+    funnel = gathering.gather(5, [2, 0, 1], files, [], root, options)
+    images = {s: root.read_shard("images", 5, s, ["image_id", "jpeg"]) for s in CATALOG}
     rejects = pads.dataset(f"{folder}/rejects", format="parquet").to_table()
     found = {s: list(zip(*table.to_pydict().values(), strict=True)) for s, table in images.items()}
     assert (funnel.images_in, funnel.images_out) == (6, 4)
-    assert not tables.files(gathering.STAGING)
+    assert not root.files(gathering.STAGING)
     reasons = dict(zip(rejects["image_id"].to_pylist(), rejects["reason"].to_pylist(), strict=True))
     return found, reasons, reads
 

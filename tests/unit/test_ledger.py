@@ -7,51 +7,51 @@ from landmark_ray.runtime.counts import StageCounts
 
 
 @pytest.fixture
-def tables(tmp_path):
+def root(tmp_path):
     return Root(str(tmp_path))
 
 
-def test_same_options_go_on_with_the_same_record(tables):
-    first = ledger.begin(tables, "match", {"match.ratio": 0.8}, {"tables of extract": "aa"})
-    assert ledger.begin(tables, "match", {"match.ratio": 0.8}, {"tables of extract": "aa"}) == first
+def test_same_options_go_on_with_the_same_record(root):
+    first = ledger.begin(root, "match", {"match.ratio": 0.8}, {"tables of extract": "aa"})
+    assert ledger.begin(root, "match", {"match.ratio": 0.8}, {"tables of extract": "aa"}) == first
 
 
-def test_other_options_are_refused_with_the_difference_and_the_way_out(tables):
-    ledger.begin(tables, "match", {"match.ratio": 0.8, "seed": 0}, {})
+def test_other_options_are_refused_with_the_difference_and_the_way_out(root):
+    ledger.begin(root, "match", {"match.ratio": 0.8, "seed": 0}, {})
     with pytest.raises(UserError) as error:
-        ledger.begin(tables, "match", {"match.ratio": 0.9, "seed": 0}, {})
+        ledger.begin(root, "match", {"match.ratio": 0.9, "seed": 0}, {})
     text = str(error.value)
     assert "match.ratio = 0.8, now 0.9" in text and "--redo match" in text and "seed" not in text
 
 
-def test_other_input_is_refused(tables):
-    ledger.begin(tables, "match", {}, {"tables of extract": "aa"})
+def test_other_input_is_refused(root):
+    ledger.begin(root, "match", {}, {"tables of extract": "aa"})
     with pytest.raises(UserError, match='tables of extract = "aa", now "bb"'):
-        ledger.begin(tables, "match", {}, {"tables of extract": "bb"})
+        ledger.begin(root, "match", {}, {"tables of extract": "bb"})
 
 
-def test_stage_can_only_read_a_finished_one_with_the_same_options(tables):
+def test_stage_can_only_read_a_finished_one_with_the_same_options(root):
     with pytest.raises(UserError, match="stage extract is not finished; run jobs/extract.py"):
-        ledger.finished(tables, "extract", {})
-    record = ledger.begin(tables, "extract", {"extract.max_side": 512}, {})
+        ledger.finished(root, "extract", {})
+    record = ledger.begin(root, "extract", {"extract.max_side": 512}, {})
     with pytest.raises(UserError, match="not finished"):
-        ledger.finished(tables, "extract", {"extract.max_side": 512})
-    ledger.finish(tables, "extract", record, StageCounts(3, 2), 1.5)
-    found = ledger.finished(tables, "extract", {"extract.max_side": 512})
+        ledger.finished(root, "extract", {"extract.max_side": 512})
+    ledger.finish(root, "extract", record, StageCounts(3, 2), 1.5)
+    found = ledger.finished(root, "extract", {"extract.max_side": 512})
     assert found["funnel"]["images_out"] == 2 and found["seconds"] == 1.5
     with pytest.raises(UserError, match="extract.max_side = 512, now 640"):
-        ledger.finished(tables, "extract", {"extract.max_side": 640})
+        ledger.finished(root, "extract", {"extract.max_side": 640})
 
 
 @pytest.mark.parametrize("text", [b"{", b"[]", b"null!", b'{"state": "finished"}', b"17", b'""'])
-def test_a_ledger_that_is_garbage_is_named_with_the_way_out(tables, text):
-    tables.write("_ledger/match.json", text)
+def test_a_ledger_that_is_garbage_is_named_with_the_way_out(root, text):
+    root.write("_ledger/match.json", text)
     for work in (
-        lambda: ledger.begin(tables, "match", {}, {}),
-        lambda: ledger.read(tables, "match"),
+        lambda: ledger.begin(root, "match", {}, {}),
+        lambda: ledger.read(root, "match"),
     ):
         with pytest.raises(UserError, match=r"_ledger/match.json is damaged.*--redo") as error:
             work()
         assert "\n" not in str(error.value)
-    ledger.forget(tables, "match")
-    assert ledger.begin(tables, "match", {}, {})["state"] == "running"
+    ledger.forget(root, "match")
+    assert ledger.begin(root, "match", {}, {})["state"] == "running"

@@ -51,12 +51,12 @@ def test_the_bomb_goes_off_where_nothing_is_checked(tmp_path):
 
 @pytest.mark.parametrize("kind", KINDS[:2])
 def test_tables_with_columns_of_code_are_refused(tmp_path, marker, kind):
-    tables = Root(str(tmp_path / "root"))
+    root = Root(str(tmp_path / "root"))
     bombs.parquet(tmp_path / "root/kept/bucket=0/shard-00000.parquet", marker, "reason", kind)
     for read in (
-        lambda: tables.read_shard("kept", 0, 0).to_pylist(),
-        lambda: tables.open_table(tables.name("kept", 0, 0)),
-        lambda: tables.dataset("kept").to_table().to_pylist(),
+        lambda: root.read_shard("kept", 0, 0).to_pylist(),
+        lambda: root.open_table(root.name("kept", 0, 0)),
+        lambda: root.dataset("kept").to_table().to_pylist(),
     ):
         assert "kept" in (said := refused(read)) and "is damaged" in said
 
@@ -67,11 +67,11 @@ def test_types_that_nobody_knows_are_what_they_are_stored_as(tmp_path, marker):
 
 
 def test_code_in_a_later_file_of_a_table_stays_bytes(tmp_path, marker):
-    tables = Root(str(tmp_path / "root"))
-    tables.ensure("rejects/stage=ingest")
+    root = Root(str(tmp_path / "root"))
+    root.ensure("rejects/stage=ingest")
     bombs.parquet(tmp_path / "root/rejects/stage=ingest/bucket=1/x.parquet", marker, "reason")
     try:
-        tables.dataset("rejects").to_table().to_pylist()
+        root.dataset("rejects").to_table().to_pylist()
     except ValueError as error:
         assert "UTF8" in str(error)
 

@@ -48,12 +48,12 @@ MANIFEST = SimpleNamespace(
 def named(monkeypatch, tmp_path):
     """Run the job on a source; gives the lines of the csv, id -> landmark or ""."""
 
-    def plan(units, bundle, source, tables, answers, options):
+    def plan(units, bundle, source, root, answers, options):
         for unit in units:
             rows, funnel = predict.answer_part(
                 source.parts[unit["shard"]], Colours(), bundle, options
             )
-            tables.commit(answers, 0, unit["shard"], rows, funnel.to_json())
+            root.commit(answers, 0, unit["shard"], rows, funnel.to_json())
             yield funnel.to_json()
 
     def drive(units, plan, options, meter):

@@ -28,7 +28,7 @@ def photo(seed: int) -> bytes:
 
 
 @pytest.fixture
-def tables(tmp_path) -> Root:
+def root(tmp_path) -> Root:
     return Root(str(tmp_path))
 
 
@@ -43,7 +43,7 @@ def cleaned_of(classes: dict[int, int], reasons: dict[str, str]) -> pa.Table:
     return pa.Table.from_pylist(given, schemas.CLEANED)
 
 
-def run(tables: Root, cleaned: pa.Table, broken: set[str]) -> dict:
+def run(root: Root, cleaned: pa.Table, broken: set[str]) -> dict:
     """Run `group` and `resize` on a shard; the report of the latter."""
     ids = cleaned["image_id"].to_pylist()
     images = [
@@ -54,64 +54,64 @@ def run(tables: Root, cleaned: pa.Table, broken: set[str]) -> dict:
         )
     ]
     groups, _ = group_rows(cleaned, schemas.DUPLICATES.empty_table(), CONFIG)
-    tables.commit("cleaned", *KEY, cleaned, "{}")
-    tables.commit("images", *KEY, pa.Table.from_pylist(images, schemas.IMAGES), "{}")
-    tables.commit("groups", *KEY, groups, "{}")
-    result = resize(CONFIG, 1.0, {KEY: 0}, ShardReader(tables, "resize", *KEY, cleaned.num_rows))
+    root.commit("cleaned", *KEY, cleaned, "{}")
+    root.commit("images", *KEY, pa.Table.from_pylist(images, schemas.IMAGES), "{}")
+    root.commit("groups", *KEY, groups, "{}")
+    result = resize(CONFIG, 1.0, {KEY: 0}, ShardReader(root, "resize", *KEY, cleaned.num_rows))
     for name, more in result.tables.items():
-        tables.commit(name, *KEY, more, "")
+        root.commit(name, *KEY, more, "")
     report = result.counts.to_json()
-    tables.commit("examples", *KEY, result.rows, report, rejects=result.rejects, stage="resize")
+    root.commit("examples", *KEY, result.rows, report, rejects=result.rejects, stage="resize")
     return json.loads(report)
 
 
-def sides(tables: Root) -> dict[str, str]:
-    groups = tables.read_shard("groups", *KEY)
+def sides(root: Root) -> dict[str, str]:
+    groups = root.read_shard("groups", *KEY)
     return dict(zip(groups["image_id"].to_pylist(), groups["split"].to_pylist(), strict=True))
 
 
-def test_examples_are_the_groups_rows_with_their_squares(tables, tmp_path):
-    report = run(tables, cleaned_of({7: 3, 8: 4, 9: 1}, {"8-2": "over_cap"}), set())
-    groups = tables.read_shard("groups", *KEY)
-    examples = tables.read_shard("examples", *KEY)
+def test_examples_are_the_groups_rows_with_their_squares(root, tmp_path):
+    report = run(root, cleaned_of({7: 3, 8: 4, 9: 1}, {"8-2": "over_cap"}), set())
+    groups = root.read_shard("groups", *KEY)
+    examples = root.read_shard("examples", *KEY)
     assert examples.select(groups.column_names).equals(groups)
     assert {tuple(i) for i in rows(tmp_path, "groups")[["landmark_id", "group"]].to_numpy()} == {
         (7, 2),
         (8, 2),
     }
-    images = tables.read_shard("images", *KEY)
+    images = root.read_shard("images", *KEY)
     stored = dict(zip(images["image_id"].to_pylist(), images["jpeg"].to_pylist(), strict=True))
     for row in examples.to_pylist():
         assert row["jpeg"] == example(stored[row["image_id"]], CONFIG.resize)
         assert Image.open(io.BytesIO(row["jpeg"])).size == (16, 16)
     assert (report["images_in"], report["images_out"], report["why"]) == (6, 6, {})
-    assert not tables.files("rejects")
+    assert not root.files("rejects")
 
 
-def test_class_that_loses_an_image_stays_in_its_group(tables):
+def test_class_that_loses_an_image_stays_in_its_group(root):
     cleaned = cleaned_of({7: 3, 8: 3}, {})
-    run(tables, cleaned, set())
-    lost = next(image for image, side in sides(tables).items() if side == "train")
-    report = run(tables, cleaned, {lost})
-    examples = tables.read_shard("examples", *KEY)
+    run(root, cleaned, set())
+    lost = next(image for image, side in sides(root).items() if side == "train")
+    report = run(root, cleaned, {lost})
+    examples = root.read_shard("examples", *KEY)
     assert lost not in examples["image_id"].to_pylist()
     assert examples.num_rows == 5 and set(examples["group"].to_pylist()) == {2}
     assert report["why"] == {"not an image": 1} and report["classes_out"] == 2
     assert report["images_in"] - report["images_out"] == 1
-    rejects = tables.read_shard("rejects/stage=resize", *KEY).to_pylist()
+    rejects = root.read_shard("rejects/stage=resize", *KEY).to_pylist()
     assert [row["image_id"] for row in rejects] == [lost]
     assert rejects[0]["reason"].startswith("not an image: 8 bytes")
 
 
-def test_class_without_a_photo_to_train_on_is_rejected_whole(tables):
+def test_class_without_a_photo_to_train_on_is_rejected_whole(root):
     cleaned = cleaned_of({7: 3, 8: 3}, {})
-    run(tables, cleaned, set())
-    trains = {i for i, side in sides(tables).items() if i.startswith("7") and side == "train"}
-    validates = {i for i in sides(tables) if i.startswith("7")} - trains
+    run(root, cleaned, set())
+    trains = {i for i, side in sides(root).items() if i.startswith("7") and side == "train"}
+    validates = {i for i in sides(root) if i.startswith("7")} - trains
     assert trains and validates
-    report = run(tables, cleaned, trains)
-    assert set(tables.read_shard("examples", *KEY)["landmark_id"].to_pylist()) == {8}
-    rejects = tables.read_shard("rejects/stage=resize", *KEY).to_pylist()
+    report = run(root, cleaned, trains)
+    assert set(root.read_shard("examples", *KEY)["landmark_id"].to_pylist()) == {8}
+    rejects = root.read_shard("rejects/stage=resize", *KEY).to_pylist()
     reasons = {row["image_id"]: row["reason"] for row in rejects}
     assert set(reasons) == trains | validates
     assert {reasons[image] for image in validates} == {UNTRAINABLE}
@@ -119,20 +119,20 @@ def test_class_without_a_photo_to_train_on_is_rejected_whole(tables):
     assert (report["classes_in"], report["classes_out"]) == (2, 1)
 
 
-def test_background_image_that_cannot_be_used_is_a_reject_and_counted(tables):
+def test_background_image_that_cannot_be_used_is_a_reject_and_counted(root):
     gone = {"7-0": "unverified", "7-1": "no_building", "7-2": "over_cap"}
-    report = run(tables, cleaned_of({7: 6}, gone), {"7-0"})
-    assert tables.read_shard("background", *KEY)["image_id"].to_pylist() == ["7-1"]
-    rejects = tables.read_shard("rejects/stage=resize", *KEY).to_pylist()
+    report = run(root, cleaned_of({7: 6}, gone), {"7-0"})
+    assert root.read_shard("background", *KEY)["image_id"].to_pylist() == ["7-1"]
+    rejects = root.read_shard("rejects/stage=resize", *KEY).to_pylist()
     assert [(row["image_id"], row["landmark_id"]) for row in rejects] == [("7-0", 7)]
     assert report["facts"]["background images"] == 1
     assert report["facts"]["background images rejected"] == 1
     assert report["images_in"] == report["images_out"] == 3 and report["why"] == {}
 
 
-def test_nothing_chosen_gives_empty_tables(tables):
+def test_nothing_chosen_gives_empty_tables(root):
     images = schemas.IMAGES.empty_table()
     squares, rejects = resize_rows(schemas.GROUPS.empty_table(), images, CONFIG.resize, None)
     assert squares.num_rows == rejects.num_rows == 0
-    report = run(tables, cleaned_of({7: 1}, {}), set())
-    assert report["images_in"] == 0 and not tables.read_shard("examples", *KEY).num_rows
+    report = run(root, cleaned_of({7: 1}, {}), set())
+    assert report["images_in"] == 0 and not root.read_shard("examples", *KEY).num_rows

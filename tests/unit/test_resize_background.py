@@ -28,16 +28,16 @@ def ids(cleaned, share, seed):
     return background_of(cleaned, share, seed)["image_id"].to_pylist()
 
 
-def prune_dropped(tables, why: dict[str, int]) -> None:
-    record = ledger.begin(tables, "prune", {}, {})
-    ledger.finish(tables, "prune", record, StageCounts(reject_reasons=Counter(why)), 1.0)
+def prune_dropped(root, why: dict[str, int]) -> None:
+    record = ledger.begin(root, "prune", {}, {})
+    ledger.finish(root, "prune", record, StageCounts(reject_reasons=Counter(why)), 1.0)
 
 
 def test_about_so_many_of_all_discarded_images_are_chosen_however_they_lie_in_shards(tmp_path):
-    tables = Root(str(tmp_path))
+    root = Root(str(tmp_path))
     why = {"unverified": 1000, "small_class": 1000, "over_cap": 1000}
-    prune_dropped(tables, why)
-    share = background_share(Config.model_validate({"resize": {"background": 500}}), tables)
+    prune_dropped(root, why)
+    share = background_share(Config.model_validate({"resize": {"background": 500}}), root)
     assert share == 0.25
     several = [i for s in range(10) for i in ids(shard(s * 400), share, 0)]
     whole = ids(shard(0, 4000), share, 0)
@@ -47,10 +47,10 @@ def test_about_so_many_of_all_discarded_images_are_chosen_however_they_lie_in_sh
 
 
 def test_all_are_chosen_where_there_are_few_and_none_on_request(tmp_path):
-    tables = Root(str(tmp_path))
-    prune_dropped(tables, {"unverified": 70})
-    assert background_share(Config(), tables) == 1
+    root = Root(str(tmp_path))
+    prune_dropped(root, {"unverified": 70})
+    assert background_share(Config(), root) == 1
     assert len(ids(shard(0), 1.0, 0)) == 200
     none = Config.model_validate({"resize": {"background": 0}})
-    assert background_share(none, tables) == 0
+    assert background_share(none, root) == 0
     assert len(ids(shard(0), 0.0, 0)) == 0

@@ -46,31 +46,31 @@ def ingested(folder, monkeypatch, **options) -> tuple[Root, StageCounts, dict[st
     """Of the dataset in a folder: the tables, the funnel of ingest, and image -> reason."""
     source = Source(str(folder))
     config = Config(source=str(folder), root=str(folder / "root"), sample=options | {"buckets": 2})
-    tables = Root(config.root)
-    sample.run(config, tables, source)
-    index = CatalogIndex.read(tables, source.index()[0]["image_id"])
+    root = Root(config.root)
+    sample.run(config, root, source)
+    index = CatalogIndex.read(root, source.index()[0]["image_id"])
     for archive in source.archives():
-        ingest.scatter(archive, index, tables, config.ingest)
+        ingest.scatter(archive, index, root, config.ingest)
 
     def gathered(units, _, config, meter):
         found = StageCounts()
         for unit in units:
             files = [(name, "") for name in unit["fragments"]]
-            work = (unit["bucket"], unit["shards"], files, [], tables, config.ingest)
+            work = (unit["bucket"], unit["shards"], files, [], root, config.ingest)
             found.add(gathering.gather(*work))
         return found
 
     monkeypatch.setattr(gathering, "run_tasks", gathered)
-    funnel = ingest.run(config, tables, source)
+    funnel = ingest.run(config, root, source)
     rejects = (
-        tables.dataset("rejects/stage=ingest").to_table() if funnel.reject_reasons.total() else None
+        root.dataset("rejects/stage=ingest").to_table() if funnel.reject_reasons.total() else None
     )
     rows = rejects.to_pylist() if rejects else []
-    return tables, funnel, {row["image_id"]: row["reason"] for row in rows}
+    return root, funnel, {row["image_id"]: row["reason"] for row in rows}
 
 
-def images(tables: Root) -> dict[str, bytes]:
-    rows = tables.dataset("images").to_table(["image_id", "jpeg"]).to_pydict()
+def images(root: Root) -> dict[str, bytes]:
+    rows = root.dataset("images").to_table(["image_id", "jpeg"]).to_pydict()
     return dict(zip(rows["image_id"], rows["jpeg"], strict=True))
 
 
@@ -94,8 +94,8 @@ def test_files_are_matched_by_their_names_and_the_others_are_counted(tmp_path, m
     path.parent.mkdir()
     path.write_bytes(photo(8))
     (tmp_path / "train/q/stray2.jpg").write_bytes(photo(9))
-    tables, funnel, reasons = ingested(tmp_path, monkeypatch, min_images=2)
-    assert images(tables) == {
+    root, funnel, reasons = ingested(tmp_path, monkeypatch, min_images=2)
+    assert images(root) == {
         "a.jpg": photo(2),
         "b": photo(6),
         "IMG_2021.05.10.11": photo(3),
@@ -115,8 +115,8 @@ def test_a_tar_whose_name_is_not_utf8_is_read(tmp_path, monkeypatch):
     (tmp_path / "train.csv").write_text("id,landmark_id\na,7\nb,7\n")
     tar(tmp_path / "train/x.tar", {"a.jpg": photo(1), "b.jpg": photo(2)})
     (tmp_path / "train/x.tar").rename(tmp_path / os.fsdecode(b"train/\xff\n.tar"))
-    tables, funnel, _ = ingested(tmp_path, monkeypatch, min_images=1)
-    assert images(tables) == {"a": photo(1), "b": photo(2)}
+    root, funnel, _ = ingested(tmp_path, monkeypatch, min_images=1)
+    assert images(root) == {"a": photo(1), "b": photo(2)}
     md5 = r"md5sum/train/md5.\xff\n.txt"
     assert funnel.notes == [rf"train/\xff\n.tar was not checked: {md5} is missing"]
 
@@ -139,8 +139,8 @@ def test_an_unreadable_photo_is_a_reject_and_the_stage_goes_on(tmp_path, monkeyp
         path.write_bytes(photo(number))
     (tmp_path / "tower/self.jpg").symlink_to("self.jpg")
     (tmp_path / "tower/none.jpg").symlink_to("/nowhere.jpg")
-    tables, funnel, reasons = ingested(tmp_path, monkeypatch)
-    assert images(tables) == {f"tower/old/{n}.jpg": photo(n) for n in range(6)}
+    root, funnel, reasons = ingested(tmp_path, monkeypatch)
+    assert images(root) == {f"tower/old/{n}.jpg": photo(n) for n in range(6)}
     assert reasons == {
         "tower/self.jpg": "can't be read: a link to itself",
         "tower/none.jpg": "can't be read: a link to nowhere",
@@ -159,10 +159,10 @@ def test_sample_says_what_is_left_out(tmp_path):
 
 
 def test_an_index_over_all_ids_knows_what_the_catalog_has_not(tmp_path):
-    tables = Root(str(tmp_path))
+    root = Root(str(tmp_path))
     catalog = pa.table({"image_id": ["b", "d"], "landmark_id": [7, 8], "shard": [3, 4]})
-    tables.write_table("catalog/bucket=5/catalog.parquet", catalog)
-    index = CatalogIndex.read(tables, pa.chunked_array([["d", "c", None], ["b", "d", "a"]]))
+    root.write_table("catalog/bucket=5/catalog.parquet", catalog)
+    index = CatalogIndex.read(root, pa.chunked_array([["d", "c", None], ["b", "d", "a"]]))
     assert [index.ids[i] for i in range(4)] == ["a", "b", "c", "d"]
     assert index.shard.tolist() == [-1, 3, -1, 4]
     assert index.landmark.tolist() == [-1, 7, -1, 8]

@@ -53,38 +53,36 @@ def test_unknown_protocol_is_refused():
 
 
 def test_shard_is_finished_by_its_file_and_carries_its_report(tmp_path):
-    tables = Root(str(tmp_path))
-    tables.commit("examples", 3, 7, ROWS, '{"images_in": 2}', rejects=ROWS, stage="resize")
-    tables.commit(
-        "examples", 3, 8, ROWS.slice(0, 0), "{}", rejects=ROWS.slice(0, 0), stage="resize"
-    )
-    assert tables.committed("examples") == {(3, 7): b'{"images_in": 2}', (3, 8): b"{}"}
-    assert tables.committed("images") == {}
+    root = Root(str(tmp_path))
+    root.commit("examples", 3, 7, ROWS, '{"images_in": 2}', rejects=ROWS, stage="resize")
+    root.commit("examples", 3, 8, ROWS.slice(0, 0), "{}", rejects=ROWS.slice(0, 0), stage="resize")
+    assert root.committed("examples") == {(3, 7): b'{"images_in": 2}', (3, 8): b"{}"}
+    assert root.committed("images") == {}
     rejects = pads.dataset(tmp_path / "rejects", partitioning="hive").to_table()
     assert rejects["stage"].to_pylist() == ["resize", "resize"]
-    assert tables.dataset("examples").to_table()["bucket"].to_pylist() == [3, 3]
+    assert root.dataset("examples").to_table()["bucket"].to_pylist() == [3, 3]
 
 
 def test_damaged_or_missing_table_is_named(tmp_path):
-    tables = Root(str(tmp_path))
-    tables.write(tables.name("pairs", 0, 0), b"not parquet")
+    root = Root(str(tmp_path))
+    root.write(root.name("pairs", 0, 0), b"not parquet")
     with pytest.raises(UserError, match=r"pairs/bucket=0/shard-00000.parquet is damaged"):
-        tables.read_shard("pairs", 0, 0)
+        root.read_shard("pairs", 0, 0)
     with pytest.raises(UserError, match=r"pairs/bucket=0/shard-00001.parquet is missing"):
-        tables.read_shard("pairs", 0, 1)
+        root.read_shard("pairs", 0, 1)
 
 
 def test_shards_come_largest_first(tmp_path):
-    tables = Root(str(tmp_path))
+    root = Root(str(tmp_path))
     for bucket, shards in ((0, [0, 0, 1]), (1, [0, 0, 0])):
         table = pa.table({"image_id": list("abc"), "shard": pa.array(shards, pa.int32())})
-        tables.write_table(f"catalog/bucket={bucket}/catalog.parquet", table)
-    assert tables.shards() == [Shard(1, 0, 3), Shard(0, 0, 2), Shard(0, 1, 1)]
+        root.write_table(f"catalog/bucket={bucket}/catalog.parquet", table)
+    assert root.shards() == [Shard(1, 0, 3), Shard(0, 0, 2), Shard(0, 1, 1)]
 
 
 def test_empty_table_can_be_read(tmp_path):
-    tables = Root(str(tmp_path))
-    tables.ensure("rejects/stage=ingest")
+    root = Root(str(tmp_path))
+    root.ensure("rejects/stage=ingest")
     rows = pads.dataset(tmp_path / "rejects", partitioning="hive").to_table()
     assert rows.num_rows == 0 and rows.schema.field("landmark_id").type == pa.int64()
 
@@ -108,13 +106,13 @@ def test_absolute_names_are_names_in_the_folder(tmp_path):
 
 def test_a_table_that_is_a_link_is_read_and_never_deleted(tmp_path):
     (tmp_path / "disk").mkdir()
-    tables = Root(str(tmp_path / "root"))
-    tables.write("_ledger/x.json", b"{}")
+    root = Root(str(tmp_path / "root"))
+    root.write("_ledger/x.json", b"{}")
     (tmp_path / "root/kept").symlink_to(tmp_path / "disk")
-    tables.commit("kept", 0, 0, ROWS, "{}")
-    assert tables.read_shard("kept", 0, 0).num_rows == 2
+    root.commit("kept", 0, 0, ROWS, "{}")
+    assert root.read_shard("kept", 0, 0).num_rows == 2
     with pytest.raises(UserError, match=r"did not write: kept \(a link, or no file\)"):
-        tables.delete("kept")
+        root.delete("kept")
     assert (tmp_path / "root/kept").is_symlink()
     assert (tmp_path / "disk/bucket=0/shard-00000.parquet").exists()
 
@@ -122,17 +120,17 @@ def test_a_table_that_is_a_link_is_read_and_never_deleted(tmp_path):
 def test_links_inside_a_table_are_neither_followed_nor_deleted(tmp_path):
     (tmp_path / "precious").mkdir()
     (tmp_path / "precious/file").write_bytes(b"1")
-    tables = Root(str(tmp_path / "root"))
-    tables.commit("kept", 0, 0, ROWS, "{}")
+    root = Root(str(tmp_path / "root"))
+    root.commit("kept", 0, 0, ROWS, "{}")
     (tmp_path / "root/kept/bucket=1").symlink_to(tmp_path / "precious")
     (tmp_path / "root/kept/loop").symlink_to("..")
-    assert set(tables.committed("kept")) == {(0, 0)}
+    assert set(root.committed("kept")) == {(0, 0)}
     with pytest.raises(UserError, match=r"kept/bucket=1 \(a link, or no file\) and 1 more"):
-        tables.delete("kept")
-    assert (tmp_path / "precious/file").exists() and set(tables.committed("kept")) == {(0, 0)}
+        root.delete("kept")
+    assert (tmp_path / "precious/file").exists() and set(root.committed("kept")) == {(0, 0)}
     (tmp_path / "root/kept/bucket=1").unlink()
     (tmp_path / "root/kept/loop").unlink()
-    tables.delete("kept")
+    root.delete("kept")
     assert not (tmp_path / "root/kept").exists()
 
 

@@ -11,9 +11,9 @@ from landmark_ray.kernels import synthetic
 from landmark_ray.training.non_landmarks import learned, note, warning
 
 
-def make(root, sizes: dict[tuple[int, int], int], background: dict[int, int]) -> Root:
+def make(folder, sizes: dict[tuple[int, int], int], background: dict[int, int]) -> Root:
     """(landmark, group) -> photos to learn from, with one each to validate; label -> background."""
-    tables = Root(str(root))
+    root = Root(str(folder))
     examples = [
         {"image_id": f"{landmark}/{i}", "landmark_id": landmark, "group": group, "jpeg": b""}
         | {"split": "train" if i else "validation"}
@@ -26,8 +26,8 @@ def make(root, sizes: dict[tuple[int, int], int], background: dict[int, int]) ->
         for i in range(size)
     ]
     for table, rows in (("examples", examples), ("background", others)):
-        tables.commit(table, 0, 0, pa.Table.from_pylist(rows, schemas.TABLES[table]), "{}")
-    return tables
+        root.commit(table, 0, 0, pa.Table.from_pylist(rows, schemas.TABLES[table]), "{}")
+    return root
 
 
 def trains(label: int, size: int) -> int:
@@ -42,19 +42,19 @@ def test_one_landmark_has_nothing_to_tell_it_from_whatever_is_drawn(tmp_path):
 
 
 def test_discarded_photos_of_its_own_label_tell_a_model_nothing(tmp_path):
-    tables = make(tmp_path, {(1, 1): 8, (2, 1): 8}, {1: 40, 2: 40})
-    assert learned(tables, Config()) == {1: 0}
+    root = make(tmp_path, {(1, 1): 8, (2, 1): 8}, {1: 40, 2: 40})
+    assert learned(root, Config()) == {1: 0}
 
 
 def test_other_groups_and_discarded_photos_of_other_labels_are_strangers(tmp_path):
-    tables = make(tmp_path, {(1, 1): 8, (2, 2): 30}, {1: 40, 9: 50})
-    found = learned(tables, Config())
+    root = make(tmp_path, {(1, 1): 8, (2, 2): 30}, {1: 40, 9: 50})
+    found = learned(root, Config())
     ones, nines = trains(1, 40), trains(9, 50)
     assert found == {1: 30 + nines, 2: 8 + ones + nines} and ones and nines
     assert note(found) == []
-    assert learned(tables, Config.model_validate({"train": {"others": 12}})) == {1: 12, 2: 12}
+    assert learned(root, Config.model_validate({"train": {"others": 12}})) == {1: 12, 2: 12}
     closed = Config.model_validate({"train": {"other_share": 0}})
-    assert learned(tables, closed) == {1: 0, 2: 0}, "there is no class other"
+    assert learned(root, closed) == {1: 0, 2: 0}, "there is no class other"
 
 
 @pytest.mark.parametrize(

@@ -81,8 +81,8 @@ def test_each_group_may_lose_as_many_workers_as_there_are_retries(
 
 
 def test_the_last_whole_checkpoint_is_gone_on_from(tmp_path):
-    tables = Root(str(tmp_path))
-    checkpoints = Checkpoints(tables, "group-3")
+    root = Root(str(tmp_path))
+    checkpoints = Checkpoints(root, "group-3")
     assert checkpoints.load(lambda folder: 1) is None
 
     def writer(text):
@@ -96,10 +96,10 @@ def test_the_last_whole_checkpoint_is_gone_on_from(tmp_path):
     half = tmp_path / STAGING / "group-3/checkpoint_00003"  # its worker was killed
     half.mkdir()
     (half / "model").write_text("half a model")
-    again = Checkpoints(tables, "group-3")
+    again = Checkpoints(root, "group-3")
     assert again.load(lambda folder: Path(folder, "model").read_text()) == "model 2"
     assert again.history == [{"epoch": 1, "loss": 1}, {"epoch": 2, "loss": 0.5}]
-    assert Checkpoints(tables, "group-33").load(lambda folder: 1) is None
+    assert Checkpoints(root, "group-33").load(lambda folder: 1) is None
 
 
 def test_an_epoch_has_all_landmarks_photos_and_weights_as_if_worked_out_from_it():

@@ -27,24 +27,24 @@ ROWS = [
 
 
 @pytest.fixture
-def tables(tmp_path):
-    tables = Root(str(tmp_path))
+def root(tmp_path):
+    root = Root(str(tmp_path))
     names = ["image_id", "landmark_id", "group", "split", "view"]
     rows = [
         dict(zip(names, row, strict=True)) | {"vector": np.full(2, i, np.float16).tobytes()}
         for i, row in enumerate(ROWS)
     ]
     for shard, part in enumerate((rows[:6], rows[6:])):
-        tables.commit("embeddings", 0, shard, pa.Table.from_pylist(part, schemas.EMBEDDINGS), "")
-    return tables
+        root.commit("embeddings", 0, shard, pa.Table.from_pylist(part, schemas.EMBEDDINGS), "")
+    return root
 
 
 def config(**train):
     return Config.model_validate({"train": train})
 
 
-def test_other_is_every_photo_of_other_groups_and_of_no_landmark_of_ours(tables):
-    data = read_group(tables, 1, config())
+def test_other_is_every_photo_of_other_groups_and_of_no_landmark_of_ours(root):
+    data = read_group(root, 1, config())
     assert data.landmarks.tolist() == [3, 7] and data.other
     assert data.train.x[:, 0].tolist() == [0, 1, 3, 4, 5, 6, 9, 10]
     assert data.train.y.tolist() == [1, 1, 0, 0, 2, 2, 2, 2]
@@ -52,25 +52,25 @@ def test_other_is_every_photo_of_other_groups_and_of_no_landmark_of_ours(tables)
     assert data.validation.y.tolist() == [1, 2]
 
 
-def test_other_has_its_share_of_the_weight_and_landmarks_weigh_alike(tables):
-    data = read_group(tables, 1, config(other_share=0.25))
+def test_other_has_its_share_of_the_weight_and_landmarks_weigh_alike(root):
+    data = read_group(root, 1, config(other_share=0.25))
     weights = data.train.weights
     assert weights.sum() == pytest.approx(len(weights))
     shares = [weights[data.train.y == label].sum() / len(weights) for label in range(3)]
     assert shares == pytest.approx([0.375, 0.375, 0.25])
 
 
-def test_no_share_no_class_other(tables):
-    data = read_group(tables, 1, config(other_share=0))
+def test_no_share_no_class_other(root):
+    data = read_group(root, 1, config(other_share=0))
     assert not data.other
     assert data.train.y.tolist() == [1, 1, 0, 0]
     assert data.train.weights.tolist() == [1, 1, 1, 1]
 
 
-def test_closed_is_what_no_share_gives(tables):
+def test_closed_is_what_no_share_gives(root):
     left, wanted = (
-        closed_set_baseline(read_group(tables, 1, config())),
-        read_group(tables, 1, config(other_share=0)),
+        closed_set_baseline(read_group(root, 1, config())),
+        read_group(root, 1, config(other_share=0)),
     )
     for side in ("train", "validation"):
         for name in ("x", "y", "weights"):
@@ -78,21 +78,21 @@ def test_closed_is_what_no_share_gives(tables):
             np.testing.assert_allclose(got, getattr(getattr(wanted, side), name), rtol=1e-6)
 
 
-def test_no_more_others_than_asked_for(tables):
-    data = read_group(tables, 1, config(others=1))
+def test_no_more_others_than_asked_for(root):
+    data = read_group(root, 1, config(others=1))
     sides = (data.train, data.validation)
     others = {ROWS[int(row)][0] for side in sides for row in side.x[side.y == 2][:, 0]}
     assert len(others) == 1
 
 
-def test_drawn_images_are_always_learned_from_however_few_others_may_be(tmp_path, tables):
+def test_drawn_images_are_always_learned_from_however_few_others_may_be(tmp_path, root):
     rows = [
         {"image_id": f"synthetic-{i}", "landmark_id": synthetic.LABEL, "group": 0, "view": 0}
         | {"split": split, "vector": np.full(2, 20 + i, np.float16).tobytes()}
         for i, split in enumerate(("train", "validation", "train"))
     ]
-    tables.commit("embeddings", 0, 2, pa.Table.from_pylist(rows, schemas.EMBEDDINGS), "")
-    data = read_group(tables, 1, config(others=1))
+    root.commit("embeddings", 0, 2, pa.Table.from_pylist(rows, schemas.EMBEDDINGS), "")
+    data = read_group(root, 1, config(others=1))
     assert {20, 22} <= set(data.train.x[:, 0].tolist())
     assert data.train.y[-2:].tolist() == [2, 2], "of the class other"
     assert 21 in data.validation.x[:, 0]
