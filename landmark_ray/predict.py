@@ -92,10 +92,10 @@ def run(options: PredictOptions) -> None:
     for finished in done.values():
         funnel.add(finished)
     before = source.size - sum(unit["rows"] for unit in todo)
-    with ProgressBar("predict", source.size, done=before, unit="bytes") as meter:
+    with ProgressBar("predict", source.size, done=before, unit="bytes") as progress_bar:
         units = sorted(todo, key=lambda unit: -unit["rows"])
         work = (bundle, source, root, answers, options)
-        funnel.add(run_tasks(units, lambda dataset: plan(dataset, *work), options, meter))
+        funnel.add(run_tasks(units, lambda dataset: plan(dataset, *work), options, progress_bar))
     floor = bundle.manifest.floor if options.floor is None else options.floor
     made = make_csv(root, answers, len(source.parts), floor)
     check_count(made, funnel.images_in, source.files)

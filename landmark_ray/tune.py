@@ -138,16 +138,16 @@ def search(config: TuneConfig, root: Root, groups: list[int]) -> list[Options]:
     searched = space(config)
     root.delete(SEARCH)  # Ray Tune would unpickle what it knows of earlier trials
     present = {name: getattr(config.train, name) for name in searched}
-    with ProgressBar("tune", config.tune.trials, unit="trials") as meter:
+    with ProgressBar("tune", config.tune.trials, unit="trials") as progress_bar:
 
         class Watch(tune.Callback):
             """Counts trials."""
 
             def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **_: Any) -> None:
-                meter.add(1)
+                progress_bar.add(1)
 
             def on_trial_error(self, iteration: int, trials: Any, trial: Any, **_: Any) -> None:
-                meter.add(1)
+                progress_bar.add(1)
 
         trial = tune.with_parameters(
             try_options, config=config, data=data, on_cpus=not workers.gpus

@@ -98,12 +98,12 @@ def copy_photos(
     members = (m for archive in source.archives() for m in wanted.renamed(archive, MAX_BYTES))
     found: list[str] = []
     size = 0
-    with ProgressBar("copy", most, unit="photos") as meter:
+    with ProgressBar("copy", most, unit="photos") as progress_bar:
         for member in itertools.islice((m for m in members if m.data or not m.size), most):
             (folder / str(len(found))).write_bytes(member.data)
             found.append(member.image_id)
             size += member.size
-            meter.add(1)
+            progress_bar.add(1)
     if not found:
         raise UserError(f"{source.folder.uri} has no photo of those that its list names")
     return found, size

@@ -71,13 +71,13 @@ def sweep(config: SweepConfig, root: Root) -> None:
     total = np.zeros((2, len(thresholds), len(partners)), np.int64)
     threads = config.cluster.cpus or os.cpu_count()
     with (
-        ProgressBar("sweep", sum(s.images for s in shards)) as meter,
+        ProgressBar("sweep", sum(s.images for s in shards)) as progress_bar,
         ThreadPoolExecutor(threads) as pool,
     ):
         try:
             for shard, kept in pool.map(count, shards):
                 total += kept
-                meter.add(shard.images)
+                progress_bar.add(shard.images)
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
     funnel = (ledger.read(root, "match") or {})["funnel"]

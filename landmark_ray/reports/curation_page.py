@@ -197,11 +197,11 @@ def page(root: Root, config: Config) -> str:
     shown = {card.image_id for card in cards}
     pairs = Pairs(root, config)
     drawn = [card for gallery in galleries for card in gallery.cards[:DRAWN] if card.partner]
-    with ProgressBar("report", len(drawn), unit="matches") as meter:
+    with ProgressBar("report", len(drawn), unit="matches") as progress_bar:
         matches = {}
         for image, match in pairs.draw([(card.image_id, card.partner) for card in drawn]):
             matches[image] = match
-            meter.add(1)
+            progress_bar.add(1)
     both = [*copies, *conflicts]
     photos = pairs.photos(shown | {row[k] for row in both for k in ("image_id", "partner")})
     album = Thumbnails(root)

@@ -58,9 +58,12 @@ def gather_all(config: Config, root: Root, notes: dict[str, Any]) -> StageCounts
         found = gather(row["bucket"], row["shards"], files, damaged, root, config.ingest)
         return {"rows": row["rows"], "report": found.to_json()}
 
-    with ProgressBar("sort", total, done=total - left) as meter:
+    with ProgressBar("sort", total, done=total - left) as progress_bar:
         new = run_tasks(
-            units, lambda ds: ds.map(gather_row, **task_resources(config, "ingest")), config, meter
+            units,
+            lambda ds: ds.map(gather_row, **task_resources(config, "ingest")),
+            config,
+            progress_bar,
         )
     funnel.add(new)
     return funnel

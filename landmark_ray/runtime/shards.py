@@ -220,10 +220,10 @@ def _process(
     todo = [shard for shard in shards if shard.key not in done]
     more = fields(todo) if fields and todo else {}
     total, left = (sum(shard.images for shard in some) for some in (shards, todo))
-    with ProgressBar(title, total, done=total - left) as progress:
+    with ProgressBar(title, total, done=total - left) as progress_bar:
         units = [
             {"bucket": s.bucket, "shard": s.shard, "rows": s.images, **more.get(s.key, {})}
             for s in todo
         ]
-        counts.add(run_tasks(units, work, config, progress, light=light))
+        counts.add(run_tasks(units, work, config, progress_bar, light=light))
     return counts

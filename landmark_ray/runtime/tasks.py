@@ -84,7 +84,7 @@ def run_tasks(
     units: list[Row],
     plan: Callable[[Dataset], Dataset],
     config: Options,
-    meter: ProgressBar,
+    progress_bar: ProgressBar,
     *,
     light: bool = False,
 ) -> StageCounts:
@@ -93,9 +93,9 @@ def run_tasks(
     Args:
         units: rows, the largest first.
         plan: units to reports, by functions that are `unit_of_work`: rows with `rows` (for the
-            meter) and `report` (Funnel as JSON).
+            progress bar) and `report` (Funnel as JSON).
         config: for Ray.
-        meter: counts the rows.
+        progress_bar: counts the rows.
         light: units of well under a second; a task takes several.
     """
     funnel = StageCounts()
@@ -115,7 +115,7 @@ def run_tasks(
                 raise UserError(row["error"])
             if row["raised"]:
                 raise unpacked(row["raised"])
-            meter.add(row["rows"])
+            progress_bar.add(row["rows"])
             funnel.add(StageCounts.from_json(row["report"]))
     except Exception as error:
         mended = unwrapped(error)

@@ -121,10 +121,10 @@ def alike(hashes: np.ndarray, config: Config) -> np.ndarray:
     task = ray.remote(kernel.near_pairs).options(**task_resources(config, "dedupe"))
     waiting = [task.remote(shared, config.dedupe.bits, way) for way in ways]
     found = []
-    with ProgressBar("compare", len(ways), unit="ways") as meter:
+    with ProgressBar("compare", len(ways), unit="ways") as progress_bar:
         for one in waiting:
             found.append(ray.get(one))
-            meter.add(1)
+            progress_bar.add(1)
     return kernel.merged(found)
 
 

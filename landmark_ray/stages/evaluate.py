@@ -196,9 +196,9 @@ def over_test_set(
             return shard_task(self.score_tar)(unit)
 
     done_bytes = sum(sizes) - sum(unit["rows"] for unit in todo)
-    with ProgressBar("test set", sum(sizes), done=done_bytes, unit="bytes") as meter:
+    with ProgressBar("test set", sum(sizes), done=done_bytes, unit="bytes") as progress_bar:
         worker: Any = TestSetWorker
-        run_tasks(todo, lambda units: units.map(worker, **workers.pool), config, meter)
+        run_tasks(todo, lambda units: units.map(worker, **workers.pool), config, progress_bar)
 
 
 def floor_of(predictions: pa.Table) -> float:

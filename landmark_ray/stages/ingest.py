@@ -124,7 +124,7 @@ def scatter_all(
     config: Config, root: Root, source: Source, todo: list[Archive], count: int
 ) -> None:
     """Scatter the archives that no earlier run has finished."""
-    with ProgressBar("read", count, done=count - len(todo), unit="archives") as meter:
+    with ProgressBar("read", count, done=count - len(todo), unit="archives") as progress_bar:
         if not todo:
             return
         start_ray(config)
@@ -138,7 +138,10 @@ def scatter_all(
 
         units = [{"archive": number} for number in range(len(todo))]
         run_tasks(
-            units, lambda ds: ds.map(scatter_row, **task_resources(config, "ingest")), config, meter
+            units,
+            lambda ds: ds.map(scatter_row, **task_resources(config, "ingest")),
+            config,
+            progress_bar,
         )
 
 

@@ -31,11 +31,11 @@ def inputs(config: Config, source: Source) -> dict[str, str]:
 def run(config: Config, root: Root, source: Source) -> StageCounts:
     """Write `catalog` and `landmarks`."""
     images, names, _ = source.index()
-    with ProgressBar("sample", images.num_rows) as meter:
+    with ProgressBar("sample", images.num_rows) as progress_bar:
         catalog, landmarks, funnel = choose(images, names, config)
         write_catalog(catalog, root)
         root.write_table("landmarks/landmarks.parquet", landmarks)
-        meter.add(images.num_rows)
+        progress_bar.add(images.num_rows)
     funnel.counters += source.left_out.facts()
     funnel.notes += source.notes
     return funnel

@@ -76,8 +76,8 @@ def build(config: Config, weights: str | None) -> "keras.Model":
 def from_scratch(config: Config, root: Root, images: int) -> None:
     """Train a trunk with one head for all landmarks, and store it."""
     seen = images * config.train.trunk_epochs
-    with ProgressBar("trunk", seen) as meter:
-        run_trainings({ALL_GROUPS: seen}, fit_trunk, config, root, meter)
+    with ProgressBar("trunk", seen) as progress_bar:
+        run_trainings({ALL_GROUPS: seen}, fit_trunk, config, root, progress_bar)
     root.delete(STAGING)
 
 

@@ -18,7 +18,7 @@ def over_groups(
     """Train all groups that have landmarks, but for the finished ones: whose head is stored.
 
     Args:
-        title: of the meter.
+        title: of the progress bar.
         place: of the heads that the loop stores.
         loop: trains a group.
         config: all options.
@@ -37,8 +37,8 @@ def over_groups(
     funnel.notes += non_landmarks.note(non_landmarks.learned(root, config))
     todo = {g: size for g, size in sizes.items() if head_info(folder, place, g) is None}
     images = sum(sizes.values())
-    with ProgressBar(title, images, done=images - sum(todo.values())) as meter:
+    with ProgressBar(title, images, done=images - sum(todo.values())) as progress_bar:
         if todo:
-            worker.run_trainings(todo, loop, config, root, meter)
+            worker.run_trainings(todo, loop, config, root, progress_bar)
     root.delete(STAGING)
     return funnel

@@ -51,14 +51,14 @@ class ProgressActor:
 
 @contextlib.contextmanager
 def tracked(
-    meter: ProgressBar, sizes: dict[int, int], groups: Sequence[int]
+    progress_bar: ProgressBar, sizes: dict[int, int], groups: Sequence[int]
 ) -> Iterator["ActorHandle[ProgressActor]"]:
-    """Start the actor that hands out groups; let a meter follow it.
+    """Start the actor that hands out groups; let a progress bar follow it.
 
     The actor lives with the driver: were it lost with another node, all trainings would be.
 
     Args:
-        meter: counts images.
+        progress_bar: counts images.
         sizes: images of each group.
         groups: the groups in the order in which they begin.
     """
@@ -66,13 +66,13 @@ def tracked(
     remote = ray.remote(ProgressActor).options(num_cpus=0, scheduling_strategy=here)
     actor = cast("ActorHandle[ProgressActor]", remote.remote(groups))
     ended = threading.Event()
-    before = meter.done
+    before = progress_bar.done
 
     def follow() -> None:
         while not ended.wait(0.5):
             shares = cast(dict[int, float], ray.get(actor.progress.remote()))
             now = before + int(sum(sizes[group] * share for group, share in shares.items()))
-            meter.add(max(now - meter.done, 0))
+            progress_bar.add(max(now - progress_bar.done, 0))
 
     thread = threading.Thread(target=follow, daemon=True)
     thread.start()
@@ -81,4 +81,4 @@ def tracked(
     finally:
         ended.set()
         thread.join()
-    meter.add(before + sum(sizes.values()) - meter.done)
+    progress_bar.add(before + sum(sizes.values()) - progress_bar.done)

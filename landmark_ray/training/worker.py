@@ -79,7 +79,7 @@ def training_name(group: int) -> str:
 
 
 def run_trainings(
-    sizes: dict[int, int], loop: Loop, config: Config, root: Root, meter: ProgressBar
+    sizes: dict[int, int], loop: Loop, config: Config, root: Root, progress_bar: ProgressBar
 ) -> None:
     """Train groups in as many workers as there is room for, the largest first.
 
@@ -88,14 +88,14 @@ def run_trainings(
         loop: trains one group.
         config: all options.
         root: the root.
-        meter: counts images.
+        progress_bar: counts images.
 
     Raises:
         UserError: anything that a person can mend.
     """
     groups = sorted(sizes, key=lambda group: -sizes[group])
     count = min(parallel_trainings(config), len(groups))
-    with tracked(meter, sizes, groups) as progress:
+    with tracked(progress_bar, sizes, groups) as progress:
         job = TrainingJob(config, root, progress, count, *readers_of(config, count))
         pool = ThreadPoolExecutor(count)
         try:

@@ -56,7 +56,7 @@ def named(monkeypatch, tmp_path):
             root.commit(answers, 0, unit["shard"], rows, funnel.to_json())
             yield funnel.to_json()
 
-    def drive(units, plan, options, meter):
+    def drive(units, plan, options, progress_bar):
         return StageCounts.total(plan(units))
 
     monkeypatch.setattr(predict, "plan", plan)

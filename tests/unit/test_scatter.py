@@ -52,7 +52,7 @@ def ingested(folder, monkeypatch, **options) -> tuple[Root, StageCounts, dict[st
     for archive in source.archives():
         ingest.scatter(archive, index, root, config.ingest)
 
-    def gathered(units, _, config, meter):
+    def gathered(units, _, config, progress_bar):
         found = StageCounts()
         for unit in units:
             files = [(name, "") for name in unit["fragments"]]
