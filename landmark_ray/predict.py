@@ -88,20 +88,20 @@ def run(options: PredictOptions) -> None:
     print("\n".join(source.lines()), flush=True)
     done = finished_parts(root, answers)
     todo = [{"shard": n, "rows": part.size} for n, part in enumerate(source.parts) if n not in done]
-    funnel = StageCounts()
+    counts = StageCounts()
     for finished in done.values():
-        funnel.add(finished)
+        counts.add(finished)
     before = source.size - sum(unit["rows"] for unit in todo)
     with ProgressBar("predict", source.size, done=before, unit="bytes") as progress_bar:
         units = sorted(todo, key=lambda unit: -unit["rows"])
         work = (bundle, source, root, answers, options)
-        funnel.add(run_tasks(units, lambda dataset: plan(dataset, *work), options, progress_bar))
+        counts.add(run_tasks(units, lambda dataset: plan(dataset, *work), options, progress_bar))
     floor = bundle.manifest.floor if options.floor is None else options.floor
     made = make_csv(root, answers, len(source.parts), floor)
-    check_count(made, funnel.images_in, source.files)
+    check_count(made, counts.images_in, source.files)
     output.write(made.text)
-    show(funnel, made, source, bundle, output.shown)
-    if damaged := funnel.counters[DAMAGED]:
+    show(counts, made, source, bundle, output.shown)
+    if damaged := counts.counters[DAMAGED]:
         raise UserError(
             f"{damaged} of {len(source.parts)} parts of the source can't be read to the end (see "
             "the warnings); what could be read is answered: mend them and run this again, with "
@@ -140,9 +140,9 @@ def plan(
 
         def answer(self, unit: Row) -> Row:
             part = source.parts[unit["shard"]]
-            rows, funnel = answer_part(part, self.ensemble, bundle, options)
-            root.commit(answers, 0, unit["shard"], rows, funnel.to_json())
-            return {"rows": unit["rows"], "report": funnel.to_json()}
+            rows, counts = answer_part(part, self.ensemble, bundle, options)
+            root.commit(answers, 0, unit["shard"], rows, counts.to_json())
+            return {"rows": unit["rows"], "report": counts.to_json()}
 
         def __call__(self, unit: Row) -> Row:
             return self.work(unit)
@@ -158,7 +158,7 @@ def answer_part(
     manifest = bundle.manifest
     part = replace(part, notes=[], left_out=LeftOut())
     names: list[str] = []
-    funnel = StageCounts()
+    counts = StageCounts()
 
     def numbered() -> Iterator[Member]:
         """Numbers tell photos apart, whatever they are called."""
@@ -167,13 +167,13 @@ def answer_part(
                 names.append(member.name)
                 yield replace(member, image_id=str(len(names) - 1))
         except DamagedError as error:
-            funnel.counters[DAMAGED] += 1
+            counts.counters[DAMAGED] += 1
             if str(error) not in part.notes:
-                funnel.notes.append(str(error))
+                counts.notes.append(str(error))
 
     answers: dict[str, Row] = {}
     for ids, squares, bad in photos(numbered(), manifest.size, manifest.limits):
-        funnel.reject_reasons.update(reason_kind(reason) for reason in bad.values())
+        counts.reject_reasons.update(reason_kind(reason) for reason in bad.values())
         for number, reason in bad.items():
             answers[number] = _answer([], [], False, reason)
         if ids:
@@ -183,19 +183,19 @@ def answer_part(
                 known = found >= 0
                 shown = bool(known[0]) and bool(sure[0] >= manifest.threshold)
                 answers[number] = _answer(found[known], sure[known], shown, "")
-    funnel.images_in = len(names)
-    funnel.images_out = sum(not answer["error"] for answer in answers.values())
-    funnel.counters.update(part.left_out.facts())
-    funnel.notes += part.notes
+    counts.images_in = len(names)
+    counts.images_out = sum(not answer["error"] for answer in answers.values())
+    counts.counters.update(part.left_out.facts())
+    counts.notes += part.notes
     if isinstance(part, Archive) and part.problem:
-        funnel.counters[WRONG_MD5] += 1
-        funnel.notes.append(f"photos of {printable(part.name)} are answered all the same")
+        counts.counters[WRONG_MD5] += 1
+        counts.notes.append(f"photos of {printable(part.name)} are answered all the same")
     file = holder(part)
     rows = [
         {"image_id": first_id(file, name), "file": file, "name": name, **answers[str(number)]}
         for number, name in enumerate(names)
     ]
-    return pa.Table.from_pylist(rows, schemas.ANSWERS), funnel
+    return pa.Table.from_pylist(rows, schemas.ANSWERS), counts
 
 
 def _answer(landmarks: Any, confidences: Any, found: bool, error: str) -> Row:
@@ -208,24 +208,24 @@ def _answer(landmarks: Any, confidences: Any, found: bool, error: str) -> Row:
 
 
 def show(
-    funnel: StageCounts, made: AnswersCsv, source: Photos, bundle: Bundle, output: str
+    counts: StageCounts, made: AnswersCsv, source: Photos, bundle: Bundle, output: str
 ) -> None:
     """Print what went in, what came out, and why."""
-    left_out = LeftOut.of_facts(funnel.counters)
+    left_out = LeftOut.of_facts(counts.counters)
     left_out.update(source.left_out)
     columns = ("photos", "read", "landmarks", "not a landmark", "unreadable, why", "left out")
     table = Table(*columns, title="Answers")
-    why = ", ".join(f"{n:,} {reason}" for reason, n in funnel.reject_reasons.most_common())
-    read, landmarks = funnel.images_out, made.landmarks
-    counts = (funnel.images_in, read, landmarks, read - landmarks)
-    table.add_row(*(f"{n:,}" for n in counts), why, f"{left_out.counts.total():,}")
+    why = ", ".join(f"{n:,} {reason}" for reason, n in counts.reject_reasons.most_common())
+    read, landmarks = counts.images_out, made.landmarks
+    numbers = (counts.images_in, read, landmarks, read - landmarks)
+    table.add_row(*(f"{n:,}" for n in numbers), why, f"{left_out.counts.total():,}")
     console = Console()
     if not console.is_terminal:
         console = Console(width=120)
     console.print(table)
     for line in left_out.lines():
         print(line)
-    for note in (*funnel.notes, *made.notes):
+    for note in (*counts.notes, *made.notes):
         print(f"warning: {note}", file=sys.stderr)
     if bundle.manifest.warning:
         print(f"warning: {bundle.manifest.warning}", file=sys.stderr)

@@ -50,10 +50,10 @@ class StageCounts:
     @classmethod
     def total(cls, reports: Iterable[str | bytes]) -> "StageCounts":
         """The sum of parts, each as `to_json` gives it."""
-        funnel = cls()
+        counts = cls()
         for report in reports:
-            funnel.add(cls.from_json(report))
-        return funnel
+            counts.add(cls.from_json(report))
+        return counts
 
     def to_json(self) -> str:
         """One line of JSON."""

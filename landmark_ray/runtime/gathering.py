@@ -30,7 +30,7 @@ def gather_all(config: Config, root: Root, notes: dict[str, Any]) -> StageCounts
     for s in shards:
         wanted[s.bucket][s.shard] = s.images
     done = root.committed("images")
-    funnel = StageCounts.total(done.values())
+    counts = StageCounts.total(done.values())
     fragments: dict[int, list[str]] = defaultdict(list)
     problems: dict[str, str] = {}
     for note in notes.values():
@@ -65,8 +65,8 @@ def gather_all(config: Config, root: Root, notes: dict[str, Any]) -> StageCounts
             config,
             progress_bar,
         )
-    funnel.add(new)
-    return funnel
+    counts.add(new)
+    return counts
 
 
 def gather(
@@ -90,16 +90,16 @@ def gather(
         root: the root.
         config: how much is held in memory.
     """
-    funnel = StageCounts()
+    counts = StageCounts()
     todo = []
     for shard in sorted(shards):  # Ray repeats the task of a lost worker: its shards stay
         report = root.report("images", bucket, shard)
         if report:
-            funnel.add(StageCounts.from_json(report))
+            counts.add(StageCounts.from_json(report))
         else:
             todo.append(shard)
     if not todo:
-        return funnel
+        return counts
     catalog = root.read_table(f"catalog/bucket={bucket}/catalog.parquet")
     files = [(root.dataset(name), problem) for name, problem in fragments]
     size = sum(root.files(f"{STAGING}/fragments/bucket={bucket}").values())
@@ -123,9 +123,9 @@ def gather(
         root.commit(
             "images", bucket, shard, images, part.to_json(), rejects=rejects, stage="ingest"
         )
-        funnel.add(part)
+        counts.add(part)
     root.delete(f"{STAGING}/fragments/bucket={bucket}")
-    return funnel
+    return counts
 
 
 def fragment_rows(files: list[tuple[pads.Dataset, str]], shards: list[int]) -> pa.Table:

@@ -160,12 +160,12 @@ def begin(root: Root, stage: str, identity: Record, inputs: Record) -> Record:
     return record
 
 
-def finish(root: Root, stage: str, record: Record, funnel: StageCounts, seconds: float) -> None:
+def finish(root: Root, stage: str, record: Record, counts: StageCounts, seconds: float) -> None:
     """Mark a stage as finished."""
     record |= {
         "state": "finished",
         "seconds": record["seconds"] + seconds,
-        "funnel": json.loads(funnel.to_json()),
+        "funnel": json.loads(counts.to_json()),
     }
     root.write_json(_name(stage), record)
 

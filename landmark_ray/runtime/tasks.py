@@ -98,9 +98,9 @@ def run_tasks(
         progress_bar: counts the rows.
         light: units of well under a second; a task takes several.
     """
-    funnel = StageCounts()
+    counts = StageCounts()
     if not units:
-        return funnel
+        return counts
     start_ray(config)
     cores = ray.cluster_resources()["CPU"]
     least = LEAST if os.environ.get("RAY_ADDRESS") else 1
@@ -116,8 +116,8 @@ def run_tasks(
             if row["raised"]:
                 raise unpacked(row["raised"])
             progress_bar.add(row["rows"])
-            funnel.add(StageCounts.from_json(row["report"]))
+            counts.add(StageCounts.from_json(row["report"]))
     except Exception as error:
         mended = unwrapped(error)
         raise mended from (None if mended is not error else error.__cause__)
-    return funnel
+    return counts

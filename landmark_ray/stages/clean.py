@@ -83,11 +83,11 @@ def clean_rows(
     before, after = (
         len({judged[image]["landmark_id"] for image in images}) for images in (seen, stay)
     )
-    funnel = StageCounts(len(seen), len(stay), before, after)
-    funnel.reject_reasons.update(judged[image]["reason"] for image in seen - stay)
-    funnel.counters["brought back by a verdict"] = len(stay - pruned)
-    funnel.counters["images with a verdict"] = sum(image in judged for image in verdicts.images)
-    return pa.Table.from_pylist(list(judged.values()), schemas.CLEANED), funnel
+    counts = StageCounts(len(seen), len(stay), before, after)
+    counts.reject_reasons.update(judged[image]["reason"] for image in seen - stay)
+    counts.counters["brought back by a verdict"] = len(stay - pruned)
+    counts.counters["images with a verdict"] = sum(image in judged for image in verdicts.images)
+    return pa.Table.from_pylist(list(judged.values()), schemas.CLEANED), counts
 
 
 def drop(row: Row, reason: str, note: str = "") -> None:

@@ -54,15 +54,15 @@ def run(config: Config, root: Root, source: Source) -> StageCounts:
     """Write `predictions`, `test_predictions` and the report."""
     workers = plan_workers(config, "train.", config.train)
     load = partial(ScoreExamples, config, root, pin=not workers.gpus)
-    funnel = process_shards_with_model("evaluate", "predictions", load, workers, config, root)
+    counts = process_shards_with_model("evaluate", "predictions", load, workers, config, root)
     test = source.test_set()
     if test:
         over_test_set(*test, config, root)
     found = figures_of(config, root, test is not None)
     report.store(found, root, config)
-    funnel.counters["synthetic images accepted"] = found["synthetic"]["accepted"]
-    funnel.notes += filter(None, [found["warning"]])
-    return funnel
+    counts.counters["synthetic images accepted"] = found["synthetic"]["accepted"]
+    counts.notes += filter(None, [found["warning"]])
+    return counts
 
 
 class EnsembleScorer:
@@ -174,23 +174,23 @@ def over_test_set(
             self.scorer = EnsembleScorer(config, root)
 
         def score_tar(self, unit: Row) -> Row:
-            parts, funnel = [schemas.PREDICTIONS.empty_table()], StageCounts()
+            parts, counts = [schemas.PREDICTIONS.empty_table()], StageCounts()
             archive = archives[unit["shard"]]
             members = ids.renamed(archive, config.ingest.max_megabytes * 1e6)
             size = self.scorer.models.size
             for found, squares, bad in photos(members, size, config.ingest.limits):
-                funnel.images_in += len(found) + len(bad)
-                funnel.images_out += len(found)
-                funnel.reject_reasons.update(reason_kind(reason) for reason in bad.values())
+                counts.images_in += len(found) + len(bad)
+                counts.images_out += len(found)
+                counts.reject_reasons.update(reason_kind(reason) for reason in bad.values())
                 if bad:
                     parts.append(unanswered(list(bad), solution, groups))
                 if found:
                     own = [groups.get(min(solution[i], default=-1), 0) for i in found]
                     rows = self.scorer.rows(found, squares, solution, [-1] * len(found), own)
                     parts.append(rows)
-            funnel.notes += archive.notes
-            root.commit(TEST, 0, unit["shard"], pa.concat_tables(parts), funnel.to_json())
-            return {"rows": unit["rows"], "report": funnel.to_json()}
+            counts.notes += archive.notes
+            root.commit(TEST, 0, unit["shard"], pa.concat_tables(parts), counts.to_json())
+            return {"rows": unit["rows"], "report": counts.to_json()}
 
         def __call__(self, unit: Row) -> Row:
             return shard_task(self.score_tar)(unit)

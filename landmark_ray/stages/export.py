@@ -73,10 +73,10 @@ def run(config: Config, root: Root, source: Source) -> StageCounts:
         fingerprints={stage: record["fingerprint"] for stage, record in records.items()},
         software={"python": platform.python_version()} | {n: installed(n) for n in SOFTWARE},
     )
-    funnel = StageCounts(0, 0, len(names), manifest.landmarks)
-    funnel.counters["files"] = len(manifest.files)
+    counts = StageCounts(0, 0, len(names), manifest.landmarks)
+    counts.counters["files"] = len(manifest.files)
     print(f"Bundle {manifest.version}: {bundle.shown}")
-    return funnel
+    return counts
 
 
 def reference_of(config: Config, root: Root, place: str) -> Reference:

@@ -41,9 +41,9 @@ def run(config: Config, root: Root, source: Source) -> StageCounts:
     if "finetune" in config.train.phases:
         return over_groups("finetune", FINETUNED, fit_group, config, root, config.train.epochs)
     images = root.dataset("examples").count_rows()
-    funnel = StageCounts(images, images)
-    funnel.counters["not asked for"] = 1
-    return funnel
+    counts = StageCounts(images, images)
+    counts.counters["not asked for"] = 1
+    return counts
 
 
 def fit_group(job: TrainingJob) -> None:

@@ -42,16 +42,16 @@ def group_rows(
     split = np.where(validates, "validation", "train")
     groups = kept.append_column("group", pa.array(group))
     groups = groups.append_column("split", pa.array(split, pa.string())).filter(pa.array(group > 0))
-    funnel = StageCounts(
+    counts = StageCounts(
         kept.num_rows,
         groups.num_rows,
         len(pc.unique(kept["landmark_id"])),
         len(pc.unique(groups["landmark_id"])),
     )
-    funnel.reject_reasons["small_class"] = kept.num_rows - groups.num_rows
-    funnel.counters.update(groups["split"].to_pylist())
-    funnel.counters.update(f"group {g}" for g in groups["group"].to_pylist())
-    return groups.cast(schemas.GROUPS), funnel
+    counts.reject_reasons["small_class"] = kept.num_rows - groups.num_rows
+    counts.counters.update(groups["split"].to_pylist())
+    counts.counters.update(f"group {g}" for g in groups["group"].to_pylist())
+    return groups.cast(schemas.GROUPS), counts
 
 
 def clusters(image_ids: np.ndarray, duplicates: pa.Table) -> np.ndarray:

@@ -84,11 +84,11 @@ def run(config: Config, root: Root, source: Source) -> StageCounts:
         left_out.update(LeftOut(Counter(note["left_out"]), note["examples"]))
     if not any(note["listed"] for note in notes.values()) and left_out.counts[UNLISTED]:
         raise _nothing_in_common(source, notes)
-    funnel = gather_all(config, root, notes)
-    funnel.notes = [line for note in notes.values() for line in note["notes"]]
-    funnel.counters += left_out.facts()
+    counts = gather_all(config, root, notes)
+    counts.notes = [line for note in notes.values() for line in note["notes"]]
+    counts.counters += left_out.facts()
     root.delete(STAGING)
-    return funnel
+    return counts
 
 
 def _nothing_in_common(source: Source, notes: dict[str, Any]) -> UserError:

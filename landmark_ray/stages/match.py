@@ -54,14 +54,14 @@ def match(config: Config, shard: ShardReader) -> ShardResult:
     return ShardResult(pa.concat_tables(tables), counts)
 
 
-def count(funnel: StageCounts, images: ClassImages, pairs: pa.Table, config: Config) -> None:
+def count(counts: StageCounts, images: ClassImages, pairs: pa.Table, config: Config) -> None:
     """Add a class and its pairs to a funnel."""
     n = len(images)
-    funnel.add(StageCounts(images_in=n, images_out=n, classes_in=1, classes_out=1))
-    funnel.counters["pairs"] += pairs.num_rows
-    funnel.counters["possible pairs"] += n * (n - 1) // 2
+    counts.add(StageCounts(images_in=n, images_out=n, classes_in=1, classes_out=1))
+    counts.counters["pairs"] += pairs.num_rows
+    counts.counters["possible pairs"] += n * (n - 1) // 2
     verified = pairs["inliers"].to_numpy() >= config.match.min_inliers
-    funnel.counters["verified pairs"] += int(verified.sum())
+    counts.counters["verified pairs"] += int(verified.sum())
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,7 @@ def prune_rows(images: pa.Table, pairs: pa.Table, config: Config) -> tuple[pa.Ta
     for landmark, *pair in zip(*columns, strict=True):
         matched[landmark].append(tuple(pair))
     rows: list[Row] = []
-    funnel = StageCounts(images_in=images.num_rows, classes_in=len(members))
+    counts = StageCounts(images_in=images.num_rows, classes_in=len(members))
     for landmark, ids in sorted(members.items()):
         order = [ids[i] for i in np.argsort(rank_key(ids, config.seed), kind="stable")]
         decisions = decide(
@@ -54,10 +54,10 @@ def prune_rows(images: pa.Table, pairs: pa.Table, config: Config) -> tuple[pa.Ta
         for image_id, decision in sorted(decisions.items()):
             rows.append({"image_id": image_id, "landmark_id": landmark, **vars(decision)})
         stay = sum(d.keep for d in decisions.values())
-        funnel.images_out += stay
-        funnel.classes_out += stay > 0
-        funnel.reject_reasons.update(d.reason for d in decisions.values() if not d.keep)
-    return pa.Table.from_pylist(rows, schemas.KEPT), funnel
+        counts.images_out += stay
+        counts.classes_out += stay > 0
+        counts.reject_reasons.update(d.reason for d in decisions.values() if not d.keep)
+    return pa.Table.from_pylist(rows, schemas.KEPT), counts
 
 
 STAGE = Stage("prune", reads=("images", "pairs"), writes=("kept",), run=run)

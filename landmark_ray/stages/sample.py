@@ -32,13 +32,13 @@ def run(config: Config, root: Root, source: Source) -> StageCounts:
     """Write `catalog` and `landmarks`."""
     images, names, _ = source.index()
     with ProgressBar("sample", images.num_rows) as progress_bar:
-        catalog, landmarks, funnel = choose(images, names, config)
+        catalog, landmarks, counts = choose(images, names, config)
         write_catalog(catalog, root)
         root.write_table("landmarks/landmarks.parquet", landmarks)
         progress_bar.add(images.num_rows)
-    funnel.counters += source.left_out.facts()
-    funnel.notes += source.notes
-    return funnel
+    counts.counters += source.left_out.facts()
+    counts.notes += source.notes
+    return counts
 
 
 def choose(
@@ -62,8 +62,8 @@ def choose(
     landmarks_fit(sizes, config, ["sample"])
     chosen, chosen_sizes = np.unique(landmarks[rows], return_counts=True)
     small = int(sizes[sizes < rule.min_images].sum())
-    funnel = StageCounts(images.num_rows, len(rows), len(classes), len(chosen))
-    funnel.reject_reasons.update(
+    counts = StageCounts(images.num_rows, len(rows), len(classes), len(chosen))
+    counts.reject_reasons.update(
         {
             "no landmark": images.num_rows - labelled.num_rows,
             "repeated id": labelled.num_rows - len(ids),
@@ -76,19 +76,19 @@ def choose(
     place = np.searchsorted(chosen, landmarks[rows])
     for name, values in layout.items():
         catalog = catalog.append_column(name, pa.array(values[place]))
-    counts = pa.table({"landmark_id": classes, "images": sizes})
-    counts = counts.join(
+    table = pa.table({"landmark_id": classes, "images": sizes})
+    table = table.join(
         pa.table({"landmark_id": chosen, "chosen": chosen_sizes}), "landmark_id"
     ).join(names.group_by("landmark_id").aggregate([("name", "min")]), "landmark_id")
     landmark_table = pa.table(
         {
-            "landmark_id": counts["landmark_id"],
-            "name": pc.fill_null(counts["name_min"], ""),
-            "images": counts["images"],
-            "chosen": pc.fill_null(counts["chosen"], 0),
+            "landmark_id": table["landmark_id"],
+            "name": pc.fill_null(table["name_min"], ""),
+            "images": table["images"],
+            "chosen": pc.fill_null(table["chosen"], 0),
         }
     ).sort_by("landmark_id")
-    return catalog, landmark_table.cast(schemas.LANDMARKS), funnel
+    return catalog, landmark_table.cast(schemas.LANDMARKS), counts
 
 
 def lay_out(

@@ -40,10 +40,10 @@ def run(config: Config, root: Root, source: Source) -> StageCounts:
             from_scratch(config, root, images)
         else:
             given(config, root)
-    funnel = StageCounts(images, images)
+    counts = StageCounts(images, images)
     info = trunk_info(folder)
-    funnel.counters["features"] = info.features if info else 0
-    return funnel
+    counts.counters["features"] = info.features if info else 0
+    return counts
 
 
 def given(config: Config, root: Root) -> None:

@@ -27,18 +27,18 @@ def over_groups(
     """
     folder = Store(f"{root.uri}/models")
     examples = root.dataset("examples").to_table(["landmark_id", "group"])
-    counts = pc.value_counts(examples["group"]).to_pylist()
-    sizes = {row["values"]: row["counts"] * passes for row in counts}
+    per_group = pc.value_counts(examples["group"]).to_pylist()
+    sizes = {row["values"]: row["counts"] * passes for row in per_group}
     classes = examples.group_by(["landmark_id", "group"]).aggregate([])["group"]
-    funnel = StageCounts(examples.num_rows, examples.num_rows, len(classes), len(classes))
+    counts = StageCounts(examples.num_rows, examples.num_rows, len(classes), len(classes))
     empty = [str(g) for g in range(1, len(config.group.edges) + 1) if g not in sizes]
     if empty:
-        funnel.notes.append(f"no landmark in group {', '.join(empty)}: no model")
-    funnel.notes += non_landmarks.note(non_landmarks.learned(root, config))
+        counts.notes.append(f"no landmark in group {', '.join(empty)}: no model")
+    counts.notes += non_landmarks.note(non_landmarks.learned(root, config))
     todo = {g: size for g, size in sizes.items() if head_info(folder, place, g) is None}
     images = sum(sizes.values())
     with ProgressBar(title, images, done=images - sum(todo.values())) as progress_bar:
         if todo:
             worker.run_trainings(todo, loop, config, root, progress_bar)
     root.delete(STAGING)
-    return funnel
+    return counts

@@ -67,7 +67,7 @@ def test_options_that_contradict_each_other_are_named_before_any_work(options, n
 
 
 def records(**funnels: StageCounts) -> preflight.Records:
-    return {stage: {"funnel": json.loads(funnel.to_json())} for stage, funnel in funnels.items()}
+    return {stage: {"funnel": json.loads(counts.to_json())} for stage, counts in funnels.items()}
 
 
 def pruned(**why: int) -> preflight.Records:
@@ -118,8 +118,8 @@ def test_share_of_rejects_is_of_what_came_in():
     limited = preflight.not_too_many_rejected
     limited("resize", StageCounts(0, 0), 0.1)
     limited("ingest", StageCounts(10, 5), 0.5)
-    funnel = StageCounts(10, 4)
-    funnel.reject_reasons["truncated"] = 6
-    line = refusal(limited, "ingest", funnel, 0.5)
+    counts = StageCounts(10, 4)
+    counts.reject_reasons["truncated"] = 6
+    line = refusal(limited, "ingest", counts, 0.5)
     assert "60.0% of 10 images" in line and "6 of them: truncated" in line
     assert "--ingest.max_rejected" in line

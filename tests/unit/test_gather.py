@@ -42,11 +42,11 @@ def gathered(folder, buffer_mb, monkeypatch):
     rows = gathering.fragment_rows
     monkeypatch.setattr(gathering, "fragment_rows", lambda *a: reads.append(a) or rows(*a))
     options = IngestConfig(buffer_mb=buffer_mb)
-    funnel = gathering.gather(5, [2, 0, 1], files, [], root, options)
+    counts = gathering.gather(5, [2, 0, 1], files, [], root, options)
     images = {s: root.read_shard("images", 5, s, ["image_id", "jpeg"]) for s in CATALOG}
     rejects = pads.dataset(f"{folder}/rejects", format="parquet").to_table()
     found = {s: list(zip(*table.to_pydict().values(), strict=True)) for s, table in images.items()}
-    assert (funnel.images_in, funnel.images_out) == (6, 4)
+    assert (counts.images_in, counts.images_out) == (6, 4)
     assert not root.files(gathering.STAGING)
     reasons = dict(zip(rejects["image_id"].to_pylist(), rejects["reason"].to_pylist(), strict=True))
     return found, reasons, reads

@@ -61,12 +61,12 @@ def ingested(folder, monkeypatch, **options) -> tuple[Root, StageCounts, dict[st
         return found
 
     monkeypatch.setattr(gathering, "run_tasks", gathered)
-    funnel = ingest.run(config, root, source)
+    counts = ingest.run(config, root, source)
     rejects = (
-        root.dataset("rejects/stage=ingest").to_table() if funnel.reject_reasons.total() else None
+        root.dataset("rejects/stage=ingest").to_table() if counts.reject_reasons.total() else None
     )
     rows = rejects.to_pylist() if rejects else []
-    return root, funnel, {row["image_id"]: row["reason"] for row in rows}
+    return root, counts, {row["image_id"]: row["reason"] for row in rows}
 
 
 def images(root: Root) -> dict[str, bytes]:
@@ -94,7 +94,7 @@ def test_files_are_matched_by_their_names_and_the_others_are_counted(tmp_path, m
     path.parent.mkdir()
     path.write_bytes(photo(8))
     (tmp_path / "train/q/stray2.jpg").write_bytes(photo(9))
-    root, funnel, reasons = ingested(tmp_path, monkeypatch, min_images=2)
+    root, counts, reasons = ingested(tmp_path, monkeypatch, min_images=2)
     assert images(root) == {
         "a.jpg": photo(2),
         "b": photo(6),
@@ -102,23 +102,23 @@ def test_files_are_matched_by_their_names_and_the_others_are_counted(tmp_path, m
         "c": photo(8),
     }
     assert reasons == {"gone": "missing: in no archive"}
-    assert (funnel.images_in, funnel.images_out) == (5, 4)
-    assert funnel.counters == {
+    assert (counts.images_in, counts.images_out) == (5, 4)
+    assert counts.counters == {
         gathering.COPIES: 3,
         f"left out: {ingest.UNLISTED}, such as stray1.jpg": 2,
         f"left out: {HIDDEN}, such as ._b.jpg": 1,
     }
-    assert funnel.notes == []
+    assert counts.notes == []
 
 
 def test_a_tar_whose_name_is_not_utf8_is_read(tmp_path, monkeypatch):
     (tmp_path / "train.csv").write_text("id,landmark_id\na,7\nb,7\n")
     tar(tmp_path / "train/x.tar", {"a.jpg": photo(1), "b.jpg": photo(2)})
     (tmp_path / "train/x.tar").rename(tmp_path / os.fsdecode(b"train/\xff\n.tar"))
-    root, funnel, _ = ingested(tmp_path, monkeypatch, min_images=1)
+    root, counts, _ = ingested(tmp_path, monkeypatch, min_images=1)
     assert images(root) == {"a": photo(1), "b": photo(2)}
     md5 = r"md5sum/train/md5.\xff\n.txt"
-    assert funnel.notes == [rf"train/\xff\n.tar was not checked: {md5} is missing"]
+    assert counts.notes == [rf"train/\xff\n.tar was not checked: {md5} is missing"]
 
 
 def test_a_list_and_archives_that_have_nothing_in_common_are_shown(tmp_path, monkeypatch):
@@ -139,13 +139,13 @@ def test_an_unreadable_photo_is_a_reject_and_the_stage_goes_on(tmp_path, monkeyp
         path.write_bytes(photo(number))
     (tmp_path / "tower/self.jpg").symlink_to("self.jpg")
     (tmp_path / "tower/none.jpg").symlink_to("/nowhere.jpg")
-    root, funnel, reasons = ingested(tmp_path, monkeypatch)
+    root, counts, reasons = ingested(tmp_path, monkeypatch)
     assert images(root) == {f"tower/old/{n}.jpg": photo(n) for n in range(6)}
     assert reasons == {
         "tower/self.jpg": "can't be read: a link to itself",
         "tower/none.jpg": "can't be read: a link to nowhere",
     }
-    assert funnel.reject_reasons == {"can't be read": 2}
+    assert counts.reject_reasons == {"can't be read": 2}
 
 
 def test_sample_says_what_is_left_out(tmp_path):
@@ -153,9 +153,9 @@ def test_sample_says_what_is_left_out(tmp_path):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"any")
     config = Config(source=str(tmp_path), root=str(tmp_path / "r"), sample={"min_images": 1})
-    funnel = sample.run(config, Root(config.root), Source(str(tmp_path)))
-    assert sum(funnel.counters.values()) == 4
-    assert "left out: archives, such as tower/d.zip" in funnel.counters
+    counts = sample.run(config, Root(config.root), Source(str(tmp_path)))
+    assert sum(counts.counters.values()) == 4
+    assert "left out: archives, such as tower/d.zip" in counts.counters
 
 
 def test_an_index_over_all_ids_knows_what_the_catalog_has_not(tmp_path):
