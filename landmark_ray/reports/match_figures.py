@@ -24,11 +24,11 @@ class Pairs:
 
     def __init__(self, root: Root, config: Config) -> None:
         """Nothing is read yet."""
-        self._tables, self._config = root, config
+        self._root, self._config = root, config
 
     def photos(self, image_ids: Iterable[str]) -> dict[str, str]:
         """Image id -> a small photo, as an address that holds it."""
-        found = rows_of(self._tables, image_ids, {"images": ["jpeg"]})["images"]
+        found = rows_of(self._root, image_ids, {"images": ["jpeg"]})["images"]
         return {image: thumbnail(row["jpeg"]) for image, row in found.items()}
 
     def draw(self, pairs: Sequence[tuple[str, str]]) -> Iterator[tuple[str, str]]:
@@ -37,7 +37,7 @@ class Pairs:
         A pair is left out of which the run has no features any more.
         """
         ids = {image for pair in pairs for image in pair}
-        found = rows_of(self._tables, ids, {"images": ["jpeg"], "features": FEATURES})
+        found = rows_of(self._root, ids, {"images": ["jpeg"], "features": FEATURES})
         for a, b in pairs:
             if all(image in rows for rows in found.values() for image in (a, b)):
                 yield a, self._drawn(a, b, found["images"], found["features"])

@@ -28,7 +28,7 @@ class CrashLog:
         Raises:
             UserError: all attempts die, and at no image.
         """
-        self._tables, self._name = root, f"{folder_of(stage)}/{unit}.json"
+        self._root, self._name = root, f"{folder_of(stage)}/{unit}.json"
         note = root.read_json(self._name)
         self._careful = note is not None
         self._note = note or {"at": None, "suspect": None, "deaths": 0, "killers": []}
@@ -66,7 +66,7 @@ class CrashLog:
         if died_at is not None and note["deaths"] >= TRIES:
             note |= {"killers": [*note["killers"], died_at], "suspect": None, "deaths": 0}
         elif note["deaths"] > LOST:
-            self._tables.delete(self._name)
+            self._root.delete(self._name)
             raise UserError(
                 f"{stage}: the worker of {unit} died {LOST} times, at no image: it may lack "
                 f"memory (--{stage}.memory_gb keeps some for each task); the same command goes on"
@@ -74,4 +74,4 @@ class CrashLog:
 
     def _write(self, at: str | None) -> None:
         self._note["at"] = at
-        self._tables.write_json(self._name, self._note, durable=False)
+        self._root.write_json(self._name, self._note, durable=False)
