@@ -19,7 +19,7 @@ from landmark_ray.kernels.sampling import rank_key
 from landmark_ray.reports.charts import size_chart
 from landmark_ray.reports.commands import rows_command
 from landmark_ray.reports.evaluation_page import PACKAGES, duration
-from landmark_ray.reports.match_figures import Pairs
+from landmark_ray.reports.match_figures import MatchFigures
 from landmark_ray.reports.templates import template
 from landmark_ray.reports.thumbnails import Thumbnails
 from landmark_ray.runtime import ledger, receipts
@@ -195,7 +195,7 @@ def page(root: Root, config: Config) -> str:
     copies, conflicts, clusters = duplicates(root)
     cards = [card for gallery in galleries for card in gallery.cards]
     shown = {card.image_id for card in cards}
-    pairs = Pairs(root, config)
+    pairs = MatchFigures(root, config)
     drawn = [card for gallery in galleries for card in gallery.cards[:DRAWN] if card.partner]
     with ProgressBar("report", len(drawn), unit="matches") as progress_bar:
         matches = {}

@@ -19,7 +19,7 @@ QUALITY = 70
 FEATURES = ["width", "height", "count", "keypoints", "descriptors"]
 
 
-class Pairs:
+class MatchFigures:
     """Of a root."""
 
     def __init__(self, root: Root, config: Config) -> None:
