@@ -195,15 +195,15 @@ def page(root: Root, config: Config) -> str:
     copies, conflicts, clusters = duplicates(root)
     cards = [card for gallery in galleries for card in gallery.cards]
     shown = {card.image_id for card in cards}
-    pairs = MatchFigures(root, config)
+    match_figures = MatchFigures(root, config)
     drawn = [card for gallery in galleries for card in gallery.cards[:DRAWN] if card.partner]
     with ProgressBar("report", len(drawn), unit="matches") as progress_bar:
         matches = {}
-        for image, match in pairs.draw([(card.image_id, card.partner) for card in drawn]):
+        for image, match in match_figures.draw([(card.image_id, card.partner) for card in drawn]):
             matches[image] = match
             progress_bar.add(1)
     both = [*copies, *conflicts]
-    photos = pairs.photos(shown | {row[k] for row in both for k in ("image_id", "partner")})
+    photos = match_figures.photos(shown | {row[k] for row in both for k in ("image_id", "partner")})
     album = Thumbnails(root)
     landmarks = {card.landmark_id for card in cards}
     album.add_names(landmarks.union(*(row["landmarks"] for row in both)))
