@@ -204,9 +204,9 @@ def page(root: Root, config: Config) -> str:
             progress_bar.add(1)
     both = [*copies, *conflicts]
     photos = match_figures.photos(shown | {row[k] for row in both for k in ("image_id", "partner")})
-    album = Thumbnails(root)
+    thumbnails = Thumbnails(root)
     landmarks = {card.landmark_id for card in cards}
-    album.add_names(landmarks.union(*(row["landmarks"] for row in both)))
+    thumbnails.add_names(landmarks.union(*(row["landmarks"] for row in both)))
     verdicts = read_verdicts(config.clean.verdicts)
     marks = [
         {"verdict": v.kind, "image_id": i, "landmark_id": "", "reason": v.reason}
@@ -222,7 +222,7 @@ def page(root: Root, config: Config) -> str:
         galleries=galleries,
         matches=matches,
         photos=photos,
-        album=album,
+        thumbnails=thumbnails,
         copies=copies,
         conflicts=conflicts,
         clusters=clusters,

@@ -167,11 +167,13 @@ def page(figures: Figures, root: Root, config: Config) -> str:
     pairs = [(row["landmark"], row["named"]) for row in sets[0].confused]
     mistakes = answers.mistakes(pairs)
     labels = sets[0].rows["label"].take(pa.array(others, pa.int64())).to_pylist()
-    album = Thumbnails(root)
-    album.add_names({int(answers.named[i]) for i in others}.union(*(s.landmarks for s in sets)))
-    album.add_photos("examples", mistakes.values(), {landmark for landmark, _ in pairs})
-    shown = album.add_example_of({named for _, named in pairs})
-    album.add_photos("background", [answers.image_ids[i] for i in others], set(labels))
+    thumbnails = Thumbnails(root)
+    thumbnails.add_names(
+        {int(answers.named[i]) for i in others}.union(*(s.landmarks for s in sets))
+    )
+    thumbnails.add_photos("examples", mistakes.values(), {landmark for landmark, _ in pairs})
+    shown = thumbnails.add_example_of({named for _, named in pairs})
+    thumbnails.add_photos("background", [answers.image_ids[i] for i in others], set(labels))
     histories = [model["history"] for model in figures["models"] if model.get("history")]
     lowest = charts.lowest_share(histories)
     trunk = figures.get("trunk", {}).get("history")
@@ -191,7 +193,7 @@ def page(figures: Figures, root: Root, config: Config) -> str:
         others=[
             (answers.image_ids[i], int(answers.named[i]), answers.confidences[i]) for i in others
         ],
-        album=album,
+        thumbnails=thumbnails,
         most={"pairs": PAIRS, "others": OTHERS, "notes": NOTES},
         versions={"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
         stages={s: r for s in STAGES if (r := root.read_json(f"_ledger/{s}.json"))},
