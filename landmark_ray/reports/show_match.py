@@ -115,7 +115,7 @@ def read(root: Root, photo: Photo) -> tuple[dict[str, Any], dict[str, Any]]:
     )
 
 
-def stored(root: Root, a: Photo, b: Photo) -> dict[str, Any] | None:
+def lookup_pair(root: Root, a: Photo, b: Photo) -> dict[str, Any] | None:
     """The pair's row of `pairs`, if the run tried it."""
     own = (
         (pads.field("landmark_id") == a.landmark_id)
@@ -183,7 +183,7 @@ def show_match(config: ShowMatchConfig, root: Root) -> None:
     except OSError as error:
         raise UserError(f"--out: {out} cannot be written: {error.strerror or error}") from None
     print(title)
-    row = stored(root, a, b) if a.landmark_id == b.landmark_id else None
+    row = lookup_pair(root, a, b) if a.landmark_id == b.landmark_id else None
     if row is None:
         print("the run did not try this pair")
     elif (row["putative"], row["inliers"]) != (result.putative, result.inliers):
