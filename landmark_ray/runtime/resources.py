@@ -53,13 +53,13 @@ def task_resources(config: Config, stage: str) -> dict[str, Any]:
     Raises:
         UserError: the cluster has less in all; Ray would wait for ever.
     """
-    wishes = getattr(config, stage)
-    check(f"--{stage}.", wishes)
-    memory = {"memory": int(wishes.memory_gb * 1e9)} if wishes.memory_gb else {}
-    return {"num_cpus": wishes.cpus, **memory}
+    requested = getattr(config, stage)
+    check(f"--{stage}.", requested)
+    memory = {"memory": int(requested.memory_gb * 1e9)} if requested.memory_gb else {}
+    return {"num_cpus": requested.cpus, **memory}
 
 
-def plan_workers(config: Options, section: str, wishes: Any) -> Workers:
+def plan_workers(config: Options, section: str, requested: Any) -> Workers:
     """Workers that hold a model, for what the cluster has.
 
     A tenth of the cores is left to other tasks: workers that take all would starve them for ever.
@@ -67,35 +67,35 @@ def plan_workers(config: Options, section: str, wishes: Any) -> Workers:
     Args:
         config: for Ray.
         section: of the options, such as "train.", for the error.
-        wishes: of each: `cpus` where it has no GPU; `gpus`, when None 1 where there are any;
+        requested: of each: `cpus` where it has no GPU; `gpus`, when None 1 where there are any;
             `memory_gb`.
 
     Raises:
         UserError: there are fewer GPUs, or less of all else.
     """
     start_ray(config)
-    check(f"--{section}", wishes)
+    check(f"--{section}", requested)
     have = ray.cluster_resources()
-    gpus = float(have.get("GPU", 0) >= 1) if wishes.gpus is None else wishes.gpus
+    gpus = float(have.get("GPU", 0) >= 1) if requested.gpus is None else requested.gpus
     if gpus > have.get("GPU", 0):
         raise UserError(
             f"--{section}gpus {gpus:g}: the cluster has {have.get('GPU', 0):g} GPUs; "
             "leave it out to use what there is"
         )
-    each = 0.5 if gpus else 0.9 * wishes.cpus
+    each = 0.5 if gpus else 0.9 * requested.cpus
     count = int(have["GPU"] / gpus if gpus else 0.9 * have["CPU"] / each)
-    memory = int((wishes.memory_gb or 0) * 1e9)
+    memory = int((requested.memory_gb or 0) * 1e9)
     if memory:
         count = min(count, int(have.get("memory", 0) / memory))
     return Workers(max(count, 1), gpus, each, memory)
 
 
-def check(section: str, wishes: Any) -> None:
+def check(section: str, requested: Any) -> None:
     """Compare what a task or worker may take with what there is.
 
     Args:
         section: of the options, such as "--train.", for the error.
-        wishes: options with `cpus` and `memory_gb`.
+        requested: options with `cpus` and `memory_gb`.
 
     Raises:
         UserError: the cluster has less in all.
@@ -104,7 +104,7 @@ def check(section: str, wishes: Any) -> None:
         return  # larger machines may come when they are asked for
     have = ray.cluster_resources()
     for option, kind, unit in (("cpus", "CPU", 1), ("memory_gb", "memory", 1e9)):
-        value, there = getattr(wishes, option) or 0, have.get(kind, 0) / unit
+        value, there = getattr(requested, option) or 0, have.get(kind, 0) / unit
         if value > there:
             raise UserError(
                 f"{section}{option} {value:g}: Ray has {there:.3g} here; "
