@@ -24,7 +24,7 @@ from landmark_ray.runtime.shards import ShardReader, ShardResult, process_shards
 from landmark_ray.runtime.stage import Stage
 from landmark_ray.runtime.tasks import Row
 
-Judged = dict[str, Row]
+CleanedRows = dict[str, Row]
 """image_id -> a row of `cleaned`, some fields of it still to come."""
 
 LIMITS = ("over_cap", "duplicate")
@@ -70,7 +70,7 @@ def clean_rows(
 ) -> tuple[pa.Table, StageCounts]:
     """Rows of `cleaned` for rows of `kept`, by what is known of the same classes."""
     rows = kept.select(["image_id", "landmark_id", "reason"]).to_pylist()
-    judged: Judged = {row["image_id"]: {**row, "verdict": "", "note": ""} for row in rows}
+    judged: CleanedRows = {row["image_id"]: {**row, "verdict": "", "note": ""} for row in rows}
     pruned = {image for image, row in judged.items() if not row["reason"]}
     by_objects(judged, detections, config)
     by_duplicates(judged, duplicates, config)
@@ -96,7 +96,7 @@ def drop(row: Row, reason: str, note: str = "") -> None:
         row |= {"reason": reason, "note": note}
 
 
-def by_objects(judged: Judged, detections: pa.Table, config: Config) -> None:
+def by_objects(judged: CleanedRows, detections: pa.Table, config: Config) -> None:
     """Drop images of people, plants and water alone, and classes that are mostly people."""
     rule = config.clean
     scenery = {*rule.people, *rule.nature}
@@ -122,7 +122,7 @@ def by_objects(judged: Judged, detections: pa.Table, config: Config) -> None:
             drop(row, "people_class", f"people fill {people} of {of} images")
 
 
-def by_duplicates(judged: Judged, duplicates: pa.Table, config: Config) -> None:
+def by_duplicates(judged: CleanedRows, duplicates: pa.Table, config: Config) -> None:
     """Drop label conflicts, and all but one of a cluster, where the configuration says so."""
     rule = config.clean
     rows = duplicates.to_pylist()
@@ -140,7 +140,7 @@ def by_duplicates(judged: Judged, duplicates: pa.Table, config: Config) -> None:
             first.add(cluster)
 
 
-def by_verdicts(judged: Judged, verdicts: Verdicts) -> None:
+def by_verdicts(judged: CleanedRows, verdicts: Verdicts) -> None:
     """What people decided wins; on an image over all, on a landmark over what speaks against it."""
     for image, row in judged.items():
         own = verdicts.images.get(image)
@@ -154,7 +154,7 @@ def by_verdicts(judged: Judged, verdicts: Verdicts) -> None:
             row["reason"] = ""
 
 
-def by_size(judged: Judged, verdicts: Verdicts, config: Config) -> None:
+def by_size(judged: CleanedRows, verdicts: Verdicts, config: Config) -> None:
     """Drop classes that are left with too few images, but for those with a verdict."""
     left = Counter(row["landmark_id"] for row in judged.values() if not row["reason"])
     for row in judged.values():
