@@ -20,7 +20,7 @@ from landmark_ray.data import sources
 from landmark_ray.data.sources import Archive, Member
 from landmark_ray.kernels import image as kernel
 from landmark_ray.kernels.matching import PairResult
-from landmark_ray.reports.match_figures import Pairs
+from landmark_ray.reports.match_figures import MatchFigures
 from landmark_ray.stages import extract, ingest, match, resize
 
 IMAGES, CLASSES = 4_132_914, 203_094
@@ -90,8 +90,8 @@ def install() -> None:
 
 def install_in_driver() -> None:
     """Leave photos and drawn matches out of the curation page, which samples a few anyway."""
-    Pairs.photos = lambda *_: {}
-    Pairs.draw = lambda *_: iter(())
+    MatchFigures.photos = lambda *_: {}
+    MatchFigures.draw = lambda *_: iter(())
 
 
 def number(image: bytes) -> int:
