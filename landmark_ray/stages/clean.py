@@ -70,24 +70,24 @@ def clean_rows(
 ) -> tuple[pa.Table, StageCounts]:
     """Rows of `cleaned` for rows of `kept`, by what is known of the same classes."""
     rows = kept.select(["image_id", "landmark_id", "reason"]).to_pylist()
-    judged: CleanedRows = {row["image_id"]: {**row, "verdict": "", "note": ""} for row in rows}
-    pruned = {image for image, row in judged.items() if not row["reason"]}
-    by_objects(judged, detections, config)
-    by_duplicates(judged, duplicates, config)
-    by_verdicts(judged, verdicts)
-    by_size(judged, verdicts, config)
-    for row in judged.values():
+    cleaned: CleanedRows = {row["image_id"]: {**row, "verdict": "", "note": ""} for row in rows}
+    pruned = {image for image, row in cleaned.items() if not row["reason"]}
+    by_objects(cleaned, detections, config)
+    by_duplicates(cleaned, duplicates, config)
+    by_verdicts(cleaned, verdicts)
+    by_size(cleaned, verdicts, config)
+    for row in cleaned.values():
         row["keep"] = not row["reason"]
-    stay = {image for image, row in judged.items() if row["keep"]}
+    stay = {image for image, row in cleaned.items() if row["keep"]}
     seen = pruned | stay
     before, after = (
-        len({judged[image]["landmark_id"] for image in images}) for images in (seen, stay)
+        len({cleaned[image]["landmark_id"] for image in images}) for images in (seen, stay)
     )
     counts = StageCounts(len(seen), len(stay), before, after)
-    counts.reject_reasons.update(judged[image]["reason"] for image in seen - stay)
+    counts.reject_reasons.update(cleaned[image]["reason"] for image in seen - stay)
     counts.counters["brought back by a verdict"] = len(stay - pruned)
-    counts.counters["images with a verdict"] = sum(image in judged for image in verdicts.images)
-    return pa.Table.from_pylist(list(judged.values()), schemas.CLEANED), counts
+    counts.counters["images with a verdict"] = sum(image in cleaned for image in verdicts.images)
+    return pa.Table.from_pylist(list(cleaned.values()), schemas.CLEANED), counts
 
 
 def drop(row: Row, reason: str, note: str = "") -> None:
@@ -96,7 +96,7 @@ def drop(row: Row, reason: str, note: str = "") -> None:
         row |= {"reason": reason, "note": note}
 
 
-def by_objects(judged: CleanedRows, detections: pa.Table, config: Config) -> None:
+def by_objects(cleaned: CleanedRows, detections: pa.Table, config: Config) -> None:
     """Drop images of people, plants and water alone, and classes that are mostly people."""
     rule = config.clean
     scenery = {*rule.people, *rule.nature}
@@ -108,7 +108,7 @@ def by_objects(judged: CleanedRows, detections: pa.Table, config: Config) -> Non
             np.array(row["scores"], np.float32),
             np.array(row["boxes"], np.float32).reshape(-1, 4),
         )
-        image = judged[row["image_id"]]
+        image = cleaned[row["image_id"]]
         people = detection.covered(found, rule.people, rule.min_score)
         looked_at[image["landmark_id"]] += 1
         peopled[image["landmark_id"]] += people >= rule.people_cover
@@ -116,20 +116,20 @@ def by_objects(judged: CleanedRows, detections: pa.Table, config: Config) -> Non
         if cover >= rule.min_cover and not detection.shows(found, rule.buildings, rule.min_score):
             names = sorted({*found.entities} & scenery)
             drop(image, "no_building", f"{', '.join(names[:3])} on {cover:.0%} of the image")
-    for row in judged.values():
+    for row in cleaned.values():
         people, of = peopled[row["landmark_id"]], looked_at[row["landmark_id"]]
         if people > rule.max_people * of:
             drop(row, "people_class", f"people fill {people} of {of} images")
 
 
-def by_duplicates(judged: CleanedRows, duplicates: pa.Table, config: Config) -> None:
+def by_duplicates(cleaned: CleanedRows, duplicates: pa.Table, config: Config) -> None:
     """Drop label conflicts, and all but one of a cluster, where the configuration says so."""
     rule = config.clean
     rows = duplicates.to_pylist()
     order = np.argsort(rank_key([row["image_id"] for row in rows], config.seed), kind="stable")
     first: set[tuple[int, str]] = set()
     for row in (rows[i] for i in order):
-        image = judged[row["image_id"]]
+        image = cleaned[row["image_id"]]
         if rule.conflicts == "drop" and len(row["landmarks"]) > 1:
             others = ", ".join(str(i) for i in row["landmarks"] if i != row["landmark_id"])
             drop(image, "conflict", f"also filed under {others}")
@@ -140,9 +140,9 @@ def by_duplicates(judged: CleanedRows, duplicates: pa.Table, config: Config) -> 
             first.add(cluster)
 
 
-def by_verdicts(judged: CleanedRows, verdicts: Verdicts) -> None:
+def by_verdicts(cleaned: CleanedRows, verdicts: Verdicts) -> None:
     """What people decided wins; on an image over all, on a landmark over what speaks against it."""
-    for image, row in judged.items():
+    for image, row in cleaned.items():
         own = verdicts.images.get(image)
         verdict = own or verdicts.landmarks.get(row["landmark_id"])
         if verdict is None:
@@ -154,10 +154,10 @@ def by_verdicts(judged: CleanedRows, verdicts: Verdicts) -> None:
             row["reason"] = ""
 
 
-def by_size(judged: CleanedRows, verdicts: Verdicts, config: Config) -> None:
+def by_size(cleaned: CleanedRows, verdicts: Verdicts, config: Config) -> None:
     """Drop classes that are left with too few images, but for those with a verdict."""
-    left = Counter(row["landmark_id"] for row in judged.values() if not row["reason"])
-    for row in judged.values():
+    left = Counter(row["landmark_id"] for row in cleaned.values() if not row["reason"])
+    for row in cleaned.values():
         if left[row["landmark_id"]] < config.prune.min_images and row["verdict"] != "keep":
             drop(row, "small_class")
 
