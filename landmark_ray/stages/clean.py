@@ -72,7 +72,7 @@ def clean_rows(
     rows = kept.select(["image_id", "landmark_id", "reason"]).to_pylist()
     cleaned: CleanedRows = {row["image_id"]: {**row, "verdict": "", "note": ""} for row in rows}
     pruned = {image for image, row in cleaned.items() if not row["reason"]}
-    by_objects(cleaned, detections, config)
+    drop_by_objects(cleaned, detections, config)
     by_duplicates(cleaned, duplicates, config)
     by_verdicts(cleaned, verdicts)
     by_size(cleaned, verdicts, config)
@@ -96,7 +96,7 @@ def drop(row: Row, reason: str, note: str = "") -> None:
         row |= {"reason": reason, "note": note}
 
 
-def by_objects(cleaned: CleanedRows, detections: pa.Table, config: Config) -> None:
+def drop_by_objects(cleaned: CleanedRows, detections: pa.Table, config: Config) -> None:
     """Drop images of people, plants and water alone, and classes that are mostly people."""
     rule = config.clean
     scenery = {*rule.people, *rule.nature}
