@@ -73,7 +73,7 @@ def clean_rows(
     cleaned: CleanedRows = {row["image_id"]: {**row, "verdict": "", "note": ""} for row in rows}
     pruned = {image for image, row in cleaned.items() if not row["reason"]}
     drop_by_objects(cleaned, detections, config)
-    by_duplicates(cleaned, duplicates, config)
+    drop_duplicates(cleaned, duplicates, config)
     by_verdicts(cleaned, verdicts)
     by_size(cleaned, verdicts, config)
     for row in cleaned.values():
@@ -122,7 +122,7 @@ def drop_by_objects(cleaned: CleanedRows, detections: pa.Table, config: Config) 
             drop(row, "people_class", f"people fill {people} of {of} images")
 
 
-def by_duplicates(cleaned: CleanedRows, duplicates: pa.Table, config: Config) -> None:
+def drop_duplicates(cleaned: CleanedRows, duplicates: pa.Table, config: Config) -> None:
     """Drop label conflicts, and all but one of a cluster, where the configuration says so."""
     rule = config.clean
     rows = duplicates.to_pylist()
