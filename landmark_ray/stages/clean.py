@@ -74,7 +74,7 @@ def clean_rows(
     pruned = {image for image, row in cleaned.items() if not row["reason"]}
     drop_by_objects(cleaned, detections, config)
     drop_duplicates(cleaned, duplicates, config)
-    by_verdicts(cleaned, verdicts)
+    apply_verdicts(cleaned, verdicts)
     by_size(cleaned, verdicts, config)
     for row in cleaned.values():
         row["keep"] = not row["reason"]
@@ -140,7 +140,7 @@ def drop_duplicates(cleaned: CleanedRows, duplicates: pa.Table, config: Config) 
             first.add(cluster)
 
 
-def by_verdicts(cleaned: CleanedRows, verdicts: Verdicts) -> None:
+def apply_verdicts(cleaned: CleanedRows, verdicts: Verdicts) -> None:
     """What people decided wins; on an image over all, on a landmark over what speaks against it."""
     for image, row in cleaned.items():
         own = verdicts.images.get(image)
