@@ -75,7 +75,7 @@ def clean_rows(
     drop_by_objects(cleaned, detections, config)
     drop_duplicates(cleaned, duplicates, config)
     apply_verdicts(cleaned, verdicts)
-    by_size(cleaned, verdicts, config)
+    drop_small_classes(cleaned, verdicts, config)
     for row in cleaned.values():
         row["keep"] = not row["reason"]
     stay = {image for image, row in cleaned.items() if row["keep"]}
@@ -154,7 +154,7 @@ def apply_verdicts(cleaned: CleanedRows, verdicts: Verdicts) -> None:
             row["reason"] = ""
 
 
-def by_size(cleaned: CleanedRows, verdicts: Verdicts, config: Config) -> None:
+def drop_small_classes(cleaned: CleanedRows, verdicts: Verdicts, config: Config) -> None:
     """Drop classes that are left with too few images, but for those with a verdict."""
     left = Counter(row["landmark_id"] for row in cleaned.values() if not row["reason"])
     for row in cleaned.values():
