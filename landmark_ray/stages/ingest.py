@@ -175,7 +175,7 @@ def scatter(archive: Archive, index: CatalogIndex, root: Root, config: IngestCon
     for member in archive.members(config.max_megabytes * 1e6, chosen):
         row, exact = index.ids.find(member.name)
         image_id = index.ids[row]
-        image = prove(replace(member, image_id=image_id), config, attempts)
+        image = validate_image(replace(member, image_id=image_id), config, attempts)
         buffer[int(index.bucket[row])].append(
             {
                 "image_id": image_id,
@@ -202,7 +202,7 @@ def scatter(archive: Archive, index: CatalogIndex, root: Root, config: IngestCon
     root.write_json(_note_name(archive.name), note)
 
 
-def prove(member: Member, config: IngestConfig, attempts: CrashLog) -> Row:
+def validate_image(member: Member, config: IngestConfig, attempts: CrashLog) -> Row:
     """The stored form of an image, or the reason why it can't be used."""
     if member.problem:
         return {"reason": member.problem}
