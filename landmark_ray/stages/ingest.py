@@ -171,11 +171,11 @@ def scatter(archive: Archive, index: CatalogIndex, root: Root, config: IngestCon
         listed += 1
         return bool(index.shard[place] >= 0)
 
-    attempts = CrashLog(root, "ingest", _plain(archive.name))
+    crash_log = CrashLog(root, "ingest", _plain(archive.name))
     for member in archive.members(config.max_megabytes * 1e6, chosen):
         row, exact = index.ids.find(member.name)
         image_id = index.ids[row]
-        image = validate_image(replace(member, image_id=image_id), config, attempts)
+        image = validate_image(replace(member, image_id=image_id), config, crash_log)
         buffer[int(index.bucket[row])].append(
             {
                 "image_id": image_id,
@@ -189,7 +189,7 @@ def scatter(archive: Archive, index: CatalogIndex, root: Root, config: IngestCon
         if buffered > config.buffer_mb * 1e6:
             spill()
             buffered, spills = 0, spills + 1
-    attempts.done()
+    crash_log.done()
     spill()
     note = {
         "problem": archive.problem,
@@ -202,7 +202,7 @@ def scatter(archive: Archive, index: CatalogIndex, root: Root, config: IngestCon
     root.write_json(_note_name(archive.name), note)
 
 
-def validate_image(member: Member, config: IngestConfig, attempts: CrashLog) -> Row:
+def validate_image(member: Member, config: IngestConfig, crash_log: CrashLog) -> Row:
     """The stored form of an image, or the reason why it can't be used."""
     if member.problem:
         return {"reason": member.problem}
@@ -210,7 +210,7 @@ def validate_image(member: Member, config: IngestConfig, attempts: CrashLog) -> 
         most = f"--ingest.max_megabytes {config.max_megabytes:g}"
         return {"reason": f"too large: a file of {member.size} bytes, more than {most}"}
     try:
-        attempts.at(member.image_id)
+        crash_log.at(member.image_id)
         photo = normalise(member.data, config.limits)
     except ImageError as error:
         return {"reason": str(error)}

@@ -108,7 +108,7 @@ def synthetic_rows(shard: int, shards: int, config: Config) -> pa.Table:
 
 
 def resize_rows(
-    chosen: pa.Table, images: pa.Table, options: ResizeConfig, attempts: CrashLog
+    chosen: pa.Table, images: pa.Table, options: ResizeConfig, crash_log: CrashLog
 ) -> tuple[pa.Table, pa.Table]:
     """The squares of some images of a shard.
 
@@ -116,7 +116,7 @@ def resize_rows(
         chosen: with the columns image_id and landmark_id.
         images: image_id and jpeg of all.
         options: of the squares.
-        attempts: knows which images kill.
+        crash_log: knows which images kill.
 
     Returns:
         Rows of `chosen` with a column `jpeg`, and rows of `rejects`.
@@ -129,7 +129,7 @@ def resize_rows(
         zip(chosen["image_id"].to_pylist(), indices, strict=True)
     ):
         try:
-            attempts.at(image_id)
+            crash_log.at(image_id)
             jpegs[row] = example(column[index].as_py(), options)
         except kernel.ImageError as error:
             reasons[row] = str(error)
