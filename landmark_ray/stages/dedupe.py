@@ -76,7 +76,7 @@ def packed(table: pa.Table) -> bytes:
 
 def find(shards: list[Shard], config: Config, root: Root) -> dict[tuple[int, int], pa.Table]:
     """(bucket, shard) -> its rows of `duplicates`."""
-    parts = at_once(lambda s: root.read_shard("hashes", *s.key, ["phash"]), shards)
+    parts = map_concurrently(lambda s: root.read_shard("hashes", *s.key, ["phash"]), shards)
     starts = np.cumsum([0, *map(len, parts)])
     phash = pa.concat_tables(parts)["phash"].to_numpy()
     hashes, group = np.unique(phash, return_inverse=True)
@@ -95,7 +95,7 @@ def find(shards: list[Shard], config: Config, root: Root) -> dict[tuple[int, int
         return images.drop_columns("thumbnail"), pixels
 
     empty = schemas.HASHES.empty_table().drop_columns("thumbnail")
-    looked = at_once(look, np.flatnonzero(np.diff(cuts)).tolist())
+    looked = map_concurrently(look, np.flatnonzero(np.diff(cuts)).tolist())
     images = pa.concat_tables([empty, *(images for images, _ in looked)])
     none = np.empty((0, THUMBNAIL, THUMBNAIL), np.uint8)
     thumbnails = np.concatenate([none, *(pixels for _, pixels in looked)])
@@ -107,7 +107,7 @@ def find(shards: list[Shard], config: Config, root: Root) -> dict[tuple[int, int
     return {s.key: table[cuts[i] : cuts[i + 1]] for i, s in enumerate(shards)}
 
 
-def at_once(work: Callable[[T], U], items: list[T]) -> list[U]:
+def map_concurrently(work: Callable[[T], U], items: list[T]) -> list[U]:
     """Results of work that waits for a store."""
     with ThreadPoolExecutor(READERS) as pool:
         return list(pool.map(work, items))
