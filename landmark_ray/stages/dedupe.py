@@ -80,7 +80,7 @@ def find(shards: list[Shard], config: Config, root: Root) -> dict[tuple[int, int
     starts = np.cumsum([0, *map(len, parts)])
     phash = pa.concat_tables(parts)["phash"].to_numpy()
     hashes, group = np.unique(phash, return_inverse=True)
-    pairs = alike(hashes, config)
+    pairs = pairs_of_near_hashes(hashes, config)
     wanted = np.bincount(group, minlength=len(hashes)) > 1
     wanted[pairs.ravel()] = True
     rows = np.flatnonzero(wanted[group])  # few: of other images no more than the hash is read
@@ -113,7 +113,7 @@ def map_concurrently(work: Callable[[T], U], items: list[T]) -> list[U]:
         return list(pool.map(work, items))
 
 
-def alike(hashes: np.ndarray, config: Config) -> np.ndarray:
+def pairs_of_near_hashes(hashes: np.ndarray, config: Config) -> np.ndarray:
     """[P, 2] the pairs of distinct hashes [N] that differ in few bits."""
     start_ray(config)
     ways = kernel.ways(config.dedupe.bits)
