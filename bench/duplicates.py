@@ -23,7 +23,7 @@ from common import CORES, Figure, in_own_process, peak_gib, run
 from landmark_ray.config import Config
 from landmark_ray.kernels import duplicates
 from landmark_ray.kernels.image import THUMBNAIL
-from landmark_ray.stages.dedupe import clustered
+from landmark_ray.stages.dedupe import cluster_rows
 
 COPIES, FLIPPED, PLACEHOLDERS = 0.05, 4, 0.02
 QUARTER = 4
@@ -100,7 +100,7 @@ def find(images: int) -> dict[str, float]:
     rows = np.flatnonzero(wanted[group])
     thumbs = thumbnails(rows, original)
     generating = time.monotonic()
-    clustering = clustered(table.take(pa.array(rows)), group[rows], thumbs, pairs, config)
+    clustering = cluster_rows(table.take(pa.array(rows)), group[rows], thumbs, pairs, config)
     ended = time.monotonic()
     label = np.full(images, -1)
     place = rows[clustering["row"].to_numpy()]

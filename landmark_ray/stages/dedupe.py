@@ -99,7 +99,7 @@ def find(shards: list[Shard], config: Config, root: Root) -> dict[tuple[int, int
     images = pa.concat_tables([empty, *(images for images, _ in looked)])
     none = np.empty((0, THUMBNAIL, THUMBNAIL), np.uint8)
     thumbnails = np.concatenate([none, *(pixels for _, pixels in looked)])
-    found = clustered(images, group[rows], thumbnails, pairs, config)
+    found = cluster_rows(images, group[rows], thumbnails, pairs, config)
     found["shard"] = np.repeat(np.arange(len(shards)), np.diff(cuts))[found.pop("row")]
     found = found.sort_values(["shard", "landmark_id", "image_id"])
     cuts = np.searchsorted(found.pop("shard"), np.arange(len(shards) + 1))
@@ -128,7 +128,7 @@ def pairs_of_near_hashes(hashes: np.ndarray, config: Config) -> np.ndarray:
     return kernel.merged(found)
 
 
-def clustered(
+def cluster_rows(
     images: pa.Table,
     group: np.ndarray,
     thumbnails: np.ndarray,
