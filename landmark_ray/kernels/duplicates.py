@@ -82,7 +82,7 @@ def difference(
     return apart
 
 
-def leaders(
+def representatives(
     group: NDArray[np.int64], thumbnails: NDArray[np.uint8], most: float
 ) -> NDArray[np.int64]:
     """[N] for each image the first one of its group that it looks like; itself where there is none.

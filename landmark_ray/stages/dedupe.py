@@ -145,7 +145,7 @@ def cluster_rows(
         config: all options.
     """
     most = config.dedupe.difference
-    leader = kernel.leaders(group, thumbnails, most)
+    leader = kernel.representatives(group, thumbnails, most)
     own = pd.DataFrame({"row": np.unique(leader)})
     own["group"] = group[own["row"]]
     near = pd.DataFrame(pairs, columns=["a", "b"])
