@@ -40,7 +40,7 @@ def run(config: Config, root: Root, source: Source) -> StageCounts:
 
     def clusters(todo: list[Shard]) -> dict[tuple[int, int], Row]:
         rows = find(root.shards(), config, root)
-        return {shard.key: {"clusters": packed(rows[shard.key])} for shard in todo}
+        return {shard.key: {"clusters": to_ipc_bytes(rows[shard.key])} for shard in todo}
 
     return process_shards(
         "dedupe", "duplicates", unpack_clusters, config, root, light=True, fields=clusters
@@ -66,7 +66,7 @@ def unpack_clusters(shard: ShardReader) -> ShardResult:
     return ShardResult(rows, counts)
 
 
-def packed(table: pa.Table) -> bytes:
+def to_ipc_bytes(table: pa.Table) -> bytes:
     """A table as bytes."""
     out = pa.BufferOutputStream()
     with pa.ipc.new_stream(out, table.schema) as stream:
