@@ -57,7 +57,7 @@ def run(config: Config, root: Root, source: Source) -> StageCounts:
     counts = process_shards_with_model("evaluate", "predictions", load, workers, config, root)
     test = source.test_set()
     if test:
-        over_test_set(*test, config, root)
+        score_test_set(*test, config, root)
     found = figures_of(config, root, test is not None)
     report.store(found, root, config)
     counts.counters["synthetic images accepted"] = found["synthetic"]["accepted"]
@@ -150,7 +150,7 @@ def score_examples(examples: pa.Table, scorer: EnsembleScorer) -> pa.Table:
     return scorer.rows(ids, squares, truth, labels, groups)
 
 
-def over_test_set(
+def score_test_set(
     archives: list[Archive], solution: dict[str, frozenset[int]], config: Config, root: Root
 ) -> None:
     """Write `test_predictions`, a file for each tar."""
