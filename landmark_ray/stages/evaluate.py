@@ -208,7 +208,7 @@ def floor_of(predictions: pa.Table) -> float:
     return choose_floor(confidences[:, 0], [landmark in truth for landmark, truth in named])
 
 
-def each_once(predictions: pa.Table) -> pa.Table:
+def one_row_per_photo(predictions: pa.Table) -> pa.Table:
     """One row of each photo, an answered one if there is: several files may be called like it."""
     answered = pc.greater(pc.list_value_length(predictions["landmarks"]), 0)
     rows = pa.concat_tables([predictions.filter(answered), predictions.filter(pc.invert(answered))])
@@ -264,7 +264,7 @@ def figures_of(config: Config, root: Root, test: bool) -> dict[str, Any]:
     if history := folder.read_json(f"{TRUNK}/history.json"):
         found["trunk"] = {"history": history}
     if test:
-        found["test"] = figures(each_once(root.dataset(TEST).to_table()))
+        found["test"] = figures(one_row_per_photo(root.dataset(TEST).to_table()))
         notes = [json.loads(value)["notes"] for value in root.committed(TEST).values()]
         found["test"]["notes"] = sum(notes, [])
     return found

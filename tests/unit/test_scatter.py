@@ -18,7 +18,7 @@ from landmark_ray.errors import UserError
 from landmark_ray.runtime import gathering
 from landmark_ray.runtime.counts import StageCounts
 from landmark_ray.stages import ingest, sample
-from landmark_ray.stages.evaluate import each_once, unanswered
+from landmark_ray.stages.evaluate import one_row_per_photo, unanswered
 from landmark_ray.stages.ingest import CatalogIndex
 
 
@@ -173,5 +173,5 @@ def test_a_test_photo_that_lies_there_twice_counts_once():
     rows = unanswered(["a", "b"], {"a": frozenset(), "b": frozenset({7})}, {})
     answer = rows.slice(1).to_pylist()[0] | {"landmarks": [7], "confidences": [0.5]}
     twice = pa.concat_tables([rows, pa.Table.from_pylist([answer], rows.schema), rows])
-    found = each_once(twice).to_pylist()
+    found = one_row_per_photo(twice).to_pylist()
     assert [(row["image_id"], row["landmarks"]) for row in found] == [("b", [7]), ("a", [])]
