@@ -183,7 +183,7 @@ def score_test_set(
                 counts.images_out += len(found)
                 counts.reject_reasons.update(reason_kind(reason) for reason in bad.values())
                 if bad:
-                    parts.append(unanswered(list(bad), solution, groups))
+                    parts.append(rows_of_unreadable(list(bad), solution, groups))
                 if found:
                     own = [groups.get(min(solution[i], default=-1), 0) for i in found]
                     rows = self.scorer.rows(found, squares, solution, [-1] * len(found), own)
@@ -216,7 +216,7 @@ def one_row_per_photo(predictions: pa.Table) -> pa.Table:
     return rows.filter(pa.array(~seen))
 
 
-def unanswered(
+def rows_of_unreadable(
     ids: list[str], solution: dict[str, frozenset[int]], groups: dict[int, int]
 ) -> pa.Table:
     """Rows of `predictions` for photos that can't be read."""

@@ -18,7 +18,7 @@ from landmark_ray.errors import UserError
 from landmark_ray.runtime import gathering
 from landmark_ray.runtime.counts import StageCounts
 from landmark_ray.stages import ingest, sample
-from landmark_ray.stages.evaluate import one_row_per_photo, unanswered
+from landmark_ray.stages.evaluate import one_row_per_photo, rows_of_unreadable
 from landmark_ray.stages.ingest import CatalogIndex
 
 
@@ -170,7 +170,7 @@ def test_an_index_over_all_ids_knows_what_the_catalog_has_not(tmp_path):
 
 
 def test_a_test_photo_that_lies_there_twice_counts_once():
-    rows = unanswered(["a", "b"], {"a": frozenset(), "b": frozenset({7})}, {})
+    rows = rows_of_unreadable(["a", "b"], {"a": frozenset(), "b": frozenset({7})}, {})
     answer = rows.slice(1).to_pylist()[0] | {"landmarks": [7], "confidences": [0.5]}
     twice = pa.concat_tables([rows, pa.Table.from_pylist([answer], rows.schema), rows])
     found = one_row_per_photo(twice).to_pylist()
