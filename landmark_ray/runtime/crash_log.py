@@ -36,7 +36,7 @@ class CrashLog:
             self._blame(stage, unit)
         self._write(None)
 
-    def at(self, image_id: str) -> None:
+    def start_image(self, image_id: str) -> None:
         """The next image's turn.
 
         Raises:
@@ -47,12 +47,12 @@ class CrashLog:
         if self._careful:
             self._write(image_id)
 
-    def done(self) -> None:
+    def finish_images(self) -> None:
         """No image's turn any more."""
         if self._careful:
             self._write(None)
 
-    def over(self) -> None:
+    def finish_attempt(self) -> None:
         """Nothing of this attempt can be lost any more: the next one isn't there for its death."""
         self._note |= {"suspect": None, "deaths": 0}
         self._write(None)

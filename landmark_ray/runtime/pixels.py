@@ -43,13 +43,13 @@ def decoded(
         images = images_of(ShardReader(root, stage, *key, unit["rows"]))
         for image in images.select(["image_id", "jpeg"]).to_pylist():
             try:
-                log.at(image["image_id"])
+                log.start_image(image["image_id"])
                 array = decode(image["jpeg"], max_side)
                 packed = {"height": len(array), "data": array.tobytes()}
             except ImageError as error:
                 packed = {"height": 0, "data": str(error).encode()}
             pixels.append({"image_id": image["image_id"], **packed})
-        log.over()
+        log.finish_attempt()
         return {**unit, "pixels": pixels}
 
     return units.map(decode_unit, num_cpus=DECODE_CPUS)

@@ -79,11 +79,11 @@ class ShardReader:
             for image in batch.to_pylist():
                 ids = {name: image[name] for name in ("image_id", "landmark_id")}
                 try:
-                    log.at(image["image_id"])
+                    log.start_image(image["image_id"])
                     rows.append(ids | work(image))
                 except ImageError as error:
                     rejects.append({**ids, "reason": str(error)})
-        log.done()
+        log.finish_images()
         return rows, pa.Table.from_pylist(rejects, schemas.REJECTS)
 
 

@@ -189,7 +189,7 @@ def scatter(archive: Archive, index: CatalogIndex, root: Root, config: IngestCon
         if buffered > config.buffer_mb * 1e6:
             spill()
             buffered, spills = 0, spills + 1
-    crash_log.done()
+    crash_log.finish_images()
     spill()
     note = {
         "problem": archive.problem,
@@ -210,7 +210,7 @@ def validate_image(member: Member, config: IngestConfig, crash_log: CrashLog) ->
         most = f"--ingest.max_megabytes {config.max_megabytes:g}"
         return {"reason": f"too large: a file of {member.size} bytes, more than {most}"}
     try:
-        crash_log.at(member.image_id)
+        crash_log.start_image(member.image_id)
         photo = normalise(member.data, config.limits)
     except ImageError as error:
         return {"reason": str(error)}

@@ -56,7 +56,7 @@ def resize(
     squares, rejects = resize_rows(groups, images, config.resize, log)
     examples, untrainable = only_trainable(squares)
     background, unusable = resize_rows(others, images, config.resize, log)
-    log.done()
+    log.finish_images()
     drawn = synthetic_rows(numbers[shard.key], len(numbers), config)
     rejects = pa.concat_tables([rejects, untrainable])
     counts = StageCounts.between(groups, examples, rejects)
@@ -129,7 +129,7 @@ def resize_rows(
         zip(chosen["image_id"].to_pylist(), indices, strict=True)
     ):
         try:
-            crash_log.at(image_id)
+            crash_log.start_image(image_id)
             jpegs[row] = example(column[index].as_py(), options)
         except kernel.ImageError as error:
             reasons[row] = str(error)

@@ -15,7 +15,7 @@ def dies_at(root: Root, image: str) -> None:
     """An attempt at a unit of the images a, b, c that ends without a word."""
     attempt = CrashLog(root, "extract", "1-2")
     for other in "abc":
-        attempt.at(other)
+        attempt.start_image(other)
         if other == image:
             return
 
@@ -24,10 +24,10 @@ def test_image_at_which_three_careful_attempts_ended_is_an_error(root):
     for _ in range(1 + TRIES):  # nobody knows where the first one ended
         dies_at(root, "b")
     attempt = CrashLog(root, "extract", "1-2")
-    attempt.at("a")
+    attempt.start_image("a")
     with pytest.raises(ImageError, match="kills its worker: 3 attempts ended"):
-        attempt.at("b")
-    attempt.at("c")
+        attempt.start_image("b")
+    attempt.start_image("c")
 
 
 def test_two_killers_of_one_unit_are_both_found(root):
@@ -36,13 +36,13 @@ def test_two_killers_of_one_unit_are_both_found(root):
     for _ in range(TRIES):
         attempt = CrashLog(root, "extract", "1-2")
         with pytest.raises(ImageError):
-            attempt.at("a")
-        attempt.at("b")
+            attempt.start_image("a")
+        attempt.start_image("b")
     attempt = CrashLog(root, "extract", "1-2")
     for image in "ab":
         with pytest.raises(ImageError):
-            attempt.at(image)
-    attempt.at("c")
+            attempt.start_image(image)
+    attempt.start_image("c")
 
 
 def test_attempts_that_end_here_and_there_blame_nobody(root):
@@ -50,7 +50,7 @@ def test_attempts_that_end_here_and_there_blame_nobody(root):
         dies_at(root, image)
     attempt = CrashLog(root, "extract", "1-2")
     for image in "abc":
-        attempt.at(image)
+        attempt.start_image(image)
 
 
 def test_worker_that_dies_at_no_image_is_an_error_in_the_end(root):
@@ -63,7 +63,7 @@ def test_worker_that_dies_at_no_image_is_an_error_in_the_end(root):
 
 def test_attempt_that_came_through_is_no_death(root):
     for _ in range(LOST + 5):  # its work is repeated, for what came of it was lost later
-        CrashLog(root, "detect", "decode-1-2").over()
+        CrashLog(root, "detect", "decode-1-2").finish_attempt()
 
 
 def test_first_attempt_writes_once(root, monkeypatch):
