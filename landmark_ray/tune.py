@@ -33,7 +33,7 @@ from landmark_ray.runtime import ray_private, receipts
 from landmark_ray.runtime.progress import ProgressBar
 from landmark_ray.runtime.ray_start import start_ray
 from landmark_ray.runtime.resources import pin_tensorflow, plan_workers
-from landmark_ray.runtime.tasks import unwrapped
+from landmark_ray.runtime.tasks import unwrap_ray_error
 from landmark_ray.stages.embed import SEARCH
 from landmark_ray.training.fit_head import fit_head, logits_of, new_head
 from landmark_ray.training.vectors import GroupVectors, read_group
@@ -182,11 +182,11 @@ def search(config: TuneConfig, root: Root, groups: list[int]) -> list[Options]:
         try:
             found = tuner.fit()
         except Exception as error:
-            raise unwrapped(error) from None
+            raise unwrap_ray_error(error) from None
         finally:
             root.delete(SEARCH)
     if not found.num_terminated:
-        raise unwrapped(found.errors[0]) from None
+        raise unwrap_ray_error(found.errors[0]) from None
     rows = [
         {**(result.config or {}), "score": result.metrics["score"]}
         | {"steps": result.metrics["training_iteration"], "present": result.config == present}

@@ -33,7 +33,7 @@ Row = dict[str, Any]
 T = TypeVar("T")
 
 
-def unwrapped(error: BaseException) -> BaseException:
+def unwrap_ray_error(error: BaseException) -> BaseException:
     """The UserError that a Ray task raised, if that is what an error comes from."""
     cause: BaseException | None = error
     while cause is not None:
@@ -54,7 +54,7 @@ def probe_on_cluster(config: Options, work: Callable[..., T], *args: Any) -> T:
     try:
         return cast(T, ray.get(ray.remote(work).options(max_retries=0).remote(*args)))
     except ray.exceptions.RayTaskError as error:
-        raise unwrapped(error) from None
+        raise unwrap_ray_error(error) from None
 
 
 def shard_task(work: Callable[..., Row]) -> Callable[..., Row]:
@@ -71,7 +71,7 @@ def shard_task(work: Callable[..., Row]) -> Callable[..., Row]:
         try:
             return {**work(*args), "error": "", "raised": ""}
         except Exception as error:
-            mended = unwrapped(error)
+            mended = unwrap_ray_error(error)
             nothing = {"rows": 0, "report": "", "error": "", "raised": ""}
             if isinstance(mended, UserError):
                 return {**nothing, "error": str(mended)}
@@ -118,6 +118,6 @@ def run_tasks(
             progress_bar.add(row["rows"])
             counts.add(StageCounts.from_json(row["report"]))
     except Exception as error:
-        mended = unwrapped(error)
+        mended = unwrap_ray_error(error)
         raise mended from (None if mended is not error else error.__cause__)
     return counts

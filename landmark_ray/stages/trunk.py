@@ -18,7 +18,7 @@ from landmark_ray.runtime.counts import StageCounts
 from landmark_ray.runtime.progress import ProgressBar
 from landmark_ray.runtime.ray_start import start_ray
 from landmark_ray.runtime.stage import Stage
-from landmark_ray.runtime.tasks import unwrapped
+from landmark_ray.runtime.tasks import unwrap_ray_error
 from landmark_ray.training.checkpoints import STAGING
 from landmark_ray.training.fit_network import TrainSchedule, learn, set_up
 from landmark_ray.training.photo_stream import pool_of, read_index
@@ -52,7 +52,7 @@ def given(config: Config, root: Root) -> None:
     try:
         ray.get(ray.remote(store).options(max_retries=0).remote(config, root))
     except RayTaskError as error:
-        raise unwrapped(error) from None
+        raise unwrap_ray_error(error) from None
 
 
 def store(config: Config, root: Root) -> None:

@@ -24,7 +24,7 @@ from landmark_ray.errors import UserError
 from landmark_ray.runtime.progress import ProgressBar
 from landmark_ray.runtime.ray_private import is_worker_death
 from landmark_ray.runtime.resources import plan_workers
-from landmark_ray.runtime.tasks import unwrapped
+from landmark_ray.runtime.tasks import unwrap_ray_error
 from landmark_ray.training.checkpoints import STAGING
 from landmark_ray.training.progress_actor import ProgressActor, tracked
 
@@ -189,7 +189,7 @@ def catch_user_error(loop: Loop) -> Callable[[TrainingJob], str]:
         except Exception as error:
             if "No space left on device" in str(error):
                 return f"{job.root.uri}: no space left; free some, and the same command goes on"
-            cause = unwrapped(error)
+            cause = unwrap_ray_error(error)
             if not isinstance(cause, UserError):
                 raise
             return str(cause)
