@@ -83,7 +83,7 @@ def _line(error: BaseException, where: str, trace: str) -> str:
     return f"something unexpected happened in {where}: {kind}: {text}; {trace}; please report it"
 
 
-def packed(error: BaseException) -> str:
+def serialize_error(error: BaseException) -> str:
     """An exception as text, for another process: Ray Data forgets what it wraps."""
     error = cause_of(error)
     system = error if isinstance(error, OSError) else OSError()
@@ -99,8 +99,8 @@ def packed(error: BaseException) -> str:
     )
 
 
-def unpacked(text: str) -> Exception:
-    """The exception that `packed` was given: a class of its name, with its trace as a note.
+def deserialize_error(text: str) -> Exception:
+    """The exception that `serialize_error` was given: a class of its name, with its trace as a note.
 
     Errors of files and of memory stay what they are.
     """

@@ -15,7 +15,7 @@ from ray.data import Dataset
 from landmark_ray.config.base import Options
 from landmark_ray.errors import UserError
 from landmark_ray.runtime.counts import StageCounts
-from landmark_ray.runtime.error_log import packed, unpacked
+from landmark_ray.runtime.error_log import serialize_error, deserialize_error
 from landmark_ray.runtime.progress import ProgressBar
 from landmark_ray.runtime.ray_start import start_ray
 from landmark_ray.runtime.resources import pin_threads
@@ -75,7 +75,7 @@ def shard_task(work: Callable[..., Row]) -> Callable[..., Row]:
             nothing = {"rows": 0, "report": "", "error": "", "raised": ""}
             if isinstance(mended, UserError):
                 return {**nothing, "error": str(mended)}
-            return {**nothing, "raised": packed(error)}
+            return {**nothing, "raised": serialize_error(error)}
 
     return unit
 
@@ -114,7 +114,7 @@ def run_tasks(
             if row["error"]:
                 raise UserError(row["error"])
             if row["raised"]:
-                raise unpacked(row["raised"])
+                raise deserialize_error(row["raised"])
             progress_bar.add(row["rows"])
             counts.add(StageCounts.from_json(row["report"]))
     except Exception as error:
