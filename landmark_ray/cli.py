@@ -208,20 +208,20 @@ def guard(
         action()
         sys.stdout.flush()
     except UserError as error:
-        error_log.say(f"error: {redact_url(' '.join(str(error).split()))}")
+        error_log.print_line(f"error: {redact_url(' '.join(str(error).split()))}")
         sys.exit(2)
     except KeyboardInterrupt:
-        error_log.say(stopped)
+        error_log.print_line(stopped)
         sys.exit(130)
     except Exception as error:
-        if isinstance(error, BrokenPipeError) and error_log.reader_left():
-            sys.exit(error_log.READER_LEFT)
+        if isinstance(error, BrokenPipeError) and error_log.is_output_closed():
+            sys.exit(error_log.BROKEN_PIPE_STATUS)
         line = _mended(error_log.cause_of(error))
         if line:
-            error_log.say(f"error: {redact_url(line)}")
+            error_log.print_line(f"error: {redact_url(line)}")
             sys.exit(2)
-        error_log.report(error, os.path.basename(sys.argv[0]))
-        sys.exit(error_log.STATUS)
+        error_log.report_error(error, os.path.basename(sys.argv[0]))
+        sys.exit(error_log.UNEXPECTED_STATUS)
 
 
 def _mended(error: BaseException) -> str | None:

@@ -17,10 +17,10 @@ from typing import TextIO
 
 from landmark_ray.errors import UserError, redact_url
 
-STATUS = 1
+UNEXPECTED_STATUS = 1
 """Of a command that ended so."""
 
-READER_LEFT = 141
+BROKEN_PIPE_STATUS = 141
 """As of a program that SIGPIPE ends: `… | head` has read enough."""
 
 _SECRET = re.compile(r"KEY|SECRET|TOKEN|PASSW|CREDENTIAL", re.IGNORECASE)
@@ -47,7 +47,7 @@ def during(stage: str) -> Iterator[None]:
         raise
 
 
-def report(error: BaseException, where: str) -> None:
+def report_error(error: BaseException, where: str) -> None:
     """Print the line that says what happened, and where its trace is.
 
     Args:
@@ -56,9 +56,9 @@ def report(error: BaseException, where: str) -> None:
     """
     notes = [note for note in getattr(error, "__notes__", []) if note.startswith("stage ")]
     where = notes[0] if notes else where
-    file = log(error, where)
+    file = write_trace(error, where)
     trace = f"the details are in {file}" if file else "no file could be written for the details"
-    say(f"error: {_clean(_line(error, where, trace))}")
+    print_line(f"error: {_clean(_line(error, where, trace))}")
 
 
 def _line(error: BaseException, where: str, trace: str) -> str:
@@ -129,7 +129,7 @@ def cause_of(error: BaseException) -> BaseException:
         error = inner
 
 
-def log(error: BaseException, where: str) -> str | None:
+def write_trace(error: BaseException, where: str) -> str | None:
     """Write an error's trace; the file's name, or None where nothing can be written.
 
     It lies in $XDG_STATE_HOME/landmark_ray (~/.local/state/landmark_ray), else among the
@@ -171,13 +171,13 @@ def _clean(text: str) -> str:
     return redact_url(text)
 
 
-def say(line: str) -> None:
+def print_line(line: str) -> None:
     """Print a line for people, if anybody still reads."""
     with contextlib.suppress(OSError, ValueError):
         print(line, file=sys.stderr, flush=True)
 
 
-def reader_left() -> bool:
+def is_output_closed() -> bool:
     """Whether a pipe that we print to is closed; from then on nothing is printed to it."""
     left = [stream for stream in (sys.stdout, sys.stderr) if _is_closed(stream)]
     for stream in left:
@@ -201,4 +201,4 @@ def _is_closed(stream: TextIO) -> bool:
 def thread_hook(args: threading.ExceptHookArgs) -> None:
     """What is printed when a thread ends with an error."""
     if args.exc_value is not None and args.exc_type is not SystemExit:
-        report(args.exc_value, args.thread.name if args.thread else "a thread")
+        report_error(args.exc_value, args.thread.name if args.thread else "a thread")

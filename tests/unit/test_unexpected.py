@@ -130,7 +130,7 @@ def test_reader_that_left_is_no_error(state, capsys, monkeypatch):
     monkeypatch.setattr(sys, "stdout", pipe)
     with pytest.raises(SystemExit) as end:
         cli.guard(lambda: print("much"))
-    assert end.value.code == error_log.READER_LEFT
+    assert end.value.code == error_log.BROKEN_PIPE_STATUS
     pipe.close()  # what is left goes nowhere
     assert capsys.readouterr().err == ""
     assert not state.exists()
