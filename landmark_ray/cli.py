@@ -148,14 +148,14 @@ def report(
         if config.redo:
             raise UserError(f"--redo: this job only reads; give it to jobs/{config.redo}.py")
         root = Root(config.root)
-        run = as_run(config, root, last)
+        run = recorded_config(config, root, last)
         receipts.begin(root)
         action(run, root)
 
     guard(read, "stopped: the same command begins anew")
 
 
-def as_run(config: C, root: Root, last: str) -> C:
+def recorded_config(config: C, root: Root, last: str) -> C:
     """A configuration with the options that the tables of a root were made with.
 
     Args:

@@ -64,7 +64,7 @@ def test_calibration_reaches_stages_after_match_with_the_beginning_of_a_tar(
 
 def test_finished_run_is_read_as_a_trial_of_all_stages(small_source, trained_root):
     given = CostConfig(source=str(small_source.path), root=str(trained_root))
-    trial = read_trial(cli.as_run(given, Root(given.root), "export"))
+    trial = read_trial(cli.recorded_config(given, Root(given.root), "export"))
     for table in ("images", "examples"):
         volume = {"images": "usable"}.get(table, table)
         rows = Root(given.root).dataset(table).count_rows()

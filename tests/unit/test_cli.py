@@ -52,29 +52,29 @@ def root(tmp_path):
 
 
 def test_options_are_those_of_the_run(root):
-    config = cli.as_run(Config(root=root.uri), root, "match")
+    config = cli.recorded_config(Config(root=root.uri), root, "match")
     assert (config.seed, config.match.mode, config.match.ratio) == (7, "exhaustive", 0.7)
     assert (config.extract.max_side, config.prune.max_images, config.root) == (512, 50, root.uri)
 
 
 def test_given_options_may_repeat_the_runs_own_and_change_what_comes_later(root):
     given = Config(match={"ratio": 0.7}, prune={"max_images": 3}, cluster={"cpus": 2})
-    config = cli.as_run(given, root, "match")
+    config = cli.recorded_config(given, root, "match")
     assert (config.match.mode, config.prune.max_images) == ("exhaustive", 3)
     assert config.cluster.cpus == 2
 
 
 def test_other_options_are_refused_by_name(root):
     with pytest.raises(UserError, match="--match.ratio 0.9: .* was made with 0.7; leave that out"):
-        cli.as_run(Config(match={"ratio": 0.9}), root, "match")
+        cli.recorded_config(Config(match={"ratio": 0.9}), root, "match")
     with pytest.raises(UserError, match="--seed 8: "):
-        cli.as_run(Config(seed=8), root, "match")
+        cli.recorded_config(Config(seed=8), root, "match")
 
 
 def test_unfinished_stage_is_named(root):
     ledger.forget(root, "match")
     with pytest.raises(UserError, match="stage match is not finished; run jobs/match.py first"):
-        cli.as_run(Config(), root, "match")
+        cli.recorded_config(Config(), root, "match")
 
 
 def test_ledger_with_an_unknown_option_is_one_line(root):
@@ -82,7 +82,7 @@ def test_ledger_with_an_unknown_option_is_one_line(root):
     record["identity"]["match.colour"] = "red"
     root.write_json("_ledger/match.json", record)
     with pytest.raises(UserError, match="match.colour .* another version of this code"):
-        cli.as_run(Config(), root, "match")
+        cli.recorded_config(Config(), root, "match")
 
 
 def test_ledger_that_lacks_an_option_is_one_line(root):
@@ -90,4 +90,4 @@ def test_ledger_that_lacks_an_option_is_one_line(root):
     del record["identity"]["match.cell"]
     root.write_json("_ledger/match.json", record)
     with pytest.raises(UserError, match="another version .* lacks the option match.cell"):
-        cli.as_run(Config(), root, "match")
+        cli.recorded_config(Config(), root, "match")
