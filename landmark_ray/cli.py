@@ -179,7 +179,7 @@ def recorded_config(config: C, root: Root, last: str) -> C:
         raise UserError(f"{line}; another version of this code made these tables") from None
     for stage in STAGES[: STAGES.index(last) + 1]:
         was, now = records.get(stage, {}).get("identity", {}), merged.identity(stage)
-        ledger.finished(root, stage, was)
+        ledger.require_finished(root, stage, was)
         for name in sorted(was | now):
             if name not in was or name not in now:
                 raise UserError(

@@ -125,13 +125,13 @@ def run(config: Config, stages: Sequence[str]) -> None:
 def run_stage(name: str, config: Config, root: Root, source: Source) -> None:
     """Run a stage, or say that it is finished."""
     stage = PIPELINE[name]
-    upstream = {s: ledger.finished(root, s, config.identity(s)) for s in _upstream(name)}
+    upstream = {s: ledger.require_finished(root, s, config.identity(s)) for s in _upstream(name)}
     preflight.something_left(name, upstream, config, root)
     inputs: dict[str, Any] = stage.inputs(config, source)
     inputs |= ledger.table_inputs({s: upstream[s]["fingerprint"] for s in read_by(stage)})
     own = ledger.read(root, name)
     for begun, record in (upstream | ({name: own} if own else {})).items():
-        ledger.same_order(root, begun, record, read_by(PIPELINE[begun]))
+        ledger.check_reads(root, begun, record, read_by(PIPELINE[begun]))
     if own is None:
         ownership.vacant(root, name, upstream, FOLDERS)
         receipts.begin(root)
@@ -174,7 +174,7 @@ def forget(root: Root, stage: str) -> None:
 
 def _check_owned(root: Root, stages: Sequence[str], config: Config) -> None:
     """Make sure, before anything is touched, that a run writes over nothing but its own."""
-    if ledger.begun(root):
+    if ledger.read_all(root):
         receipts.begin(root)
     todo = ownership.check(root, stages, config.redo, FOLDERS)
     receipts.check(root, [*report.FILES, *(name for s in todo for name in REPORTS.get(s, ()))])

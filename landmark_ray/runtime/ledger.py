@@ -27,7 +27,7 @@ _KINDS = {
 
 _TABLES = "tables of "
 _EMPTY: Record = {"fingerprint": "", "identity": {}, "inputs": {}, "seconds": 0.0}
-GOING = "deleting"
+DELETING = "deleting"
 """State of a stage whose tables are being deleted."""
 
 
@@ -65,7 +65,7 @@ def _record(data: bytes) -> Record | None:
     return value if whole else None
 
 
-def begun(root: Root) -> dict[str, Record]:
+def read_all(root: Root) -> dict[str, Record]:
     """Stage -> its record, of all that have one: what these stages wrote is the root's own.
 
     A damaged record counts, with an empty state, where another one is whole.
@@ -87,12 +87,12 @@ def begun(root: Root) -> dict[str, Record]:
     return {stage: record or {"state": ""} for stage, record in found.items()}
 
 
-def doom(root: Root, stage: str) -> None:
+def mark_deleting(root: Root, stage: str) -> None:
     """Note that a stage's tables are being deleted: until its record goes, they are not whole."""
-    root.write_json(_name(stage), {**_EMPTY, "state": GOING})
+    root.write_json(_name(stage), {**_EMPTY, "state": DELETING})
 
 
-def finished(root: Root, stage: str, identity: Record) -> Record:
+def require_finished(root: Root, stage: str, identity: Record) -> Record:
     """The record of a stage whose tables another one needs.
 
     Raises:
@@ -102,7 +102,7 @@ def finished(root: Root, stage: str, identity: Record) -> Record:
     if record is None or record["state"] != "finished":
         raise UserError(f"{root.uri}: stage {stage} is not finished; run jobs/{stage}.py first")
     if record["identity"] != identity:
-        raise _mixed(root, stage, record["identity"], identity)
+        raise _mixed_error(root, stage, record["identity"], identity)
     return record
 
 
@@ -111,7 +111,7 @@ def table_inputs(fingerprints: dict[str, str]) -> Record:
     return {f"{_TABLES}{stage}": value for stage, value in fingerprints.items()}
 
 
-def same_order(root: Root, stage: str, record: Record, reads: Sequence[str]) -> None:
+def check_reads(root: Root, stage: str, record: Record, reads: Sequence[str]) -> None:
     """Refuse tables that another version of this code made from the tables of other stages.
 
     Args:
@@ -156,7 +156,7 @@ def begin(root: Root, stage: str, identity: Record, inputs: Record) -> Record:
         }
         root.write_json(_name(stage), record)
     elif record["fingerprint"] != fingerprint:
-        raise _mixed(root, stage, record["identity"] | record["inputs"], identity | inputs)
+        raise _mixed_error(root, stage, record["identity"] | record["inputs"], identity | inputs)
     return record
 
 
@@ -175,7 +175,7 @@ def forget(root: Root, stage: str) -> None:
     root.delete(_name(stage))
 
 
-def _mixed(root: Root, stage: str, was: Record, now: Record) -> UserError:
+def _mixed_error(root: Root, stage: str, was: Record, now: Record) -> UserError:
     parts = [
         f"{name} = {json.dumps(was.get(name))}, now {json.dumps(now.get(name))}"
         for name in sorted(was | now)

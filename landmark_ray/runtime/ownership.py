@@ -60,9 +60,9 @@ def _identities(folder: Store) -> list[tuple[int, int] | str]:
 
 def doomed(root: Root, redo: str | None) -> list[str]:
     """The stages whose tables are to go, the last first: also those that a killed run doomed."""
-    records = ledger.begun(root)
+    records = ledger.read_all(root)
     later = STAGES[STAGES.index(redo) :] if redo else ()
-    going = [s for s in records if s in later or records[s]["state"] == ledger.GOING]
+    going = [s for s in records if s in later or records[s]["state"] == ledger.DELETING]
     return sorted(going, key=STAGES.index, reverse=True)
 
 
@@ -81,7 +81,7 @@ def check(root: Root, stages: Sequence[str], redo: str | None, of: Places) -> li
     Raises:
         UserError: it would; says what, where, and what to do. Nothing was touched.
     """
-    records, going = ledger.begun(root), doomed(root, redo)
+    records, going = ledger.read_all(root), doomed(root, redo)
     deletion.checked(root, *(p for stage in going for p in of[stage]), ours=layout.ours)
     todo = [s for s in stages if s in going or records.get(s, {}).get("state") != "finished"]
     for stage in todo:
@@ -133,7 +133,7 @@ def clear(root: Root, redo: str | None, of: Places) -> None:
     going = doomed(root, redo)
     deletion.checked(root, *(p for stage in going for p in of[stage]), ours=layout.ours)
     for stage in going:
-        ledger.doom(root, stage)
+        ledger.mark_deleting(root, stage)
     for stage in going:
         root.delete(*of[stage])
         ledger.forget(root, stage)

@@ -51,7 +51,7 @@ def begin(root: Root) -> None:
     """Note from here on what is written; in a root of older code all its reports are ours."""
     if root.exists(_BEGUN):
         return
-    if ledger.begun(root):
+    if ledger.read_all(root):
         for name in root.files("reports"):
             if layout.REPORTS.fullmatch(name):
                 _note(root, name, [checksum(root.read(name))])

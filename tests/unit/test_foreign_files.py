@@ -165,7 +165,7 @@ def predict(world: World, draw) -> None:
 
 def report(world: World, draw) -> None:
     root = Root(str(world.root))
-    if not ledger.begun(root):
+    if not ledger.read_all(root):
         return
     note("report")
     receipts.begin(root)

@@ -32,15 +32,15 @@ def test_other_input_is_refused(root):
 
 def test_stage_can_only_read_a_finished_one_with_the_same_options(root):
     with pytest.raises(UserError, match="stage extract is not finished; run jobs/extract.py"):
-        ledger.finished(root, "extract", {})
+        ledger.require_finished(root, "extract", {})
     record = ledger.begin(root, "extract", {"extract.max_side": 512}, {})
     with pytest.raises(UserError, match="not finished"):
-        ledger.finished(root, "extract", {"extract.max_side": 512})
+        ledger.require_finished(root, "extract", {"extract.max_side": 512})
     ledger.finish(root, "extract", record, StageCounts(3, 2), 1.5)
-    found = ledger.finished(root, "extract", {"extract.max_side": 512})
+    found = ledger.require_finished(root, "extract", {"extract.max_side": 512})
     assert found["funnel"]["images_out"] == 2 and found["seconds"] == 1.5
     with pytest.raises(UserError, match="extract.max_side = 512, now 640"):
-        ledger.finished(root, "extract", {"extract.max_side": 640})
+        ledger.require_finished(root, "extract", {"extract.max_side": 640})
 
 
 @pytest.mark.parametrize("text", [b"{", b"[]", b"null!", b'{"state": "finished"}', b"17", b'""'])

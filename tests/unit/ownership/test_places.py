@@ -145,7 +145,7 @@ def test_damaged_record_beside_whole_ones_is_made_anew_by_redo(source, root):
     with pytest.raises(UserError, match="ingest.json is damaged: --redo ingest"):
         product.run(source, root, last="match")
     product.run(source, root, last="match", redo="ingest")
-    assert ledger.begun(Root(str(root)))["ingest"]["state"] == "finished"
+    assert ledger.read_all(Root(str(root)))["ingest"]["state"] == "finished"
 
 
 @pytest.mark.parametrize("name", sorted({n for s in STAGES[1:] for n in product.names(s)}))
