@@ -101,12 +101,12 @@ def run(config: Config, stages: Sequence[str]) -> None:
         raise UserError("--source is missing: a folder or URI with the raw dataset")
     preflight.options_fit(config, stages)
     root = Root(config.root)
-    ownership.apart(Store(config.source), root)
+    ownership.check_separate(Store(config.source), root)
     source = Source(config.source)
     for line in source.lines():
         print(f"  source: {line}", file=sys.stderr)
     _check_owned(root, stages, config)
-    ownership.clear(root, config.redo, FOLDERS)
+    ownership.delete_stages(root, config.redo, FOLDERS)
     for stage in stages:
         run_stage(stage, config, root, source)
         if stage == "sample":  # it took a second, and what follows may take days
@@ -133,7 +133,7 @@ def run_stage(name: str, config: Config, root: Root, source: Source) -> None:
     for begun, record in (upstream | ({name: own} if own else {})).items():
         ledger.check_reads(root, begun, record, read_by(PIPELINE[begun]))
     if own is None:
-        ownership.vacant(root, name, upstream, FOLDERS)
+        ownership.check_empty(root, name, upstream, FOLDERS)
         receipts.begin(root)
     record = ledger.begin(root, name, config.identity(name), inputs)
     if record["state"] == "finished":
@@ -169,7 +169,7 @@ def _upstream(stage: str) -> tuple[str, ...]:
 
 def forget(root: Root, stage: str) -> None:
     """Delete the tables of a stage and of all that come after it."""
-    ownership.clear(root, stage, FOLDERS)
+    ownership.delete_stages(root, stage, FOLDERS)
 
 
 def _check_owned(root: Root, stages: Sequence[str], config: Config) -> None:

@@ -15,11 +15,11 @@ from landmark_ray.data.store import Store
 from landmark_ray.errors import UserError
 from landmark_ray.runtime import ledger
 
-Places = Mapping[str, Collection[str]]
+StageFolders = Mapping[str, Collection[str]]
 """Stage -> the folders of a root that it writes, scratch included."""
 
 
-def apart(source: Store, root: Store) -> None:
+def check_separate(source: Store, root: Store) -> None:
     """Make sure that neither lies in the other.
 
     Raises:
@@ -58,22 +58,22 @@ def _identities(folder: Store) -> list[tuple[int, int] | str]:
         path = above
 
 
-def doomed(root: Root, redo: str | None) -> list[str]:
-    """The stages whose tables are to go, the last first: also those that a killed run doomed."""
+def stages_to_delete(root: Root, redo: str | None) -> list[str]:
+    """The stages whose tables are to go, the last first: also those that a killed run stages_to_delete."""
     records = ledger.read_all(root)
     later = STAGES[STAGES.index(redo) :] if redo else ()
     going = [s for s in records if s in later or records[s]["state"] == ledger.DELETING]
     return sorted(going, key=STAGES.index, reverse=True)
 
 
-def check(root: Root, stages: Sequence[str], redo: str | None, of: Places) -> list[str]:
+def check(root: Root, stages: Sequence[str], redo: str | None, folders: StageFolders) -> list[str]:
     """Make sure that a run deletes and writes over nothing but its own.
 
     Args:
         root: the root.
         stages: to be run.
         redo: the first one whose tables are to go, if any.
-        of: every stage's folders.
+        folders: every stage's folders.
 
     Returns:
         The stages that will run: those that aren't finished.
@@ -81,32 +81,32 @@ def check(root: Root, stages: Sequence[str], redo: str | None, of: Places) -> li
     Raises:
         UserError: it would; says what, where, and what to do. Nothing was touched.
     """
-    records, going = ledger.read_all(root), doomed(root, redo)
-    deletion.checked(root, *(p for stage in going for p in of[stage]), ours=layout.ours)
+    records, going = ledger.read_all(root), stages_to_delete(root, redo)
+    deletion.checked(root, *(p for stage in going for p in folders[stage]), ours=layout.ours)
     todo = [s for s in stages if s in going or records.get(s, {}).get("state") != "finished"]
     for stage in todo:
         if stage not in records:
-            vacant(root, stage, records, of)
+            check_empty(root, stage, records, folders)
         elif stage not in going:
-            scratch = (p for p in of[stage] if p.startswith("_"))
+            scratch = (p for p in folders[stage] if p.startswith("_"))
             deletion.checked(root, *scratch, ours=layout.ours)
     return todo
 
 
-def vacant(root: Root, stage: str, begun: Collection[str], of: Places) -> None:
+def check_empty(root: Root, stage: str, begun: Collection[str], folders: StageFolders) -> None:
     """Make sure that a stage that has no record finds nothing where it will write.
 
     Args:
         root: the root.
         stage: which.
         begun: the stages that have a record; some scratch is theirs, too.
-        of: every stage's folders.
+        folders: every stage's folders.
 
     Raises:
         UserError: it does.
     """
-    shared = {place for other in begun for place in of[other]}
-    for place in of[stage]:
+    shared = {place for other in begun for place in folders[other]}
+    for place in folders[stage]:
         if place in shared:
             deletion.checked(root, place, ours=layout.ours)
         elif (found := deletion.lying(root, place)) and not _leads_to_nothing(root, place):
@@ -124,16 +124,16 @@ def _leads_to_nothing(root: Root, place: str) -> bool:
     return link and not place.startswith("_") and not deletion.lying(Store(path), "")
 
 
-def clear(root: Root, redo: str | None, of: Places) -> None:
+def delete_stages(root: Root, redo: str | None, folders: StageFolders) -> None:
     """Delete the tables of a stage and of all that come after it, then their records.
 
     Raises:
         UserError: something there isn't ours; nothing was deleted.
     """
-    going = doomed(root, redo)
-    deletion.checked(root, *(p for stage in going for p in of[stage]), ours=layout.ours)
+    going = stages_to_delete(root, redo)
+    deletion.checked(root, *(p for stage in going for p in folders[stage]), ours=layout.ours)
     for stage in going:
         ledger.mark_deleting(root, stage)
     for stage in going:
-        root.delete(*of[stage])
+        root.delete(*folders[stage])
         ledger.forget(root, stage)

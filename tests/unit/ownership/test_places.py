@@ -53,10 +53,10 @@ def test_source_and_root_in_each_other_are_refused(tmp_path, given, root, says):
 def test_uris_are_compared_by_their_paths(a, b, apart):
     for source, root in ((a, b), (b, a)):
         if apart:
-            ownership.apart(Store(source), Store(root))
+            ownership.check_separate(Store(source), Store(root))
         else:
             with pytest.raises(UserError, match="--source"):
-                ownership.apart(Store(source), Store(root))
+                ownership.check_separate(Store(source), Store(root))
 
 
 def test_root_may_be_a_link_to_a_folder(tmp_path, source):
