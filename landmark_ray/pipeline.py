@@ -99,7 +99,7 @@ def run(config: Config, stages: Sequence[str]) -> None:
         raise UserError("--root is missing: a folder or URI for all tables")
     if not config.source:
         raise UserError("--source is missing: a folder or URI with the raw dataset")
-    preflight.options_fit(config, stages)
+    preflight.check_options(config, stages)
     root = Root(config.root)
     ownership.check_separate(Store(config.source), root)
     source = Source(config.source)
@@ -111,7 +111,7 @@ def run(config: Config, stages: Sequence[str]) -> None:
         run_stage(stage, config, root, source)
         if stage == "sample":  # it took a second, and what follows may take days
             sizes = root.dataset("landmarks").to_table(["images"])["images"].to_numpy()
-            preflight.landmarks_fit(sizes, config, stages)
+            preflight.check_landmark_sizes(sizes, config, stages)
     records: dict[str, Any] = {
         s: r for s in STAGES if (r := ledger.read(root, s)) and "funnel" in r
     }
@@ -126,7 +126,7 @@ def run_stage(name: str, config: Config, root: Root, source: Source) -> None:
     """Run a stage, or say that it is finished."""
     stage = PIPELINE[name]
     upstream = {s: ledger.require_finished(root, s, config.identity(s)) for s in _upstream(name)}
-    preflight.something_left(name, upstream, config, root)
+    preflight.check_photos_left(name, upstream, config, root)
     inputs: dict[str, Any] = stage.inputs(config, source)
     inputs |= ledger.table_inputs({s: upstream[s]["fingerprint"] for s in read_by(stage)})
     own = ledger.read(root, name)
@@ -144,7 +144,7 @@ def run_stage(name: str, config: Config, root: Root, source: Source) -> None:
     with during(name):
         counts = stage.run(config, root, source)
     limit = getattr(getattr(config, name, None), "max_rejected", 1.0)
-    preflight.not_too_many_rejected(name, counts, limit)
+    preflight.check_reject_share(name, counts, limit)
     for table in stage.writes:
         root.ensure(table)
     deletion.sweep(root, *stage.writes)

@@ -26,7 +26,7 @@ LAST_CHANCE = {
 """Stage whose photos are all gone -> the first stage that can do nothing without them."""
 
 
-def options_fit(config: Config, stages: Sequence[str]) -> None:
+def check_options(config: Config, stages: Sequence[str]) -> None:
     """Refuse options that leave no landmark whatever the photos show.
 
     Raises:
@@ -65,7 +65,7 @@ def _leaves(asked: dict[str, int], option: str, most: int) -> None:
         )
 
 
-def landmarks_fit(sizes: NDArray[np.int64], config: Config, stages: Sequence[str]) -> None:
+def check_landmark_sizes(sizes: NDArray[np.int64], config: Config, stages: Sequence[str]) -> None:
     """Refuse a source whose landmarks are all too small for some stage to come.
 
     Args:
@@ -109,7 +109,7 @@ def _asked(config: Config, stages: Sequence[str]) -> dict[str, int]:
     return {name: photos for name, (stage, photos) in asks.items() if stage in stages}
 
 
-def something_left(stage: str, records: Records, config: Config, root: Root) -> None:
+def check_photos_left(stage: str, records: Records, config: Config, root: Root) -> None:
     """Refuse to run a stage that has no photos to work on.
 
     Args:
@@ -162,7 +162,7 @@ def _why_nothing(stage: str, records: Records, config: Config, root: str) -> str
     )
 
 
-def not_too_many_rejected(stage: str, counts: StageCounts, limit: float) -> None:
+def check_reject_share(stage: str, counts: StageCounts, limit: float) -> None:
     """Refuse a stage's work when it could use too few of its photos.
 
     Args:

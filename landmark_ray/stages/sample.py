@@ -11,7 +11,7 @@ from landmark_ray.data.root import Root
 from landmark_ray.data.sources import Source, drop_unlabelled
 from landmark_ray.kernels import sampling
 from landmark_ray.runtime.counts import StageCounts
-from landmark_ray.runtime.preflight import landmarks_fit
+from landmark_ray.runtime.preflight import check_landmark_sizes
 from landmark_ray.runtime.progress import ProgressBar
 from landmark_ray.runtime.stage import Stage
 
@@ -24,7 +24,7 @@ def inputs(config: Config, source: Source) -> dict[str, str]:
     """
     images, _, digest = source.index()
     sizes = np.unique(drop_unlabelled(images)["landmark_id"].to_numpy(), return_counts=True)[1]
-    landmarks_fit(sizes, config, ["sample"])
+    check_landmark_sizes(sizes, config, ["sample"])
     return {"source metadata": digest}
 
 
@@ -59,7 +59,7 @@ def choose(
         ids, landmarks, min_images=rule.min_images, max_images=rule.max_images, seed=config.seed
     )
     classes, sizes = np.unique(landmarks, return_counts=True)
-    landmarks_fit(sizes, config, ["sample"])
+    check_landmark_sizes(sizes, config, ["sample"])
     chosen, chosen_sizes = np.unique(landmarks[rows], return_counts=True)
     small = int(sizes[sizes < rule.min_images].sum())
     counts = StageCounts(images.num_rows, len(rows), len(classes), len(chosen))

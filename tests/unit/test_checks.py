@@ -29,23 +29,23 @@ def mended(line: str) -> Config:
 @pytest.mark.parametrize("sizes", [[3, 3], [5, 4, 2, 1], [2, 2, 2]])
 @pytest.mark.parametrize("given", [{}, {"sample": {"min_images": 2}}])
 def test_line_about_small_landmarks_proposes_what_works(sizes, given):
-    line = refusal(preflight.landmarks_fit, np.array(sizes), Config(**given), STAGES)
+    line = refusal(preflight.check_landmark_sizes, np.array(sizes), Config(**given), STAGES)
     for option in ("--sample.min_images", "--prune.min_images", "--group.edges"):
         assert option in line
-    preflight.landmarks_fit(np.array(sizes), mended(line), STAGES)
-    preflight.options_fit(mended(line), STAGES)
+    preflight.check_landmark_sizes(np.array(sizes), mended(line), STAGES)
+    preflight.check_options(mended(line), STAGES)
 
 
 def test_only_stages_that_run_ask_for_photos():
     few, config = np.array([3, 3]), Config(sample={"min_images": 3})
-    preflight.landmarks_fit(few, config, ["sample", "ingest", "dedupe", "extract", "match"])
-    refusal(preflight.landmarks_fit, few, config, ["sample", "prune"])
-    preflight.landmarks_fit(few, config, ["evaluate", "export"])
+    preflight.check_landmark_sizes(few, config, ["sample", "ingest", "dedupe", "extract", "match"])
+    refusal(preflight.check_landmark_sizes, few, config, ["sample", "prune"])
+    preflight.check_landmark_sizes(few, config, ["evaluate", "export"])
 
 
 @pytest.mark.parametrize("sizes", [[], [1], [1, 1, 1]])
 def test_single_photos_are_no_landmarks(sizes):
-    line = refusal(preflight.landmarks_fit, np.array(sizes, int), Config(), STAGES)
+    line = refusal(preflight.check_landmark_sizes, np.array(sizes, int), Config(), STAGES)
     assert "add photos" in line and "--sample" not in line
 
 
@@ -61,9 +61,9 @@ def test_single_photos_are_no_landmarks(sizes):
     ],
 )
 def test_options_that_contradict_each_other_are_named_before_any_work(options, named):
-    line = refusal(preflight.options_fit, Config(**options), STAGES)
+    line = refusal(preflight.check_options, Config(**options), STAGES)
     assert all(name in line for name in named)
-    preflight.options_fit(Config(**options), ["sample", "ingest"])
+    preflight.check_options(Config(**options), ["sample", "ingest"])
 
 
 def records(**funnels: StageCounts) -> preflight.Records:
@@ -101,7 +101,7 @@ def pruned(**why: int) -> preflight.Records:
     ],
 )
 def test_stage_without_photos_says_why_there_are_none(before, stage, named, tmp_path):
-    line = refusal(preflight.something_left, stage, before, Config(), Root(str(tmp_path)))
+    line = refusal(preflight.check_photos_left, stage, before, Config(), Root(str(tmp_path)))
     assert line.startswith("nothing is left to train on")
     assert all(name in line for name in named)
 
@@ -109,13 +109,13 @@ def test_stage_without_photos_says_why_there_are_none(before, stage, named, tmp_
 def test_verdicts_may_bring_back_what_prune_dropped(tmp_path):
     root = Root(str(tmp_path))
     before = pruned(unverified=12)
-    preflight.something_left("clean", before, Config(), root)  # and there is a page to look at
+    preflight.check_photos_left("clean", before, Config(), root)  # and there is a page to look at
     before["clean"]["funnel"]["images_out"] = 3
-    preflight.something_left("group", before, Config(), root)
+    preflight.check_photos_left("group", before, Config(), root)
 
 
 def test_share_of_rejects_is_of_what_came_in():
-    limited = preflight.not_too_many_rejected
+    limited = preflight.check_reject_share
     limited("resize", StageCounts(0, 0), 0.1)
     limited("ingest", StageCounts(10, 5), 0.5)
     counts = StageCounts(10, 4)
