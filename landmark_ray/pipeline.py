@@ -13,8 +13,7 @@ from landmark_ray.data.root import Root
 from landmark_ray.data.sources import Source
 from landmark_ray.data.store import Store
 from landmark_ray.errors import UserError
-from landmark_ray.reports import curation_page, evaluation_page
-from landmark_ray.reports import funnel_chart as report
+from landmark_ray.reports import curation_page, evaluation_page, funnel_chart
 from landmark_ray.runtime import crash_log, ledger, ownership, preflight, receipts
 from landmark_ray.runtime.error_log import during
 from landmark_ray.runtime.stage import Stage
@@ -115,8 +114,8 @@ def run(config: Config, stages: Sequence[str]) -> None:
     records: dict[str, Any] = {
         s: r for s in STAGES if (r := ledger.read(root, s)) and "funnel" in r
     }
-    report.store(records, root)
-    report.show(records)
+    funnel_chart.store(records, root)
+    funnel_chart.show(records)
     if "clean" in stages:
         print(f"\nwhat was thrown away, and why: {root.shown}/{curation_page.PAGE}")
     print(f"\ntables in {root.shown}, funnel in {root.shown}/reports/funnel.png and .json")
@@ -177,6 +176,8 @@ def _check_owned(root: Root, stages: Sequence[str], config: Config) -> None:
     if ledger.read_all(root):
         receipts.begin(root)
     todo = ownership.check(root, stages, config.redo, FOLDERS)
-    receipts.check(root, [*report.FILES, *(name for s in todo for name in REPORTS.get(s, ()))])
+    receipts.check(
+        root, [*funnel_chart.FILES, *(name for s in todo for name in REPORTS.get(s, ()))]
+    )
     if "export" in todo:
         export.check(config, root)

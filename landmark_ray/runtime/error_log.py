@@ -100,7 +100,7 @@ def serialize_error(error: BaseException) -> str:
 
 
 def deserialize_error(text: str) -> Exception:
-    """The exception that `serialize_error` was given: a class of its name, with its trace as a note.
+    """Make an exception of the text of `serialize_error`; its trace is a note of it.
 
     Errors of files and of memory stay what they are.
     """

@@ -59,7 +59,7 @@ def _identities(folder: Store) -> list[tuple[int, int] | str]:
 
 
 def stages_to_delete(root: Root, redo: str | None) -> list[str]:
-    """The stages whose tables are to go, the last first: also those that a killed run stages_to_delete."""
+    """The stages whose tables are to go, the last first: also those of a killed run."""
     records = ledger.read_all(root)
     later = STAGES[STAGES.index(redo) :] if redo else ()
     going = [s for s in records if s in later or records[s]["state"] == ledger.DELETING]

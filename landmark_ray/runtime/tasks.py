@@ -15,7 +15,7 @@ from ray.data import Dataset
 from landmark_ray.config.base import Options
 from landmark_ray.errors import UserError
 from landmark_ray.runtime.counts import StageCounts
-from landmark_ray.runtime.error_log import serialize_error, deserialize_error
+from landmark_ray.runtime.error_log import deserialize_error, serialize_error
 from landmark_ray.runtime.progress import ProgressBar
 from landmark_ray.runtime.ray_start import start_ray
 from landmark_ray.runtime.resources import pin_threads

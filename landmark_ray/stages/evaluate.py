@@ -28,7 +28,7 @@ from landmark_ray.data.store import Store
 from landmark_ray.kernels.calibration import choose_floor
 from landmark_ray.kernels.contentless import without_contentless
 from landmark_ray.kernels.evaluation import figures, ranking, synthetic_accepted
-from landmark_ray.reports import evaluation_page as report
+from landmark_ray.reports import evaluation_page
 from landmark_ray.runtime.counts import StageCounts, reason_kind
 from landmark_ray.runtime.progress import ProgressBar
 from landmark_ray.runtime.resources import pin_tensorflow, plan_workers
@@ -59,7 +59,7 @@ def run(config: Config, root: Root, source: Source) -> StageCounts:
     if test:
         score_test_set(*test, config, root)
     found = figures_of(config, root, test is not None)
-    report.store(found, root, config)
+    evaluation_page.store(found, root, config)
     counts.counters["synthetic images accepted"] = found["synthetic"]["accepted"]
     counts.notes += filter(None, [found["warning"]])
     return counts

@@ -171,7 +171,7 @@ def test_error_of_a_unit_of_work_reaches_the_driver_as_what_it_is(error):
 
     row = shard_task(work)({"bucket": 0})
     assert shard_task(lambda unit: {"rows": 1})(row) == row, "later steps pass it through"
-    found = error_log.unpacked(row["raised"])
+    found = error_log.deserialize_error(row["raised"])
     assert type(found).__name__ == type(error).__name__
     assert str(found) == str(error)
     assert isinstance(found, (OSError, MemoryError)) == isinstance(error, (OSError, MemoryError))
