@@ -105,13 +105,13 @@ def _nothing_in_common(source: Source, notes: dict[str, Any]) -> UserError:
     )
 
 
-def _plain(archive: str) -> str:
+def file_stem(archive: str) -> str:
     """An archive's name as that of a file."""
     return text_id(archive).replace("/", "_")
 
 
 def _note_name(archive: str) -> str:
-    return f"{NOTES}/{_plain(archive)}.json"
+    return f"{NOTES}/{file_stem(archive)}.json"
 
 
 def _note(root: Root, archive: str) -> Any:
@@ -155,7 +155,7 @@ def scatter(archive: Archive, index: CatalogIndex, root: Root, config: IngestCon
     def spill() -> None:
         for bucket, rows in sorted(buffer.items()):
             rows.sort(key=lambda row: (row["shard"], row["landmark_id"], row["image_id"]))
-            stem = _plain(archive.name)
+            stem = file_stem(archive.name)
             name = f"{STAGING}/fragments/bucket={bucket}/{stem}-{spills:03d}.parquet"
             table = pa.Table.from_pylist(rows, schemas.FRAGMENT)
             root.write_table(name, table, rows=FRAGMENT_ROWS)
@@ -171,7 +171,7 @@ def scatter(archive: Archive, index: CatalogIndex, root: Root, config: IngestCon
         listed += 1
         return bool(index.shard[place] >= 0)
 
-    crash_log = CrashLog(root, "ingest", _plain(archive.name))
+    crash_log = CrashLog(root, "ingest", file_stem(archive.name))
     for member in archive.members(config.max_megabytes * 1e6, chosen):
         row, exact = index.ids.find(member.name)
         image_id = index.ids[row]
