@@ -74,7 +74,7 @@ def init_on_loopback(metrics_port: int | None = None, **options: Any) -> None:
 
 
 @contextlib.contextmanager
-def patient_start(seconds: float, raylet_lives: Callable[[], bool]) -> Iterator[None]:
+def longer_start_timeout(seconds: float, raylet_lives: Callable[[], bool]) -> Iterator[None]:
     """Let `ray.init` wait longer for its own processes, while the context lasts.
 
     Ray 2.60: it gives up on a raylet after 30 s, which are written in its code.
@@ -87,7 +87,7 @@ def patient_start(seconds: float, raylet_lives: Callable[[], bool]) -> Iterator[
     get_node: Callable[..., Any] = services.get_node
     core = contextlib.ExitStack()
 
-    def get_node_patiently(*args: Any) -> Any:
+    def get_node_with_retries(*args: Any) -> Any:
         end = time.monotonic() + seconds
         while True:
             try:
@@ -99,7 +99,7 @@ def patient_start(seconds: float, raylet_lives: Callable[[], bool]) -> Iterator[
                     raise
             time.sleep(0.2)
 
-    services.get_node = get_node_patiently
+    services.get_node = get_node_with_retries
     try:
         yield
     finally:

@@ -57,7 +57,7 @@ def join(address: str, **options: Any) -> None:
         UserError: none answers, or it takes no client like this one.
     """
     with (
-        _in_a_line(f"RAY_ADDRESS {address}: this cluster can't be joined", ""),
+        _as_user_error(f"RAY_ADDRESS {address}: this cluster can't be joined", ""),
         ray_private.quiet_core(),
     ):
         ray.init(**options)
@@ -77,8 +77,8 @@ def start_local(**options: Any) -> None:
         f"; if this machine is busy {load}, try again when it is less so; "
         f"Ray's logs are in {ray_private.logs_folder()}"
     )
-    patience = ray_private.patient_start(START_S, _raylet_lives)
-    with _in_a_line("Ray didn't start on this machine", advice), interrupts.held(), patience:
+    more_time = ray_private.longer_start_timeout(START_S, _raylet_lives)
+    with _as_user_error("Ray didn't start on this machine", advice), interrupts.held(), more_time:
         ray_private.init_on_loopback(**options)
 
 
@@ -91,7 +91,7 @@ def _raylet_lives() -> bool:
 
 
 @contextlib.contextmanager
-def _in_a_line(what: str, advice: str) -> Iterator[None]:
+def _as_user_error(what: str, advice: str) -> Iterator[None]:
     """What Ray raises, as an error for people: it has many types for what people can mend."""
     try:
         yield
