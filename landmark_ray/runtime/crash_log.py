@@ -1,8 +1,9 @@
-"""Images that kill their worker, found by what lost attempts left behind.
+"""Find images that kill their worker, by the notes that lost attempts left behind.
 
-Ray repeats the task of a lost worker, however often. So a unit of work notes in the root that it
-has begun. One that finds such a note goes carefully: it notes each image before it touches it. When
-TRIES attempts in a row ended at the same image, that image is rejected, and the work goes on.
+Ray repeats the task of a lost worker without limit. Therefore, a unit of work writes a note into
+the root when it begins. An attempt that finds the note of an earlier one is careful: it notes each
+image before it works on it. When TRIES attempts in a row ended at the same image, this image is
+rejected, and the work continues.
 """
 
 from landmark_ray.data.root import Root
@@ -10,23 +11,31 @@ from landmark_ray.errors import UserError
 from landmark_ray.kernels.image import ImageError
 
 TRIES = 3
+"""Number of attempts in a row that end at an image before it is rejected."""
+
 LOST = 20
-"""Attempts in a row that may end elsewhere: before the first image, or while rows are written."""
+"""Number of attempts in a row that may end at no image: before the first one, or while rows are
+written."""
 
 
 def folder_of(stage: str) -> str:
-    """The folder of a stage's notes, of no use once it is finished."""
+    """Return the folder of a stage's notes, which only a running stage needs."""
     return f"_staging/attempts/{stage}"
 
 
 class CrashLog:
-    """An attempt at a unit of work, and what is known of those before it."""
+    """An attempt at a unit of work, and what is known about the attempts before it."""
 
     def __init__(self, root: Root, stage: str, unit: str) -> None:
         """Note that an attempt begins.
 
+        Args:
+            root: The root that the note is written to.
+            stage: The stage that works.
+            unit: The name of the unit of work, unique within the stage.
+
         Raises:
-            UserError: all attempts die, and at no image.
+            UserError: More than LOST attempts in a row died while they worked on no image.
         """
         self._root, self._name = root, f"{folder_of(stage)}/{unit}.json"
         note = root.read_json(self._name)
@@ -37,10 +46,10 @@ class CrashLog:
         self._write(None)
 
     def start_image(self, image_id: str) -> None:
-        """The next image's turn.
+        """Note that the work on an image begins.
 
         Raises:
-            ImageError: it has killed its worker time and again.
+            ImageError: TRIES attempts in a row ended at this image.
         """
         if image_id in self._note["killers"]:
             raise ImageError(f"kills its worker: {TRIES} attempts ended at this image")
@@ -48,17 +57,17 @@ class CrashLog:
             self._write(image_id)
 
     def finish_images(self) -> None:
-        """No image's turn any more."""
+        """Note that the work on the last image has ended."""
         if self._careful:
             self._write(None)
 
     def finish_attempt(self) -> None:
-        """Nothing of this attempt can be lost any more: the next one isn't there for its death."""
+        """Note that the attempt succeeded, so that a later one does not count it as dead."""
         self._note |= {"suspect": None, "deaths": 0}
         self._write(None)
 
     def _blame(self, stage: str, unit: str) -> None:
-        """Count the death of the attempt before this one."""
+        """Count the death of the attempt before this one, and reject the image that caused it."""
         note = self._note
         died_at = note["at"]
         note["deaths"] = note["deaths"] + 1 if died_at == note["suspect"] else 1
@@ -68,8 +77,9 @@ class CrashLog:
         elif note["deaths"] > LOST:
             self._root.delete(self._name)
             raise UserError(
-                f"{stage}: the worker of {unit} died {LOST} times, at no image: it may lack "
-                f"memory (--{stage}.memory_gb keeps some for each task); the same command goes on"
+                f"{stage}: the worker of {unit} died {LOST} times while it worked on no image. It "
+                f"may lack memory: reserve some for each task with --{stage}.memory_gb. The same "
+                "command continues from here"
             )
 
     def _write(self, at: str | None) -> None:

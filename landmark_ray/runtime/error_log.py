@@ -1,4 +1,4 @@
-"""What nobody expected: a line for people, and a log file with the trace for who mends it."""
+"""Report unexpected errors: one line for people, and a log file with the trace for developers."""
 
 import contextlib
 import json
@@ -18,26 +18,26 @@ from typing import TextIO
 from landmark_ray.errors import UserError, redact_url
 
 UNEXPECTED_STATUS = 1
-"""Of a command that ended so."""
+"""Exit status of a command that ends with an unexpected error."""
 
 BROKEN_PIPE_STATUS = 141
-"""As of a program that SIGPIPE ends: `… | head` has read enough."""
+"""Exit status of a command whose output is closed, for example by `| head`: 128 + SIGPIPE."""
 
 _SECRET = re.compile(r"KEY|SECRET|TOKEN|PASSW|CREDENTIAL", re.IGNORECASE)
 _LETTERS = 300
-"""Of an error's own text in the line."""
+"""Maximum length of the error's own text in the printed line."""
 
 _RAY_ENDED = {
     *("RaySystemError", "LocalRayletDiedError", "NodeDiedError", "OwnerDiedError", "RpcError"),
     *("RayActorError", "ActorDiedError", "ActorUnavailableError", "WorkerCrashedError"),
     *("ObjectLostError", "ObjectFetchTimedOutError", "ReferenceCountingAssertionError"),
 }
-"""Ray's exceptions of a cluster, node or process that is gone."""
+"""Names of Ray's exceptions that mean that a cluster, node or process has ended."""
 
 
 @contextlib.contextmanager
 def during(stage: str) -> Iterator[None]:
-    """Let an error of these lines say which stage it comes from."""
+    """Note the name of a stage on every unexpected error that is raised in the context."""
     try:
         yield
     except UserError:
@@ -48,11 +48,11 @@ def during(stage: str) -> Iterator[None]:
 
 
 def report_error(error: BaseException, where: str) -> None:
-    """Print the line that says what happened, and where its trace is.
+    """Write the trace of an error to a file, and print a line that says what happened.
 
     Args:
-        error: nobody's mistake that we know of.
-        where: what was running, where no stage was.
+        error: The unexpected error.
+        where: What was running; the error's own note of a stage takes precedence.
     """
     notes = [note for note in getattr(error, "__notes__", []) if note.startswith("stage ")]
     where = notes[0] if notes else where
@@ -67,24 +67,26 @@ def _line(error: BaseException, where: str, trace: str) -> str:
     text = " ".join(str(cause).split())[:_LETTERS]
     if isinstance(cause, MemoryError) or kind == "OutOfMemoryError":
         return (
-            f"out of memory in {where}: close other programs, or let less run at once "
-            f"(--cluster.cpus, or memory_gb of the stage); the same command goes on; {trace}"
+            f"out of memory in {where}: close other programs, or let fewer tasks run at once "
+            "(--cluster.cpus, or memory_gb of the stage); the same command continues from here; "
+            f"{trace}"
         )
     if isinstance(cause, FileNotFoundError):
         return (
-            f"a file is missing in {where}: {cause.filename or text}: if it is one of --root, "
-            f"something else has deleted or moved it: put it back, or --redo its stage; {trace}"
+            f"a file is missing in {where}: {cause.filename or text}: if it belongs to --root, "
+            "another program has deleted or moved it: put it back, or run its stage with --redo; "
+            f"{trace}"
         )
     if kind in _RAY_ENDED or (isinstance(cause, ConnectionError) and "ray" in text.lower()):
         return (
             f"Ray, or one of its processes, ended in {where}: it was stopped, or lacked memory; "
-            f"the same command goes on from here; {kind}: {text}; {trace}"
+            f"the same command continues from here; {kind}: {text}; {trace}"
         )
     return f"something unexpected happened in {where}: {kind}: {text}; {trace}; please report it"
 
 
 def serialize_error(error: BaseException) -> str:
-    """An exception as text, for another process: Ray Data forgets what it wraps."""
+    """Return an exception as text for another process, because Ray Data loses what it wraps."""
     error = cause_of(error)
     system = error if isinstance(error, OSError) else OSError()
     return json.dumps(
@@ -100,9 +102,10 @@ def serialize_error(error: BaseException) -> str:
 
 
 def deserialize_error(text: str) -> Exception:
-    """Make an exception of the text of `serialize_error`; its trace is a note of it.
+    """Make an exception from the text that `serialize_error` returned, with the trace as a note.
 
-    Errors of files and of memory stay what they are.
+    An OSError and a MemoryError keep their type; any other error becomes a RuntimeError whose class
+    has the original name.
     """
     value = json.loads(text)
     error: Exception
@@ -117,7 +120,7 @@ def deserialize_error(text: str) -> Exception:
 
 
 def cause_of(error: BaseException) -> BaseException:
-    """What lies under what Ray wraps around an exception of a worker."""
+    """Return the exception of a worker that Ray has wrapped, or the error itself."""
     while True:
         inner = getattr(error, "cause", None)
         if not isinstance(inner, BaseException):
@@ -130,10 +133,13 @@ def cause_of(error: BaseException) -> BaseException:
 
 
 def write_trace(error: BaseException, where: str) -> str | None:
-    """Write an error's trace; the file's name, or None where nothing can be written.
+    """Write the trace of an error to a log file.
 
-    It lies in $XDG_STATE_HOME/landmark_ray (~/.local/state/landmark_ray), else among the
-    temporary files: never in a root, whose files are tables.
+    The file is in $XDG_STATE_HOME/landmark_ray (~/.local/state/landmark_ray) or, if that is not
+    writable, in the folder for temporary files. It is never in a root.
+
+    Returns:
+        The name of the file, or None if no file could be written.
     """
     packages = ", ".join(f"{name} {version(name)}" for name in ("landmark_ray", "ray", "numpy"))
     text = "\n".join(
@@ -156,7 +162,11 @@ def write_trace(error: BaseException, where: str) -> str | None:
 
 
 def _state() -> str:
-    """Where programs keep such files."""
+    """Return the folder for log files, and create it.
+
+    Raises:
+        OSError: It cannot be created.
+    """
     home = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
     folder = Path(home) / "landmark_ray"
     folder.mkdir(parents=True, exist_ok=True)
@@ -164,7 +174,7 @@ def _state() -> str:
 
 
 def _clean(text: str) -> str:
-    """Without passwords: those of addresses, and those that the environment holds."""
+    """Replace passwords by `***`: those in addresses, and those in environment variables."""
     for name, value in os.environ.items():
         if len(value) >= 8 and _SECRET.search(name) and not os.path.exists(value):
             text = text.replace(value, "***")
@@ -172,13 +182,13 @@ def _clean(text: str) -> str:
 
 
 def print_line(line: str) -> None:
-    """Print a line for people, if anybody still reads."""
+    """Print a line to stderr; do nothing if it is closed."""
     with contextlib.suppress(OSError, ValueError):
         print(line, file=sys.stderr, flush=True)
 
 
 def is_output_closed() -> bool:
-    """Whether a pipe that we print to is closed; from then on nothing is printed to it."""
+    """Return whether stdout or stderr is a closed pipe, and redirect closed ones to /dev/null."""
     left = [stream for stream in (sys.stdout, sys.stderr) if _is_closed(stream)]
     for stream in left:
         with contextlib.suppress(OSError, ValueError):
@@ -199,6 +209,6 @@ def _is_closed(stream: TextIO) -> bool:
 
 
 def thread_hook(args: threading.ExceptHookArgs) -> None:
-    """What is printed when a thread ends with an error."""
+    """Report the error that ends a thread (for `threading.excepthook`)."""
     if args.exc_value is not None and args.exc_type is not SystemExit:
         report_error(args.exc_value, args.thread.name if args.thread else "a thread")

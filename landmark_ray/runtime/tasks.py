@@ -1,7 +1,7 @@
-"""Tasks on the cluster: units of work go in, their counts come out, and the first error ends a run.
+"""Run units of work as tasks on the cluster and collect their counts; the first error ends the run.
 
-The rows of images never pass through the driver: each task reads its files and commits its own, so
-a killed run loses no more than the tasks in flight.
+The driver never holds the rows of images. Each task reads its files and commits its own results, so
+that a killed run loses only the tasks in flight.
 """
 
 import functools
@@ -20,13 +20,15 @@ from landmark_ray.runtime.progress import ProgressBar
 from landmark_ray.runtime.ray_start import start_ray
 from landmark_ray.runtime.resources import pin_threads
 
-TASKS, LEAST, MOST = 64, 1024, 4096
-"""Units are dealt to so many Ray tasks a core: more cost scheduling, and Ray Data takes up to 0.1 s
-to start the next one. To LEAST at least on a cluster, which may grow, and to MOST at most."""
+TASKS_PER_CORE, MIN_TASKS_OF_CLUSTER, MAX_TASKS = 64, 1024, 4096
+"""Units are divided among `TASKS_PER_CORE` tasks per core. More tasks cost more scheduling, because
+Ray Data takes up to 0.1 s to start the next one. A cluster, which may grow, gets at least
+`MIN_TASKS_OF_CLUSTER` tasks. `MAX_TASKS` is the upper limit everywhere."""
 
-LIGHT_TASKS, LIGHT_UNITS = 2, 256
-"""Light units are spread over two tasks a core, or over more, so that a task takes 256 at most.
-Between two tasks a core waits for up to 0.2 s, and progress is seen when a task ends."""
+LIGHT_TASKS_PER_CORE, MAX_LIGHT_UNITS_PER_TASK = 2, 256
+"""Light units are divided among `LIGHT_TASKS_PER_CORE` tasks per core, or among more where a task
+would take over `MAX_LIGHT_UNITS_PER_TASK` units. Between two tasks a core waits for up to 0.2 s.
+The progress bar moves when a task ends."""
 
 Row = dict[str, Any]
 
@@ -34,7 +36,7 @@ T = TypeVar("T")
 
 
 def unwrap_ray_error(error: BaseException) -> BaseException:
-    """The UserError that a Ray task raised, if that is what an error comes from."""
+    """Return the UserError that a Ray task raised, where one caused an error; else the error."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, UserError):
@@ -45,10 +47,15 @@ def unwrap_ray_error(error: BaseException) -> BaseException:
 
 
 def probe_on_cluster(config: Options, work: Callable[..., T], *args: Any) -> T:
-    """What a function returns that runs once on the cluster, on a core.
+    """Call a function once in a task of one core, and return its result.
+
+    Args:
+        config: The options that Ray is started with.
+        work: The function; it is not repeated when its worker is lost.
+        *args: Its arguments.
 
     Raises:
-        UserError: that it raised.
+        UserError: The function raised it.
     """
     start_ray(config)
     try:
@@ -58,59 +65,65 @@ def probe_on_cluster(config: Options, work: Callable[..., T], *args: Any) -> T:
 
 
 def shard_task(work: Callable[..., Row]) -> Callable[..., Row]:
-    """A function of a unit whose error ends the run: Ray Data would forget what it wraps.
+    """Wrap a function of a unit so that its error reaches the driver as text.
 
-    A unit that failed in an earlier step passes through.
+    Ray Data would lose the exception that it wraps. The row of the result says in `error` (a
+    message of a UserError) or in `raised` (any other error, serialized) what went wrong; both are
+    empty otherwise. A unit that failed in an earlier step is returned unchanged.
     """
 
     @functools.wraps(work)
-    def unit(*args: Any) -> Row:
+    def task(*args: Any) -> Row:
         if args[-1].get("error") or args[-1].get("raised"):
             return args[-1]
         pin_threads()
         try:
             return {**work(*args), "error": "", "raised": ""}
         except Exception as error:
-            mended = unwrap_ray_error(error)
-            nothing = {"rows": 0, "report": "", "error": "", "raised": ""}
-            if isinstance(mended, UserError):
-                return {**nothing, "error": str(mended)}
-            return {**nothing, "raised": serialize_error(error)}
+            cause = unwrap_ray_error(error)
+            failed = {"rows": 0, "report": "", "error": "", "raised": ""}
+            if isinstance(cause, UserError):
+                return {**failed, "error": str(cause)}
+            return {**failed, "raised": serialize_error(error)}
 
-    return unit
+    return task
 
 
 def run_tasks(
     units: list[Row],
-    plan: Callable[[Dataset], Dataset],
+    transform: Callable[[Dataset], Dataset],
     config: Options,
     progress_bar: ProgressBar,
     *,
     light: bool = False,
 ) -> StageCounts:
-    """Run a plan over units and add up the funnels of its reports.
+    """Run units of work on the cluster, and return the sum of their counts.
 
     Args:
-        units: rows, the largest first.
-        plan: units to reports, by functions that are `unit_of_work`: rows with `rows` (for the
-            progress bar) and `report` (Funnel as JSON).
-        config: for Ray.
-        progress_bar: counts the rows.
-        light: units of well under a second; a task takes several.
+        units: One row for each unit, the largest first.
+        transform: Maps the dataset of units with functions that `shard_task` wraps. The resulting
+            rows have `rows` (the number that the progress bar adds) and `report` (the unit's
+            StageCounts as JSON).
+        config: The options that Ray is started with.
+        progress_bar: Shows the rows that are done.
+        light: Whether a unit takes well under a second; then a task takes several units.
+
+    Raises:
+        UserError: A unit raised it.
     """
     counts = StageCounts()
     if not units:
         return counts
     start_ray(config)
     cores = ray.cluster_resources()["CPU"]
-    least = LEAST if os.environ.get("RAY_ADDRESS") else 1
-    most = max(TASKS * cores, least)
+    minimum = MIN_TASKS_OF_CLUSTER if os.environ.get("RAY_ADDRESS") else 1
+    wanted = max(TASKS_PER_CORE * cores, minimum)
     if light:
-        most = max(LIGHT_TASKS * cores, len(units) / LIGHT_UNITS)
-    tasks = min(len(units), int(most), MOST)
+        wanted = max(LIGHT_TASKS_PER_CORE * cores, len(units) / MAX_LIGHT_UNITS_PER_TASK)
+    tasks = min(len(units), int(wanted), MAX_TASKS)
     spread = [unit for task in range(tasks) for unit in units[task::tasks]]
     try:
-        for row in plan(ray.data.from_items(spread, override_num_blocks=tasks)).iter_rows():
+        for row in transform(ray.data.from_items(spread, override_num_blocks=tasks)).iter_rows():
             if row["error"]:
                 raise UserError(row["error"])
             if row["raised"]:
@@ -118,6 +131,7 @@ def run_tasks(
             progress_bar.add(row["rows"])
             counts.add(StageCounts.from_json(row["report"]))
     except Exception as error:
-        mended = unwrap_ray_error(error)
-        raise mended from (None if mended is not error else error.__cause__)
+        cause = unwrap_ray_error(error)
+        raise cause from (None if cause is not error else error.__cause__)
+
     return counts

@@ -56,7 +56,7 @@ def test_attempts_that_end_here_and_there_blame_nobody(root):
 def test_worker_that_dies_at_no_image_is_an_error_in_the_end(root):
     for _ in range(LOST + 1):
         CrashLog(root, "extract", "1-2")
-    with pytest.raises(UserError, match=r"the worker of 1-2 died 20 times, at no image"):
+    with pytest.raises(UserError, match=r"the worker of 1-2 died 20 times while"):
         CrashLog(root, "extract", "1-2")
     CrashLog(root, "extract", "1-2")  # the same command tries again
 
