@@ -152,7 +152,7 @@ def report(
         receipts.begin(root)
         action(run, root)
 
-    guard(read, "stopped: the same command begins anew")
+    guard(read, "stopped: run the same command again")
 
 
 def recorded_config(config: C, root: Root, last: str) -> C:
@@ -195,7 +195,7 @@ def recorded_config(config: C, root: Root, last: str) -> C:
 
 
 def guard(
-    action: Callable[[], None], stopped: str = "stopped: the same command goes on from here"
+    action: Callable[[], None], stopped: str = "stopped: run the same command again to continue"
 ) -> None:
     """Run an action; whatever ends it is said in one line.
 
@@ -230,5 +230,5 @@ def _mended(error: BaseException) -> str | None:
         return None
     place = str(error.filename or "")[:300]
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return f"{place or 'a disk'}: no space left; free some, and the same command goes on"
+        return f"{place or 'a disk'}: no space left; free some, and run the same command again"
     return f"{place}: {error.strerror}" if error.errno in _MENDED and place else None

@@ -91,7 +91,7 @@ def checked(folder: Store, *places: str, ours: Ours) -> dict[str, list[Entry]]:
             raise UserError(
                 f"{folder.shown}/{place}".rstrip("/")
                 + f" holds what landmark_ray did not write: {told(strange)}. Nothing was touched: "
-                "move it elsewhere, and the same command goes on"
+                "move it elsewhere, and run the same command again"
             )
     return lies
 

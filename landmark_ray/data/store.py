@@ -142,7 +142,7 @@ class Store:
                 os.unlink(part)
             if error.errno == errno.ENOSPC:
                 raise UserError(
-                    f"{path}: no space left; free some, and the same command goes on"
+                    f"{path}: no space left; free some, and run the same command again"
                 ) from None
             raise
 

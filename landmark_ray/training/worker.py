@@ -174,7 +174,7 @@ def to_user_error(training: str, error: Exception, config: Config) -> Exception:
         return UserError(
             f"{training}: its worker died more often than --train.retries {config.train.retries} "
             "allows, as one does that runs out of memory: free some, or lower --train.batch or "
-            "--train.parallel_groups; the same command goes on from the last checkpoint"
+            "--train.parallel_groups; the same command continues from the last checkpoint"
         )
     return error
 
@@ -188,7 +188,7 @@ def catch_user_error(loop: Loop) -> Callable[[TrainingJob], str]:
             loop(job)
         except Exception as error:
             if "No space left on device" in str(error):
-                return f"{job.root.uri}: no space left; free some, and the same command goes on"
+                return f"{job.root.uri}: no space left; free some, and run the same command again"
             cause = unwrap_ray_error(error)
             if not isinstance(cause, UserError):
                 raise

@@ -41,7 +41,7 @@ def test_run_on_a_disk_that_fills_goes_on_when_there_is_space(
         root = disk(int(share * whole)) / "root"
         args = ("--source", small_source.path, "--root", root, *small_source.options)
         line = line_of(run_job("pipeline", *args, "--to", "resize"))
-        assert "no space left; free some, and the same command goes on" in line
+        assert "no space left; free some, and run the same command again" in line
         stages.append(line.removeprefix(f"error: {root}/").partition("/")[0])
     assert len(set(stages)) == len(SHARES), stages
     disk(2 * whole + (1 << 20))

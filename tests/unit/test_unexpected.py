@@ -112,7 +112,7 @@ def test_a_full_disk_is_for_people_to_mend(wrap, state, capsys):
     status, line = ended(error, capsys)
     assert (status, line) == (
         2,
-        "error: /data/x: no space left; free some, and the same command goes on\n",
+        "error: /data/x: no space left; free some, and run the same command again\n",
     )
     assert not state.exists()
 
