@@ -1,4 +1,4 @@
-"""Ctrl-C where it would be lost."""
+"""Delay Ctrl-C where Python would lose it."""
 
 import contextlib
 import signal
@@ -9,26 +9,26 @@ from typing import Any
 
 @contextlib.contextmanager
 def held() -> Iterator[None]:
-    """Let Ctrl-C wait for the end of the context.
+    """Delay Ctrl-C until the end of the context.
 
     Ray forks when it starts, and Python drops a KeyboardInterrupt that is raised right after a fork
-    ("Exception ignored in"): the job would go on.
+    ("Exception ignored in"), so that the job would continue.
 
     Raises:
-        KeyboardInterrupt: at the end, if Ctrl-C came meanwhile.
+        KeyboardInterrupt: Ctrl-C was pressed in the context; this is raised at its end.
     """
     if threading.current_thread() is not threading.main_thread():
-        yield  # signals go to the main thread
+        yield  # Python delivers signals to the main thread only
         return
-    came: list[int] = []
+    received: list[int] = []
 
     def remember(number: int, _: Any) -> None:
-        came.append(number)
+        received.append(number)
 
     before = signal.signal(signal.SIGINT, remember)
     try:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
-    if came:
+    if received:
         signal.raise_signal(signal.SIGINT)

@@ -1,7 +1,7 @@
-"""What has been run under a root, with which options and inputs: `<root>/_ledger/STAGE.json`.
+"""Record which stages have run in a root, with which options and inputs: `_ledger/STAGE.json`.
 
-A stage's fingerprint is a hash of its options and of the fingerprints of the stages that it reads,
-back to the source, so that tables of two configurations are never mixed.
+The fingerprint of a stage is a hash of its options and of the fingerprints of the stages that it
+reads, back to the source. Therefore, tables of two configurations are never mixed.
 """
 
 import hashlib
@@ -16,6 +16,9 @@ from landmark_ray.errors import UserError
 from landmark_ray.runtime.counts import StageCounts
 
 Record = dict[str, Any]
+"""The record of a stage: state, identity (its options), inputs, fingerprint, seconds and, when it
+is finished, funnel (its counts)."""
+
 _KINDS = {
     "state": str,
     "fingerprint": str,
@@ -23,12 +26,12 @@ _KINDS = {
     "inputs": dict,
     "seconds": float | int,
 }
-
+"""Key of a record -> the type of its value."""
 
 _TABLES = "tables of "
 _EMPTY: Record = {"fingerprint": "", "identity": {}, "inputs": {}, "seconds": 0.0}
 DELETING = "deleting"
-"""State of a stage whose tables are being deleted."""
+"""The state of a stage whose tables are being deleted."""
 
 
 def _name(stage: str) -> str:
@@ -36,27 +39,27 @@ def _name(stage: str) -> str:
 
 
 def read(root: Root, stage: str) -> Record | None:
-    """The record of a stage: state, identity, inputs, fingerprint, funnel, seconds.
+    """Read the record of a stage; None if it has none.
 
     Raises:
-        UserError: it is damaged.
+        UserError: The record is damaged.
     """
     try:
         data = root.read(_name(stage))
     except FileNotFoundError:
         if not (root.local and deletion.lying(root, _name(stage))):
             return None
-        data = b""  # a link to nowhere
+        data = b""  # a link whose target is missing
     if record := _record(data):
         return record
     raise UserError(
-        f"{root.uri}/{_name(stage)} is damaged: --redo {stage} makes the tables of {stage} "
-        "and of the stages after it anew"
+        f"{root.uri}/{_name(stage)} is damaged: add --redo {stage} to delete the tables of {stage} "
+        "and of the stages after it, and make them again"
     )
 
 
 def _record(data: bytes) -> Record | None:
-    """What a file says, if it is a record."""
+    """Return the record that a file holds, or None if it holds something else."""
     try:
         value = json.loads(data)
     except (ValueError, RecursionError):
@@ -66,37 +69,40 @@ def _record(data: bytes) -> Record | None:
 
 
 def read_all(root: Root) -> dict[str, Record]:
-    """Stage -> its record, of all that have one: what these stages wrote is the root's own.
+    """Read the records of all stages that have one; their folders belong to this root.
 
-    A damaged record counts, with an empty state, where another one is whole.
+    A damaged record is returned with an empty state, provided that another one is intact.
+
+    Returns:
+        Stage -> its record.
 
     Raises:
-        UserError: none is whole, so that they may be anybody's files.
+        UserError: All records are damaged, so that the files may belong to another program.
     """
-    there = {entry.name: entry.plain for entry in deletion.lying(root, "_ledger")}
-    found = {
-        stage: _record(root.read(name)) if there[name] else None
+    is_file = {entry.name: entry.plain for entry in deletion.lying(root, "_ledger")}
+    records = {
+        stage: _record(root.read(name)) if is_file[name] else None
         for stage in STAGES
-        if (name := _name(stage)) in there
+        if (name := _name(stage)) in is_file
     }
-    if found and not any(found.values()):
+    if records and not any(records.values()):
         raise UserError(
-            f"{root.uri}/{_name(next(iter(found)))} is damaged, or no record of a run: choose "
-            "another --root, or move it elsewhere"
+            f"{root.uri}/{_name(next(iter(records)))} is damaged, or is not the record of a run: "
+            "choose another --root, or move the file elsewhere"
         )
-    return {stage: record or {"state": ""} for stage, record in found.items()}
+    return {stage: record or {"state": ""} for stage, record in records.items()}
 
 
 def mark_deleting(root: Root, stage: str) -> None:
-    """Note that a stage's tables are being deleted: until its record goes, they are not whole."""
+    """Note that the tables of a stage are being deleted, and therefore may be incomplete."""
     root.write_json(_name(stage), {**_EMPTY, "state": DELETING})
 
 
 def require_finished(root: Root, stage: str, identity: Record) -> Record:
-    """The record of a stage whose tables another one needs.
+    """Return the record of a stage whose tables another stage needs.
 
     Raises:
-        UserError: it hasn't been finished, or was run with other options.
+        UserError: The stage is not finished, or it ran with other options.
     """
     record = read(root, stage)
     if record is None or record["state"] != "finished":
@@ -107,7 +113,11 @@ def require_finished(root: Root, stage: str, identity: Record) -> Record:
 
 
 def table_inputs(fingerprints: dict[str, str]) -> Record:
-    """What a record says of the stages that its own one reads: stage -> fingerprint."""
+    """Return the part of a record's inputs that names the stages that were read.
+
+    Args:
+        fingerprints: Stage that is read -> its fingerprint.
+    """
     return {f"{_TABLES}{stage}": value for stage, value in fingerprints.items()}
 
 
@@ -115,21 +125,21 @@ def check_reads(root: Root, stage: str, record: Record, reads: Sequence[str]) ->
     """Refuse tables that another version of this code made from the tables of other stages.
 
     Args:
-        root: the root.
-        stage: whose tables they are.
-        record: of the stage.
-        reads: the stages that it reads in this version.
+        root: The root.
+        stage: The stage that wrote the tables.
+        record: Its record.
+        reads: The stages that it reads in this version.
 
     Raises:
-        UserError: names both orders, and what to do.
+        UserError: The record names other stages.
     """
     was = {name.removeprefix(_TABLES) for name in record["inputs"] if name.startswith(_TABLES)}
     if was != set(reads):
         raise UserError(
-            f"{root.shown} was made by another version of this code, whose stage {stage} reads "
-            f"the tables of {_listed(was)}; here it reads those of {_listed(reads)}. Add --redo "
-            f"{stage} to delete the tables of {stage} and of the stages after it, and make them "
-            "anew, or choose another --root"
+            f"{root.shown} was made by another version of this code, in which stage {stage} reads "
+            f"the tables of {_listed(was)}; in this version it reads those of {_listed(reads)}. "
+            f"Add --redo {stage} to delete the tables of {stage} and of the stages after it, and "
+            "make them again, or choose another --root"
         )
 
 
@@ -138,10 +148,16 @@ def _listed(stages: Collection[str]) -> str:
 
 
 def begin(root: Root, stage: str, identity: Record, inputs: Record) -> Record:
-    """Open a stage's record, or find the one of an earlier run with the same options and inputs.
+    """Write the record of a stage that begins, or return that of an earlier run with equal options.
+
+    Args:
+        root: The root.
+        stage: The stage.
+        identity: Its options, by name.
+        inputs: What it reads, by name, as checksums and fingerprints.
 
     Raises:
-        UserError: the root holds tables of another configuration or input; names the difference.
+        UserError: The root holds tables of other options or inputs; the message names them.
     """
     text = json.dumps([stage, identity, inputs], sort_keys=True)
     fingerprint = hashlib.sha256(text.encode()).hexdigest()[:16]
@@ -161,7 +177,7 @@ def begin(root: Root, stage: str, identity: Record, inputs: Record) -> Record:
 
 
 def finish(root: Root, stage: str, record: Record, counts: StageCounts, seconds: float) -> None:
-    """Mark a stage as finished."""
+    """Mark a stage as finished, with its counts and the seconds that this run took."""
     record |= {
         "state": "finished",
         "seconds": record["seconds"] + seconds,
@@ -171,11 +187,12 @@ def finish(root: Root, stage: str, record: Record, counts: StageCounts, seconds:
 
 
 def forget(root: Root, stage: str) -> None:
-    """Delete a stage's record; its tables must be gone."""
+    """Delete the record of a stage, whose tables must have been deleted before."""
     root.delete(_name(stage))
 
 
 def _mixed_error(root: Root, stage: str, was: Record, now: Record) -> UserError:
+    """Return the error for a root whose tables were made with other options or inputs."""
     parts = [
         f"{name} = {json.dumps(was.get(name))}, now {json.dumps(now.get(name))}"
         for name in sorted(was | now)
@@ -184,6 +201,6 @@ def _mixed_error(root: Root, stage: str, was: Record, now: Record) -> UserError:
     difference = "; ".join(parts[:4]) + (f" and {len(parts) - 4} more" if len(parts) > 4 else "")
     return UserError(
         f"{root.uri} holds tables of another configuration: stage {stage} was run with "
-        f"{difference}. Go back to that, choose another --root, or add --redo {stage} to delete "
-        f"the tables of {stage} and of the stages after it, and make them anew"
+        f"{difference}. Return to the old options, choose another --root, or add --redo {stage} to "
+        f"delete the tables of {stage} and of the stages after it, and make them again"
     )

@@ -1,8 +1,8 @@
-"""What of a root belongs to a run: a stage's record says that it has begun to write.
+"""Decide which files of a root belong to a run, by the records of its stages.
 
-A stage without a record must find its folders empty. With one, what lies there is deleted only if
-its names have the form of what the stage writes (`places`), and the record goes last: a run that is
-killed while it deletes goes on with that.
+A stage without a record must find its folders empty. With a record, files in its folders are
+deleted, provided that their names have the form that `data/layout.py` defines. The record is
+deleted last, so that a run that is killed while it deletes can continue.
 """
 
 import os
@@ -16,14 +16,14 @@ from landmark_ray.errors import UserError
 from landmark_ray.runtime import ledger
 
 StageFolders = Mapping[str, Collection[str]]
-"""Stage -> the folders of a root that it writes, scratch included."""
+"""Stage -> the folders that it writes, relative to the root, scratch included."""
 
 
 def check_separate(source: Store, root: Store) -> None:
-    """Make sure that neither lies in the other.
+    """Make sure that neither of two folders lies in the other.
 
     Raises:
-        UserError: they do; nothing was touched.
+        UserError: One does, or they are the same; nothing was changed.
     """
     if type(source.fs) is not type(root.fs):
         return
@@ -38,102 +38,109 @@ def check_separate(source: Store, root: Store) -> None:
     else:
         return
     raise UserError(
-        f"--source {source.shown} {how}: the run's tables and the photos would mix; give --root a "
-        "folder of its own, beside the source. Nothing was touched"
+        f"--source {source.shown} {how}: tables and photos would be mixed; give --root a folder "
+        "of its own, outside the source. Nothing was touched"
     )
 
 
 def _identities(folder: Store) -> list[tuple[int, int] | str]:
-    """Of a folder and all above it: what tells it from others, however it is written."""
-    path, found = folder.place, []
+    """Identify a folder and all folders above it, however its path is spelled.
+
+    Returns:
+        (device, inode) of each folder, from the inside out; the path of one that does not exist.
+    """
+    path, identities = folder.place, []
     while True:
         try:
             status = os.stat(path) if folder.local else None
-        except OSError:  # it isn't there yet
+        except OSError:  # the folder does not exist yet
             status = None
-        found.append((status.st_dev, status.st_ino) if status else path)
+        identities.append((status.st_dev, status.st_ino) if status else path)
         above = os.path.dirname(path)
         if above == path or not above:
-            return found
+            return identities
         path = above
 
 
 def stages_to_delete(root: Root, redo: str | None) -> list[str]:
-    """The stages whose tables are to go, the last first: also those of a killed run."""
+    """List the stages whose tables must be deleted, the last stage first.
+
+    These are `redo` and the stages after it, and those that a killed run began to delete.
+    """
     records = ledger.read_all(root)
     later = STAGES[STAGES.index(redo) :] if redo else ()
-    going = [s for s in records if s in later or records[s]["state"] == ledger.DELETING]
-    return sorted(going, key=STAGES.index, reverse=True)
+    stages = [s for s in records if s in later or records[s]["state"] == ledger.DELETING]
+    return sorted(stages, key=STAGES.index, reverse=True)
 
 
 def check(root: Root, stages: Sequence[str], redo: str | None, folders: StageFolders) -> list[str]:
-    """Make sure that a run deletes and writes over nothing but its own.
+    """Make sure that a run deletes and overwrites only files that runs of this root wrote.
 
     Args:
-        root: the root.
-        stages: to be run.
-        redo: the first one whose tables are to go, if any.
-        folders: every stage's folders.
+        root: The root.
+        stages: The stages to run.
+        redo: The first stage whose tables are to be deleted, if any.
+        folders: The folders of every stage.
 
     Returns:
-        The stages that will run: those that aren't finished.
+        The stages that will run, because they are not finished.
 
     Raises:
-        UserError: it would; says what, where, and what to do. Nothing was touched.
+        UserError: A file of another origin is in the way; nothing was changed.
     """
-    records, going = ledger.read_all(root), stages_to_delete(root, redo)
-    deletion.checked(root, *(p for stage in going for p in folders[stage]), ours=layout.ours)
-    todo = [s for s in stages if s in going or records.get(s, {}).get("state") != "finished"]
+    records, deleted = ledger.read_all(root), stages_to_delete(root, redo)
+    deletion.checked(root, *(p for stage in deleted for p in folders[stage]), ours=layout.ours)
+    todo = [s for s in stages if s in deleted or records.get(s, {}).get("state") != "finished"]
     for stage in todo:
         if stage not in records:
             check_empty(root, stage, records, folders)
-        elif stage not in going:
+        elif stage not in deleted:
             scratch = (p for p in folders[stage] if p.startswith("_"))
             deletion.checked(root, *scratch, ours=layout.ours)
     return todo
 
 
-def check_empty(root: Root, stage: str, begun: Collection[str], folders: StageFolders) -> None:
-    """Make sure that a stage that has no record finds nothing where it will write.
+def check_empty(root: Root, stage: str, recorded: Collection[str], folders: StageFolders) -> None:
+    """Make sure that the folders of a stage that has no record are empty.
 
     Args:
-        root: the root.
-        stage: which.
-        begun: the stages that have a record; some scratch is theirs, too.
-        folders: every stage's folders.
+        root: The root.
+        stage: The stage without a record.
+        recorded: The stages that have a record; they share some scratch folders with it.
+        folders: The folders of every stage.
 
     Raises:
-        UserError: it does.
+        UserError: A folder holds files; nothing was changed.
     """
-    shared = {place for other in begun for place in folders[other]}
-    for place in folders[stage]:
-        if place in shared:
-            deletion.checked(root, place, ours=layout.ours)
-        elif (found := deletion.lying(root, place)) and not _leads_to_nothing(root, place):
+    shared = {folder for other in recorded for folder in folders[other]}
+    for folder in folders[stage]:
+        if folder in shared:
+            deletion.checked(root, folder, ours=layout.ours)
+        elif (found := deletion.lying(root, folder)) and not _links_to_empty(root, folder):
             raise UserError(
-                f"{root.shown}/{place} holds what no run of stage {stage} in this root wrote: "
+                f"{root.shown}/{folder} holds what no run of stage {stage} in this root wrote: "
                 f"{deletion.told(found)}. Nothing was touched: choose another --root, or move it "
                 "elsewhere"
             )
 
 
-def _leads_to_nothing(root: Root, place: str) -> bool:
-    """Whether a table is a link to an empty folder, as one on another disk."""
-    path = root.at(place)
+def _links_to_empty(root: Root, folder: str) -> bool:
+    """Return whether the folder of a table is a link to an empty folder, say on another disk."""
+    path = root.at(folder)
     link = root.local and os.path.islink(path) and os.path.isdir(path)
-    return link and not place.startswith("_") and not deletion.lying(Store(path), "")
+    return link and not folder.startswith("_") and not deletion.lying(Store(path), "")
 
 
 def delete_stages(root: Root, redo: str | None, folders: StageFolders) -> None:
-    """Delete the tables of a stage and of all that come after it, then their records.
+    """Delete the tables of `redo` and of all stages after it, then their records.
 
     Raises:
-        UserError: something there isn't ours; nothing was deleted.
+        UserError: A folder holds a file that no run of this root wrote; nothing was deleted.
     """
-    going = stages_to_delete(root, redo)
-    deletion.checked(root, *(p for stage in going for p in folders[stage]), ours=layout.ours)
-    for stage in going:
+    stages = stages_to_delete(root, redo)
+    deletion.checked(root, *(p for stage in stages for p in folders[stage]), ours=layout.ours)
+    for stage in stages:
         ledger.mark_deleting(root, stage)
-    for stage in going:
+    for stage in stages:
         root.delete(*folders[stage])
         ledger.forget(root, stage)

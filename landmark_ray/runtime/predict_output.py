@@ -1,7 +1,8 @@
-"""Where jobs/predict.py writes: a csv, and beside it a folder of answers, whose note it is.
+"""The output of jobs/predict.py: a csv and, beside it, a folder of answers with a note.
 
-The note `NAME.parquet/_identity.json` is written before all else: it says what the answers are to,
-and has the checksum of the csv. What is there without being noted is another's, and stays.
+The note `NAME.parquet/_identity.json` is written first. It says which photos, bundle and options
+the answers belong to, and it holds the checksum of the csv. A file that is not noted belongs to
+another program, and is never overwritten.
 """
 
 import re
@@ -17,39 +18,45 @@ _FORM = re.compile(r"_identity\.json|bucket=0/shard-\d{5,}\.parquet")
 
 
 class Submission:
-    """The csv that a person named, and the folder of answers.
+    """The csv of a prediction, and the folder of its answers.
 
-    Raises:
-        UserError: the name has another ending, or something else is there; nothing was touched.
+    Attributes:
+        root: The folder that holds both.
+        name: The name of the csv in this folder.
+        answers: The name of the folder of answers in it.
     """
 
     def __init__(self, output: str, identity: dict[str, Any]) -> None:
-        """Note what the answers are to.
+        """Write the note of the answers.
 
         Args:
-            output: name of the csv.
-            identity: what makes answers differ; such of another one are never mixed in.
+            output: The path or URI of the csv.
+            identity: All that the answers depend on. Answers of another identity are refused.
+
+        Raises:
+            UserError: `output` does not end in .csv, or another file is there; nothing was
+                changed.
         """
         if not output.endswith(".csv"):
             raise UserError(f"--output: {output} must end in .csv")
         folder, _, self.name = output.rpartition("/")
         self.root = Root(folder or ".")
         self.answers = f"{self.name.removesuffix('.csv')}.parquet"
-        self._there = self._check(identity)
+        self._existing = self._check(identity)
         self._identity = identity
-        self._note(self._there)
+        self._note(self._existing)
 
     @property
     def shown(self) -> str:
-        """The csv's name for people."""
+        """Return the address of the csv without passwords."""
         return f"{self.root.shown}/{self.name}"
 
     def _note(self, *sums: str | None) -> None:
-        note = {**self._identity, "csv": [each for each in sums if each]}
+        note = {**self._identity, "csv": [value for value in sums if value]}
         self.root.write_json(f"{self.answers}/{IDENTITY}", note)
 
     def _check(self, now: dict[str, Any]) -> str | None:
-        """The checksum of the csv that is there."""
+        """Return the checksum of the csv of an earlier run, or None if there is no csv."""
         found = deletion.lying(self.root, self.answers)
         note = f"{self.answers}/{IDENTITY}"
         noted = deletion.Entry(note, True) in found
@@ -64,26 +71,26 @@ class Submission:
         if not isinstance(was, dict):
             raise UserError(f"{self.root.uri}/{note} is damaged: choose another --output")
         if noted and (differ := [k for k, v in now.items() if was.get(k) != v]):
-            words = "; ".join(f"{k} {was.get(k)}, now {now[k]}" for k in differ)
+            difference = "; ".join(f"{k} {was.get(k)}, now {now[k]}" for k in differ)
             raise UserError(
-                f"{self.root.uri}/{self.answers} holds answers to something else ({words}): "
+                f"{self.root.uri}/{self.answers} holds answers to something else ({difference}): "
                 f"delete it with {self.name}, or choose another --output"
             )
         if noted and "csv" not in was and deletion.lying(self.root, self.name):
-            was["csv"] = [checksum(self.root.read(self.name))]  # older code noted none
+            was["csv"] = [checksum(self.root.read(self.name))]  # an older version noted none
         return check_file(self.root, self.name, was.get("csv", []), "--output: ")
 
     def _ours(self, name: str) -> bool:
         return _FORM.fullmatch(name.removeprefix(f"{self.answers}/")) is not None
 
     def write(self, text: str) -> None:
-        """Write the csv, unless somebody has written one since.
+        """Write the csv.
 
         Raises:
-            UserError: somebody has.
+            UserError: Another program has written or changed it since this object was made.
         """
         deletion.sweep(self.root, self.answers)
         data = text.encode()
-        known = [each for each in (self._there,) if each]
+        known = [self._existing] if self._existing else []
         self._note(check_file(self.root, self.name, known, "--output: "), checksum(data))
         self.root.write(self.name, data)

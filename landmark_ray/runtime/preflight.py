@@ -1,4 +1,4 @@
-"""Whether a run can come to something: options that fit each other, photos that are left."""
+"""Stop a run that cannot succeed: options that contradict each other, or no photos left."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -19,30 +19,34 @@ Records = dict[str, dict[str, Any]]
 LAST_CHANCE = {
     "ingest": "dedupe",
     "extract": "match",
-    "clean": "group",  # not prune: a verdict brings photos back, and there is a page to look at
+    "clean": "group",  # not prune: verdicts can bring photos back, and the page helps to give them
     "group": "resize",
     "resize": "trunk",
 }
-"""Stage whose photos are all gone -> the first stage that can do nothing without them."""
+"""Stage -> the first stage that cannot work if this one left no photo."""
 
 
 def check_options(config: Config, stages: Sequence[str]) -> None:
-    """Refuse options that leave no landmark whatever the photos show.
+    """Refuse options with which no landmark can stay, whatever the photos show.
+
+    Args:
+        config: All options.
+        stages: The stages to run.
 
     Raises:
-        UserError: names the options that contradict each other.
+        UserError: Options contradict each other; the message names them.
     """
-    asked = _asked(config, stages)
-    asked.pop("sample.min_images", None)
-    _leaves(asked, "sample.max_images", config.sample.max_images)
-    asked.pop("match.min_partners", None)  # it counts those that prune leaves out, too
-    _leaves(asked, "prune.max_images", config.prune.max_images)
+    minimums = _minimums(config, stages)
+    minimums.pop("sample.min_images", None)
+    _check_maximum(minimums, "sample.max_images", config.sample.max_images)
+    minimums.pop("match.min_partners", None)  # partners that prune leaves out count, too
+    _check_maximum(minimums, "prune.max_images", config.prune.max_images)
     if "group" in stages:
-        _some_train(config.group)
+        _check_validation_shares(config.group)
 
 
-def _some_train(options: GroupConfig) -> None:
-    """Refuse shares that leave the smallest landmarks of a group no photo to learn from."""
+def _check_validation_shares(options: GroupConfig) -> None:
+    """Refuse shares that leave the smallest landmarks of a group without a photo to train on."""
     first, last = options.validation_first, options.validation_last
     for group, photos in enumerate(options.edges, 1):
         share = validation_share(group, len(options.edges), first, last)
@@ -53,38 +57,38 @@ def _some_train(options: GroupConfig) -> None:
             )
 
 
-def _leaves(asked: dict[str, int], option: str, most: int) -> None:
-    """Refuse an option that leaves a landmark fewer photos than others ask for."""
-    names = [name for name, photos in asked.items() if photos > most]
+def _check_maximum(minimums: dict[str, int], option: str, maximum: int) -> None:
+    """Refuse an option that leaves each landmark fewer photos than other options require."""
+    names = [name for name, photos in minimums.items() if photos > maximum]
     if names:
-        photos = max(asked.values())
+        photos = max(minimums.values())
         raise UserError(
-            f"--{option} {most} leaves no landmark the {photos} photos that "
-            f"{' and '.join(f'--{name}' for name in names)} ask for: raise the one or lower the "
-            "others"
+            f"--{option} {maximum} leaves no landmark the {photos} photos that "
+            f"{' and '.join(f'--{name}' for name in names)} require: raise the former or lower the "
+            "latter"
         )
 
 
 def check_landmark_sizes(sizes: NDArray[np.int64], config: Config, stages: Sequence[str]) -> None:
-    """Refuse a source whose landmarks are all too small for some stage to come.
+    """Refuse a source whose landmarks are all too small for one of the stages.
 
     Args:
-        sizes: [C] photos of each landmark of the source.
-        config: all options.
-        stages: that are to run.
+        sizes: [C] number of photos of each landmark of the source.
+        config: All options.
+        stages: The stages to run.
 
     Raises:
-        UserError: names all options that ask for more photos, and values that work.
+        UserError: No landmark is large enough; the message names values of options that work.
     """
-    photos = max(_asked(config, stages).values(), default=0)
-    most = int(sizes.max()) if len(sizes) else 0
-    if most >= photos:
+    photos = max(_minimums(config, stages).values(), default=0)
+    largest = int(sizes.max()) if len(sizes) else 0
+    if largest >= photos:
         return
-    found = f"none of the {len(sizes):,} landmarks has {photos} photos, the largest has {most}"
+    problem = f"none of the {len(sizes):,} landmarks has {photos} photos, the largest has {largest}"
     enough = int(np.sort(sizes)[-2:].min()) if len(sizes) else 0  # for two landmarks, not for one
     if enough <= config.match.min_partners:
         raise UserError(
-            f"{found}; each photo needs {config.match.min_partners} other photos of its landmark "
+            f"{problem}; each photo needs {config.match.min_partners} other photos of its landmark "
             "that confirm it: add photos"
         )
     edges = [edge for edge in config.group.edges if edge > enough]
@@ -95,41 +99,42 @@ def check_landmark_sizes(sizes: NDArray[np.int64], config: Config, stages: Seque
         "group.edges": ",".join(map(str, [lowest, *edges])),
     }
     together = " ".join(f"--{name} {value}" for name, value in values.items())
-    raise UserError(f"{found}: add photos, or give {together} together")
+    raise UserError(f"{problem}: add photos, or give {together} together")
 
 
-def _asked(config: Config, stages: Sequence[str]) -> dict[str, int]:
-    """Option -> photos that it asks of a landmark, of the stages that are to run."""
-    asks = {
+def _minimums(config: Config, stages: Sequence[str]) -> dict[str, int]:
+    """Return option -> number of photos that a landmark needs, for the stages to run."""
+    minimums = {
         "sample.min_images": ("sample", config.sample.min_images),
         "match.min_partners": ("prune", config.match.min_partners + 1),
         "prune.min_images": ("prune", config.prune.min_images),
         "group.edges": ("group", config.group.edges[0]),
     }
-    return {name: photos for name, (stage, photos) in asks.items() if stage in stages}
+    return {name: photos for name, (stage, photos) in minimums.items() if stage in stages}
 
 
 def check_photos_left(stage: str, records: Records, config: Config, root: Root) -> None:
     """Refuse to run a stage that has no photos to work on.
 
     Args:
-        stage: about to run.
-        records: of the stages before it.
-        config: all options.
-        root: the root.
+        stage: The stage that is about to run.
+        records: The records of the stages before it.
+        config: All options.
+        root: The root.
 
     Raises:
-        UserError: says which stage left nothing, why, and what to do.
+        UserError: An earlier stage left no photo; the message says which, why, and what to do.
     """
     for before, first in LAST_CHANCE.items():
         if STAGES.index(stage) < STAGES.index(first) or before not in records:
             continue
         if not records[before]["funnel"]["images_out"]:
-            why = _why_nothing(before, records, config, root.shown)
-            raise UserError(f"nothing is left to train on: {why}")
+            reason = _explain(before, records, config, root.shown)
+            raise UserError(f"nothing is left to train on: {reason}")
 
 
-def _why_nothing(stage: str, records: Records, config: Config, root: str) -> str:
+def _explain(stage: str, records: Records, config: Config, root: str) -> str:
+    """Say why a stage left no photo, and what to do."""
     funnel = records[stage]["funnel"]
     reasons = sorted(funnel["why"].items(), key=lambda item: -item[1])
     most = f"{reasons[0][1]:,} of them: {reasons[0][0].replace('_', ' ')}" if reasons else ""
@@ -142,7 +147,7 @@ def _why_nothing(stage: str, records: Records, config: Config, root: str) -> str
     if stage != "clean":
         return (
             f"{stage} rejected all {funnel['images_in']:,} photos ({most}): see "
-            f"{root}/rejects/stage={stage}, mend the source and add --redo {stage}"
+            f"{root}/rejects/stage={stage}, correct the source and add --redo {stage}"
         )
     page = f"see {root}/reports/curation.html"
     pruned = records["prune"]["funnel"]
@@ -152,26 +157,26 @@ def _why_nothing(stage: str, records: Records, config: Config, root: str) -> str
     if small:
         return (
             f"{small:,} of {pruned['images_in']:,} photos are verified, but no landmark has "
-            f"--prune.min_images {config.prune.min_images} of them: {page}; lower that (and the "
-            "first of --group.edges) with --redo prune, or add photos"
+            f"--prune.min_images {config.prune.min_images} of them: {page}; lower this option (and "
+            "the first of --group.edges) with --redo prune, or add photos"
         )
     return (
-        f"no photo is verified: no two of the {pruned['images_in']:,} photos of a landmark agree "
-        f"in --match.min_inliers {config.match.min_inliers} points or more: {page}; look whether "
-        "they show the same, or lower --match.min_inliers with --redo match"
+        f"no photo is verified: among {pruned['images_in']:,} photos, no two of the same landmark "
+        f"agree in --match.min_inliers {config.match.min_inliers} points or more: {page}; check "
+        "that they show the same place, or lower --match.min_inliers with --redo match"
     )
 
 
 def check_reject_share(stage: str, counts: StageCounts, limit: float) -> None:
-    """Refuse a stage's work when it could use too few of its photos.
+    """Refuse the result of a stage that rejected too many of its photos.
 
     Args:
-        stage: that has run.
-        counts: its counts.
-        limit: of the share that it may reject.
+        stage: The stage that has run.
+        counts: Its counts.
+        limit: The largest share of photos that it may reject, 0 to 1.
 
     Raises:
-        UserError: names the commonest reason.
+        UserError: It rejected more; the message names the most common reason.
     """
     images, rejected = counts.images_in, counts.images_in - counts.images_out
     if not rejected or rejected <= limit * images:
@@ -180,6 +185,6 @@ def check_reject_share(stage: str, counts: StageCounts, limit: float) -> None:
     notes = f" ({counts.notes[0]})" if counts.notes else ""
     raise UserError(
         f"{stage} rejected {rejected / images:.1%} of {images:,} images, more than {limit:.1%}; "
-        f"{count:,} of them: {reason}{notes}. See the table rejects; mend the source and add "
+        f"{count:,} of them: {reason}{notes}. See the table rejects; correct the source and add "
         f"--redo {stage}, or raise --{stage}.max_rejected"
     )

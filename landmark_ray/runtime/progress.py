@@ -1,4 +1,4 @@
-"""Progress of long work: rows done, rate, time left; a bar on a terminal, else a line at times."""
+"""Show the progress of long work: a bar on a terminal, otherwise a line every ten seconds."""
 
 import sys
 import time
@@ -17,17 +17,17 @@ def _clock(seconds: float) -> str:
 
 
 class ProgressBar:
-    """Counts rows of one piece of work on stderr.
+    """Rows that are done, rate and time left of one piece of work, on stderr.
 
     Args:
-        title: what is done.
-        total: rows in all.
-        done: rows that an earlier run had finished.
-        unit: what a row is.
+        title: What is being done.
+        total: Number of rows.
+        done: Number of rows that an earlier run finished.
+        unit: What a row is, as a plural noun.
     """
 
     def __init__(self, title: str, total: int, *, done: int = 0, unit: str = "images") -> None:
-        """Start the clock."""
+        """Start the clock, from which the rate is computed."""
         self.title, self.total, self.done, self.unit = title, total, done, unit
         self.begun = self.shown = time.monotonic()
         self.before = done
@@ -39,7 +39,7 @@ class ProgressBar:
             self.task = self.bar.add_task(title, total=total, completed=done, state="starting")
 
     def __enter__(self) -> "ProgressBar":
-        """Show the bar."""
+        """Show the bar on a terminal."""
         if self.bar:
             self.bar.start()
         return self
@@ -47,14 +47,14 @@ class ProgressBar:
     def __exit__(
         self, kind: type[BaseException] | None, value: object, trace: TracebackType | None
     ) -> None:
-        """Leave the last state on the screen."""
+        """Leave the last state on the screen; print no line after an error."""
         if self.bar:
             self.bar.stop()
         elif kind is None:
             self._line()
 
     def add(self, rows: int) -> None:
-        """Count rows as done."""
+        """Count more rows as done."""
         self.done += rows
         if self.bar:
             self.bar.update(self.task, completed=self.done, state=self._state())

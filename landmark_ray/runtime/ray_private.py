@@ -1,7 +1,8 @@
-"""All that this product uses of Ray beyond its public interface; lint forbids it anywhere else.
+"""The private names of Ray that this product uses; lint forbids them anywhere else.
 
-Each has the reason, and was checked with Ray 2.60.0, for which pyproject.toml caps Ray. When Ray is
-upgraded, read this file first: what Ray offers publicly by then goes from here.
+Each use states its reason, and was checked with Ray 2.60.0, which is the newest version that
+pyproject.toml allows. When you upgrade Ray, read this file first, and delete what Ray then offers
+publicly.
 """
 
 import contextlib
@@ -19,16 +20,16 @@ if TYPE_CHECKING:
     from ray.serve.config import HTTPOptions
 
 RAYLET_WAIT = "RAY_gcs_server_port_wait_time_s"
-"""Ray 2.60: the seconds that the raylet waits for the GCS; no option sets them."""
+"""Ray 2.60: the seconds that the raylet waits for the GCS; Ray has no option for them."""
 
 CORE_LOG_LEVEL = "RAY_BACKEND_LOG_LEVEL"
-"""Ray 2.60: what Ray's C++ core prints; `ray.init` has no option for the core of its process."""
+"""Ray 2.60: the log level of Ray's C++ core; `ray.init` has no option for its own process."""
 
 WORKERS_STARTING = "RAY_worker_maximum_startup_concurrency"
-"""Ray 2.60: workers that may start at once, the number of cores by default.
+"""Ray 2.60: the number of workers that may start at once, by default the number of cores.
 
-Of Ray Train's five workers, four need no core: on a small machine Ray would warn on the screen that
-three times as many processes run as may start.
+Four of the five workers of Ray Train need no core. On a small machine, Ray would therefore warn
+that many more worker processes run than may start.
 """
 
 PROXY_CALLBACK = "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH"
@@ -41,29 +42,36 @@ SERVICE_SETTINGS = {
     "RAY_SERVE_REQUEST_PATH_LOG_BUFFER_SIZE": "1000",
     "RAY_SERVE_USE_GRPC_BY_DEFAULT": "1",  # a request reaches a replica 2 to 6 ms sooner
 }
-"""Ray 2.60: environment that shortens a request's way; Serve has options for none of it."""
+"""Ray 2.60: environment variables that shorten the path of a request; Serve has no options for
+them."""
 
 
 def plain_tune_output() -> None:
-    """Ray 2.60: Ray Tune's new output prints whatever `verbose` is; the old one obeys it."""
+    """Select the old output of Ray Tune.
+
+    Ray 2.60: the new output ignores `verbose`, and the old one obeys it.
+    """
     os.environ["RAY_AIR_NEW_OUTPUT"] = "0"
 
 
 def logs_folder() -> str:
-    """Ray 2.60: where the logs of the last session are, also when Ray did not start."""
+    """Return the folder of the logs of the last session, even if Ray did not start.
+
+    Ray 2.60: publicly, only a running Ray names it.
+    """
     folder = get_default_ray_temp_dir()
     return f"{folder}/session_latest/logs"
 
 
 def init_on_loopback(metrics_port: int | None = None, **options: Any) -> None:
-    """Start Ray on this machine, at 127.0.0.1 alone.
+    """Start Ray on this machine, at 127.0.0.1 only.
 
-    Ray 2.60: it takes the machine's own address, here and in workers, unless clusters are disabled,
-    and it has no public option for the address or the port of its metrics.
+    Ray 2.60: it uses the machine's network address, in this process and in workers, unless clusters
+    are disabled, and it has no public option for the address or the port of its metrics.
 
     Args:
-        metrics_port: Where Prometheus finds metrics; any free port when None.
-        **options: Of `ray.init`.
+        metrics_port: The port at which Prometheus finds metrics; any free port when None.
+        **options: Further arguments of `ray.init`.
     """
     ray_constants.ENABLE_RAY_CLUSTER = False
     os.environ[ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR] = "0"
@@ -75,13 +83,13 @@ def init_on_loopback(metrics_port: int | None = None, **options: Any) -> None:
 
 @contextlib.contextmanager
 def longer_start_timeout(seconds: float, raylet_lives: Callable[[], bool]) -> Iterator[None]:
-    """Let `ray.init` wait longer for its own processes, while the context lasts.
+    """Let `ray.init` wait longer for its own processes, in this context.
 
-    Ray 2.60: it gives up on a raylet after 30 s, which are written in its code.
+    Ray 2.60: it gives up on a raylet after 30 s, a constant in its code.
 
     Args:
-        seconds: That each of Ray's own processes may take.
-        raylet_lives: Whether waiting for the raylet makes sense.
+        seconds: The seconds that each of Ray's own processes may take.
+        raylet_lives: Returns whether the raylet is alive, so that waiting for it makes sense.
     """
     os.environ.setdefault(RAYLET_WAIT, str(seconds))
     get_node: Callable[..., Any] = services.get_node
@@ -92,7 +100,7 @@ def longer_start_timeout(seconds: float, raylet_lives: Callable[[], bool]) -> It
         while True:
             try:
                 node = get_node(*args)
-                core.enter_context(quiet_core())  # all that is left to start
+                core.enter_context(quiet_core())  # only the core remains to be started
                 return node
             except RuntimeError:
                 if time.monotonic() > end or not raylet_lives():
@@ -109,11 +117,11 @@ def longer_start_timeout(seconds: float, raylet_lives: Callable[[], bool]) -> It
 
 @contextlib.contextmanager
 def quiet_core() -> Iterator[None]:
-    """Let Ray's C++ core of this process print nothing, if it starts in this context.
+    """Silence Ray's C++ core of this process, if it starts in this context.
 
-    Ray 2.60: it prints an error when Ray Data keeps the arguments of its actors in the object
-    store, as Ray Data always does (ray-project/ray#53727). What goes wrong is raised, too. While it
-    starts, it would print that it is to be quiet.
+    Ray 2.60: it prints an error whenever Ray Data keeps the arguments of its actors in the object
+    store, which Ray Data always does (ray-project/ray#53727). Real errors are raised as well.
+    Stderr is redirected because the core would print that its log level was changed.
     """
     if CORE_LOG_LEVEL in os.environ:
         yield
@@ -132,9 +140,9 @@ def quiet_core() -> Iterator[None]:
 
 
 def is_worker_death(failure: Exception) -> bool:
-    """Whether this is how a TrainingFailedError says that a worker died.
+    """Return whether a failure in a TrainingFailedError means that a worker died.
 
-    Ray 2.60: no public class says so.
+    Ray 2.60: this error has no public class.
     """
     from ray.train.v2._internal.exceptions import WorkerHealthCheckFailedError  # takes 0.2 s
 
@@ -142,17 +150,17 @@ def is_worker_death(failure: Exception) -> bool:
 
 
 def processes_alive() -> bool:
-    """Whether all processes live that `ray.init` started in this one.
+    """Return whether all processes that `ray.init` started in this process are alive.
 
-    Ray 2.60: publicly one only learns it from a call that hangs.
+    Ray 2.60: publicly, a dead one shows only in a call that hangs.
     """
     return bool(services.remaining_processes_alive())
 
 
 def serve_http_options() -> "HTTPOptions":
-    """Where the cluster's Serve listens; no host where none runs.
+    """Return where Serve listens on this cluster; the host is None if Serve does not run.
 
-    Ray 2.60: `serve.status` does not say it.
+    Ray 2.60: `serve.status` does not return it.
     """
     from ray.serve.config import HTTPOptions  # only the extra `serve` installs what it imports
     from ray.serve.context import _get_global_client

@@ -1,4 +1,4 @@
-"""Ray's start: on a busy machine it has more than its 30 s, and where it fails, a line says why."""
+"""Start Ray, or join a cluster; allow a busy machine more time, and report a failure in a line."""
 
 import contextlib
 import logging
@@ -15,18 +15,18 @@ from landmark_ray.errors import UserError
 from landmark_ray.runtime import interrupts, ray_private
 
 START_S = 180
-"""Each of Ray's own processes may take so long."""
+"""Seconds that each of Ray's own processes may take to start; Ray allows 30."""
 
 
 def start_ray(config: Options, **local: Any) -> None:
-    """Join the cluster of RAY_ADDRESS or of the submitted job, else start Ray on this machine.
+    """Join the cluster of RAY_ADDRESS or of the submitted job, or start Ray on this machine.
 
     Args:
-        config: its size.
-        **local: of `ray.init`, where it is started.
+        config: The options, with the size of the local Ray.
+        **local: Further arguments of `ray.init` for the local Ray.
 
     Raises:
-        UserError: no cluster answers, or Ray doesn't start.
+        UserError: The cluster cannot be joined, or Ray does not start.
     """
     if not ray.is_initialized():
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -47,14 +47,14 @@ def start_ray(config: Options, **local: Any) -> None:
 
 
 def join(address: str, **options: Any) -> None:
-    """Ray of a cluster.
+    """Join a cluster.
 
     Args:
-        address: that `ray.init` reads from RAY_ADDRESS.
-        **options: of `ray.init`.
+        address: The value of RAY_ADDRESS, for errors; `ray.init` reads it by itself.
+        **options: Arguments of `ray.init`.
 
     Raises:
-        UserError: none answers, or it takes no client like this one.
+        UserError: No cluster answers, or it refuses this client, for example by its version.
     """
     with (
         _as_user_error(f"RAY_ADDRESS {address}: this cluster can't be joined", ""),
@@ -64,17 +64,17 @@ def join(address: str, **options: Any) -> None:
 
 
 def start_local(**options: Any) -> None:
-    """Ray of this process, on this machine alone.
+    """Start Ray on this machine, for this process only.
 
     Args:
-        **options: of `ray_private.init_on_loopback`.
+        **options: Arguments of `ray_private.init_on_loopback`.
 
     Raises:
-        UserError: it doesn't start.
+        UserError: Ray does not start.
     """
     load = f"(load {os.getloadavg()[0]:.0f} on {len(os.sched_getaffinity(0))} cores)"
     advice = (
-        f"; if this machine is busy {load}, try again when it is less so; "
+        f"; if this machine is busy {load}, try again later; "
         f"Ray's logs are in {ray_private.logs_folder()}"
     )
     more_time = ray_private.longer_start_timeout(START_S, _raylet_lives)
@@ -83,7 +83,7 @@ def start_local(**options: Any) -> None:
 
 
 def _raylet_lives() -> bool:
-    """Whether this process has one."""
+    """Return whether a raylet that this process started is alive, or may be."""
     with contextlib.suppress(psutil.NoSuchProcess):
         children = psutil.Process().children()
         return any(c.name() == "raylet" and c.status() != psutil.STATUS_ZOMBIE for c in children)
@@ -92,9 +92,9 @@ def _raylet_lives() -> bool:
 
 @contextlib.contextmanager
 def _as_user_error(what: str, advice: str) -> Iterator[None]:
-    """What Ray raises, as an error for people: it has many types for what people can mend."""
+    """Convert any error of Ray into a UserError of one line: Ray's own errors have many types."""
     try:
         yield
     except Exception as error:
-        why = " ".join(str(error).split()) or type(error).__name__
-        raise UserError(f"{what}: {why.split('. ')[0][:300].rstrip('.')}{advice}") from error
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(f"{what}: {reason.split('. ')[0][:300].rstrip('.')}{advice}") from error

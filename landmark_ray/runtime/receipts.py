@@ -1,7 +1,7 @@
-"""Which files, of those that a job writes whole, it wrote itself: reports, and outputs by name.
+"""Protect files that the product did not write: reports, and outputs that an option names.
 
-Before such a file is written, its checksum is noted in `<root>/_ledger/written`. A file that is
-there, but with no checksum that is noted, is another's or was changed, and is never written over.
+Before such a file is written, its checksum is noted in `_ledger/written`. An existing file whose
+checksum is not noted belongs to another program or was changed, and is never overwritten.
 """
 
 import hashlib
@@ -18,37 +18,37 @@ _BEGUN = "_ledger/written/begun.json"
 
 
 def checksum(data: bytes) -> str:
-    """sha256, as hex digits."""
+    """Return the sha256 of data as hexadecimal digits."""
     return hashlib.sha256(data).hexdigest()
 
 
 def check_file(folder: Store, name: str, known: Collection[str], option: str = "") -> str | None:
-    """The checksum of a file if it is there.
+    """Return the checksum of a file, or None if there is no such file.
 
     Args:
-        folder: where.
-        name: of the file.
-        known: checksums of what was written there.
-        option: that named the file, for the error.
+        folder: The folder of the file.
+        name: The name of the file in the folder.
+        known: The checksums of what the product has written there.
+        option: The start of the error message, such as "--output: ".
 
     Raises:
-        UserError: something else is there, or a file with another checksum.
+        UserError: There is a folder or link of this name, or a file with another checksum.
     """
-    found = [e for e in deletion.lying(folder, name) if e.name != name or not e.plain]
-    if not found and not folder.exists(name):
+    in_the_way = [e for e in deletion.lying(folder, name) if e.name != name or not e.plain]
+    if not in_the_way and not folder.exists(name):
         return None
-    if not found and not (folder.local and folder.fs.isdir(folder.at(name))):
-        have = checksum(folder.read(name))
-        if have in known:
-            return have
+    if not in_the_way and not (folder.local and folder.fs.isdir(folder.at(name))):
+        actual = checksum(folder.read(name))
+        if actual in known:
+            return actual
     raise UserError(
         f"{option}{folder.shown}/{name} is there, and is not as landmark_ray wrote it: move it "
-        "elsewhere or, if an option named it, choose another name. Nothing was written"
+        "elsewhere or, if it was named by an option, choose another name. Nothing was written"
     )
 
 
 def begin(root: Root) -> None:
-    """Note from here on what is written; in a root of older code all its reports are ours."""
+    """Begin to note what is written; in a root of an older version, note all existing reports."""
     if root.exists(_BEGUN):
         return
     if ledger.read_all(root):
@@ -62,12 +62,12 @@ def check(root: Root, names: Iterable[str], folder: Store | None = None) -> None
     """Make sure that files may be written.
 
     Args:
-        root: the root.
-        names: of the files.
-        folder: that they are in, where a person named it; else the root.
+        root: The root that holds the notes.
+        names: The names of the files in `folder`.
+        folder: The folder of the files; the root when None.
 
     Raises:
-        UserError: one is there that wasn't written from this root, or was changed.
+        UserError: A file exists that was not written from this root, or that was changed.
     """
     for name in names:
         _check(root, name, folder)
@@ -82,22 +82,22 @@ def write(root: Root, files: Mapping[str, bytes], folder: Store | None = None) -
     """Write files, if all of them may be written.
 
     Args:
-        root: the root.
-        files: name -> what is in it.
-        folder: as of `check`.
+        root: The root that holds the notes.
+        files: Name of a file in `folder` -> its content.
+        folder: The folder of the files; the root when None.
 
     Raises:
-        UserError: as `check` does; nothing was written.
+        UserError: As for `check`; nothing was written.
     """
-    there = {name: _check(root, name, folder) for name in files}
+    existing = {name: _check(root, name, folder) for name in files}
     for name, data in files.items():
-        sums = [there[name], checksum(data)]
-        _note(root, _key(root, name, folder), [each for each in sums if each])
+        sums = [existing[name], checksum(data)]
+        _note(root, _key(root, name, folder), [value for value in sums if value])
         (folder or root).write(name, data)
 
 
 def _key(root: Root, name: str, folder: Store | None) -> str:
-    """Relative to the root, which may be moved, where the file lies in it."""
+    """Return the path of a file, relative to the root if it lies in it: a root may be moved."""
     return f"{(folder or root).place}/{name}".removeprefix(f"{root.place}/")
 
 

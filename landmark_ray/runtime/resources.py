@@ -1,4 +1,4 @@
-"""What a task or a worker takes of a machine: its cores and its memory, and no thread more."""
+"""The cores, GPUs, memory and threads that a task or a worker uses."""
 
 import functools
 import os
@@ -19,13 +19,13 @@ from landmark_ray.runtime.ray_start import start_ray
 
 @dataclass(frozen=True)
 class Workers:
-    """Workers that hold a model.
+    """A pool of workers that hold a model.
 
     Attributes:
-        count: of them.
-        gpus: of each.
-        cpus: cores of each.
-        memory: of each in bytes; 0: none is kept.
+        count: Number of workers.
+        gpus: GPUs of each worker.
+        cpus: Cores of each worker.
+        memory: Bytes that are reserved for each worker; none when 0.
     """
 
     count: int
@@ -35,23 +35,23 @@ class Workers:
 
     @property
     def each(self) -> dict[str, float]:
-        """What Ray keeps for each."""
-        kept = {"memory": self.memory} if self.memory else {}
-        return {"CPU": self.cpus, "GPU": self.gpus, **kept}
+        """Return the resources that Ray reserves for each worker."""
+        reserved = {"memory": self.memory} if self.memory else {}
+        return {"CPU": self.cpus, "GPU": self.gpus, **reserved}
 
     @property
     def pool(self) -> dict[str, Any]:
-        """How `Dataset.map` takes them."""
-        kept = {"memory": self.memory} if self.memory else {}
+        """Return the arguments of `Dataset.map` for these workers."""
+        reserved = {"memory": self.memory} if self.memory else {}
         size = ActorPoolStrategy(size=self.count)
-        return {"compute": size, "num_gpus": self.gpus, "num_cpus": self.cpus, **kept}
+        return {"compute": size, "num_gpus": self.gpus, "num_cpus": self.cpus, **reserved}
 
 
 def task_resources(config: Config, stage: str) -> dict[str, Any]:
-    """The resources that Ray keeps for a task of a stage.
+    """Return the resources of a task of a stage, as arguments of `Dataset.map`.
 
     Raises:
-        UserError: the cluster has less in all; Ray would wait for ever.
+        UserError: The whole cluster has less, so that Ray would wait forever.
     """
     requested = getattr(config, stage)
     check(f"--{stage}.", requested)
@@ -60,18 +60,18 @@ def task_resources(config: Config, stage: str) -> dict[str, Any]:
 
 
 def plan_workers(config: Options, section: str, requested: Any) -> Workers:
-    """Workers that hold a model, for what the cluster has.
+    """Return as many workers that hold a model as the cluster has room for, at least one.
 
-    A tenth of the cores is left to other tasks: workers that take all would starve them for ever.
+    A tenth of the cores is left to other tasks, which would starve if the workers took all.
 
     Args:
-        config: for Ray.
-        section: of the options, such as "train.", for the error.
-        requested: of each: `cpus` where it has no GPU; `gpus`, when None 1 where there are any;
-            `memory_gb`.
+        config: The options that Ray is started with.
+        section: The section of the options, such as "train.", for errors.
+        requested: Options of a worker: `cpus` (used if it has no GPU), `gpus` (if None: one, if the
+            cluster has GPUs) and `memory_gb`.
 
     Raises:
-        UserError: there are fewer GPUs, or less of all else.
+        UserError: The cluster has fewer GPUs, or too few cores or too little memory for one worker.
     """
     start_ray(config)
     check(f"--{section}", requested)
@@ -80,43 +80,43 @@ def plan_workers(config: Options, section: str, requested: Any) -> Workers:
     if gpus > have.get("GPU", 0):
         raise UserError(
             f"--{section}gpus {gpus:g}: the cluster has {have.get('GPU', 0):g} GPUs; "
-            "leave it out to use what there is"
+            "leave this option out to use those"
         )
-    each = 0.5 if gpus else 0.9 * requested.cpus
-    count = int(have["GPU"] / gpus if gpus else 0.9 * have["CPU"] / each)
+    cpus = 0.5 if gpus else 0.9 * requested.cpus
+    count = int(have["GPU"] / gpus if gpus else 0.9 * have["CPU"] / cpus)
     memory = int((requested.memory_gb or 0) * 1e9)
     if memory:
         count = min(count, int(have.get("memory", 0) / memory))
-    return Workers(max(count, 1), gpus, each, memory)
+    return Workers(max(count, 1), gpus, cpus, memory)
 
 
 def check(section: str, requested: Any) -> None:
-    """Compare what a task or worker may take with what there is.
+    """Make sure that this machine has the resources that a task or worker requests.
 
     Args:
-        section: of the options, such as "--train.", for the error.
-        requested: options with `cpus` and `memory_gb`.
+        section: The section of the options, such as "--train.", for errors.
+        requested: Options with `cpus` and `memory_gb`.
 
     Raises:
-        UserError: the cluster has less in all.
+        UserError: It has less. On a cluster nothing is checked.
     """
     if os.environ.get("RAY_ADDRESS"):
-        return  # larger machines may come when they are asked for
+        return  # an autoscaler may add larger machines on request
     have = ray.cluster_resources()
     for option, kind, unit in (("cpus", "CPU", 1), ("memory_gb", "memory", 1e9)):
-        value, there = getattr(requested, option) or 0, have.get(kind, 0) / unit
-        if value > there:
+        value, available = getattr(requested, option) or 0, have.get(kind, 0) / unit
+        if value > available:
             raise UserError(
-                f"{section}{option} {value:g}: Ray has {there:.3g} here; "
-                "leave it out to use what there is"
+                f"{section}{option} {value:g}: Ray has {available:.3g} on this machine; "
+                "leave this option out, or lower it"
             )
 
 
 def pin_threads() -> int:
-    """In a task: give native libraries as many threads as it has cores, one at least.
+    """Limit the threads of native libraries in a task to the number of its cores, at least one.
 
     Returns:
-        How many.
+        The number of threads; 1 outside of a task, where nothing is limited.
     """
     if not ray.is_initialized() or ray.get_runtime_context().worker.mode != ray.WORKER_MODE:
         return 1
@@ -134,6 +134,10 @@ def _pin(threads: int) -> None:
 
 
 def pin_tensorflow(threads: int | None = None) -> None:
-    """Before TensorFlow is imported in a worker without a GPU: so many threads, or its cores'."""
+    """Limit the threads of TensorFlow in a worker without a GPU, before it is imported.
+
+    Args:
+        threads: The number of threads; that of the worker's cores when None.
+    """
     count = str(threads or pin_threads())
     os.environ["TF_NUM_INTRAOP_THREADS"] = os.environ["TF_NUM_INTEROP_THREADS"] = count

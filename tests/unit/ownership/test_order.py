@@ -29,7 +29,9 @@ def test_root_of_another_order_of_stages_is_refused_and_redo_makes_it_anew(sourc
     product.run(source, root, last="trunk")
     as_before_groups(root)
     before = files(root)
-    with pytest.raises(UserError, match="stage group reads the tables of dedupe, resize; here it"):
+    with pytest.raises(
+        UserError, match="group reads the tables of dedupe, resize; in this version"
+    ):
         product.run(source, root, last=last)
     assert files(root) == before
     product.run(source, root, last="trunk", redo="group")
