@@ -1,4 +1,4 @@
-"""The second step of `ingest`: a bucket's fragments, read shard by shard, become `images`."""
+"""The second step of `ingest`: read the fragments of a bucket shard by shard, write `images`."""
 
 from collections import defaultdict
 from typing import Any
@@ -18,13 +18,23 @@ from landmark_ray.runtime.tasks import Row, run_tasks, shard_task
 
 STAGING = "_staging/ingest"
 FRAGMENT_ROWS = 8
-"""Images a row group: what is read at least of a fragment, for one shard."""
+"""Images per row group of a fragment: the least that is read of a fragment for one shard."""
 
 COPIES = "further files of a photo, not used"
+"""The counter of files that have the id of a photo that another file provided."""
 
 
 def gather_all(config: Config, root: Root, notes: dict[str, Any]) -> StageCounts:
-    """Make the shards of every bucket, and add up their reports."""
+    """Write the shards of `images` in every bucket.
+
+    Args:
+        config: All options.
+        root: The root.
+        notes: Name of an archive -> the note that `scatter` wrote about it.
+
+    Returns:
+        The counts of all shards, including those of earlier runs.
+    """
     shards = root.shards()
     wanted: dict[int, dict[int, int]] = defaultdict(dict)
     for s in shards:
@@ -55,8 +65,8 @@ def gather_all(config: Config, root: Root, notes: dict[str, Any]) -> StageCounts
     @shard_task
     def gather_row(row: Row) -> Row:
         files = [(name, problems.get(name, "")) for name in row["fragments"]]
-        found = gather(row["bucket"], row["shards"], files, damaged, root, config.ingest)
-        return {"rows": row["rows"], "report": found.to_json()}
+        written = gather(row["bucket"], row["shards"], files, damaged, root, config.ingest)
+        return {"rows": row["rows"], "report": written.to_json()}
 
     with ProgressBar("sort", total, done=total - left) as progress_bar:
         new = run_tasks(
@@ -77,22 +87,25 @@ def gather(
     root: Root,
     config: IngestConfig,
 ) -> StageCounts:
-    """Write some shards of a bucket from its fragments, then delete those.
+    """Write some shards of a bucket from its fragments, then delete the fragments.
 
-    A fragment holds next to nothing of a shard, and there are many, so each is read once for as
-    many shards as fit in memory.
+    There are many fragments, and each holds very little of a shard. Therefore, each fragment is
+    read once for as many shards as fit in memory.
 
     Args:
-        bucket: which.
-        shards: the ones that aren't there yet.
-        fragments: (file, why nothing in it can be trusted or empty), in the archives' order.
-        damaged: what is known of damaged archives, for images that weren't found.
-        root: the root.
-        config: how much is held in memory.
+        bucket: The bucket.
+        shards: The shards that were not written when this run began.
+        fragments: (file, why its archive cannot be trusted, or ""), in the order of the archives.
+        damaged: Notes about damaged archives, which are added to the reason for missing images.
+        root: The root.
+        config: The options of `ingest`; `buffer_mb` limits what is held in memory.
+
+    Returns:
+        The counts of these shards.
     """
     counts = StageCounts()
     todo = []
-    for shard in sorted(shards):  # Ray repeats the task of a lost worker: its shards stay
+    for shard in sorted(shards):  # a lost worker, whose task Ray repeats, may have written some
         report = root.report("images", bucket, shard)
         if report:
             counts.add(StageCounts.from_json(report))
@@ -103,14 +116,14 @@ def gather(
     catalog = root.read_table(f"catalog/bucket={bucket}/catalog.parquet")
     files = [(root.dataset(name), problem) for name, problem in fragments]
     size = sum(root.files(f"{STAGING}/fragments/bucket={bucket}").values())
-    each = size / len(pc.unique(catalog["shard"]))
-    most = max(int(config.buffer_mb * 1e6 / max(2 * each, 1)), 1)  # twice while it is put together
+    shard_bytes = size / len(pc.unique(catalog["shard"]))
+    at_once = max(int(config.buffer_mb * 1e6 / max(2 * shard_bytes, 1)), 1)  # 2: concat copies
     for i, shard in enumerate(todo):
-        if i % most == 0:
-            held = fragment_rows(files, todo[i : i + most])
-        here = pc.field("shard") == shard
-        expected = catalog.filter(here)
-        images, rejects = deduplicate(expected, held.filter(here), damaged)
+        if i % at_once == 0:
+            held = fragment_rows(files, todo[i : i + at_once])
+        of_shard = pc.field("shard") == shard
+        expected = catalog.filter(of_shard)
+        images, rejects = deduplicate(expected, held.filter(of_shard), damaged)
         part = StageCounts(
             expected.num_rows,
             images.num_rows,
@@ -118,8 +131,8 @@ def gather(
             len(pc.unique(images["landmark_id"])),
         )
         part.reject_reasons.update(reason_kind(r) for r in rejects["reason"].to_pylist())
-        found = held.filter(here)["image_id"]
-        part.counters[COPIES] += len(found) - len(pc.unique(found))
+        ids = held.filter(of_shard)["image_id"]
+        part.counters[COPIES] += len(ids) - len(pc.unique(ids))
         root.commit(
             "images", bucket, shard, images, part.to_json(), rejects=rejects, stage="ingest"
         )
@@ -129,17 +142,17 @@ def gather(
 
 
 def fragment_rows(files: list[tuple[pads.Dataset, str]], shards: list[int]) -> pa.Table:
-    """What fragments hold of some shards, in order."""
-    here = pc.field("shard").isin(shards)
+    """Read the rows of some shards from fragments, in the order of the fragments."""
+    of_shards = pc.field("shard").isin(shards)
     parts = [
-        _with_problem(file.to_table(schemas.FRAGMENT.names, filter=here), problem)
+        _with_problem(file.to_table(schemas.FRAGMENT.names, filter=of_shards), problem)
         for file, problem in files
     ]
     return pa.concat_tables([schemas.FRAGMENT.empty_table(), *parts]).combine_chunks()
 
 
 def _with_problem(rows: pa.Table, problem: str) -> pa.Table:
-    """Reject all rows where nothing of their archive can be trusted."""
+    """Set the reason of all rows to the problem of their archive, if it has one."""
     if not problem:
         return rows
     column = schemas.FRAGMENT.get_field_index("reason")
@@ -151,27 +164,34 @@ def _with_problem(rows: pa.Table, problem: str) -> pa.Table:
 def deduplicate(
     expected: pa.Table, rows: pa.Table, damaged: list[str]
 ) -> tuple[pa.Table, pa.Table]:
-    """Each expected image once: the first usable copy among `rows`, else a reason.
+    """Choose one copy of each expected image: the first usable one among `rows`.
 
-    A file that is called just like the image comes before one with another ending or folder.
+    A file whose name is exactly that of the image takes precedence over a file with another ending
+    or folder. An image without a usable copy is rejected.
+
+    Args:
+        expected: Rows of `catalog`.
+        rows: Rows of fragments, of the same shard.
+        damaged: Notes about damaged archives; three of them are added to the reason for missing
+            images.
 
     Returns:
-        rows of `images` and rows of `rejects`, sorted.
+        Rows of `images` and rows of `rejects`, both sorted by landmark and image.
     """
     order = [("landmark_id", "ascending"), ("image_id", "ascending")]
     columns = (rows[name].to_pylist() for name in ("image_id", "exact", "reason"))
     best: dict[str, tuple[bool, bool, int]] = {}
     for i, (image_id, exact, reason) in enumerate(zip(*columns, strict=True)):
-        this = (not exact, reason is not None, i)
-        best[image_id] = min(best.get(image_id, this), this)
+        rank = (not exact, reason is not None, i)
+        best[image_id] = min(best.get(image_id, rank), rank)
     first = sorted(i for *_, i in best.values())
     rows = rows.take(pa.array(first, pa.int64()))
     images = rows.filter(pc.is_null(rows["reason"])).select(schemas.IMAGES.names)
     bad = rows.filter(pc.is_valid(rows["reason"])).select(schemas.REJECTS.names)
-    lost = expected.filter(pc.invert(pc.is_in(expected["image_id"], rows["image_id"])))
-    why = "missing: in no archive" + "".join(f"; {line}" for line in damaged[:3])
-    lost = lost.select(["image_id", "landmark_id"]).append_column(
-        "reason", pa.array([why] * lost.num_rows, pa.string())
+    missing = expected.filter(pc.invert(pc.is_in(expected["image_id"], rows["image_id"])))
+    reason = "missing: in no archive" + "".join(f"; {line}" for line in damaged[:3])
+    missing = missing.select(["image_id", "landmark_id"]).append_column(
+        "reason", pa.array([reason] * missing.num_rows, pa.string())
     )
-    rejects = pa.concat_tables([bad.cast(schemas.REJECTS), lost.cast(schemas.REJECTS)])
+    rejects = pa.concat_tables([bad.cast(schemas.REJECTS), missing.cast(schemas.REJECTS)])
     return images.cast(schemas.IMAGES).sort_by(order), rejects.sort_by(order)

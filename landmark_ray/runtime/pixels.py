@@ -1,4 +1,4 @@
-"""Pixels for workers that hold a model: light tasks in front of them decode the images."""
+"""Decode images in light tasks, for workers that hold a model."""
 
 from collections.abc import Callable
 
@@ -14,7 +14,7 @@ from landmark_ray.runtime.shards import ShardReader
 from landmark_ray.runtime.tasks import Row, shard_task
 
 DECODE_CPUS = 0.1
-"""Of a core: decoding is light beside a model, and must find room where that takes the rest."""
+"""Share of a core that Ray reserves for a decoding task: small, so that it fits beside models."""
 
 
 def decoded(
@@ -25,14 +25,17 @@ def decoded(
     images_of: Callable[[ShardReader], pa.Table],
     max_side: int,
 ) -> Dataset:
-    """Add the pixels of their images to units of work, for `pixels_by_id`.
+    """Add the decoded images of its shard to each unit, for `pixels_by_id`.
 
     Args:
-        units: a row for each shard.
-        stage: whose units they are.
-        root: of the run.
-        images_of: reads a shard's images: rows with `image_id` and `jpeg`.
-        max_side: pixels of the longest side, at most.
+        units: A row for each shard.
+        stage: The stage that works.
+        root: The root of the run.
+        images_of: Reads the images of a shard: rows with `image_id` and `jpeg`.
+        max_side: The largest length of the longest side, in pixels.
+
+    Returns:
+        The rows with a further column `pixels`.
     """
 
     @shard_task
@@ -56,7 +59,11 @@ def decoded(
 
 
 def pixels_by_id(shard: ShardReader) -> dict[str, np.ndarray | ImageError]:
-    """Unpack what `decoded` added: image_id -> [H, W, 3] uint8, or why it can't be decoded."""
+    """Remove and unpack the column that `decoded` added.
+
+    Returns:
+        image_id -> [H, W, 3] uint8 RGB, or the error if the image cannot be decoded.
+    """
     return {row["image_id"]: _unpack(row) for row in shard.fields.pop("pixels")}
 
 

@@ -1,7 +1,7 @@
-"""Stages that work shard by shard. A stage gives the rule for one shard; the rest is done here.
+"""Run a stage shard by shard: the stage provides the rule for one shard, this module the rest.
 
-That is: which shards are left, what a task or a worker takes of the cluster, reading, rejects,
-counts, and the commit that finishes a shard. A shard that is committed is never worked on again.
+The rest is the list of shards that are left, the resources of tasks and workers, reading, rejects,
+counts, and the commit that finishes a shard. A committed shard is never worked on again.
 """
 
 from collections.abc import Callable, Mapping
@@ -22,7 +22,7 @@ from landmark_ray.runtime.resources import Workers, task_resources
 from landmark_ray.runtime.tasks import Row, run_tasks, shard_task
 
 BATCH = 64
-"""Images that are Python objects at once."""
+"""Number of images that are converted to Python objects at a time."""
 
 
 @dataclass(frozen=True)
@@ -30,12 +30,12 @@ class ShardReader:
     """The tables of one shard, as the rule of a stage reads them.
 
     Attributes:
-        root: of the run.
-        stage: whose rule it is.
-        bucket: with `shard`, the place of the shard's file in each table.
-        shard: its number in the bucket.
-        images: images of the shard in the catalog.
-        fields: what else was worked out for this shard, see `process_shards`.
+        root: The root of the run.
+        stage: The stage that reads.
+        bucket: The bucket of the shard.
+        shard: The number of the shard in its bucket.
+        images: Number of images of the shard in the catalog.
+        fields: Further inputs of the rule for this shard, see `process_shards`.
     """
 
     root: Root
@@ -47,27 +47,27 @@ class ShardReader:
 
     @property
     def key(self) -> tuple[int, int]:
-        """Bucket and shard."""
+        """Return the bucket and the shard, which locate the shard's file in each table."""
         return self.bucket, self.shard
 
     def read(self, table: str, columns: list[str] | None = None) -> pa.Table:
-        """Read the shard's rows of a table."""
+        """Read the shard's rows of a table; all columns when None."""
         return self.root.read_shard(table, *self.key, columns)
 
     def crash_log(self) -> CrashLog:
-        """Begin an attempt at this shard's images."""
+        """Note that an attempt at this shard begins, see `CrashLog`."""
         return CrashLog(self.root, self.stage, f"{self.bucket}-{self.shard}")
 
     def map_images(
         self, images: pa.Table, work: Callable[[Row], Row]
     ) -> tuple[list[Row], pa.Table]:
-        """Apply a function to each image; those that it can't use become rejects.
+        """Apply a function to each image, and reject the images for which it raises ImageError.
 
-        An image that kills its worker time and again is a reject, too: see `crash_log`.
+        An image that kills its worker repeatedly is rejected, too, see `runtime/crash_log.py`.
 
         Args:
-            images: rows with `image_id`, `landmark_id` and what `work` reads.
-            work: row to further columns of the result; raises ImageError.
+            images: Rows with `image_id`, `landmark_id` and the columns that `work` reads.
+            work: Returns further columns of the result for a row.
 
         Returns:
             The results, with both ids, and the rows of `rejects`.
@@ -89,13 +89,13 @@ class ShardReader:
 
 @dataclass(frozen=True)
 class ShardResult:
-    """What a rule makes of a shard.
+    """The result of a rule for a shard.
 
     Attributes:
-        rows: of the table that the stage writes.
-        counts: of what went in and came out.
-        rejects: rows of `rejects`.
-        tables: rows of other tables that the stage writes beside it.
+        rows: Rows of the table that the stage writes.
+        counts: The counts of the shard.
+        rejects: Rows of `rejects`.
+        tables: Name of another table that the stage writes -> its rows.
     """
 
     rows: pa.Table
@@ -118,20 +118,24 @@ def process_shards(
     light: bool = False,
     fields: Callable[[list[Shard]], Mapping[tuple[int, int], Row]] | None = None,
 ) -> StageCounts:
-    """Write a table by applying a rule to each shard that isn't committed yet, in tasks.
+    """Write a table: apply a rule to each shard that is not committed yet, in tasks.
 
     Args:
-        stage: which a task's resources, rejects and progress belong to.
-        table: that is written.
-        rule: shard to rows.
-        config: all options.
-        root: of the run.
-        title: of the progress bar; the stage's name by default.
-        light: the rule takes well under a second; a task takes several shards.
-        fields: works out, for the shards that are left, what their rules need besides tables.
+        stage: The stage, for resources, rejects and progress.
+        table: The table to write.
+        rule: Returns the rows of a shard.
+        config: All options.
+        root: The root of the run.
+        title: The title of the progress bar; the name of the stage by default.
+        light: Whether the rule takes well under a second; then a task takes several shards.
+        fields: Computes what rules need besides tables, for the shards that are left: (bucket,
+            shard) -> `ShardReader.fields`.
 
     Returns:
-        The counts of all shards, those of earlier runs included.
+        The counts of all shards, including those of earlier runs.
+
+    Raises:
+        UserError: A rule raised it, or the cluster lacks resources.
     """
 
     def work(units: Dataset) -> Dataset:
@@ -151,23 +155,26 @@ def process_shards_with_model(
     *,
     prepare: Callable[[Dataset], Dataset] = lambda units: units,
 ) -> StageCounts:
-    """Write a table by a rule that holds a model: workers load it once and then take shards.
+    """Write a table by a rule that holds a model, in workers that load it once.
 
     Args:
-        stage: which the rejects and the progress belong to.
-        table: that is written.
-        load: makes the rule in a worker.
-        workers: of `plan_workers`.
-        config: all options.
-        root: of the run.
-        prepare: light tasks in front of the workers, such as `pixels.decoded`.
+        stage: The stage, for rejects and progress.
+        table: The table to write.
+        load: Loads the model in a worker, and returns the rule.
+        workers: The result of `plan_workers`.
+        config: All options.
+        root: The root of the run.
+        prepare: Adds light tasks before the workers, such as `pixels.decoded`.
 
     Returns:
-        The counts of all shards, those of earlier runs included.
+        The counts of all shards, including those of earlier runs.
+
+    Raises:
+        UserError: A rule raised it.
     """
 
     class ModelWorker:
-        """One for each GPU, or for each core."""
+        """A worker for each GPU, or for each core."""
 
         def __init__(self) -> None:
             self.task = _committing(stage, table, load(), root)
@@ -183,9 +190,9 @@ def process_shards_with_model(
 
 
 def _committing(stage: StageName, table: str, rule: Rule, root: Root) -> Callable[[Row], Row]:
-    """A task that applies a rule and commits the result.
+    """Return a task that applies a rule to a shard and commits the result.
 
-    A shard that is committed already is left as it is: Ray repeats the task of a lost worker.
+    The task leaves a committed shard unchanged, because Ray repeats the task of a lost worker.
     """
 
     @shard_task
@@ -214,15 +221,16 @@ def _process(
     light: bool = False,
     fields: Callable[[list[Shard]], Mapping[tuple[int, int], Row]] | None = None,
 ) -> StageCounts:
+    """Process the shards that are not committed, and return the counts of all shards."""
     shards = root.shards()
     done = root.committed(table)
     counts = StageCounts.total(done.values())
     todo = [shard for shard in shards if shard.key not in done]
-    more = fields(todo) if fields and todo else {}
-    total, left = (sum(shard.images for shard in some) for some in (shards, todo))
+    extra = fields(todo) if fields and todo else {}
+    total, left = (sum(shard.images for shard in group) for group in (shards, todo))
     with ProgressBar(title, total, done=total - left) as progress_bar:
         units = [
-            {"bucket": s.bucket, "shard": s.shard, "rows": s.images, **more.get(s.key, {})}
+            {"bucket": s.bucket, "shard": s.shard, "rows": s.images, **extra.get(s.key, {})}
             for s in todo
         ]
         counts.add(run_tasks(units, work, config, progress_bar, light=light))

@@ -1,4 +1,4 @@
-"""What a stage is."""
+"""Define what a stage is."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,12 +11,12 @@ from landmark_ray.runtime.counts import StageCounts
 
 
 def no_inputs(config: Config, source: Source) -> dict[str, str]:
-    """Return nothing, for a stage that reads only the tables of others."""
+    """Return no inputs, for a stage that reads only the tables of other stages."""
     return {}
 
 
 def nothing_to_check(config: Config) -> None:
-    """Accept every configuration."""
+    """Accept every configuration, for a stage that checks nothing."""
 
 
 @dataclass(frozen=True)
@@ -24,15 +24,15 @@ class Stage:
     """A stage of the pipeline.
 
     Attributes:
-        name: of its section of options, its job and its record in the ledger.
-        reads: tables of other stages.
-        writes: tables, and other folders of the root, that this stage alone writes.
-        run: does the work, and returns what went in and came out.
-        scratch: folders of the root that are of no use once the stage is finished.
-        inputs: what the stage reads besides tables, by name, as checksums. A change makes the
-            stage's tables outdated.
-        check: raises a UserError for options that would fail after hours of work, such as the
-            handle of a model that can't be loaded. It runs before the stage does.
+        name: The name, also of its section of options, its job and its record in the ledger.
+        reads: The tables of other stages that it reads.
+        writes: The tables and other folders of the root that only this stage writes.
+        run: Does the work, and returns the counts.
+        scratch: The folders of the root that are not needed after the stage is finished.
+        inputs: Returns what the stage reads besides tables: name -> checksum. A change makes its
+            tables outdated.
+        check: Runs before the stage. It raises a UserError for options that would fail after hours
+            of work, such as the handle of a model that cannot be loaded.
     """
 
     name: StageName
@@ -45,5 +45,5 @@ class Stage:
 
     @property
     def folders(self) -> tuple[str, ...]:
-        """All folders of a root that the stage writes."""
+        """Return all folders of a root that the stage writes."""
         return (*self.writes, *self.scratch, crash_log.folder_of(self.name))

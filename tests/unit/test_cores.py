@@ -22,8 +22,8 @@ def test_task_takes_what_its_options_say(machine):
 @pytest.mark.parametrize(
     ("option", "value", "says"),
     [
-        ("cpus", 5, "--resize.cpus 5: Ray has 4 here"),
-        ("memory_gb", 9, "--resize.memory_gb 9: Ray has 8 here"),
+        ("cpus", 5, "--resize.cpus 5: Ray has 4 on this machine"),
+        ("memory_gb", 9, "--resize.memory_gb 9: Ray has 8 on this machine"),
     ],
 )
 def test_more_than_there_is_is_an_error_and_no_endless_wait(machine, option, value, says):
