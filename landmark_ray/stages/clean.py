@@ -1,6 +1,7 @@
-"""clean: of the images that prune kept, drop what shows no building; and what people decided.
+"""clean: drop images that show no building from those that prune kept, and apply verdicts.
 
-Only rules: what they judge by is in the tables, so other rules take seconds.
+The stage applies rules to stored detections and verdicts of people. It decodes no image, so that
+other rules take seconds.
 """
 
 import hashlib
@@ -25,21 +26,25 @@ from landmark_ray.runtime.stage import Stage
 from landmark_ray.runtime.tasks import Row
 
 CleanedRows = dict[str, Row]
-"""image_id -> a row of `cleaned`, some fields of it still to come."""
+"""image_id -> a row of `cleaned` whose `keep` is set at the end."""
 
 LIMITS = ("over_cap", "duplicate")
-"""Reasons that a verdict on the landmark leaves alone: they say nothing against the image."""
+"""Reasons that a verdict on a landmark does not override, as they say nothing against the image."""
 
 
 def inputs(config: Config, source: Source) -> dict[str, str]:
-    """What the stage reads besides other stages' tables."""
+    """Return the checksums of the files of verdicts.
+
+    Raises:
+        UserError: A file cannot be read, or is not a list of verdicts.
+    """
     read_verdicts(config.clean.verdicts)
-    found = {}
+    checksums = {}
     for uri in config.clean.verdicts:
         folder, _, name = uri.rpartition("/")
         data = Store(folder or ".").read(name)
-        found[f"verdicts of {redact_url(uri)}"] = hashlib.sha256(data).hexdigest()[:16]
-    return found
+        checksums[f"verdicts of {redact_url(uri)}"] = hashlib.sha256(data).hexdigest()[:16]
+    return checksums
 
 
 def run(config: Config, root: Root, source: Source) -> StageCounts:
@@ -50,14 +55,14 @@ def run(config: Config, root: Root, source: Source) -> StageCounts:
     missing = len(verdicts.images) - counts.counters["images with a verdict"]
     if missing:
         counts.notes.append(
-            f"{missing:,} of {len(verdicts.images):,} images with a verdict are not among the "
-            "usable ones: see the tables catalog and rejects"
+            f"{missing:,} of {len(verdicts.images):,} images with a verdict were not sampled, or "
+            "were rejected: see the tables catalog and rejects"
         )
     return counts
 
 
 def clean(config: Config, verdicts: Verdicts, shard: ShardReader) -> ShardResult:
-    """Judge the images of a shard."""
+    """Apply the rules to the images of a shard."""
     objects = schemas.DETECTIONS.empty_table()
     if config.detect.handle:
         objects = shard.read("detections")
@@ -68,7 +73,18 @@ def clean(config: Config, verdicts: Verdicts, shard: ShardReader) -> ShardResult
 def clean_rows(
     kept: pa.Table, duplicates: pa.Table, detections: pa.Table, verdicts: Verdicts, config: Config
 ) -> tuple[pa.Table, StageCounts]:
-    """Rows of `cleaned` for rows of `kept`, by what is known of the same classes."""
+    """Apply the rules to rows of some whole classes.
+
+    Args:
+        kept: Rows of `kept`.
+        duplicates: Rows of `duplicates` of the same classes.
+        detections: Rows of `detections` of the same classes.
+        verdicts: The verdicts of people.
+        config: All options.
+
+    Returns:
+        Rows of `cleaned`, and the counts.
+    """
     rows = kept.select(["image_id", "landmark_id", "reason"]).to_pylist()
     cleaned: CleanedRows = {row["image_id"]: {**row, "verdict": "", "note": ""} for row in rows}
     pruned = {image for image, row in cleaned.items() if not row["reason"]}
@@ -91,43 +107,46 @@ def clean_rows(
 
 
 def drop(row: Row, reason: str, note: str = "") -> None:
-    """Give an image a reason to go, unless it has one."""
+    """Set the reason for which an image is dropped, unless it already has one."""
     if not row["reason"]:
         row |= {"reason": reason, "note": note}
 
 
 def drop_by_objects(cleaned: CleanedRows, detections: pa.Table, config: Config) -> None:
-    """Drop images of people, plants and water alone, and classes that are mostly people."""
+    """Drop images of people, plants and water without a building, and classes mostly of people."""
     rule = config.clean
     scenery = {*rule.people, *rule.nature}
-    peopled: Counter[int] = Counter()
-    looked_at: Counter[int] = Counter()
+    with_people: Counter[int] = Counter()
+    examined: Counter[int] = Counter()
     for row in detections.to_pylist():
-        found = detection.Detections(
+        objects = detection.Detections(
             row["entities"],
             np.array(row["scores"], np.float32),
             np.array(row["boxes"], np.float32).reshape(-1, 4),
         )
         image = cleaned[row["image_id"]]
-        people = detection.covered(found, rule.people, rule.min_score)
-        looked_at[image["landmark_id"]] += 1
-        peopled[image["landmark_id"]] += people >= rule.people_cover
-        cover = detection.covered(found, scenery, rule.min_score)
-        if cover >= rule.min_cover and not detection.shows(found, rule.buildings, rule.min_score):
-            names = sorted({*found.entities} & scenery)
+        people = detection.covered(objects, rule.people, rule.min_score)
+        examined[image["landmark_id"]] += 1
+        with_people[image["landmark_id"]] += people >= rule.people_cover
+        cover = detection.covered(objects, scenery, rule.min_score)
+        if cover >= rule.min_cover and not detection.shows(objects, rule.buildings, rule.min_score):
+            names = sorted({*objects.entities} & scenery)
             drop(image, "no_building", f"{', '.join(names[:3])} on {cover:.0%} of the image")
     for row in cleaned.values():
-        people, of = peopled[row["landmark_id"]], looked_at[row["landmark_id"]]
-        if people > rule.max_people * of:
-            drop(row, "people_class", f"people fill {people} of {of} images")
+        people, images = with_people[row["landmark_id"]], examined[row["landmark_id"]]
+        if people > rule.max_people * images:
+            drop(row, "people_class", f"people fill {people} of {images} images")
 
 
 def drop_duplicates(cleaned: CleanedRows, duplicates: pa.Table, config: Config) -> None:
-    """Drop label conflicts, and all but one of a cluster, where the configuration says so."""
+    """Drop label conflicts, and all but one image of a cluster, if the options ask for it.
+
+    Of a cluster, the first image in seeded order stays.
+    """
     rule = config.clean
     rows = duplicates.to_pylist()
     order = np.argsort(rank_key([row["image_id"] for row in rows], config.seed), kind="stable")
-    first: set[tuple[int, str]] = set()
+    clusters: set[tuple[int, str]] = set()
     for row in (rows[i] for i in order):
         image = cleaned[row["image_id"]]
         if rule.conflicts == "drop" and len(row["landmarks"]) > 1:
@@ -135,27 +154,31 @@ def drop_duplicates(cleaned: CleanedRows, duplicates: pa.Table, config: Config) 
             drop(image, "conflict", f"also filed under {others}")
         elif rule.duplicates == "drop" and not image["reason"]:
             cluster = row["landmark_id"], row["cluster"]
-            if cluster in first:
+            if cluster in clusters:
                 drop(image, "duplicate", f"of {row['partner']}")
-            first.add(cluster)
+            clusters.add(cluster)
 
 
 def apply_verdicts(cleaned: CleanedRows, verdicts: Verdicts) -> None:
-    """What people decided wins; on an image over all, on a landmark over what speaks against it."""
+    """Apply the verdicts of people, which override the rules.
+
+    A verdict on an image overrides a verdict on its landmark and every reason; a verdict on a
+    landmark does not override LIMITS.
+    """
     for image, row in cleaned.items():
-        own = verdicts.images.get(image)
-        verdict = own or verdicts.landmarks.get(row["landmark_id"])
+        on_image = verdicts.images.get(image)
+        verdict = on_image or verdicts.landmarks.get(row["landmark_id"])
         if verdict is None:
             continue
         row |= {"verdict": verdict.kind, "note": verdict.reason or row["note"]}
         if verdict.kind == "drop":
             row["reason"] = "dropped"
-        elif own or row["reason"] not in LIMITS:
+        elif on_image or row["reason"] not in LIMITS:
             row["reason"] = ""
 
 
 def drop_small_classes(cleaned: CleanedRows, verdicts: Verdicts, config: Config) -> None:
-    """Drop classes that are left with too few images, but for those with a verdict."""
+    """Drop the images of classes that became too small, except images with the verdict keep."""
     left = Counter(row["landmark_id"] for row in cleaned.values() if not row["reason"])
     for row in cleaned.values():
         if left[row["landmark_id"]] < config.prune.min_images and row["verdict"] != "keep":

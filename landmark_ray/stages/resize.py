@@ -1,7 +1,7 @@
-"""resize: the images of `groups` as squares, with the function that serves at prediction time.
+"""resize: make the examples, which are the images of `groups` as squares.
 
-Some of the discarded images, too, and drawn images of nothing: models learn from them what shows no
-landmark.
+The function that makes a square also runs when a bundle serves. The stage also resizes some of the
+discarded images and draws synthetic ones: from this background, models learn what no landmark is.
 """
 
 from functools import partial
@@ -25,9 +25,10 @@ from landmark_ray.runtime.shards import ShardReader, ShardResult, process_shards
 from landmark_ray.runtime.stage import Stage
 
 NO_CLASS = ["unverified", "small_class", "no_building", "people_class"]
-"""Reasons of discarded images that may stand for what is no landmark of ours."""
+"""Reasons of discarded images that can serve as examples of photos that show no landmark."""
 
 UNTRAINABLE = "untrainable: no photo of its landmark is left to train on"
+"""The reason in `rejects` for the remaining photos of a landmark without a photo to train on."""
 
 
 def run(config: Config, root: Root, source: Source) -> StageCounts:
@@ -43,10 +44,10 @@ def resize(
     """Make the examples and the background images of a shard.
 
     Args:
-        config: all options.
-        share: of the discarded images that `background` takes.
-        numbers: of all shards, from 0, which synthetic images are spread over.
-        shard: whose tables are read.
+        config: All options.
+        share: The share of the discarded images that become background, 0 to 1.
+        numbers: (bucket, shard) -> number of the shard, from 0; synthetic images are spread by it.
+        shard: The shard.
     """
     groups = shard.read("groups")
     discarded = shard.read("cleaned", ["image_id", "landmark_id", "reason"])
@@ -72,27 +73,36 @@ def resize(
 
 
 def background_share(config: Config, root: Root) -> float:
-    """The share of the discarded images that makes about `resize.background` of them."""
+    """Return the share of the discarded images that amounts to about `resize.background` images."""
     records = [ledger.read(root, stage) or {} for stage in ("prune", "clean")]
-    why = [record.get("funnel", {}).get("why", {}) for record in records]
-    there = sum(int(reasons.get(reason, 0)) for reasons in why for reason in NO_CLASS)
-    return config.resize.background / max(there, config.resize.background, 1)
+    reasons = [record.get("funnel", {}).get("why", {}) for record in records]
+    available = sum(int(counts.get(reason, 0)) for counts in reasons for reason in NO_CLASS)
+    return config.resize.background / max(available, config.resize.background, 1)
 
 
 def background_of(cleaned: pa.Table, share: float, seed: int) -> pa.Table:
-    """A random choice of a shard's discarded images: image_id and landmark_id."""
+    """Choose discarded images of a shard at random, by a hash of the seed and the id.
+
+    Args:
+        cleaned: Rows of `cleaned`.
+        share: The share to choose, 0 to 1.
+        seed: The seed.
+
+    Returns:
+        Rows with `image_id` and `landmark_id`.
+    """
     rows = cleaned.filter(pc.is_in(cleaned["reason"], pa.array(NO_CLASS)))
     chosen = rank_key(rows["image_id"].to_numpy(), seed) <= share * 2**64
     return rows.select(["image_id", "landmark_id"]).filter(pa.array(chosen))
 
 
 def synthetic_rows(shard: int, shards: int, config: Config) -> pa.Table:
-    """The rows of `background` that nobody took; they are dealt to all shards in turn.
+    """Draw the synthetic rows of `background` for a shard; the shards take them in turn.
 
     Args:
-        shard: its number, from 0, of all.
-        shards: how many there are.
-        config: number, size and seed of the images.
+        shard: The number of the shard, from 0.
+        shards: The number of shards.
+        config: All options, with number, size and seed of the images.
     """
     options = config.resize
     rows = [
@@ -110,16 +120,16 @@ def synthetic_rows(shard: int, shards: int, config: Config) -> pa.Table:
 def resize_rows(
     chosen: pa.Table, images: pa.Table, options: ResizeConfig, crash_log: CrashLog
 ) -> tuple[pa.Table, pa.Table]:
-    """The squares of some images of a shard.
+    """Crop and resize some images of a shard to squares.
 
     Args:
-        chosen: with the columns image_id and landmark_id.
-        images: image_id and jpeg of all.
-        options: of the squares.
-        crash_log: knows which images kill.
+        chosen: Rows with `image_id` and `landmark_id`, one for each image to resize.
+        images: Rows with `image_id` and `jpeg`, one for each image of the shard.
+        options: Size and quality of the squares.
+        crash_log: Rejects the images that kill their worker.
 
     Returns:
-        Rows of `chosen` with a column `jpeg`, and rows of `rejects`.
+        Rows of `chosen` with a further column `jpeg`, and rows of `rejects`.
     """
     column = images["jpeg"]
     indices = pc.index_in(chosen["image_id"], images["image_id"]).to_pylist()
@@ -140,26 +150,33 @@ def resize_rows(
 
 
 def rejected(rows: pa.Table, reasons: list[str]) -> pa.Table:
-    """Rows of `rejects` for rows with image_id and landmark_id."""
+    """Make rows of `rejects` from rows with `image_id` and `landmark_id`, and their reasons."""
     columns = [rows["image_id"], rows["landmark_id"], pa.array(reasons, pa.string())]
     return pa.Table.from_arrays(columns, schema=schemas.REJECTS)
 
 
 def only_trainable(squares: pa.Table) -> tuple[pa.Table, pa.Table]:
-    """Rows of `examples`, and of `rejects` for classes of which none is left to train on.
+    """Reject the classes without an image to train on, because a head cannot learn them.
 
-    A head can't learn them; a class that is left with fewer images stays in its group.
+    A class that merely lost some images stays in its group.
+
+    Returns:
+        Rows of `examples`, and rows of `rejects`.
     """
     trains = pc.equal(squares["split"], "train")
     stays = pc.is_in(squares["landmark_id"], pc.unique(squares["landmark_id"].filter(trains)))
-    gone = squares.filter(pc.invert(stays))
-    examples = squares.filter(stays) if gone.num_rows else squares  # without copying the photos
+    dropped = squares.filter(pc.invert(stays))
+    examples = squares.filter(stays) if dropped.num_rows else squares  # saves a copy of all photos
     examples = examples.select(schemas.EXAMPLES.names).cast(schemas.EXAMPLES)
-    return examples, rejected(gone, [UNTRAINABLE] * gone.num_rows)
+    return examples, rejected(dropped, [UNTRAINABLE] * dropped.num_rows)
 
 
 def example(jpeg: bytes, options: ResizeConfig) -> bytes:
-    """The square of an image, as JPEG."""
+    """Return the square of an image as JPEG, see `kernels/image.py`.
+
+    Raises:
+        ImageError: The image cannot be decoded.
+    """
     return kernel.encode(kernel.square(jpeg, options.size), options.quality)
 
 
@@ -168,5 +185,5 @@ STAGE = Stage(
     reads=("images", "cleaned", "groups"),
     writes=("examples", "background", "rejects/stage=resize"),
     run=run,
-    scratch=("resized",),  # of roots that were made before `group` came first: --redo deletes it
+    scratch=("resized",),  # older versions wrote it, before `group` ran first; --redo deletes it
 )
