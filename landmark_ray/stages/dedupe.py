@@ -1,7 +1,7 @@
-"""dedupe: images that show the same photo, of one landmark or of several.
+"""dedupe: find images that show the same photo, of one landmark or of several.
 
-Each shard's images are hashed where they lie; the hashes of all, 8 bytes an image, are compared in
-tasks that share them; what looks alike by its hash is confirmed on thumbnails.
+Tasks hash the images of each shard. Other tasks share the hashes of all images, 8 bytes each, and
+compare them. Images with similar hashes are then compared by their thumbnails.
 """
 
 from collections.abc import Callable
@@ -28,7 +28,7 @@ from landmark_ray.runtime.stage import Stage
 from landmark_ray.runtime.tasks import Row
 
 READERS = 16
-"""Files that are read at once: a store that is far away answers slowly."""
+"""Number of files that are read at a time, because a remote store answers slowly."""
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -39,7 +39,7 @@ def run(config: Config, root: Root, source: Source) -> StageCounts:
     process_shards("dedupe", "hashes", hash_images, config, root, title="hash", light=True)
 
     def clusters(todo: list[Shard]) -> dict[tuple[int, int], Row]:
-        rows = find(root.shards(), config, root)
+        rows = find_duplicates(root.shards(), config, root)
         return {shard.key: {"clusters": to_ipc_bytes(rows[shard.key])} for shard in todo}
 
     return process_shards(
@@ -48,7 +48,7 @@ def run(config: Config, root: Root, source: Source) -> StageCounts:
 
 
 def hash_images(shard: ShardReader) -> ShardResult:
-    """Hash the images of a shard."""
+    """Compute the hashes and the thumbnail of each image of a shard."""
     images = shard.read("images", ["image_id", "landmark_id", "jpeg"])
     rows = [{**row, **fingerprint(row.pop("jpeg"))._asdict()} for row in images.to_pylist()]
     return ShardResult(pa.Table.from_pylist(rows, schemas.HASHES), StageCounts())
@@ -67,15 +67,21 @@ def unpack_clusters(shard: ShardReader) -> ShardResult:
 
 
 def to_ipc_bytes(table: pa.Table) -> bytes:
-    """A table as bytes."""
+    """Return a table in the format of an Arrow IPC stream."""
     out = pa.BufferOutputStream()
     with pa.ipc.new_stream(out, table.schema) as stream:
         stream.write_table(table)
     return bytes(out.getvalue())
 
 
-def find(shards: list[Shard], config: Config, root: Root) -> dict[tuple[int, int], pa.Table]:
-    """(bucket, shard) -> its rows of `duplicates`."""
+def find_duplicates(
+    shards: list[Shard], config: Config, root: Root
+) -> dict[tuple[int, int], pa.Table]:
+    """Find the duplicates among the images of all shards.
+
+    Returns:
+        (bucket, shard) -> its rows of `duplicates`, sorted by landmark and image.
+    """
     parts = map_concurrently(lambda s: root.read_shard("hashes", *s.key, ["phash"]), shards)
     starts = np.cumsum([0, *map(len, parts)])
     phash = pa.concat_tables(parts)["phash"].to_numpy()
@@ -83,49 +89,57 @@ def find(shards: list[Shard], config: Config, root: Root) -> dict[tuple[int, int
     pairs = pairs_of_near_hashes(hashes, config)
     wanted = np.bincount(group, minlength=len(hashes)) > 1
     wanted[pairs.ravel()] = True
-    rows = np.flatnonzero(wanted[group])  # few: of other images no more than the hash is read
+    rows = np.flatnonzero(wanted[group])  # few; of all other images, only the hash is read
     cuts = np.searchsorted(rows, starts)
 
-    def look(shard: int) -> tuple[pa.Table, np.ndarray]:
-        """The images that may be duplicates, and their thumbnails."""
-        mine = rows[cuts[shard] : cuts[shard + 1]] - starts[shard]
-        images = root.read_shard("hashes", *shards[shard].key).take(pa.array(mine))
+    def read_candidates(shard: int) -> tuple[pa.Table, np.ndarray]:
+        """Read the images of a shard that may be duplicates, and their thumbnails."""
+        of_shard = rows[cuts[shard] : cuts[shard + 1]] - starts[shard]
+        images = root.read_shard("hashes", *shards[shard].key).take(pa.array(of_shard))
         data = b"".join(images["thumbnail"].to_pylist())
         pixels = np.frombuffer(data, np.uint8).reshape(-1, THUMBNAIL, THUMBNAIL)
         return images.drop_columns("thumbnail"), pixels
 
     empty = schemas.HASHES.empty_table().drop_columns("thumbnail")
-    looked = map_concurrently(look, np.flatnonzero(np.diff(cuts)).tolist())
-    images = pa.concat_tables([empty, *(images for images, _ in looked)])
+    candidates = map_concurrently(read_candidates, np.flatnonzero(np.diff(cuts)).tolist())
+    images = pa.concat_tables([empty, *(images for images, _ in candidates)])
     none = np.empty((0, THUMBNAIL, THUMBNAIL), np.uint8)
-    thumbnails = np.concatenate([none, *(pixels for _, pixels in looked)])
-    found = cluster_rows(images, group[rows], thumbnails, pairs, config)
-    found["shard"] = np.repeat(np.arange(len(shards)), np.diff(cuts))[found.pop("row")]
-    found = found.sort_values(["shard", "landmark_id", "image_id"])
-    cuts = np.searchsorted(found.pop("shard"), np.arange(len(shards) + 1))
-    table = pa.Table.from_pylist(found.to_dict("records"), schemas.DUPLICATES)
+    thumbnails = np.concatenate([none, *(pixels for _, pixels in candidates)])
+    frame = cluster_rows(images, group[rows], thumbnails, pairs, config)
+    frame["shard"] = np.repeat(np.arange(len(shards)), np.diff(cuts))[frame.pop("row")]
+    frame = frame.sort_values(["shard", "landmark_id", "image_id"])
+    cuts = np.searchsorted(frame.pop("shard"), np.arange(len(shards) + 1))
+    table = pa.Table.from_pylist(frame.to_dict("records"), schemas.DUPLICATES)
     return {s.key: table[cuts[i] : cuts[i + 1]] for i, s in enumerate(shards)}
 
 
 def map_concurrently(work: Callable[[T], U], items: list[T]) -> list[U]:
-    """Results of work that waits for a store."""
+    """Apply a function that waits for a store to each item, in threads; return the results."""
     with ThreadPoolExecutor(READERS) as pool:
         return list(pool.map(work, items))
 
 
 def pairs_of_near_hashes(hashes: np.ndarray, config: Config) -> np.ndarray:
-    """[P, 2] the pairs of distinct hashes [N] that differ in few bits."""
+    """Find the pairs of distinct hashes that differ in at most `dedupe.bits` bits, in tasks.
+
+    Args:
+        hashes: [N] uint64, distinct.
+        config: All options.
+
+    Returns:
+        [P, 2] indices into `hashes`.
+    """
     start_ray(config)
     ways = kernel.ways(config.dedupe.bits)
     shared = ray.put(hashes)
     task = ray.remote(kernel.near_pairs).options(**task_resources(config, "dedupe"))
-    waiting = [task.remote(shared, config.dedupe.bits, way) for way in ways]
-    found = []
+    tasks = [task.remote(shared, config.dedupe.bits, way) for way in ways]
+    pairs = []
     with ProgressBar("compare", len(ways), unit="ways") as progress_bar:
-        for one in waiting:
-            found.append(ray.get(one))
+        for result in tasks:
+            pairs.append(ray.get(result))
             progress_bar.add(1)
-    return kernel.merged(found)
+    return kernel.merged(pairs)
 
 
 def cluster_rows(
@@ -135,21 +149,25 @@ def cluster_rows(
     pairs: np.ndarray,
     config: Config,
 ) -> pd.DataFrame:
-    """Rows of `duplicates`, with the `row` of each image.
+    """Form clusters of images whose thumbnails are similar.
 
     Args:
         images: [N] rows of `hashes`.
-        group: [N] number of their hash.
-        thumbnails: [N, H, W].
+        group: [N] number of the hash of each image; equal hashes have equal numbers.
+        thumbnails: [N, H, W] uint8, grey.
         pairs: [P, 2] numbers of hashes that differ in few bits.
-        config: all options.
+        config: All options.
+
+    Returns:
+        Rows of `duplicates`, and in `row` the index of each one's image in `images`.
     """
     most = config.dedupe.difference
     representative = kernel.representatives(group, thumbnails, most)
-    own = pd.DataFrame({"row": np.unique(representative)})
-    own["group"] = group[own["row"]]
+    rows = pd.DataFrame({"row": np.unique(representative)})
+    rows["group"] = group[rows["row"]]
     near = pd.DataFrame(pairs, columns=["a", "b"])
-    near = near.merge(own, left_on="a", right_on="group").merge(own, left_on="b", right_on="group")
+    near = near.merge(rows, left_on="a", right_on="group")
+    near = near.merge(rows, left_on="b", right_on="group")
     a = np.concatenate(
         [np.flatnonzero(representative != np.arange(len(representative))), near["row_x"]]
     )
@@ -168,7 +186,7 @@ def cluster_rows(
     best["label"] = label[best["row"]]
     by_cluster = best.groupby("label")
     best["cluster"] = by_cluster["image_id"].transform("min")
-    spans = by_cluster["landmark_id"].agg(lambda found: sorted(set(found)))
+    spans = by_cluster["landmark_id"].agg(lambda landmarks: sorted(set(landmarks)))
     best["landmarks"] = best["label"].map(spans)
     return best[["row", *schemas.DUPLICATES.names]]
 

@@ -1,6 +1,7 @@
-"""detect: the objects on the images that prune kept; `clean` judges by them.
+"""detect: find the objects on the images that prune kept, for the rules of `clean`.
 
-Without a detector (`--detect.handle`) nothing is detected, and no image is judged by what it shows.
+Without a detector (`--detect.handle`), nothing is detected, and `clean` drops no image for what it
+shows.
 """
 
 import os
@@ -47,20 +48,20 @@ def run(config: Config, root: Root, source: Source) -> StageCounts:
 
 
 def without_detector(root: Root) -> StageCounts:
-    """Count the images that nothing looks at."""
+    """Return the counts of a run without a detector: all images and classes stay."""
     record = ledger.read(root, "prune")
     pruned = record["funnel"] if record else {}
     images, classes = pruned["images_out"], pruned["classes_out"]
     counts = StageCounts(images, images, classes, classes)
-    counts.counters["not looked at, for want of a detector"] = images
+    counts.counters["not examined, as there is no detector"] = images
     return counts
 
 
 class Detect:
-    """The rule that holds a detector, and finds the objects on decoded images."""
+    """The rule of the stage: it holds a detector, and finds the objects on decoded images."""
 
     def __init__(self, options: DetectConfig, *, pin: bool) -> None:
-        """Load the model; `pin` keeps it on the cores of its worker."""
+        """Load the model; `pin` limits its threads to the cores of the worker."""
         self.detector = load(options, threads=pin_threads() if pin else None)
 
     def __call__(self, shard: ShardReader) -> ShardResult:
@@ -94,10 +95,10 @@ def kept_images(shard: ShardReader, columns: Sequence[str] = ("jpeg",)) -> pa.Ta
 
 
 def load(options: DetectConfig, threads: int | None) -> Detector:
-    """The model.
+    """Load the detector with a number of threads; TensorFlow chooses it when None.
 
     Raises:
-        UserError: the handle can't be loaded.
+        UserError: The model that `--detect.handle` names cannot be loaded.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     try:
@@ -107,10 +108,10 @@ def load(options: DetectConfig, threads: int | None) -> Detector:
 
 
 def check(config: Config) -> None:
-    """Load the model once on the cluster, so that a bad handle is known before any work.
+    """Load the detector once on the cluster, so that a bad handle fails before any work.
 
     Raises:
-        UserError: the handle can't be loaded.
+        UserError: The model that `--detect.handle` names cannot be loaded.
     """
     if config.detect.handle:
         probe_on_cluster(config, _try, config.detect)

@@ -1,7 +1,7 @@
-"""embed: vectors of all examples by the frozen trunk, once for all groups and epochs.
+"""embed: compute vectors of all examples with the frozen trunk, once for all groups and epochs.
 
-Training images have several: of the photo as it is, and of varied ones. Workers hold the trunk (on
-GPUs where there are any).
+A training image has several vectors: one of the photo as it is, and one of each augmented view.
+Workers hold the trunk, on GPUs if there are any.
 """
 
 from functools import partial
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from landmark_ray.models.embedding import Embedder
 
 SEARCH = "_staging/tune"
-"""Scratch of the search over these tables, of jobs/tune.py."""
+"""The scratch folder of jobs/tune.py, which searches over these vectors."""
 
 
 def run(config: Config, root: Root, source: Source) -> StageCounts:
@@ -37,10 +37,10 @@ def run(config: Config, root: Root, source: Source) -> StageCounts:
 
 
 class Embed:
-    """The rule that holds the trunk."""
+    """The rule of the stage: it holds the trunk."""
 
     def __init__(self, config: Config, root: Root, *, pin: bool) -> None:
-        """Load the trunk; `pin` keeps it on the cores of its worker."""
+        """Load the trunk; `pin` limits its threads to the cores of the worker."""
         if pin:
             pin_tensorflow()
         from landmark_ray.bundle.network_files import read_trunk
@@ -59,7 +59,11 @@ class Embed:
 
 
 def embed_rows(examples: pa.Table, embedder: "Embedder", config: Config) -> pa.Table:
-    """Rows of `embeddings`: a vector of each image, and of those for training all views."""
+    """Compute rows of `embeddings` for rows of `examples`.
+
+    Each image has a row with view 0, the photo as it is. Each training image has further rows, one
+    for each augmented view.
+    """
     if not examples.num_rows:
         return schemas.EMBEDDINGS.empty_table()
     photos = np.stack([pixels(jpeg, config.resize.size) for jpeg in examples["jpeg"].to_pylist()])
@@ -71,7 +75,7 @@ def embed_rows(examples: pa.Table, embedder: "Embedder", config: Config) -> pa.T
         views.append((train, embedder.augmented_views(photos[train], seed)))
     rows = examples.drop_columns(["jpeg"]).take(np.concatenate([index for index, _ in views]))
     number = np.repeat(np.arange(len(views)), [len(index) for index, _ in views])
-    vectors = [v.tobytes() for _, found in views for v in found.astype(np.float16)]
+    vectors = [row.tobytes() for _, matrix in views for row in matrix.astype(np.float16)]
     rows = rows.append_column("view", pa.array(number, pa.int32()))
     return rows.append_column("vector", pa.array(vectors, pa.binary())).cast(schemas.EMBEDDINGS)
 

@@ -1,8 +1,8 @@
-"""evaluate: what the models say of photos that they have not learned from, and how good that is.
+"""evaluate: measure how well the models recognise photos that they have not learned from.
 
-All groups answer for every validation image, of all groups and of the background, with the code
-that serves; so they do for the source's test set, where there is one. `reports/evaluation.json` has
-the figures, with the threshold of "not a landmark".
+The models of all groups answer for every validation image of all groups and of the background, with
+the code that serves. They also answer for the source's test set, if it has one.
+`reports/evaluation.json` holds the figures and the threshold of "not a landmark".
 """
 
 import json
@@ -45,7 +45,7 @@ TEST = "test_predictions"
 
 
 def inputs(config: Config, source: Source) -> dict[str, str]:
-    """What the stage reads besides other stages' tables."""
+    """Return the fingerprint of the source's test set."""
     test = source.test_set()
     return {"source's test set": source.fingerprint("test") if test else "none"}
 
@@ -58,24 +58,24 @@ def run(config: Config, root: Root, source: Source) -> StageCounts:
     test = source.test_set()
     if test:
         score_test_set(*test, config, root)
-    found = figures_of(config, root, test is not None)
-    evaluation_page.store(found, root, config)
-    counts.counters["synthetic images accepted"] = found["synthetic"]["accepted"]
-    counts.notes += filter(None, [found["warning"]])
+    results = figures_of(config, root, test is not None)
+    evaluation_page.store(results, root, config)
+    counts.counters["synthetic images accepted"] = results["synthetic"]["accepted"]
+    counts.notes += filter(None, [results["warning"]])
     return counts
 
 
 class EnsembleScorer:
-    """All group models, and those by the reference's rule, for comparison."""
+    """The models of all groups and, for comparison, the closed-set models of the reference."""
 
     def __init__(self, config: Config, root: Root) -> None:
-        """Load the heads."""
+        """Load the heads and trunks from the root."""
         from landmark_ray.bundle.ensemble import Ensemble
 
         folder = Store(f"{root.uri}/models")
         place = FINETUNED if "finetune" in config.train.phases else GROUPS
         self.models: Ensemble = Ensemble(folder, place)
-        self.closed: Ensemble = Ensemble(folder, CLOSED)
+        self.closed_set: Ensemble = Ensemble(folder, CLOSED)
         self.k = config.evaluate.top_k
 
     def rows(
@@ -86,13 +86,21 @@ class EnsembleScorer:
         labels: Iterable[int],
         groups: Iterable[int],
     ) -> pa.Table:
-        """Rows of `predictions` for photos."""
+        """Make rows of `predictions` for photos.
+
+        Args:
+            image_ids: [N].
+            squares: [N, size, size, 3] RGB.
+            truth: image_id -> the landmarks that it shows.
+            labels: [N] landmark that the photo is filed under; -1 if there is none.
+            groups: [N] group of this landmark; 0 if there is none.
+        """
         vectors = self.models.vectors(squares)
-        if not set(self.closed.trunks) <= set(vectors):
-            vectors |= self.closed.vectors(squares)
+        if not set(self.closed_set.trunks) <= set(vectors):
+            vectors |= self.closed_set.vectors(squares)
         answer = self.models.answer(vectors, self.k)
         landmarks, confidences = _lists(without_contentless(answer, squares))
-        closed, sure = self.closed.answer(vectors, 1)
+        closed_landmarks, closed_confidences = self.closed_set.answer(vectors, 1)
         columns = {
             "image_id": image_ids,
             "truth": [sorted(truth[i]) for i in image_ids],
@@ -100,8 +108,8 @@ class EnsembleScorer:
             "group": groups,
             "landmarks": landmarks,
             "confidences": confidences,
-            "closed_landmark": closed[:, 0],
-            "closed_confidence": sure[:, 0].astype(np.float32),
+            "closed_landmark": closed_landmarks[:, 0],
+            "closed_confidence": closed_confidences[:, 0].astype(np.float32),
         }
         return pa.table(
             {n: pa.array(v, schemas.PREDICTIONS.field(n).type) for n, v in columns.items()},
@@ -110,7 +118,7 @@ class EnsembleScorer:
 
 
 def _lists(answer: "Answer") -> tuple[list[list[int]], list[list[float]]]:
-    """Without the places that stay empty where there are few landmarks."""
+    """Return landmarks and confidences as lists, without the padding (-1) of short answers."""
     landmarks, confidences = answer
     known = [row >= 0 for row in landmarks]
     return (
@@ -120,10 +128,10 @@ def _lists(answer: "Answer") -> tuple[list[list[int]], list[list[float]]]:
 
 
 class ScoreExamples:
-    """The rule that holds all networks."""
+    """The rule of the stage: it holds all networks."""
 
     def __init__(self, config: Config, root: Root, *, pin: bool) -> None:
-        """Load the networks; `pin` keeps them on the cores of their worker."""
+        """Load the networks; `pin` limits their threads to the cores of the worker."""
         if pin:
             pin_tensorflow()
         self.config, self.scorer = config, EnsembleScorer(config, root)
@@ -139,7 +147,7 @@ class ScoreExamples:
 
 
 def score_examples(examples: pa.Table, scorer: EnsembleScorer) -> pa.Table:
-    """Rows of `predictions` for rows of `examples`; those of group 0 show no landmark."""
+    """Make rows of `predictions` for rows of `examples`; images of group 0 show no landmark."""
     if not examples.num_rows:
         return schemas.PREDICTIONS.empty_table()
     ids, labels, groups = (
@@ -153,7 +161,14 @@ def score_examples(examples: pa.Table, scorer: EnsembleScorer) -> pa.Table:
 def score_test_set(
     archives: list[Archive], solution: dict[str, frozenset[int]], config: Config, root: Root
 ) -> None:
-    """Write `test_predictions`, a file for each tar."""
+    """Write `test_predictions`, one file for each tar.
+
+    Args:
+        archives: The tars of the test set.
+        solution: image_id -> the landmarks that it shows.
+        config: All options.
+        root: The root.
+    """
     done = root.committed(TEST)
     sizes = [archive.size for archive in archives]
     todo = [
@@ -166,7 +181,7 @@ def score_test_set(
     workers = plan_workers(config, "train.", config.train)
 
     class TestSetWorker:
-        """Holds all networks; one for each GPU, or for each core."""
+        """A worker that holds all networks: one for each GPU, or for each core."""
 
         def __init__(self) -> None:
             if not workers.gpus:
@@ -178,16 +193,16 @@ def score_test_set(
             archive = archives[unit["shard"]]
             members = ids.renamed(archive, config.ingest.max_megabytes * 1e6)
             size = self.scorer.models.size
-            for found, squares, bad in photos(members, size, config.ingest.limits):
-                counts.images_in += len(found) + len(bad)
-                counts.images_out += len(found)
+            for image_ids, squares, bad in photos(members, size, config.ingest.limits):
+                counts.images_in += len(image_ids) + len(bad)
+                counts.images_out += len(image_ids)
                 counts.reject_reasons.update(reason_kind(reason) for reason in bad.values())
                 if bad:
                     parts.append(rows_of_unreadable(list(bad), solution, groups))
-                if found:
-                    own = [groups.get(min(solution[i], default=-1), 0) for i in found]
-                    rows = self.scorer.rows(found, squares, solution, [-1] * len(found), own)
-                    parts.append(rows)
+                if image_ids:
+                    labels = [-1] * len(image_ids)
+                    own = [groups.get(min(solution[i], default=-1), 0) for i in image_ids]
+                    parts.append(self.scorer.rows(image_ids, squares, solution, labels, own))
             counts.notes += archive.notes
             root.commit(TEST, 0, unit["shard"], pa.concat_tables(parts), counts.to_json())
             return {"rows": unit["rows"], "report": counts.to_json()}
@@ -209,17 +224,23 @@ def floor_of(predictions: pa.Table) -> float:
 
 
 def one_row_per_photo(predictions: pa.Table) -> pa.Table:
-    """One row of each photo, an answered one if there is: several files may be called like it."""
+    """Keep one row of each photo, if possible one with an answer: several files may have its id."""
     answered = pc.greater(pc.list_value_length(predictions["landmarks"]), 0)
     rows = pa.concat_tables([predictions.filter(answered), predictions.filter(pc.invert(answered))])
-    seen = pd.Series(rows["image_id"].to_pylist()).duplicated().to_numpy()
-    return rows.filter(pa.array(~seen))
+    repeated = pd.Series(rows["image_id"].to_pylist()).duplicated().to_numpy()
+    return rows.filter(pa.array(~repeated))
 
 
 def rows_of_unreadable(
     ids: list[str], solution: dict[str, frozenset[int]], groups: dict[int, int]
 ) -> pa.Table:
-    """Rows of `predictions` for photos that can't be read."""
+    """Make rows of `predictions` for photos that cannot be read, with empty answers.
+
+    Args:
+        ids: The ids of the photos.
+        solution: image_id -> the landmarks that it shows.
+        groups: Landmark -> group.
+    """
     own = [groups.get(min(solution[i], default=-1), 0) for i in ids]
     rows = [
         {"image_id": i, "truth": sorted(solution[i]), "label": -1, "group": g}
@@ -230,18 +251,18 @@ def rows_of_unreadable(
 
 
 def groups_of(root: Root) -> dict[int, int]:
-    """Landmark -> group."""
+    """Read the group of each landmark: landmark -> group."""
     rows = root.dataset("examples").to_table(["landmark_id", "group"])
     pairs = rows.group_by(["landmark_id", "group"]).aggregate([])
     return dict(zip(pairs["landmark_id"].to_pylist(), pairs["group"].to_pylist(), strict=True))
 
 
 def figures_of(config: Config, root: Root, test: bool) -> dict[str, Any]:
-    """All that `reports/evaluation.json` holds."""
+    """Compute all figures of `reports/evaluation.json`; `test` says whether there is a test set."""
     folder = Store(f"{root.uri}/models")
     place = FINETUNED if "finetune" in config.train.phases else GROUPS
     predictions = root.dataset("predictions").to_table()
-    found: dict[str, Any] = {
+    results: dict[str, Any] = {
         "validation": figures(predictions),
         "floor": floor_of(predictions),
         "models": [
@@ -254,20 +275,20 @@ def figures_of(config: Config, root: Root, test: bool) -> dict[str, Any]:
             for info in head_infos(folder, place)
         ],
     }
-    whole = found["validation"]["ensemble"]
-    found["synthetic"] = synthetic_accepted(predictions, whole["threshold"])
-    found["warning"] = non_landmarks.warning(
+    whole = results["validation"]["ensemble"]
+    results["synthetic"] = synthetic_accepted(predictions, whole["threshold"])
+    results["warning"] = non_landmarks.warning(
         non_landmarks.learned(root, config),
         whole["images"] - whole["landmark_images"],
-        sum(model["landmarks"] for model in found["models"]),
+        sum(model["landmarks"] for model in results["models"]),
     )
     if history := folder.read_json(f"{TRUNK}/history.json"):
-        found["trunk"] = {"history": history}
+        results["trunk"] = {"history": history}
     if test:
-        found["test"] = figures(one_row_per_photo(root.dataset(TEST).to_table()))
+        results["test"] = figures(one_row_per_photo(root.dataset(TEST).to_table()))
         notes = [json.loads(value)["notes"] for value in root.committed(TEST).values()]
-        found["test"]["notes"] = sum(notes, [])
-    return found
+        results["test"]["notes"] = sum(notes, [])
+    return results
 
 
 STAGE = Stage(

@@ -42,7 +42,7 @@ def run(config: Config, root: Root, source: Source) -> StageCounts:
         return over_groups("finetune", FINETUNED, fit_group, config, root, config.train.epochs)
     images = root.dataset("examples").count_rows()
     counts = StageCounts(images, images)
-    counts.counters["not asked for"] = 1
+    counts.counters["not requested"] = 1
     return counts
 
 

@@ -41,7 +41,7 @@ def test_detections_are_those_of_the_model_on_every_kept_image(detected, detecto
 
 def test_without_a_detector_the_funnel_says_so(small_root):
     text = (small_root / "reports/funnel.json").read_text()
-    assert "not looked at, for want of a detector" in text
+    assert "not examined, as there is no detector" in text
     assert rows(small_root, "detections").empty
 
 
