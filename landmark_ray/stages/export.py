@@ -1,7 +1,7 @@
-"""export: all that predicts, in one folder: networks, landmarks, thresholds, checksums.
+"""export: write all that prediction needs into one folder, the bundle.
 
-With them lie a few photos and what the networks say of them here: whatever serves the bundle must
-say the same.
+The bundle holds networks, landmarks, thresholds and checksums. It also holds a few photos with the
+answers of the networks; a process that serves the bundle must give the same answers.
 """
 
 import json
@@ -30,7 +30,7 @@ from landmark_ray.runtime.stage import Stage
 from landmark_ray.runtime.tasks import probe_on_cluster
 
 PHOTOS = 16
-"""Of the reference, at most; see `reference_photos`."""
+"""The largest number of reference photos, see `reference_photos`."""
 
 SOFTWARE = ("landmark_ray", "ray", "keras", "tensorflow", "numpy", "pillow")
 REPORT = "reports/evaluation.json"
@@ -39,7 +39,7 @@ HEAD_FILES = ("head.weights.h5", "head.json")
 
 
 def run(config: Config, root: Root, source: Source) -> StageCounts:
-    """Write the bundle; its manifest last."""
+    """Write the bundle, with the manifest last."""
     models = Store(f"{root.uri}/models")
     place = FINETUNED if "finetune" in config.train.phases else GROUPS
     infos = head_infos(models, place)
@@ -80,42 +80,45 @@ def run(config: Config, root: Root, source: Source) -> StageCounts:
 
 
 def reference_of(config: Config, root: Root, place: str) -> Reference:
-    """What the networks say of some examples, with the code that evaluates them, on a CPU."""
+    """Compute the answers of the networks for some examples on a CPU, as `evaluate` does."""
     pin_tensorflow()
     import tensorflow as tf
 
     from landmark_ray.bundle.ensemble import Ensemble
 
-    with tf.device("CPU"):  # GPUs round more
+    with tf.device("CPU"):  # a GPU computes with less precision
         ensemble = Ensemble(Store(f"{root.uri}/models"), place)
         photos = reference_photos(config, root, [info.group for info in ensemble.infos])
         return Reference(photos, ensemble.logits(ensemble.vectors(photos)))
 
 
 def reference_photos(config: Config, root: Root, groups: list[int]) -> NDArray[np.uint8]:
-    """Examples of each group and of the background, [N, size, size, 3], `PHOTOS` at most.
+    """Choose examples of each group and of the background, in the order of shards and ids.
 
-    Those that come first: few shards are read, however many there are.
+    Because the first ones are taken, only a few shards are read.
+
+    Returns:
+        [N, size, size, 3] uint8 RGB, at most PHOTOS photos.
     """
-    each = max(PHOTOS // (len(groups) + 1), 1)
-    found: dict[int, list[bytes]] = {group: [] for group in (*groups, 0)}
-    for place in sorted(root.committed("examples")):
-        missing = {group for group in groups if len(found[group]) < each}
+    per_group = max(PHOTOS // (len(groups) + 1), 1)
+    jpegs: dict[int, list[bytes]] = {group: [] for group in (*groups, 0)}
+    for key in sorted(root.committed("examples")):
+        missing = {group for group in groups if len(jpegs[group]) < per_group}
         if not missing:
             break
-        if missing & set(root.read_shard("examples", *place, ["group"])["group"].to_pylist()):
-            rows = read_examples(root, place, config.seed).sort_by("image_id")
+        if missing & set(root.read_shard("examples", *key, ["group"])["group"].to_pylist()):
+            rows = read_examples(root, key, config.seed).sort_by("image_id")
             for group, jpeg in zip(*(rows[n].to_pylist() for n in ("group", "jpeg")), strict=True):
-                if group in found and len(found[group]) < each:
-                    found[group].append(jpeg)
-    chosen = [jpeg for jpegs in found.values() for jpeg in jpegs][:PHOTOS]
+                if group in jpegs and len(jpegs[group]) < per_group:
+                    jpegs[group].append(jpeg)
+    chosen = [jpeg for of_group in jpegs.values() for jpeg in of_group][:PHOTOS]
     return np.stack([pixels(jpeg, config.resize.size) for jpeg in chosen])
 
 
 def place_of(config: Config, root: Root) -> tuple[Store, Ours]:
-    """The bundle's folder, and which of its files are ours.
+    """Return the folder of the bundle, and a function that tells which of its files are ours.
 
-    In the root these are known by their names, elsewhere by what an export has noted there.
+    In the root, our files are known by their names; elsewhere, by the list that an export noted.
     """
     if config.export.to:
         bundle = Store(config.export.to)
@@ -124,17 +127,17 @@ def place_of(config: Config, root: Root) -> tuple[Store, Ours]:
 
 
 def check(config: Config, root: Root) -> None:
-    """Make sure that the bundle's folder may be written.
+    """Make sure that the folder of the bundle may be overwritten.
 
     Raises:
-        UserError: it holds what no export wrote.
+        UserError: It holds files that no export wrote.
     """
     bundle, ours = place_of(config, root)
     deletion.checked(bundle, "", ours=ours)
 
 
 def files_of(trunks: list[str], infos: list[HeadInfo]) -> list[str]:
-    """Names of the networks' files in a bundle."""
+    """List the names of the files of trunks and heads in a bundle."""
     return [
         *(f"{bundled(trunk)}/{file}" for trunk in trunks for file in TRUNK_FILES),
         *(f"{GROUPS}/group={info.group}/{file}" for info in infos for file in HEAD_FILES),
@@ -142,27 +145,27 @@ def files_of(trunks: list[str], infos: list[HeadInfo]) -> list[str]:
 
 
 def bundled(trunk: str) -> str:
-    """Where a trunk of a root's models lies in a bundle."""
+    """Return the folder in a bundle of a trunk that `models` in a root holds."""
     return trunk.replace(FINETUNED, GROUPS)
 
 
 def copy_trunk(models: Store, name: str, bundle: Store, to: str) -> None:
-    """A trunk's two files."""
+    """Copy the two files of a trunk."""
     for file in TRUNK_FILES:
         bundle.write(f"{to}/{file}", models.read(f"{name}/{file}"))
 
 
 def copy_head(models: Store, place: str, bundle: Store, info: HeadInfo) -> None:
-    """A head's two files; it names its trunk by its new place."""
-    at, to = f"{place}/group={info.group}", f"{GROUPS}/group={info.group}"
-    weights, told = HEAD_FILES
-    bundle.write(f"{to}/{weights}", models.read(f"{at}/{weights}"))
-    value: dict[str, Any] = json.loads(models.read(f"{at}/{told}"))
-    bundle.write_json(f"{to}/{told}", value | {"trunk": bundled(info.trunk)})
+    """Copy the two files of a head, and change the name of its trunk to that in the bundle."""
+    origin, target = f"{place}/group={info.group}", f"{GROUPS}/group={info.group}"
+    weights, description = HEAD_FILES
+    bundle.write(f"{target}/{weights}", models.read(f"{origin}/{weights}"))
+    value: dict[str, Any] = json.loads(models.read(f"{origin}/{description}"))
+    bundle.write_json(f"{target}/{description}", value | {"trunk": bundled(info.trunk)})
 
 
 def landmarks(root: Root) -> pa.Table:
-    """What the bundle knows of its landmarks."""
+    """Read the rows of the bundle's table of landmarks, sorted by id."""
     examples = root.dataset("examples").to_table(["landmark_id", "group"])
     counts = examples.group_by(["landmark_id", "group"]).aggregate([([], "count_all")])
     names = root.dataset("landmarks").to_table(["landmark_id", "name"])

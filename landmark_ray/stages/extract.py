@@ -1,7 +1,7 @@
-"""extract: local features of every image.
+"""extract: compute local features of every image.
 
-SIFT runs in one task a shard. DELF runs in a pool of workers that hold the model (on GPUs where
-there are any), with decoding in tasks in front of them.
+SIFT runs in one task per shard. DELF runs in a pool of workers that hold the model, on GPUs if
+there are any; other tasks decode the images for them.
 """
 
 import os
@@ -60,12 +60,19 @@ def images_of(shard: ShardReader) -> pa.Table:
 
 
 def sift(options: ExtractConfig, shard: ShardReader) -> ShardResult:
-    """Find the SIFT features of a shard's images."""
+    """Compute the SIFT features of the images of a shard."""
     return features_of(shard, lambda image: sift_features(image["jpeg"], options))
 
 
 def sift_features(jpeg: bytes, options: ExtractConfig) -> tuple[np.ndarray, np.ndarray]:
-    """Keypoints and descriptors of a stored image."""
+    """Compute the SIFT features of an image, in its pixels.
+
+    Returns:
+        Keypoints [N, 4] and int8 RootSIFT descriptors [N, 128], see `kernels/sift.py`.
+
+    Raises:
+        ImageError: The image cannot be decoded.
+    """
     points, descriptors = extract_sift(
         decode(jpeg), max_features=options.max_feature_num, side=options.max_side
     )
@@ -73,14 +80,14 @@ def sift_features(jpeg: bytes, options: ExtractConfig) -> tuple[np.ndarray, np.n
 
 
 class Delf:
-    """The rule that holds a DELF model, and finds the features of decoded images."""
+    """The rule of the stage for DELF: it holds the model."""
 
     def __init__(self, options: ExtractConfig, *, pin: bool) -> None:
-        """Load the model; `pin` keeps it on the cores of its worker."""
+        """Load the model; `pin` limits its threads to the cores of the worker."""
         self.model = load_delf(options, threads=pin_threads() if pin else None)
 
     def __call__(self, shard: ShardReader) -> ShardResult:
-        """Find the features of a shard's images."""
+        """Compute the DELF features of the images of a shard."""
         pixels = pixels_by_id(shard)
 
         def features(image: Row) -> tuple[np.ndarray, np.ndarray]:
@@ -100,9 +107,10 @@ def features_of(
     """Make the rows of `features` of a shard.
 
     Args:
-        shard: whose `images` are read.
-        extract: a row of `images` to keypoints [N, 2 or 4] in its pixels, and int8 descriptors
-            [N, D]; raises ImageError, or ValueError for features that don't fit together.
+        shard: The shard.
+        extract: Returns keypoints [N, 2 or 4] in pixels of the stored image and int8 descriptors
+            [N, D] for a row of `images`. It raises ImageError, or ValueError if the features are
+            malformed; both reject the image.
     """
     images = images_of(shard)
 
@@ -133,10 +141,10 @@ def features_of(
 
 
 def load_delf(options: ExtractConfig, threads: int | None) -> DelfModel:
-    """The model.
+    """Load a DELF model with a number of threads; TensorFlow chooses it when None.
 
     Raises:
-        UserError: the handle can't be loaded.
+        UserError: The model that `--extract.handle` names cannot be loaded.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     try:
@@ -152,10 +160,10 @@ def load_delf(options: ExtractConfig, threads: int | None) -> DelfModel:
 
 
 def check(config: Config) -> None:
-    """Load a DELF model once on the cluster, so that a bad handle is known before any work.
+    """Load a DELF model once on the cluster, so that a bad handle fails before any work.
 
     Raises:
-        UserError: the handle can't be loaded.
+        UserError: The model that `--extract.handle` names cannot be loaded.
     """
     if config.extract.extractor == "delf":
         probe_on_cluster(config, _try_delf, config.extract)

@@ -1,7 +1,7 @@
-"""finetune: the whole network of each group learns, where --train.phases asks for it.
+"""finetune: train the whole network of each group, if `--train.phases` includes finetune.
 
-It begins with the common trunk and the group's head of the stage train, and ends with the weights
-of its best epoch and a temperature of its own.
+The training starts from the common trunk and the group's head of the stage train. It keeps the
+weights of the best epoch, and fits a temperature to them.
 """
 
 import time
@@ -47,7 +47,7 @@ def run(config: Config, root: Root, source: Source) -> StageCounts:
 
 
 def fit_group(job: TrainingJob) -> None:
-    """In a worker: train the network of a group, fit its temperature, store it."""
+    """Train the network of a group, fit its temperature, and store it; runs in a worker."""
     group, config, root = job.group, job.config, job.root
     options = config.train
     set_up(job)

@@ -1,6 +1,7 @@
-"""group: groups of classes by size, and the split of each class into train and validation.
+"""group: divide the classes into groups by size, and split each class into train and validation.
 
-Sizes count what `clean` kept. A photo that `resize` rejects later leaves its class in its group.
+The size of a class is its number of images that `clean` kept. If `resize` rejects an image later,
+its class stays in its group.
 """
 
 from functools import partial
@@ -27,7 +28,7 @@ def run(config: Config, root: Root, source: Source) -> StageCounts:
 
 
 def group(config: Config, shard: ShardReader) -> ShardResult:
-    """Group the kept images of a shard."""
+    """Assign group and side to the kept images of a shard."""
     cleaned = shard.read("cleaned", ["image_id", "landmark_id", "keep"])
     return ShardResult(*group_rows(cleaned, shard.read("duplicates"), config))
 
@@ -35,7 +36,18 @@ def group(config: Config, shard: ShardReader) -> ShardResult:
 def group_rows(
     cleaned: pa.Table, duplicates: pa.Table, config: Config
 ) -> tuple[pa.Table, StageCounts]:
-    """Rows of `groups` for rows of `cleaned`; classes below the first group are left out."""
+    """Make rows of `groups` from rows of `cleaned` of some whole classes.
+
+    Classes that are too small for the first group are left out.
+
+    Args:
+        cleaned: Rows of `cleaned`, sorted by landmark.
+        duplicates: Rows of `duplicates` of the same classes.
+        config: All options.
+
+    Returns:
+        Rows of `groups`, and the counts.
+    """
     kept = cleaned.filter(cleaned["keep"]).select(["image_id", "landmark_id"])
     ids, landmarks = (kept[name].to_numpy() for name in kept.column_names)
     group, validates = assign(ids, landmarks, clusters(ids, duplicates), config)
@@ -55,14 +67,22 @@ def group_rows(
 
 
 def clusters(image_ids: np.ndarray, duplicates: pa.Table) -> np.ndarray:
-    """[N] number of each image's cluster of duplicates; a class has each on one side of the split.
+    """Number the clusters of duplicates, each of which must be on one side of the split.
 
-    A photo of several landmarks, TRAINS, only trains: else one of them might validate.
+    A photo that is filed under several landmarks gets the number TRAINS, and is never used for
+    validation: otherwise a copy of it could be in the training set of another landmark.
+
+    Args:
+        image_ids: [N].
+        duplicates: Rows of `duplicates` of the same classes.
+
+    Returns:
+        [N] number of the cluster of each image.
     """
     names, landmarks = (duplicates[n].to_pylist() for n in ("image_id", "landmarks"))
-    of = dict(zip(names, duplicates["cluster"].to_pylist(), strict=True))
-    conflicts = {n for n, found in zip(names, landmarks, strict=True) if len(found) > 1}
-    number = np.asarray(pd.factorize(np.array([of.get(i, i) for i in image_ids], object))[0])
+    cluster = dict(zip(names, duplicates["cluster"].to_pylist(), strict=True))
+    conflicts = {n for n, filed in zip(names, landmarks, strict=True) if len(filed) > 1}
+    number = np.asarray(pd.factorize(np.array([cluster.get(i, i) for i in image_ids], object))[0])
     number[[i in conflicts for i in image_ids]] = splitting.TRAINS
     return number
 
@@ -70,16 +90,16 @@ def clusters(image_ids: np.ndarray, duplicates: pa.Table) -> np.ndarray:
 def assign(
     image_ids: np.ndarray, landmark_ids: np.ndarray, cluster: np.ndarray, config: Config
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Group and side of each image.
+    """Assign group and side to each image.
 
     Args:
         image_ids: [N] strings.
         landmark_ids: [N] int64, sorted.
-        cluster: [N] of `clusters`.
-        config: edges, shares, seed.
+        cluster: [N] the result of `clusters`.
+        config: All options, with edges, shares and seed.
 
     Returns:
-        [N] int32 group from 1, 0 for none; [N] whether it validates.
+        [N] int32 group from 1, or 0 for no group; [N] bool, true for validation.
     """
     options = config.group
     rank = rank_key(image_ids, config.seed)

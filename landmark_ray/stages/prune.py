@@ -1,4 +1,4 @@
-"""prune: keep what a partner verifies, at most so many images a class, and no small classes."""
+"""prune: keep images that partners verify, up to a maximum per class, and drop small classes."""
 
 from collections import defaultdict
 from functools import partial
@@ -31,7 +31,16 @@ def prune(config: Config, shard: ShardReader) -> ShardResult:
 
 
 def prune_rows(images: pa.Table, pairs: pa.Table, config: Config) -> tuple[pa.Table, StageCounts]:
-    """Rows of `kept` for rows of `images`, by rows of `pairs` of the same classes."""
+    """Decide which images of some whole classes stay.
+
+    Args:
+        images: Rows of `images`: `image_id` and `landmark_id`.
+        pairs: Rows of `pairs` of the same classes.
+        config: All options.
+
+    Returns:
+        Rows of `kept`, and the counts.
+    """
     members: dict[int, list[str]] = defaultdict(list)
     for row in images.to_pylist():
         members[row["landmark_id"]].append(row["image_id"])
