@@ -1,8 +1,9 @@
-"""ingest: read each tar once, prove every image, and write the usable ones by landmark.
+"""ingest: read each tar once, decode every image, and write the usable ones by landmark.
 
-Two steps, since a tar's images belong to any landmark. *Scatter* streams a tar and writes what it
-holds of each bucket as fragments; a note (`_ledger/archives/…json`) finishes the tar. *Gather*
-reads a bucket's fragments shard by shard, writes the shards of `images`, and deletes them.
+There are two steps, because the images of a tar belong to any landmark. *Scatter* reads a tar as a
+stream and writes its images as fragments, by bucket; a note (`_ledger/archives/….json`) finishes
+the tar. *Gather* (`runtime/gathering.py`) reads the fragments of a bucket shard by shard, writes
+the shards of `images`, and deletes the fragments.
 """
 
 from collections import Counter, defaultdict
@@ -34,19 +35,22 @@ from landmark_ray.runtime.stage import Stage
 from landmark_ray.runtime.tasks import Row, run_tasks, shard_task
 
 NOTES = "_ledger/archives"
+"""The folder of the notes about finished archives."""
+
 UNLISTED = "photos that the source's list doesn't name"
+"""The kind of photos that are left out because no list names them."""
 
 
 def inputs(config: Config, source: Source) -> dict[str, str]:
-    """What the stage reads besides other stages' tables."""
+    """Return the fingerprint of the source's archives."""
     return {"source archives": source.fingerprint()}
 
 
 @dataclass(frozen=True)
 class CatalogIndex:
-    """Where each image of the source belongs; [N] arrays in the order of `ids.keys`.
+    """Landmark and shard of each image of the source: [N] arrays in the order of `ids.keys`.
 
-    A shard of -1 has what the source lists and the catalog hasn't: it is no stray file.
+    The shard is -1 for an image that the source lists and the catalog does not contain.
     """
 
     ids: PhotoIds
@@ -56,15 +60,15 @@ class CatalogIndex:
 
     @classmethod
     def read(cls, root: Root, listed: pa.ChunkedArray) -> "CatalogIndex":
-        """The whole catalog, among all ids that the source lists."""
+        """Read the whole catalog; `listed` are all ids that the source lists."""
         ids = PhotoIds(pc.unique(listed.drop_null()))
         rows = root.dataset("catalog").to_table()
-        places = ids.places(rows["image_id"])
+        indices = ids.places(rows["image_id"])
         columns = []
         for name in ("landmark_id", "bucket", "shard"):
             values = rows[name].to_numpy()
             columns.append(np.full(len(ids), -1, values.dtype))
-            columns[-1][places] = values
+            columns[-1][indices] = values
         return cls(ids, *columns)
 
 
@@ -72,7 +76,7 @@ def run(config: Config, root: Root, source: Source) -> StageCounts:
     """Write `images` and the rejects.
 
     Raises:
-        UserError: the source's list and its archives have no photo in common.
+        UserError: The source's list and its archives have no photo in common.
     """
     archives = source.archives()
     notes = {a.name: _note(root, a.name) for a in archives}
@@ -100,13 +104,13 @@ def _nothing_in_common(source: Source, notes: dict[str, Any]) -> UserError:
     )
     shown = printable(archive)
     return UserError(
-        f"none of the {len(listed):,} ids of {source.csv} is in the archives: it has "
-        f"{listed[0].as_py()!r}, and {shown} has {printable(stray)!r}; mend {source.csv}"
+        f"none of the {len(listed):,} ids of {source.csv} is in the archives: it lists "
+        f"{listed[0].as_py()!r}, and {shown} holds {printable(stray)!r}; correct {source.csv}"
     )
 
 
 def file_stem(archive: str) -> str:
-    """An archive's name as that of a file."""
+    """Convert the name of an archive to the name of a file."""
     return text_id(archive).replace("/", "_")
 
 
@@ -115,15 +119,15 @@ def _note_name(archive: str) -> str:
 
 
 def _note(root: Root, archive: str) -> Any:
-    """What is known of an archive that was read to its end, or None."""
+    """Read the note about an archive, or None if it was not yet read to its end."""
     note = root.read_json(_note_name(archive))
-    return note if note and "left_out" in note else None  # an older version's lacks something
+    return note if note and "left_out" in note else None  # a note of an older version lacks it
 
 
 def scatter_all(
     config: Config, root: Root, source: Source, todo: list[Archive], count: int
 ) -> None:
-    """Scatter the archives that no earlier run has finished."""
+    """Scatter the archives that no earlier run has finished; `count` is the number of all."""
     with ProgressBar("read", count, done=count - len(todo), unit="archives") as progress_bar:
         if not todo:
             return
@@ -146,8 +150,8 @@ def scatter_all(
 
 
 def scatter(archive: Archive, index: CatalogIndex, root: Root, config: IngestConfig) -> None:
-    """Stream an archive; write its images of the catalog as fragments, then its note."""
-    archive = replace(archive, notes=[], left_out=LeftOut())  # of a task that is tried again
+    """Read an archive as a stream, write its images of the catalog as fragments, then its note."""
+    archive = replace(archive, notes=[], left_out=LeftOut())  # a repeated task starts afresh
     buffer: dict[int, list[Row]] = defaultdict(list)
     fragments: list[str] = []
     buffered, spills, listed = 0, 0, 0
@@ -164,12 +168,12 @@ def scatter(archive: Archive, index: CatalogIndex, root: Root, config: IngestCon
 
     def chosen(name: str) -> bool:
         nonlocal listed
-        place, _ = index.ids.find(name)
-        if place < 0:
+        row, _ = index.ids.find(name)
+        if row < 0:
             archive.left_out.add(UNLISTED, name)
             return False
         listed += 1
-        return bool(index.shard[place] >= 0)
+        return bool(index.shard[row] >= 0)
 
     crash_log = CrashLog(root, "ingest", file_stem(archive.name))
     for member in archive.members(config.max_megabytes * 1e6, chosen):
@@ -203,12 +207,21 @@ def scatter(archive: Archive, index: CatalogIndex, root: Root, config: IngestCon
 
 
 def validate_image(member: Member, config: IngestConfig, crash_log: CrashLog) -> Row:
-    """The stored form of an image, or the reason why it can't be used."""
+    """Decode an image, and return its stored form or the reason for which it is rejected.
+
+    Args:
+        member: The file; `image_id` is the id of the catalog.
+        config: The options of `ingest`.
+        crash_log: Rejects the images that kill their worker.
+
+    Returns:
+        `jpeg`, `width` and `height`, or `reason`.
+    """
     if member.problem:
         return {"reason": member.problem}
     if member.size and not member.data:
-        most = f"--ingest.max_megabytes {config.max_megabytes:g}"
-        return {"reason": f"too large: a file of {member.size} bytes, more than {most}"}
+        limit = f"--ingest.max_megabytes {config.max_megabytes:g}"
+        return {"reason": f"too large: a file of {member.size} bytes, more than {limit}"}
     try:
         crash_log.start_image(member.image_id)
         photo = normalise(member.data, config.limits)

@@ -1,4 +1,4 @@
-"""sample: choose classes and images from the metadata alone, and lay them out in shards."""
+"""sample: choose classes and images from the metadata alone, and assign them to shards."""
 
 import numpy as np
 import pandas as pd
@@ -17,10 +17,10 @@ from landmark_ray.runtime.stage import Stage
 
 
 def inputs(config: Config, source: Source) -> dict[str, str]:
-    """What the stage reads besides other stages' tables.
+    """Return the checksum of the source's metadata.
 
     Raises:
-        UserError: no class is large enough: said before the root holds anything of other options.
+        UserError: No class is large enough. This is checked here, before anything is written.
     """
     images, _, digest = source.index()
     sizes = np.unique(drop_unlabelled(images)["landmark_id"].to_numpy(), return_counts=True)[1]
@@ -44,17 +44,25 @@ def run(config: Config, root: Root, source: Source) -> StageCounts:
 def choose(
     images: pa.Table, names: pa.Table, config: Config
 ) -> tuple[pa.Table, pa.Table, StageCounts]:
-    """The catalog (with its bucket), the landmarks, and the counts.
+    """Choose classes and images.
+
+    Args:
+        images: Rows with `image_id` and `landmark_id`, as `Source.index` returns them.
+        names: Rows with `landmark_id` and `name`, as `Source.index` returns them.
+        config: All options.
+
+    Returns:
+        Rows of `catalog` with a column `bucket`, rows of `landmarks`, and the counts.
 
     Raises:
-        UserError: no class is large enough.
+        UserError: No class is large enough.
     """
     rule = config.sample
     labelled = drop_unlabelled(images)
     ids = labelled["image_id"].to_numpy()
     landmarks = labelled["landmark_id"].to_numpy()
-    first = ~pd.Series(ids).duplicated().to_numpy()
-    ids, landmarks = ids[first], landmarks[first]
+    is_first = ~pd.Series(ids).duplicated().to_numpy()
+    ids, landmarks = ids[is_first], landmarks[is_first]
     rows = sampling.choose_images(
         ids, landmarks, min_images=rule.min_images, max_images=rule.max_images, seed=config.seed
     )
@@ -73,9 +81,9 @@ def choose(
     )
     catalog = pa.table({"image_id": ids[rows], "landmark_id": landmarks[rows]})
     layout = lay_out(chosen, chosen_sizes, rule.buckets, rule.shard_images)
-    place = np.searchsorted(chosen, landmarks[rows])
+    class_index = np.searchsorted(chosen, landmarks[rows])
     for name, values in layout.items():
-        catalog = catalog.append_column(name, pa.array(values[place]))
+        catalog = catalog.append_column(name, pa.array(values[class_index]))
     table = pa.table({"landmark_id": classes, "images": sizes})
     table = table.join(
         pa.table({"landmark_id": chosen, "chosen": chosen_sizes}), "landmark_id"
@@ -94,7 +102,17 @@ def choose(
 def lay_out(
     classes: np.ndarray, sizes: np.ndarray, buckets: int, shard_images: int
 ) -> dict[str, np.ndarray]:
-    """Bucket and shard of each class; `classes` is sorted."""
+    """Assign each class to a bucket and a shard.
+
+    Args:
+        classes: [C] landmark ids, sorted.
+        sizes: [C] chosen images of each class.
+        buckets: Number of buckets.
+        shard_images: Approximate number of images of a shard.
+
+    Returns:
+        `bucket` and `shard`: [C] each.
+    """
     bucket = sampling.bucket_of(classes, buckets)
     shard = np.zeros(len(classes), np.int32)
     for b in range(buckets):
@@ -103,7 +121,7 @@ def lay_out(
 
 
 def write_catalog(catalog: pa.Table, root: Root) -> None:
-    """One file a bucket, sorted by shard, landmark and image."""
+    """Write the catalog, one file per bucket, sorted by shard, landmark and image."""
     catalog = catalog.sort_by(
         [(name, "ascending") for name in ("bucket", "shard", "landmark_id", "image_id")]
     )

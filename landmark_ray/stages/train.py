@@ -1,7 +1,8 @@
-"""train: a head for each group, by Ray Train, as many side by side as there is room for.
+"""train: train a head for each group with Ray Train, as many groups at a time as there is room for.
 
-A group whose head is stored is finished. A worker that is lost is replaced, and its group goes on
-from the last checkpoint. Beside it a head by the reference's rule, for comparison.
+A group whose head is stored is finished. A lost worker is replaced, and continues from the last
+checkpoint of its group. For comparison, each group also gets a closed-set head, as the reference
+trained it.
 """
 
 import time
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     import keras
 
 CHECKPOINTS = 6
-"""Of a head's training, which lasts seconds."""
+"""Number of checkpoints of a head's training, which lasts seconds."""
 
 
 def run(config: Config, root: Root, source: Source) -> StageCounts:
@@ -36,7 +37,7 @@ def run(config: Config, root: Root, source: Source) -> StageCounts:
 
 
 def fit_group(job: TrainingJob) -> None:
-    """In a worker: train the head of a group, fit its temperature, store both."""
+    """Train the heads of a group, fit a temperature, and store them; runs in a worker."""
     pin_tensorflow(job.cores)
     from landmark_ray.models import fit_loop
 
@@ -72,15 +73,15 @@ def fit_group(job: TrainingJob) -> None:
 
     head = checkpoints.load(fit_loop.load) or new_head(data, group, config)
     fit_head(head, data, config, report, reports=CHECKPOINTS, done=checkpoints.epochs)
-    own = closed_set_baseline(data)
-    baseline = new_head(own, group, config)
-    fit_head(baseline, own, config, lambda *_: None, reports=1)
-    store(CLOSED, baseline, own, 1.0)
+    closed_data = closed_set_baseline(data)
+    baseline = new_head(closed_data, group, config)
+    fit_head(baseline, closed_data, config, lambda *_: None, reports=1)
+    store(CLOSED, baseline, closed_data, 1.0)
     store(GROUPS, head, data, temperature(head, data) if options.calibrate else 1.0)
 
 
 def validate(head: "keras.Model", data: GroupVectors) -> dict[str, float]:
-    """Return a head's top-1 on the validation images, on those of the group and of others."""
+    """Return the top-1 of a head on validation images: those of its group, and those of others."""
     y = data.validation.y
     if not len(y):
         return {}
@@ -95,12 +96,12 @@ def temperature(head: "keras.Model", data: GroupVectors) -> float:
 
 
 def counts(data: GroupVectors) -> dict[str, int]:
-    """Count the vectors of the group's landmarks and of the class other, on both sides."""
-    found: dict[str, int] = {}
+    """Count the vectors of the group's landmarks and of the class "other", on both sides."""
+    numbers: dict[str, int] = {}
     for name, side in (("train", data.train), ("validation", data.validation)):
         own = int((side.y < len(data.landmarks)).sum())
-        found |= {f"{name}_own": own, f"{name}_other": len(side.y) - own}
-    return found
+        numbers |= {f"{name}_own": own, f"{name}_other": len(side.y) - own}
+    return numbers
 
 
 STAGE = Stage(

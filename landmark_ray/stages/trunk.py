@@ -1,6 +1,6 @@
-"""trunk: the network's weights in one place, for all groups.
+"""trunk: store the network that all groups share.
 
-They are downloaded, come from a file, or are learned from scratch on all landmarks together.
+Its weights are downloaded, read from a file, or trained from scratch on all landmarks together.
 """
 
 from typing import TYPE_CHECKING
@@ -39,15 +39,19 @@ def run(config: Config, root: Root, source: Source) -> StageCounts:
         if config.train.from_scratch:
             from_scratch(config, root, images)
         else:
-            given(config, root)
+            store_pretrained(config, root)
     counts = StageCounts(images, images)
     info = trunk_info(folder)
     counts.counters["features"] = info.features if info else 0
     return counts
 
 
-def given(config: Config, root: Root) -> None:
-    """Store a trunk whose weights there are."""
+def store_pretrained(config: Config, root: Root) -> None:
+    """Store a trunk with the weights that `--train.weights` names.
+
+    Raises:
+        UserError: They cannot be loaded.
+    """
     start_ray(config)
     try:
         ray.get(ray.remote(store).options(max_retries=0).remote(config, root))
@@ -56,12 +60,20 @@ def given(config: Config, root: Root) -> None:
 
 
 def store(config: Config, root: Root) -> None:
-    """In a worker: build the trunk and store it."""
+    """Build the trunk and store it; runs in a worker."""
     write_trunk(Store(f"{root.uri}/models"), TRUNK, build(config, config.train.weights))
 
 
 def build(config: Config, weights: str | None) -> "keras.Model":
-    """The trunk that the options name."""
+    """Build the trunk that the options name.
+
+    Args:
+        config: All options.
+        weights: As `--train.weights`; random weights when None.
+
+    Raises:
+        UserError: The weights cannot be loaded.
+    """
     from landmark_ray.models.networks import build_trunk
 
     options = config.train
@@ -82,7 +94,7 @@ def from_scratch(config: Config, root: Root, images: int) -> None:
 
 
 def fit_trunk(job: TrainingJob) -> None:
-    """In a worker: train, and store the trunk without the head."""
+    """Train a trunk with a head for all landmarks, and store the trunk; runs in a worker."""
     config, root = job.config, job.root
     options = config.train
     set_up(job)

@@ -127,8 +127,8 @@ def test_a_list_and_archives_that_have_nothing_in_common_are_shown(tmp_path, mon
     with pytest.raises(UserError) as error:
         ingested(tmp_path, monkeypatch)
     assert str(error.value) == (
-        "none of the 9 ids of train.csv is in the archives: it has 'p0', and "
-        "train/images_000.tar has '0/q0.jpg'; mend train.csv"
+        "none of the 9 ids of train.csv is in the archives: it lists 'p0', and "
+        "train/images_000.tar holds '0/q0.jpg'; correct train.csv"
     )
 
 

@@ -43,5 +43,5 @@ def test_old_squares_are_not_taken_for_examples(source, root):
     as_before_groups(root)
     for stage in ("group", "trunk"):
         (root / f"_ledger/{stage}.json").unlink()  # it was stopped before `group`
-    with pytest.raises(UserError, match="stage resize reads .*; here .*Add --redo resize"):
+    with pytest.raises(UserError, match="stage resize reads .*; in this .*Add --redo resize"):
         product.run(source, root, last="resize")

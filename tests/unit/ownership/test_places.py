@@ -134,7 +134,7 @@ def test_a_record_that_is_none_is_no_proof(source, root):
     (root / "_ledger").mkdir(parents=True)
     (root / "_ledger/sample.json").write_text("my samples")
     before = product.files(root)
-    with pytest.raises(UserError, match="sample.json is damaged, or no record"):
+    with pytest.raises(UserError, match="sample.json is damaged, or is not the record"):
         product.run(source, root, redo="sample")
     assert product.files(root) == before
 
@@ -142,7 +142,7 @@ def test_a_record_that_is_none_is_no_proof(source, root):
 def test_damaged_record_beside_whole_ones_is_made_anew_by_redo(source, root):
     product.run(source, root, last="match")
     (root / "_ledger/ingest.json").write_text("{")
-    with pytest.raises(UserError, match="ingest.json is damaged: --redo ingest"):
+    with pytest.raises(UserError, match="ingest.json is damaged: add --redo ingest"):
         product.run(source, root, last="match")
     product.run(source, root, last="match", redo="ingest")
     assert ledger.read_all(Root(str(root)))["ingest"]["state"] == "finished"
