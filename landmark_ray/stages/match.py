@@ -1,8 +1,8 @@
 """match: geometric verification of the pairs of each class.
 
-A class is matched by the task of its shard. What is too much for that is cut into parts, which run
-side by side, keep what they find until the class is done, and are not repeated when the run is
-killed.
+The task of a shard matches its classes. A class with too many pairs for one task is cut into
+chunks, which run at the same time. The pairs of a chunk are stored until the stage is finished, so
+that a killed run does not match them again.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -32,7 +32,7 @@ from landmark_ray.runtime.stage import Stage
 STAGING = "_staging/match"
 
 LIKELIEST = 32
-"""Partners that an image tries by likeness; the others follow in the order of the file."""
+"""Number of partners that an image tries in the order of similarity, before the others."""
 
 
 def run(config: Config, root: Root, source: Source) -> StageCounts:
@@ -48,14 +48,14 @@ def match(config: Config, shard: ShardReader) -> ShardResult:
     tables = [schemas.PAIRS.empty_table()]
     counts = StageCounts()
     for images in features.classes():
-        pairs = match_class(images, config, partial(run_parts, images, config, shard.root))
+        pairs = match_class(images, config, partial(run_chunks, images, config, shard.root))
         tables.append(pairs)
         count(counts, images, pairs, config)
     return ShardResult(pa.concat_tables(tables), counts)
 
 
 def count(counts: StageCounts, images: ClassImages, pairs: pa.Table, config: Config) -> None:
-    """Add a class and its pairs to a funnel."""
+    """Add a class and its pairs to the counts."""
     n = len(images)
     counts.add(StageCounts(images_in=n, images_out=n, classes_in=1, classes_out=1))
     counts.counters["pairs"] += pairs.num_rows
@@ -65,14 +65,14 @@ def count(counts: StageCounts, images: ClassImages, pairs: pa.Table, config: Con
 
 
 @dataclass(frozen=True)
-class Part:
-    """Images of a class to settle.
+class Chunk:
+    """Some images of a class, whose pairs are matched together.
 
     Attributes:
-        name: unlike that of any other part of the class.
-        images: indices in the class, in seeded order.
-        likeliest: the partners that each tries first; not used for matching every pair.
-        known: pairs evaluated before, and their inliers.
+        name: A name that is unique within the class.
+        images: Indices of the images in the class, in seeded order.
+        likeliest: The partners that each image tries first; unused if every pair is matched.
+        known: The pairs that were matched before -> their inliers.
     """
 
     name: str
@@ -81,181 +81,215 @@ class Part:
     known: dict[Pair, int] = field(default_factory=dict)
 
 
-class Matched(NamedTuple):
-    """What is kept of a pair: as in `pairs`."""
+class MatchedPair(NamedTuple):
+    """The result for a pair, as in the table `pairs`."""
 
     putative: int
     inliers: int
     affine: list[float] | None
 
 
-Found = dict[Pair, Matched]
-"""New pairs of a class."""
+MatchedPairs = dict[Pair, MatchedPair]
+"""Matched pairs of a class -> their results."""
 
-Run = Callable[[list[Part]], Iterable[Found]]
-"""Runs parts, side by side or not."""
+RunChunks = Callable[[list[Chunk]], Iterable[MatchedPairs]]
+"""Matches chunks, one after the other or at the same time."""
 
 
-def match_class(images: ClassImages, config: Config, run: Run | None = None) -> pa.Table:
-    """The evaluated pairs of a class, as rows of `pairs`; `run` runs its parts elsewhere.
+def match_class(images: ClassImages, config: Config, run: RunChunks | None = None) -> pa.Table:
+    """Match pairs of a class: all of them, or as many as decide which images stay.
 
-    Of a wave so many pairs are tried here as a task may try; most large classes need no more.
+    In mode "early", this function itself matches up to `match.task_pairs` pairs of each round,
+    which is enough for most large classes; `run` matches the rest.
+
+    Args:
+        images: The class.
+        config: All options.
+        run: Matches chunks elsewhere; they are matched here when None.
+
+    Returns:
+        Rows of `pairs`, sorted.
     """
     n, options = len(images), config.match
-    run = run or (lambda parts: [match_part(images, part, config) for part in parts])
-    found: Found = {}
+    run = run or (lambda chunks: [match_chunk(images, chunk, config) for chunk in chunks])
+    matched: MatchedPairs = {}
     if options.mode == "exhaustive":
         cut = pair_schedule.chunks(range(n), lambda image: n - 1 - image, options.task_pairs)
-        for new in run([Part(f"{i}", part) for i, part in enumerate(cut)]):
-            found |= new
-        return table_of(images, found)
+        for new in run([Chunk(f"{i}", part) for i, part in enumerate(cut)]):
+            matched |= new
+        return pairs_table(images, matched)
     order = np.argsort(rank_key(images.ids, config.seed), kind="stable").tolist()
     means = images.mean_descriptors()
-    evidence = evidence_of(config)
-    waves = pair_schedule.rounds(order, evidence, max_images=config.prune.max_images)
-    for number, wave in enumerate(waves):
-        first = likeliest_partners(means, wave)
-        rest = settle(images, wave, first, config, evidence, found, options.task_pairs)
+    verified = verified_pairs(config)
+    rounds = pair_schedule.rounds(order, verified, max_images=config.prune.max_images)
+    for number, todo in enumerate(rounds):
+        likeliest = likeliest_partners(means, todo)
+        rest = verify_images(images, todo, likeliest, config, verified, matched, options.task_pairs)
         cut = pair_schedule.chunks(rest, lambda _: n - 1, options.task_pairs)
-        parts = [
-            Part(f"{number}-{i}", some, likeliest_partners(means, some), dict(evidence.inliers))
-            for i, some in enumerate(cut)
+        chunks = [
+            Chunk(f"{number}-{i}", part, likeliest_partners(means, part), dict(verified.inliers))
+            for i, part in enumerate(cut)
         ]
-        for new in run(parts):
-            found |= new
-            for pair, matched in new.items():
-                evidence.add(pair, matched.inliers)
-    return table_of(images, found)
+        for new in run(chunks):
+            matched |= new
+            for pair, result in new.items():
+                verified.add(pair, result.inliers)
+    return pairs_table(images, matched)
 
 
-def evidence_of(config: Config, known: dict[Pair, int] | None = None) -> VerifiedPairs:
-    """What is known of a class."""
-    evidence = VerifiedPairs(config.match.min_inliers, config.match.min_partners)
+def verified_pairs(config: Config, known: dict[Pair, int] | None = None) -> VerifiedPairs:
+    """Make the record of a class's verified pairs from pairs that are known -> their inliers."""
+    verified = VerifiedPairs(config.match.min_inliers, config.match.min_partners)
     for pair, inliers in (known or {}).items():
-        evidence.add(pair, inliers)
-    return evidence
+        verified.add(pair, inliers)
+    return verified
 
 
-def match_part(images: ClassImages, part: Part, config: Config) -> Found:
-    """The new pairs of a part."""
-    found: Found = {}
+def match_chunk(images: ClassImages, chunk: Chunk, config: Config) -> MatchedPairs:
+    """Match the pairs of a chunk, and return the new ones."""
+    matched: MatchedPairs = {}
     if config.match.mode == "exhaustive":
-        evaluate = evaluation(images, config, found)
-        for a in part.images:
+        match_one = pair_matcher(images, config, matched)
+        for a in chunk.images:
             for b in range(a + 1, len(images)):
                 if not images.duplicates(a, b):
-                    evaluate(a, b)
+                    match_one(a, b)
     else:
-        evidence = evidence_of(config, part.known)
-        settle(images, part.images, part.likeliest, config, evidence, found)
-    return found
+        verified = verified_pairs(config, chunk.known)
+        verify_images(images, chunk.images, chunk.likeliest, config, verified, matched)
+    return matched
 
 
-def settle(
+def verify_images(
     images: ClassImages,
-    some: list[int],
+    todo: list[int],
     likeliest: list[list[int]],
     config: Config,
-    evidence: VerifiedPairs,
-    found: Found,
-    most: int | None = None,
+    verified: VerifiedPairs,
+    matched: MatchedPairs,
+    max_pairs: int | None = None,
 ) -> list[int]:
-    """Settle images with the partners that each tries first; those that `most` pairs left."""
-    first = dict(zip(some, likeliest, strict=True))
+    """Match images with their partners until each image is verified or has no partner left.
+
+    Args:
+        images: The class.
+        todo: Indices of the images to verify.
+        likeliest: The partners that each of them tries first.
+        config: All options.
+        verified: What is known; the matched pairs are added.
+        matched: The matched pairs are added.
+        max_pairs: The largest number of pairs to match; no limit when None.
+
+    Returns:
+        The images that remain undecided because of `max_pairs`.
+    """
+    first = dict(zip(todo, likeliest, strict=True))
     return pair_schedule.verify_until_decided(
-        some,
-        evaluation(images, config, found),
+        todo,
+        pair_matcher(images, config, matched),
         lambda image: all_partners(image, first[image], images),
-        evidence,
-        most,
+        verified,
+        max_pairs,
     )
 
 
-def evaluation(images: ClassImages, config: Config, found: Found) -> Callable[[int, int], int]:
-    """A function that matches a pair, adds it to what is found, and tells its inliers."""
+def pair_matcher(
+    images: ClassImages, config: Config, matched: MatchedPairs
+) -> Callable[[int, int], int]:
+    """Return a function that matches a pair, adds it to `matched`, and returns its inliers."""
     options, ids = config.match, images.ids
     rule = options.rule(config.extract.extractor)
 
-    def evaluate(a: int, b: int) -> int:
+    def match_one(a: int, b: int) -> int:
         seed = pair_seed(ids[a], ids[b], config.seed)
         result = match_pair(images[a], images[b], rule, stop_below=options.min_inliers, seed=seed)
         affine = None if result.affine is None else result.affine.ravel().tolist()
-        found[a, b] = Matched(result.putative, result.inliers, affine)
+        matched[a, b] = MatchedPair(result.putative, result.inliers, affine)
         return result.inliers
 
-    return evaluate
+    return match_one
 
 
 def all_partners(image: int, likeliest: list[int], images: ClassImages) -> Iterator[int]:
-    """The partners of an image, the likeliest first; none is a duplicate of it."""
+    """Iterate over the partners of an image, the likeliest first, without its duplicates."""
     first = set(likeliest)
     others = (i for i in range(len(images)) if i not in first)
     return (i for i in chain(likeliest, others) if not images.duplicates(i, image))
 
 
 def likeliest_partners(means: np.ndarray, images: list[int]) -> list[list[int]]:
-    """For some images, those whose centred mean descriptors [n, D] are most alike; itself, too."""
+    """List the images that are most similar to each of some images, which are among them.
+
+    Args:
+        means: [n, D] mean descriptor of each image of the class; they are centred here.
+        images: Indices of the images.
+
+    Returns:
+        At most LIKELIEST indices for each image, the most similar first.
+    """
     centred = means - means.mean(axis=0)
     centred /= np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), 1e-9)
-    likeness = centred[images] @ centred.T
-    return np.argsort(-likeness, axis=1, kind="stable")[:, :LIKELIEST].tolist()
+    similarity = centred[images] @ centred.T
+    return np.argsort(-similarity, axis=1, kind="stable")[:, :LIKELIEST].tolist()
 
 
-def table_of(images: ClassImages, found: Found) -> pa.Table:
-    """Rows of `pairs`, sorted."""
-    pairs = sorted(found)
+def pairs_table(images: ClassImages, matched: MatchedPairs) -> pa.Table:
+    """Return the matched pairs of a class as rows of `pairs`, sorted."""
+    pairs = sorted(matched)
     ids = pa.array(images.ids, pa.string())
     a, b = (ids.take(pa.array(end)) for end in np.array(pairs, np.int64).reshape(-1, 2).T)
-    matched = [found[pair] for pair in pairs]
+    results = [matched[pair] for pair in pairs]
     return pa.table(
         {
             "landmark_id": np.full(len(pairs), images.landmark_id),
             "image_a": a,
             "image_b": b,
-            "putative": [m.putative for m in matched],
-            "inliers": [m.inliers for m in matched],
-            "affine": [m.affine for m in matched],
+            "putative": [result.putative for result in results],
+            "inliers": [result.inliers for result in results],
+            "affine": [result.affine for result in results],
         },
         schemas.PAIRS,
     )
 
 
-def found_of(images: ClassImages, pairs: pa.Table) -> Found:
-    """What rows of `pairs` say."""
+def read_pairs(images: ClassImages, pairs: pa.Table) -> MatchedPairs:
+    """Return rows of `pairs` of a class as matched pairs: the reverse of `pairs_table`."""
     index = {image_id: i for i, image_id in enumerate(images.ids)}
-    names = ("image_a", "image_b", *Matched._fields)
+    names = ("image_a", "image_b", *MatchedPair._fields)
     rows = zip(*(pairs[name].to_pylist() for name in names), strict=True)
-    return {(index[a], index[b]): Matched(*rest) for a, b, *rest in rows}
+    return {(index[a], index[b]): MatchedPair(*rest) for a, b, *rest in rows}
 
 
-def run_parts(images: ClassImages, config: Config, root: Root, parts: list[Part]) -> list[Found]:
-    """Run parts of a class in Ray tasks; what is found is kept until the stage is finished.
+def run_chunks(
+    images: ClassImages, config: Config, root: Root, chunks: list[Chunk]
+) -> list[MatchedPairs]:
+    """Match chunks of a class in Ray tasks, whose files stay until the stage is finished.
 
-    A single part runs here: there is nothing to run beside it.
+    A single chunk is matched here, as there is nothing to run at the same time.
     """
-    if len(parts) < 2:
-        return [match_part(images, part, config) for part in parts]
-    names = [f"{STAGING}/{images.landmark_id}/{part.name}.parquet" for part in parts]
-    task = ray.remote(run_part).options(**task_resources(config, "match"))
+    if len(chunks) < 2:
+        return [match_chunk(images, chunk, config) for chunk in chunks]
+    names = [f"{STAGING}/{images.landmark_id}/{chunk.name}.parquet" for chunk in chunks]
+    task = ray.remote(run_chunk).options(**task_resources(config, "match"))
     ray.get(
         [
-            task.remote(images.place, part, config, root, name)
-            for part, name in zip(parts, names, strict=True)
+            task.remote(images.place, chunk, config, root, name)
+            for chunk, name in zip(chunks, names, strict=True)
             if not root.exists(name)
         ]
     )
-    return [found_of(images, root.read_table(name)) for name in names]
+    return [read_pairs(images, root.read_table(name)) for name in names]
 
 
-def run_part(
-    place: tuple[int, int, int], part: Part, config: Config, root: Root, name: str
+def run_chunk(
+    place: tuple[int, int, int], chunk: Chunk, config: Config, root: Root, name: str
 ) -> None:
-    """Match a part of a class, and write what is found."""
+    """Match a chunk of the class at `place` (bucket, shard, landmark), and write its pairs."""
     pin_threads()
     bucket, shard, landmark_id = place
     classes = FeatureShard(root, bucket, shard, config.match.memory_mb).classes()
     images = next(c for c in classes if c.landmark_id == landmark_id)
-    root.write_table(name, table_of(images, match_part(images, part, config)))
+    root.write_table(name, pairs_table(images, match_chunk(images, chunk, config)))
 
 
 STAGE = Stage(
