@@ -1,8 +1,8 @@
-"""Batch prediction: photos in, a Kaggle submission out, with the exported bundle, on Ray.
+"""Recognise the landmarks on many photos with a bundle, and write a Kaggle submission.
 
-Beside `submission.csv` lies the folder `submission.parquet`: a file for each tar, table or chunk of
-the source, with the k surest landmarks of each photo. A file there is finished work: the same
-command goes on from it, and tries again what was damaged.
+The folder `submission.parquet` beside `submission.csv` has a file for each tar, table or chunk of
+the source, with the k landmarks of the highest confidence for each photo. If the command was
+stopped, run it again to continue: it keeps these files, except those of damaged parts.
 """
 
 import sys
@@ -37,10 +37,10 @@ from landmark_ray.runtime.resources import pin_tensorflow, plan_workers
 from landmark_ray.runtime.tasks import Row, run_tasks, shard_task
 
 FORMAT = 2
-"""Of the answers: those that code of another one wrote are not mixed in."""
+"""Version of the format of the answers; answers of another version are refused."""
 
 DAMAGED, WRONG_MD5 = "damaged parts", "parts with a wrong md5"
-"""Facts of parts that the same command answers again, as they may be mended."""
+"""Counters of parts of the source that the next run reads again, as they may have been repaired."""
 
 
 class PredictOptions(Options):
@@ -48,10 +48,13 @@ class PredictOptions(Options):
 
     bundle: str = Field(description="folder or URI that jobs/export.py wrote")
     source: str = Field(
-        description="photos: a tar, a .parquet, or a folder with such and with photos; of a "
-        "dataset with a training set its test/"
+        description="photos: a tar, a .parquet file, or a folder with any of these and with "
+        "photos, such as the test/ of a dataset"
     )
-    output: str = Field(description="csv file to write, id,landmarks; .parquet beside it: top k")
+    output: str = Field(
+        description="csv file to write, with the columns id,landmarks; the top k are written to "
+        "a folder .parquet beside it"
+    )
     top_k: int = Field(5, ge=1, le=100, description="landmarks in the Parquet files")
     floor: Share | None = Field(
         None,
@@ -61,20 +64,21 @@ class PredictOptions(Options):
     gpus: float | None = Field(
         None,
         ge=0,
-        description="GPUs a worker; 1 where there are any, when not given",
+        description="GPUs per worker; when not given, 1 if there are any",
         json_schema_extra=SPEED,
     )
-    cpus: Cpus = Field(1.0, description="cores a worker", json_schema_extra=SPEED)
+    cpus: Cpus = Field(1.0, description="cores per worker", json_schema_extra=SPEED)
     memory_gb: float | None = Field(
-        None, gt=0, description="memory that Ray keeps for a worker, in GB", json_schema_extra=SPEED
+        None, gt=0, description="GB of memory to reserve per worker", json_schema_extra=SPEED
     )
 
 
 def run(options: PredictOptions) -> None:
-    """Answer for all photos, and write the submission.
+    """Recognise all photos, and write the submission.
 
     Raises:
-        UserError: anything that a person can mend.
+        UserError: Source, bundle or output cannot be used, or parts of the source are damaged; in
+            the last case, the submission is written.
     """
     bundle, source = Bundle(options.bundle), Photos(options.source)
     identity = {
@@ -95,7 +99,9 @@ def run(options: PredictOptions) -> None:
     with ProgressBar("predict", source.size, done=before, unit="bytes") as progress_bar:
         units = sorted(todo, key=lambda unit: -unit["rows"])
         work = (bundle, source, root, answers, options)
-        counts.add(run_tasks(units, lambda dataset: plan(dataset, *work), options, progress_bar))
+        counts.add(
+            run_tasks(units, lambda dataset: answer_units(dataset, *work), options, progress_bar)
+        )
     floor = bundle.manifest.floor if options.floor is None else options.floor
     made = make_csv(root, answers, len(source.parts), floor)
     check_count(made, counts.images_in, source.files)
@@ -104,19 +110,19 @@ def run(options: PredictOptions) -> None:
     if damaged := counts.counters[DAMAGED]:
         raise UserError(
             f"{damaged} of {len(source.parts)} parts of the source can't be read to the end (see "
-            "the warnings); what could be read is answered: mend them and run this again, with "
-            "another --output where a size has changed"
+            "the warnings); the photos that could be read are answered: repair these parts, and "
+            "run the command again, with another --output if the size of a file has changed"
         )
 
 
 def finished_parts(root: Root, answers: str) -> dict[int, StageCounts]:
-    """Number -> what became of its photos, of each part that needn't be read again."""
+    """Read the counts of all parts that need not be read again: number of the part -> counts."""
     reports = root.committed(answers).items()
     parts = {n: StageCounts.from_json(report) for (_, n), report in reports}
-    return {n: f for n, f in parts.items() if not f.counters[DAMAGED] and not f.counters[WRONG_MD5]}
+    return {n: c for n, c in parts.items() if not c.counters[DAMAGED] and not c.counters[WRONG_MD5]}
 
 
-def plan(
+def answer_units(
     units: Dataset,
     bundle: Bundle,
     source: Photos,
@@ -124,11 +130,11 @@ def plan(
     answers: str,
     options: PredictOptions,
 ) -> Dataset:
-    """Units (parts of the source) to reports."""
+    """Map units, which are parts of the source, to their counts; see `run_tasks`."""
     workers = plan_workers(options, "", options)
 
     class Worker:
-        """Holds all networks; one for each GPU, or for each core."""
+        """A worker that holds all networks: one for each GPU, or for each core."""
 
         def __init__(self) -> None:
             if not workers.gpus:
@@ -154,14 +160,18 @@ def plan(
 def answer_part(
     part: Part, ensemble: Any, bundle: Bundle, options: PredictOptions
 ) -> tuple[pa.Table, StageCounts]:
-    """Rows of `schemas.ANSWERS` for the photos of a part, in order, and what became of them."""
+    """Recognise the photos of a part of the source.
+
+    Returns:
+        Rows of `schemas.ANSWERS` in the order of the photos, and their counts.
+    """
     manifest = bundle.manifest
     part = replace(part, notes=[], left_out=LeftOut())
     names: list[str] = []
     counts = StageCounts()
 
     def numbered() -> Iterator[Member]:
-        """Numbers tell photos apart, whatever they are called."""
+        """Yield the photos with their number as id, because names may be repeated."""
         try:
             for member in photos_of(part, manifest.max_megabytes * 1e6):
                 names.append(member.name)
@@ -179,17 +189,17 @@ def answer_part(
         if ids:
             answer = ensemble.predict(squares, options.top_k)
             landmarks, confidences = without_contentless(answer, squares)
-            for number, found, sure in zip(ids, landmarks, confidences, strict=True):
-                known = found >= 0
-                shown = bool(known[0]) and bool(sure[0] >= manifest.threshold)
-                answers[number] = _answer(found[known], sure[known], shown, "")
+            for number, top, confidence in zip(ids, landmarks, confidences, strict=True):
+                known = top >= 0
+                is_landmark = bool(known[0]) and bool(confidence[0] >= manifest.threshold)
+                answers[number] = _answer(top[known], confidence[known], is_landmark, "")
     counts.images_in = len(names)
     counts.images_out = sum(not answer["error"] for answer in answers.values())
     counts.counters.update(part.left_out.facts())
     counts.notes += part.notes
     if isinstance(part, Archive) and part.problem:
         counts.counters[WRONG_MD5] += 1
-        counts.notes.append(f"photos of {printable(part.name)} are answered all the same")
+        counts.notes.append(f"photos of {printable(part.name)} are answered nevertheless")
     file = holder(part)
     rows = [
         {"image_id": first_id(file, name), "file": file, "name": name, **answers[str(number)]}
@@ -198,11 +208,11 @@ def answer_part(
     return pa.Table.from_pylist(rows, schemas.ANSWERS), counts
 
 
-def _answer(landmarks: Any, confidences: Any, found: bool, error: str) -> Row:
+def _answer(landmarks: Any, confidences: Any, is_landmark: bool, error: str) -> Row:
     return {
         "landmarks": list(landmarks),
         "confidences": list(confidences),
-        "is_landmark": found,
+        "is_landmark": is_landmark,
         "error": error,
     }
 
@@ -210,15 +220,15 @@ def _answer(landmarks: Any, confidences: Any, found: bool, error: str) -> Row:
 def show(
     counts: StageCounts, made: AnswersCsv, source: Photos, bundle: Bundle, output: str
 ) -> None:
-    """Print what went in, what came out, and why."""
+    """Print a table of the photos that were read, recognised and rejected, and all warnings."""
     left_out = LeftOut.of_facts(counts.counters)
     left_out.update(source.left_out)
-    columns = ("photos", "read", "landmarks", "not a landmark", "unreadable, why", "left out")
+    columns = ("photos", "read", "landmarks", "not a landmark", "unreadable", "left out")
     table = Table(*columns, title="Answers")
-    why = ", ".join(f"{n:,} {reason}" for reason, n in counts.reject_reasons.most_common())
+    reasons = ", ".join(f"{n:,} {reason}" for reason, n in counts.reject_reasons.most_common())
     read, landmarks = counts.images_out, made.landmarks
     numbers = (counts.images_in, read, landmarks, read - landmarks)
-    table.add_row(*(f"{n:,}" for n in numbers), why, f"{left_out.counts.total():,}")
+    table.add_row(*(f"{n:,}" for n in numbers), reasons, f"{left_out.counts.total():,}")
     console = Console()
     if not console.is_terminal:
         console = Console(width=120)
@@ -229,4 +239,4 @@ def show(
         print(f"warning: {note}", file=sys.stderr)
     if bundle.manifest.warning:
         print(f"warning: {bundle.manifest.warning}", file=sys.stderr)
-    print(f"bundle {bundle.manifest.version}, answers in {output} and, the k surest, .parquet")
+    print(f"bundle {bundle.manifest.version}; answers in {output}, the top k in .parquet beside it")

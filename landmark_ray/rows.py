@@ -1,4 +1,4 @@
-"""Rows of a table that meet some conditions, as csv."""
+"""Print the rows of a table that meet conditions as csv."""
 
 import re
 import sys
@@ -21,20 +21,22 @@ class RowsConfig(Options):
     """Options of jobs/rows.py."""
 
     root: str = Field(description="folder or URI that holds all tables")
-    table: str = Field(description="its name, such as kept, cleaned or rejects/stage=ingest")
+    table: str = Field(description="name of the table: kept, cleaned, rejects/stage=ingest ...")
     where: tuple[str, ...] = Field(
         (),
-        description="conditions that all must hold, such as reason=unverified, inliers>=5, "
-        "reason~truncated (contains), landmarks>1 (of a list: its length)",
+        description="conditions that must all be true, such as reason=unverified, inliers>=5, "
+        "reason~truncated (contains), landmarks>1 (the length of a list)",
     )
-    limit: int | None = Field(None, ge=1, description="rows at most; all when not given")
+    limit: int | None = Field(
+        None, ge=1, description="largest number of rows; all rows when not given"
+    )
 
 
 def show(config: RowsConfig) -> None:
-    """Print the rows; bytes are left out, and the count goes to stderr.
+    """Print the rows without columns of bytes to stdout, and their number to stderr.
 
     Raises:
-        UserError: there is no such table, or a condition is wrong.
+        UserError: There is no such table, or a condition is invalid.
     """
     root = Root(config.root)
     if not root.exists(config.table):
@@ -43,10 +45,10 @@ def show(config: RowsConfig) -> None:
     names = [f.name for f in dataset.schema if not _bytes(f.type)]
     conditions = [condition(text, dataset.schema) for text in config.where]
     count, left = 0, config.limit
-    written(dataset.schema.empty_table().select(names), header=True)
+    print_csv(dataset.schema.empty_table().select(names), header=True)
     for batch in dataset.to_batches(columns=names, filter=all_of(conditions)):
         rows = pa.Table.from_batches([batch])[:left]
-        written(rows, header=False)
+        print_csv(rows, header=False)
         count += rows.num_rows
         if left is not None:
             left -= rows.num_rows
@@ -59,8 +61,8 @@ def _bytes(kind: pa.DataType) -> bool:
     return pa.types.is_binary(kind) or pa.types.is_fixed_size_binary(kind)
 
 
-def written(rows: pa.Table, header: bool) -> None:
-    """Print rows as csv; lists as words with spaces between."""
+def print_csv(rows: pa.Table, header: bool) -> None:
+    """Print rows as csv, with a line of column names if `header`; join lists with spaces."""
     for i, field in enumerate(rows.schema):
         if pa.types.is_list(field.type) or pa.types.is_fixed_size_list(field.type):
             words = [" ".join(map(str, value or ())) for value in rows[field.name].to_pylist()]
@@ -72,25 +74,27 @@ def written(rows: pa.Table, header: bool) -> None:
 
 
 def all_of(conditions: Sequence[pads.Expression]) -> pads.Expression | None:
-    """All of them; None where there is none."""
-    found = None
+    """Combine conditions with "and"; return None if there are none."""
+    combined = None
     for one in conditions:
-        found = one if found is None else found & one
-    return found
+        combined = one if combined is None else combined & one
+    return combined
 
 
 def condition(text: str, schema: pa.Schema) -> pads.Expression:
-    """A condition such as inliers>=5.
+    """Parse a condition such as inliers>=5.
 
     Raises:
-        UserError: it is none, or of a column that the table doesn't have.
+        UserError: The text is not a condition, or the table does not have its column.
     """
-    found = re.match(r"(\w+)\s*(!=|<=|>=|=|<|>|~)\s*(.*)", text, re.DOTALL)
-    if not found:
-        raise UserError(f"--where {text!r}: write column, {' '.join(OPERATORS)}, value")
-    name, operator, word = found.groups()
+    match = re.match(r"(\w+)\s*(!=|<=|>=|=|<|>|~)\s*(.*)", text, re.DOTALL)
+    if not match:
+        raise UserError(
+            f"--where {text!r}: write column, operator ({' '.join(OPERATORS)}) and value"
+        )
+    name, operator, word = match.groups()
     if name not in schema.names:
-        raise UserError(f"--where {text!r}: there are the columns {', '.join(schema.names)}")
+        raise UserError(f"--where {text!r}: the columns are {', '.join(schema.names)}")
     column, kind = pc.field(name), schema.field(name).type
     if pa.types.is_list(kind):
         column, kind = pc.list_value_length(column), pa.int32()

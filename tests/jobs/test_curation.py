@@ -161,7 +161,7 @@ def test_rows_are_listed_as_csv(small_root, run_job):
     [
         ("nothing", "a=1", "has no table nothing"),
         ("kept", "keep", "--where 'keep': write column"),
-        ("kept", "kept=1", "there are the columns image_id"),
+        ("kept", "kept=1", "the columns are image_id"),
         ("kept", "inliers=many", "inliers is of type int32, not 'many'"),
     ],
 )

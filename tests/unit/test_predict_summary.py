@@ -18,4 +18,4 @@ def test_summary_ends_with_what_the_bundle_warns_of(capsys, warning):
     predict.show(StageCounts(3, 3), made, source, bundle, "out/x.csv")
     said = capsys.readouterr()
     assert said.err == (f"warning: {warning}\n" if warning else "")
-    assert said.out.endswith("bundle abc, answers in out/x.csv and, the k surest, .parquet\n")
+    assert said.out.endswith("bundle abc; answers in out/x.csv, the top k in .parquet beside it\n")
