@@ -1,4 +1,4 @@
-"""The installed command, `landmark-ray JOB [options]`; a checkout has more jobs, in jobs/."""
+"""The installed command, `landmark-ray JOB [options]`. A checkout has further jobs in jobs/."""
 
 import sys
 
@@ -8,14 +8,14 @@ from landmark_ray.config import STAGES
 USAGE = """usage: landmark-ray JOB [options]
 
   pipeline  run the stages, from photos to a bundle
-  predict   name the landmarks on photos, as csv
-  serve     answer over HTTP
+  predict   recognise the landmarks on photos, and write a csv
+  serve     serve a bundle over HTTP
 
-landmark-ray JOB --help explains a job's options."""
+Run landmark-ray JOB --help for the options of a job."""
 
 
 def main() -> None:
-    """Run the job that the first argument names."""
+    """Run the job that the first argument names; exit with status 2 if there is none."""
     _, job, *options = sys.argv if len(sys.argv) > 1 else [*sys.argv, "--help"]
     sys.argv = [f"landmark-ray {job}", *options]
     if job == "pipeline":
@@ -32,12 +32,12 @@ def main() -> None:
 
 
 def serve() -> None:
-    """Serve a bundle, where the extra `serve` is installed."""
+    """Serve a bundle; exit with status 2 if the extra `serve` is not installed."""
     try:
         from landmark_ray.serving import app, serve_options
     except ModuleNotFoundError as error:
         advice = "pip install 'landmark_ray[serve]'"
-        print(f"error: serve needs {error.name}, which is not here: {advice}", file=sys.stderr)
+        print(f"error: serve needs {error.name}, install it with: {advice}", file=sys.stderr)
         sys.exit(2)
     cli.simple(serve_options.ServeOptions, app.run, str(app.__doc__))
 

@@ -1,4 +1,4 @@
-"""The command line that all jobs share: options in, stages run, errors in one line."""
+"""The command line of all jobs: parse options, run stages, and report errors in one line."""
 
 import argparse
 import difflib
@@ -24,15 +24,15 @@ from landmark_ray.runtime import error_log, ledger, receipts
 Any_ = TypeVar("Any_", bound=Options)
 C = TypeVar("C", bound=Config)
 
-_MENDED = {
+_USER_ERRNOS = {
     *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG),
     *(errno.ENOTDIR, errno.EISDIR, errno.ELOOP),
 }
-"""Errors of files that a person can mend."""
+"""Errors of files that a person can solve."""
 
 
 class _Parser(argparse.ArgumentParser):
-    """An argparse parser whose errors are UserErrors and that knows no abbreviations."""
+    """An argparse parser that raises UserErrors and accepts no abbreviated options."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs, allow_abbrev=False)
@@ -48,7 +48,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _explain(error: ValidationError, model: type[Options], file: str | None) -> str:
-    """The first problem of a configuration, as one line."""
+    """Describe the first problem of a configuration in one line."""
     problem = error.errors()[0]
     name = ".".join(str(part) for part in problem["loc"])
     if problem["type"] == "extra_forbidden":
@@ -68,6 +68,11 @@ def _explain(error: ValidationError, model: type[Options], file: str | None) -> 
 
 
 def _read_toml(path: str) -> dict[str, Any]:
+    """Read the file of `--config`.
+
+    Raises:
+        UserError: It is missing, or it is not valid toml.
+    """
     try:
         with open(path, "rb") as file:
             return tomllib.load(file)
@@ -78,24 +83,30 @@ def _read_toml(path: str) -> dict[str, Any]:
 
 
 def parse(model: type[Any_], args: Sequence[str], description: str) -> Any_:
-    """The configuration that a command line asks for.
+    """Parse a command line into a configuration.
+
+    Args:
+        model: The class of the configuration.
+        args: The arguments of the command line, without the name of the program.
+        description: The text at the start of `--help`.
 
     Raises:
-        UserError: an unknown option, a value out of range, an unreadable toml file.
+        UserError: An option is unknown or missing, a value is out of range, or the toml file of
+            `--config` cannot be read.
     """
     first = _Parser(add_help=False)
     first.add_argument("--config")
     words = [n for n, f in model.model_fields.items() if f.annotation == tuple[str, str]]
-    for name in words:  # taken as they are: image ids look like numbers or lists to pydantic
+    for name in words:  # not parsed by pydantic, to which image ids look like numbers or lists
         first.add_argument(f"--{name}", nargs=2)
     known, rest = first.parse_known_args(args)
     file = known.config
-    taken = {name: value for name in words if (value := getattr(known, name))}
+    pairs = {name: value for name in words if (value := getattr(known, name))}
     parser = _Parser(prog=os.path.basename(sys.argv[0]), description=description)
     try:
-        given = CliSettingsSource[Any](model, root_parser=parser)(args=rest)()
-        given |= taken | ({"config": file} if file else {})
-        return model(**_merge(_read_toml(file) if file else {}, given))
+        options = CliSettingsSource[Any](model, root_parser=parser)(args=rest)()
+        options |= pairs | ({"config": file} if file else {})
+        return model(**_merge(_read_toml(file) if file else {}, options))
     except ValidationError as error:
         raise UserError(_explain(error, model, file)) from None
     except SettingsError as error:
@@ -103,6 +114,7 @@ def parse(model: type[Any_], args: Sequence[str], description: str) -> Any_:
 
 
 def _merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    """Merge nested options; those of `above` take precedence."""
     merged = dict(below)
     for key, value in above.items():
         both = isinstance(value, dict) and isinstance(below.get(key), dict)
@@ -111,7 +123,7 @@ def _merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
 
 
 def main(stages: Sequence[str], description: str, args: Sequence[str] | None = None) -> None:
-    """Run the stages that a job names; the whole of a job's `__main__`."""
+    """Run stages: the `__main__` of the job of a stage, and of jobs/pipeline.py."""
     guard(lambda: _run(stages, description, sys.argv[1:] if args is None else args))
 
 
@@ -128,7 +140,7 @@ def simple(
     description: str,
     args: Sequence[str] | None = None,
 ) -> None:
-    """Do what its options say; the whole of a job's `__main__` that has no root."""
+    """Run an action with its options: the `__main__` of a job that has no root."""
     guard(lambda: action(parse(model, sys.argv[1:] if args is None else args, description)))
 
 
@@ -139,41 +151,45 @@ def report(
     args: Sequence[str] | None = None,
     last: str = "match",
 ) -> None:
-    """Read a root whose stage `last` is finished; the whole of a reporting job's `__main__`."""
+    """Run an action on a finished root: the `__main__` of a job that only reports.
+
+    The action gets the options that the stages up to `last` ran with, and the root.
+    """
 
     def read() -> None:
         config = parse(model, sys.argv[1:] if args is None else args, description)
         if not config.root:
             raise UserError("--root is missing: a folder or URI for all tables")
         if config.redo:
-            raise UserError(f"--redo: this job only reads; give it to jobs/{config.redo}.py")
+            raise UserError(f"--redo: this job only reads; use it with jobs/{config.redo}.py")
         root = Root(config.root)
-        run = recorded_config(config, root, last)
+        recorded = recorded_config(config, root, last)
         receipts.begin(root)
-        action(run, root)
+        action(recorded, root)
 
     guard(read, "stopped: run the same command again")
 
 
 def recorded_config(config: C, root: Root, last: str) -> C:
-    """A configuration with the options that the tables of a root were made with.
+    """Return the configuration that the tables of a root were made with.
 
     Args:
-        config: of it, only what was given counts.
-        root: the root.
-        last: this stage and all before it must be finished, with no other options than given.
+        config: The configuration of the command line; only options that were given count.
+        root: The root.
+        last: This stage and all stages before it must be finished.
 
     Raises:
-        UserError: they are not, and what to do.
+        UserError: A stage is not finished, it was run by another version of this code, or an option
+            that was given differs from the recorded one.
     """
     records = {stage: record for stage in STAGES if (record := ledger.read(root, stage))}
-    ran: dict[str, Any] = {}
+    recorded: dict[str, Any] = {}
     for record in records.values():
         for name, value in record["identity"].items():
             section, _, option = name.rpartition(".")
-            (ran.setdefault(section, {}) if section else ran)[option] = value
+            (recorded.setdefault(section, {}) if section else recorded)[option] = value
     try:
-        merged = type(config)(**_merge(ran, config.model_dump(exclude_unset=True)))
+        merged = type(config)(**_merge(recorded, config.model_dump(exclude_unset=True)))
     except ValidationError as error:
         line = _explain(error, type(config), f"{root.uri}/_ledger")
         raise UserError(f"{line}; another version of this code made these tables") from None
@@ -184,12 +200,12 @@ def recorded_config(config: C, root: Root, last: str) -> C:
             if name not in was or name not in now:
                 raise UserError(
                     f"{root.uri}: stage {stage} was run by another version of this code, which "
-                    f"{'has' if name in was else 'lacks'} the option {name}; run it anew"
+                    f"{'has' if name in was else 'lacks'} the option {name}; run it again"
                 )
             if was[name] != now[name]:
                 raise UserError(
-                    f"--{name} {now[name]}: {root.uri} was made with {was[name]}; leave "
-                    "that out, or run jobs/pipeline.py with it on another --root"
+                    f"--{name} {now[name]}: {root.uri} was made with {was[name]}; leave this "
+                    "option out, or run jobs/pipeline.py with it on another --root"
                 )
     return merged
 
@@ -197,12 +213,13 @@ def recorded_config(config: C, root: Root, last: str) -> C:
 def guard(
     action: Callable[[], None], stopped: str = "stopped: run the same command again to continue"
 ) -> None:
-    """Run an action; whatever ends it is said in one line.
+    """Run an action, and report any error that ends it in one line.
 
-    Status 2 is for what a person can mend, 130 for Ctrl-C, 141 for `| head`, which has read enough,
-    and 1 for the unexpected, whose trace is in a file that the line names.
+    The exit status is 2 for a problem that a person can solve, 130 for Ctrl-C, 141 for a closed
+    output such as `| head`, and 1 for an unexpected error. The line names the file with the trace
+    of an unexpected error.
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's greetings
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # silences TensorFlow's start
     threading.excepthook = error_log.thread_hook
     try:
         action()
@@ -216,7 +233,7 @@ def guard(
     except Exception as error:
         if isinstance(error, BrokenPipeError) and error_log.is_output_closed():
             sys.exit(error_log.BROKEN_PIPE_STATUS)
-        line = _mended(error_log.cause_of(error))
+        line = _file_error(error_log.cause_of(error))
         if line:
             error_log.print_line(f"error: {redact_url(line)}")
             sys.exit(2)
@@ -224,11 +241,11 @@ def guard(
         sys.exit(error_log.UNEXPECTED_STATUS)
 
 
-def _mended(error: BaseException) -> str | None:
-    """What a person can mend about a file, in a line."""
+def _file_error(error: BaseException) -> str | None:
+    """Describe an error of a file that a person can solve; return None for any other error."""
     if not isinstance(error, OSError):
         return None
-    place = str(error.filename or "")[:300]
+    file = str(error.filename or "")[:300]
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return f"{place or 'a disk'}: no space left; free some, and run the same command again"
-    return f"{place}: {error.strerror}" if error.errno in _MENDED and place else None
+        return f"{file or 'a disk'}: no space left; free some, and run the same command again"
+    return f"{file}: {error.strerror}" if error.errno in _USER_ERRNOS and file else None

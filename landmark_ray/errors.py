@@ -1,4 +1,4 @@
-"""The exception that is meant for people, and text that is safe to show them."""
+"""The exception whose message is meant for people, and the removal of secrets from text."""
 
 import re
 
@@ -6,9 +6,9 @@ _SECRETS = re.compile(r"""(?<=://)[^/\s'"]+@|(?<=\?)[^\s'"?=]+=[^\s'",;)]*(?<![:
 
 
 class UserError(Exception):
-    """Something a person can mend: one line that says what is wrong, where, and what to do.
+    """A problem that a person can solve: one line that says what is wrong, where, and what to do.
 
-    The command line prints it without a traceback and exits with status 2.
+    The command line prints it without a traceback, and exits with status 2.
     """
 
 

@@ -1,10 +1,10 @@
-"""Search the heads' options: Ray Tune tries some, ASHA ends the worse ones early.
+"""Search for better options of the heads with Ray Tune; ASHA stops bad trials early.
 
-The heads learn from the vectors that the stage embed has made, so a trial takes seconds. It is
-scored by the GAP of its answers to the validation images: of one group (`--tune.group`), after each
-part of its epochs; of all, by the mean over the groups so far, one after the other. The best
-options go into a toml file for `--config`. Their score is a little too good: they were chosen by
-these images.
+The heads learn from the vectors of the stage embed, so that a trial takes seconds. Its score is the
+GAP of its answers to validation images. With `--tune.group`, the score is computed several times
+while the head of this group trains. Otherwise, the heads of all groups are trained one after the
+other, and the score is the mean over the groups so far. The best options are written to a toml file
+for `--config`. Their score is slightly too high, because these images also chose them.
 """
 
 import csv
@@ -40,70 +40,70 @@ from landmark_ray.training.vectors import GroupVectors, read_group
 from landmark_ray.training.worker import storage_of
 
 PARTS = 6
-"""Of the epochs of a single group; after each, ASHA may end the trial."""
+"""Number of scores during the training of a single group; after each, ASHA may stop the trial."""
 
 BEST = 5
-"""Trials in the table on the screen."""
+"""Number of trials in the printed table."""
 
 Options = dict[str, Any]
 
 
 class TuneOptions(StageConfig):
-    """How the search goes."""
+    """Options of the search."""
 
-    group: Count | None = Field(None, description="the group to search for; all when not given")
-    trials: Count = Field(30, description="options to try; the first are those of the run")
+    group: Count | None = Field(None, description="the group to train; all when not given")
+    trials: Count = Field(30, description="number of trials; the first has the run's own options")
 
 
 class TuneConfig(Config):
-    """Options of jobs/tune.py; those of the run come from its ledger."""
+    """Options of jobs/tune.py; the options of the run are read from its ledger."""
 
     tune: TuneOptions = TuneOptions()
-    output: str = Field("", description="toml to write; ROOT/reports/tune.toml when not given")
+    output: str = Field("", description="toml file to write; ROOT/reports/tune.toml when not given")
 
 
 def run(config: TuneConfig, root: Root) -> None:
-    """Search, print the best options, write them and a csv of all trials.
+    """Search, print the best options, and write them and a csv of all trials.
 
     Raises:
-        UserError: anything that a person can mend.
+        UserError: The output may not be written, a group lacks validation images, all trials fail.
     """
     output = config.output or f"{root.uri}/reports/tune.toml"
     if not output.endswith(".toml"):
         raise UserError(f"--output: {output} must end in .toml")
     folder, _, name = output.rpartition("/")
-    place, trials = Store(folder or "."), f"{name.removesuffix('.toml')}.csv"
-    receipts.check(root, (name, trials), place)
+    store, trials = Store(folder or "."), f"{name.removesuffix('.toml')}.csv"
+    receipts.check(root, (name, trials), store)
     groups = groups_of(config, root)
     rows = search(config, root, groups)
     texts = {name: as_toml(rows, config, groups), trials: as_csv(rows)}
-    receipts.write(root, {n: text.encode() for n, text in texts.items()}, place)
+    receipts.write(root, {n: text.encode() for n, text in texts.items()}, store)
     show(rows)
-    again = "embed" if rows[0]["views"] != config.train.views else "train"
-    given = f"--config {redact_url(output)} --redo {again}"
-    print(f"\nBest options in {place.shown}/{name}: run with {given}")
+    redo = "embed" if rows[0]["views"] != config.train.views else "train"
+    options = f"--config {redact_url(output)} --redo {redo}"
+    print(f"\nThe best options are in {store.shown}/{name}; to use them, run with {options}")
 
 
 def groups_of(config: TuneConfig, root: Root) -> list[int]:
-    """The groups to search for, the one with fewest images first.
+    """List the groups to search for, the group with the fewest validation images first.
 
     Raises:
-        UserError: there is none with validation images.
+        UserError: No such group has validation images.
     """
     examples = root.dataset("examples").to_table(["group", "split"])
-    own = examples.filter(pc.equal(examples["split"], "validation"))
-    counts = {row["values"]: row["counts"] for row in pc.value_counts(own["group"]).to_pylist()}
+    groups = examples.filter(pc.equal(examples["split"], "validation"))["group"]
+    counts = {row["values"]: row["counts"] for row in pc.value_counts(groups).to_pylist()}
     wanted = config.tune.group
     if wanted is None and counts:
         return sorted(counts, key=lambda group: (counts[group], group))
     if wanted is not None and wanted in counts:
         return [wanted]
-    what = "no group has" if wanted is None else f"--tune.group {wanted}: it has no landmark with"
-    raise UserError(f"{root.uri}: {what} validation images to judge options by")
+    what = "no group" if wanted is None else f"--tune.group {wanted}: no landmark of this group"
+    raise UserError(f"{root.uri}: {what} has validation images, which score the options")
 
 
 def space(config: Config) -> Options:
-    """What is searched, and how."""
+    """Return the search space of Ray Tune."""
     options: Options = {
         "head_rate": tune.loguniform(3e-4, 3e-2),
         "dropout": tune.uniform(0, 0.6),
@@ -115,21 +115,25 @@ def space(config: Config) -> Options:
 
 
 class Asha(ASHAScheduler):
-    """ASHA (Li et al. 2020) that never stops a trial of the options that all are compared with."""
+    """ASHA (Li et al. 2020), except that it never stops the trial of the run's own options."""
 
     def __init__(self, present: Options, **rest: Any) -> None:
-        """present: these options; the rest is ASHA's."""
+        """Take the run's own options, and the arguments of ASHAScheduler."""
         super().__init__(**rest)
         self.present = present
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: Options) -> str:
-        """Whether a trial goes on."""
-        says: str = super().on_trial_result(tune_controller, trial, result)
-        return self.CONTINUE if trial.config == self.present else says
+        """Decide whether a trial continues."""
+        decision: str = super().on_trial_result(tune_controller, trial, result)
+        return self.CONTINUE if trial.config == self.present else decision
 
 
 def search(config: TuneConfig, root: Root, groups: list[int]) -> list[Options]:
-    """All trials, the best first: options, score, steps, `present` where they are the run's."""
+    """Run all trials, and return a row for each, the best first.
+
+    A row has the options, `score` (GAP), `steps` (number of scores before the trial ended) and
+    `present` (whether these are the run's own options). If all trials fail, the error is raised.
+    """
     ray_private.plain_tune_output()
     start_ray(config)
     workers = plan_workers(config, "train.", config.train)
@@ -141,7 +145,7 @@ def search(config: TuneConfig, root: Root, groups: list[int]) -> list[Options]:
     with ProgressBar("tune", config.tune.trials, unit="trials") as progress_bar:
 
         class Watch(tune.Callback):
-            """Counts trials."""
+            """A callback that counts the trials that ended."""
 
             def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **_: Any) -> None:
                 progress_bar.add(1)
@@ -180,17 +184,17 @@ def search(config: TuneConfig, root: Root, groups: list[int]) -> list[Options]:
             ),
         )
         try:
-            found = tuner.fit()
+            results = tuner.fit()
         except Exception as error:
             raise unwrap_ray_error(error) from None
         finally:
             root.delete(SEARCH)
-    if not found.num_terminated:
-        raise unwrap_ray_error(found.errors[0]) from None
+    if not results.num_terminated:
+        raise unwrap_ray_error(results.errors[0]) from None
     rows = [
         {**(result.config or {}), "score": result.metrics["score"]}
         | {"steps": result.metrics["training_iteration"], "present": result.config == present}
-        for result in (found[number] for number in range(len(found)))
+        for result in (results[number] for number in range(len(results)))
         if result.metrics and "score" in result.metrics
     ]
     return sorted(rows, key=lambda row: (-row["steps"], -row["score"]))
@@ -199,25 +203,28 @@ def search(config: TuneConfig, root: Root, groups: list[int]) -> list[Options]:
 def try_options(
     options: Options, *, config: Config, data: dict[int, Any], on_cpus: bool = True
 ) -> None:
-    """A trial, in a worker: train heads with some options, and report their score step by step."""
+    """Train heads with the options of a trial, and report their scores; runs in a worker.
+
+    `config` has the run's own options, `data` is group -> reference to its GroupVectors.
+    """
     if on_cpus:
         pin_tensorflow()
-    tried = config.model_copy(update={"train": config.train.model_copy(update=options)})
+    changed = config.model_copy(update={"train": config.train.model_copy(update=options)})
     scores: list[float] = []
-    for group, found in data.items():
-        vectors: GroupVectors = ray.get(found)
+    for group, reference in data.items():
+        vectors: GroupVectors = ray.get(reference)
         train = vectors.train.where(vectors.train.view < options["views"])
         vectors = GroupVectors(vectors.landmarks, vectors.other, train, vectors.validation)
-        head = new_head(vectors, group, tried)
+        head = new_head(vectors, group, changed)
         if len(data) == 1:
-            fit_head(head, vectors, tried, _reported(vectors), reports=PARTS)
+            fit_head(head, vectors, changed, _score_reporter(vectors), reports=PARTS)
         else:
-            fit_head(head, vectors, tried, lambda *_: None, reports=1)
+            fit_head(head, vectors, changed, lambda *_: None, reports=1)
             scores.append(score(logits_of(head, vectors), vectors))
             tune.report({"score": float(np.mean(scores))})
 
 
-def _reported(data: GroupVectors) -> Any:
+def _score_reporter(data: GroupVectors) -> Any:
     def report(epoch: int, logs: dict[str, float], head: Any) -> None:
         tune.report({"score": score(logits_of(head, data), data)})
 
@@ -225,46 +232,49 @@ def _reported(data: GroupVectors) -> Any:
 
 
 def score(logits: np.ndarray, data: GroupVectors) -> float:
-    """GAP of a group's answers to validation images, those of others included; from 0 to 1.
+    """Return the GAP of a head on the validation images of its group and of others, 0 to 1.
 
     Args:
-        logits: [N, C] or [N, C + 1] of the validation images; ones that are not finite score 0.
-        data: the group.
+        logits: [N, C] or [N, C + 1], for C landmarks and the class "other"; the score is 0 if they
+            are not finite.
+        data: The vectors of the group.
     """
     if not np.isfinite(logits).all():
         return 0.0
     y, classes = data.validation.y, len(data.landmarks)
-    sure = softmax(logits)[:, :classes]
+    confidences = softmax(logits)[:, :classes]
     ids = [f"{i:08d}" for i in range(len(y))]
     solution = {i: {int(n)} if n < classes else set() for i, n in zip(ids, y, strict=True)}
-    return global_average_precision(ids, sure.argmax(axis=1), sure.max(axis=1), solution)
+    named, confidence = confidences.argmax(axis=1), confidences.max(axis=1)
+    return global_average_precision(ids, named, confidence, solution)
 
 
 def as_toml(rows: Sequence[Options], config: TuneConfig, groups: Sequence[int]) -> str:
-    """The best options as a file for `--config`."""
+    """Return the options of the best trial as text of a toml file for `--config`."""
     best = rows[0]
     which = f"group {groups[0]}" if config.tune.group else f"{len(groups)} groups"
     lines = [f"# jobs/tune.py: the best of {len(rows)} trials for {which}."]
-    lines.append(f"# GAP on validation images {best['score']:.4f}{_against(rows)}.")
+    lines.append(f"# GAP on validation images {best['score']:.4f}{_comparison(rows)}.")
     lines += ["", "[train]", *(f"{name} = {value!r}" for name, value in options_of(best).items())]
     return "\n".join(lines) + "\n"
 
 
-def _against(rows: Sequence[Options]) -> str:
-    own = next((row for row in rows if row["present"]), None)
-    if own is None:  # its trial failed
-        return ""
-    return ", by the run's own" if own is rows[0] else f"; the run's own: {own['score']:.4f}"
+def _comparison(rows: Sequence[Options]) -> str:
+    """Compare the best trial with that of the run's own options; empty if that one failed."""
+    own = next((row for row in rows if row["present"]), rows[0])
+    if own is not rows[0]:
+        return f"; the run's own options: {own['score']:.4f}"
+    return "; these are the run's own options" if own["present"] else ""
 
 
 def options_of(row: Options) -> Options:
-    """Of a trial; numbers rounded to what matters."""
+    """Return the options of a trial, with numbers rounded to four digits."""
     names = [name for name in row if name not in ("score", "steps", "present")]
     return {n: int(row[n]) if n == "views" else float(f"{row[n]:.4g}") for n in sorted(names)}
 
 
 def as_csv(rows: Sequence[Options]) -> str:
-    """All trials, the best first."""
+    """Return all trials as text of a csv file, the best first."""
     out = io.StringIO()
     writer = csv.DictWriter(out, list(rows[0]), lineterminator="\n")
     writer.writeheader()
@@ -273,16 +283,16 @@ def as_csv(rows: Sequence[Options]) -> str:
 
 
 def show(rows: Sequence[Options]) -> None:
-    """Print the best trials, and that of the run's own options."""
+    """Print the best trials and the trial of the run's own options as a table."""
     table = Table(title="Trials by GAP on validation images")
     names = list(options_of(rows[0]))
     for column in ("", "GAP", "steps", *names):
         table.add_column(column, justify="right")
-    for place, row in enumerate(rows, 1):
-        if place <= BEST or row["present"]:
-            own = options_of(row)
-            cells = [f"{row['score']:.4f}", str(row["steps"]), *(f"{own[n]:g}" for n in names)]
-            table.add_row("present" if row["present"] else str(place), *cells)
+    for rank, row in enumerate(rows, 1):
+        if rank <= BEST or row["present"]:
+            options = options_of(row)
+            cells = [f"{row['score']:.4f}", str(row["steps"]), *(f"{options[n]:g}" for n in names)]
+            table.add_row("present" if row["present"] else str(rank), *cells)
     console = Console()
     if not console.is_terminal:
         console = Console(width=140)

@@ -35,7 +35,7 @@ def test_file_says_what_the_search_gained():
     own = {"head_rate": 0.003, "views": 6, "score": 0.85, "steps": 6, "present": True}
     text = as_toml([best, own], TuneConfig(tune={"group": 4}), [4])
     assert "best of 2 trials for group 4" in text
-    assert "0.9000; the run's own: 0.8500" in text
+    assert "0.9000; the run's own options: 0.8500" in text
     assert "head_rate = 0.003123\nviews = 3\n" in text
     assert options_of(own) == {"head_rate": 0.003, "views": 6}
-    assert "0.8500, by the run's own" in as_toml([own, best], TuneConfig(), [1, 2])
+    assert "0.8500; these are the run's own options" in as_toml([own, best], TuneConfig(), [1, 2])
