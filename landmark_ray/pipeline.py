@@ -1,4 +1,4 @@
-"""The stages in order, and what it means to run some of them."""
+"""List the stages in order, and run some of them."""
 
 import sys
 import time
@@ -67,7 +67,7 @@ FOLDERS = {name: stage.folders for name, stage in PIPELINE.items()}
 """Stage -> the folders of a root that it writes, scratch included."""
 
 REPORTS = {"clean": (curation_page.PAGE,), "evaluate": evaluation_page.FILES}
-"""Stage -> the reports that are written when it has run; after all stages the funnel's."""
+"""Stage -> the reports that it writes. The funnel's reports are written after all stages."""
 
 
 class PipelineConfig(Config):
@@ -77,7 +77,7 @@ class PipelineConfig(Config):
     to: StageName = Field("export", description="last stage to run")
 
     def chosen(self) -> tuple[str, ...]:
-        """The stages between `from` and `to`.
+        """List the stages from `from` to `to`, both included.
 
         Raises:
             UserError: `to` comes before `from`.
@@ -89,10 +89,15 @@ class PipelineConfig(Config):
 
 
 def run(config: Config, stages: Sequence[str]) -> None:
-    """Run stages, skip those that are finished, and show what went in and came out.
+    """Run stages, skip those that are finished, and print the funnel.
+
+    Args:
+        config: All options.
+        stages: The stages to run, in order.
 
     Raises:
-        UserError: anything that a person can mend.
+        UserError: Options contradict each other or the root, a stage rejected too much, or a stage
+            raised it.
     """
     if not config.root:
         raise UserError("--root is missing: a folder or URI for all tables")
@@ -108,7 +113,7 @@ def run(config: Config, stages: Sequence[str]) -> None:
     ownership.delete_stages(root, config.redo, FOLDERS)
     for stage in stages:
         run_stage(stage, config, root, source)
-        if stage == "sample":  # it took a second, and what follows may take days
+        if stage == "sample":  # check early: sample takes a second, the next stages may take days
             sizes = root.dataset("landmarks").to_table(["images"])["images"].to_numpy()
             preflight.check_landmark_sizes(sizes, config, stages)
     records: dict[str, Any] = {
@@ -117,20 +122,25 @@ def run(config: Config, stages: Sequence[str]) -> None:
     funnel_chart.store(records, root)
     funnel_chart.show(records)
     if "clean" in stages:
-        print(f"\nwhat was thrown away, and why: {root.shown}/{curation_page.PAGE}")
+        print(f"\nwhat was discarded, and why: {root.shown}/{curation_page.PAGE}")
     print(f"\ntables in {root.shown}, funnel in {root.shown}/reports/funnel.png and .json")
 
 
 def run_stage(name: str, config: Config, root: Root, source: Source) -> None:
-    """Run a stage, or say that it is finished."""
+    """Run a stage, or print that it is finished.
+
+    Raises:
+        UserError: An earlier stage is not finished, the root holds tables of other options, inputs
+            or programs, the stage rejected too much, or the stage raised it.
+    """
     stage = PIPELINE[name]
     upstream = {s: ledger.require_finished(root, s, config.identity(s)) for s in _upstream(name)}
     preflight.check_photos_left(name, upstream, config, root)
     inputs: dict[str, Any] = stage.inputs(config, source)
     inputs |= ledger.table_inputs({s: upstream[s]["fingerprint"] for s in read_by(stage)})
     own = ledger.read(root, name)
-    for begun, record in (upstream | ({name: own} if own else {})).items():
-        ledger.check_reads(root, begun, record, read_by(PIPELINE[begun]))
+    for recorded, record in (upstream | ({name: own} if own else {})).items():
+        ledger.check_reads(root, recorded, record, read_by(PIPELINE[recorded]))
     if own is None:
         ownership.check_empty(root, name, upstream, FOLDERS)
         receipts.begin(root)
@@ -162,17 +172,17 @@ def read_by(stage: Stage) -> list[str]:
 
 
 def _upstream(stage: str) -> tuple[str, ...]:
-    """All stages before one, in order."""
+    """List all stages before a stage, in order."""
     return STAGES[: STAGES.index(stage)]
 
 
 def forget(root: Root, stage: str) -> None:
-    """Delete the tables of a stage and of all that come after it."""
+    """Delete the tables of a stage and of all stages after it."""
     ownership.delete_stages(root, stage, FOLDERS)
 
 
 def _check_owned(root: Root, stages: Sequence[str], config: Config) -> None:
-    """Make sure, before anything is touched, that a run writes over nothing but its own."""
+    """Make sure, before anything is changed, that a run overwrites only files of this root."""
     if ledger.read_all(root):
         receipts.begin(root)
     todo = ownership.check(root, stages, config.redo, FOLDERS)
