@@ -1,4 +1,4 @@
-"""What was thrown away, and why, as a page: python jobs/report.py --root URI."""
+"""Write the page about what was discarded, and why: python jobs/report.py --root URI."""
 
 from landmark_ray import cli
 from landmark_ray.config import Config
@@ -7,7 +7,7 @@ from landmark_ray.reports import curation_page
 
 
 class ReportConfig(Config):
-    """Options of jobs/report.py; those of the run come from its ledger."""
+    """Options of jobs/report.py; the options of the run are read from its ledger."""
 
 
 def report(config: ReportConfig, root: Root) -> None:
@@ -17,4 +17,6 @@ def report(config: ReportConfig, root: Root) -> None:
 
 
 if __name__ == "__main__":
-    cli.report(ReportConfig, report, "What was thrown away, and why, as a page.", last="clean")
+    cli.report(
+        ReportConfig, report, "Write the page about what was discarded, and why.", last="clean"
+    )

@@ -1,4 +1,7 @@
-"""What was thrown away, and why: a page that needs nothing but itself, and takes corrections."""
+"""The curation page: which images were discarded, and why; a person can mark corrections on it.
+
+The page is one HTML file with all pictures in it.
+"""
 
 import json
 import platform
@@ -27,11 +30,11 @@ from landmark_ray.runtime.progress import ProgressBar
 
 PAGE = "reports/curation.html"
 
-SAMPLE = 24  # cards of a gallery
-DRAWN = 12  # cards of a gallery whose match is drawn
-CONFLICTS = 60  # photos under several landmarks
-REJECTS = 5  # examples of a reason
-LETTERS = 60  # of a name in the table of classes
+SAMPLE = 24  # cards in a gallery
+DRAWN = 12  # cards in a gallery whose match is drawn
+CONFLICTS = 60  # photos in the section of label conflicts
+REJECTS = 5  # examples of a reason for rejection
+LETTERS = 60  # length of a name in the table of landmarks
 
 REASONS = {
     "unverified": "No other photo of the landmark confirms it",
@@ -40,7 +43,7 @@ REASONS = {
     "people_class": "Most photos of the landmark show people",
     "conflict": "The same photo is filed under other landmarks, too",
     "duplicate": "Another copy of the photo stays",
-    "dropped": "People decided so",
+    "dropped": "A verdict drops the photo",
     "small_class": "Too few photos of the landmark are left",
 }
 
@@ -60,30 +63,30 @@ class Card:
 
 @dataclass(frozen=True)
 class Gallery:
-    """Some images of a kind.
+    """A section of the page that shows some images with a property in common.
 
     Attributes:
-        key: of the section.
-        title: what they have in common.
-        explained: what a person should know.
-        count: all of them.
-        command: that lists all.
-        cards: some.
+        key: The id of the section.
+        title: The property.
+        explanation: A sentence about the choice of the images.
+        count: The number of all images with this property.
+        command: The command that lists them.
+        cards: The images that are shown.
     """
 
     key: str
     title: str
-    explained: str
+    explanation: str
     count: int
     command: str
     cards: list[Card]
 
 
 class Decisions:
-    """The rows of `cleaned` beside those of `kept`."""
+    """The rows of `cleaned`, with the best partner of each image from `kept`."""
 
     def __init__(self, root: Root, config: Config) -> None:
-        """Read both; of 2 million images half a GB."""
+        """Read both tables, which take half a GB of memory for 2 million images."""
         self._config, self._root = config, root.shown
         self._rows = root.dataset("cleaned").to_table()
         kept = root.dataset("kept").to_table(["image_id", "partner", "inliers"])
@@ -99,37 +102,40 @@ class Decisions:
         self,
         key: str,
         title: str,
-        explained: str,
+        explanation: str,
         command: str,
         rows: np.ndarray,
         chosen: np.ndarray,
     ) -> Gallery:
-        """Of some rows those that are chosen."""
-        place = pa.array(chosen)
-        said = self._rows.select(["image_id", "landmark_id", "reason", "note", "verdict"])
-        both = zip(said.take(place).to_pylist(), self._kept.take(place).to_pylist(), strict=True)
-        cards = [Card(**row, partner=k["partner"], inliers=k["inliers"]) for row, k in both]
-        return Gallery(key, title, explained, len(rows), command, cards)
+        """Make a gallery of the chosen ones among some rows, both given by their indices."""
+        indices = pa.array(chosen)
+        columns = self._rows.select(["image_id", "landmark_id", "reason", "note", "verdict"])
+        cleaned, kept = (table.take(indices).to_pylist() for table in (columns, self._kept))
+        cards = [
+            Card(**row, partner=k["partner"], inliers=k["inliers"])
+            for row, k in zip(cleaned, kept, strict=True)
+        ]
+        return Gallery(key, title, explanation, len(rows), command, cards)
 
-    def some(self, rows: np.ndarray) -> np.ndarray:
-        """A random choice."""
+    def sample(self, rows: np.ndarray) -> np.ndarray:
+        """Choose SAMPLE rows at random, by a hash of the seed and the id."""
         ids = self._rows["image_id"].take(pa.array(rows)).to_numpy(zero_copy_only=False)
         return rows[np.argsort(rank_key(ids, self._config.seed), kind="stable")[:SAMPLE]]
 
     def galleries(self) -> list[Gallery]:
-        """One for each reason, and the doubtful ones of both sides first."""
-        root, least = self._root, self._config.match.min_inliers
-        found = []
+        """Make the galleries: the two of doubtful images first, then one for each reason."""
+        root, min_inliers = self._root, self._config.match.min_inliers
+        galleries = []
         near = np.flatnonzero((self.reasons == "unverified") & (self.inliers > 0))
         if len(near):
             order = np.argsort(-self.inliers[near], kind="stable")[:SAMPLE]
             where = ("reason=unverified", "inliers>0")
-            found.append(
+            galleries.append(
                 self.gallery(
                     "nearly",
-                    "Nearly verified, and gone",
-                    f"The best match of each has fewer than the {least} inliers that are asked "
-                    "for. Those with most of them come first.",
+                    "Nearly verified, but dropped",
+                    f"The best match of each image has fewer than the {min_inliers} inliers that "
+                    "are required. The images with the most inliers are shown first.",
                     rows_command(root, "kept", where),
                     near,
                     near[order],
@@ -137,11 +143,11 @@ class Decisions:
             )
         stay = np.flatnonzero(self.keep)
         order = np.argsort(self.inliers[stay], kind="stable")[:SAMPLE]
-        found.append(
+        galleries.append(
             self.gallery(
                 "borderline",
                 "Only just verified, and kept",
-                "Their best match has the fewest inliers of all that stay.",
+                "Of all kept images, those whose best match has the fewest inliers are shown.",
                 rows_command(root, "cleaned", ("keep=true",)),
                 stay,
                 stay[order],
@@ -151,18 +157,20 @@ class Decisions:
             rows = np.flatnonzero(self.reasons == reason)
             if len(rows):
                 command = rows_command(root, "cleaned", (f"reason={reason}",))
-                words = f"A random choice of {min(SAMPLE, len(rows))}."
-                chosen = self.some(rows)
-                found.append(self.gallery(reason, title, words, command, rows, chosen))
-        return found
+                words = f"A random choice of {min(SAMPLE, len(rows))} images is shown."
+                chosen = self.sample(rows)
+                galleries.append(self.gallery(reason, title, words, command, rows, chosen))
+        return galleries
 
     def classes(self, root: Root) -> dict[str, list[Any]]:
-        """The columns of the table of classes."""
-        usable = np.unique(self.landmarks, return_counts=True)
-        stay = dict(zip(*np.unique(self.landmarks[self.keep], return_counts=True), strict=True))
-        unverified = self.reasons == "unverified"
-        lost = dict(zip(*np.unique(self.landmarks[unverified], return_counts=True), strict=True))
-        there = dict(zip(*usable, strict=True))
+        """Return the columns of the page's table of landmarks: name -> values."""
+
+        def images_per_landmark(landmarks: np.ndarray) -> dict[int, int]:
+            return dict(zip(*np.unique(landmarks, return_counts=True), strict=True))
+
+        usable = images_per_landmark(self.landmarks)
+        kept = images_per_landmark(self.landmarks[self.keep])
+        unverified = images_per_landmark(self.landmarks[self.reasons == "unverified"])
         columns = ["landmark_id", "name", "images", "chosen"]
         names = root.dataset("landmarks").to_table(columns, filter=pc.field("chosen") > 0)
         ids = names["landmark_id"].to_pylist()
@@ -170,14 +178,14 @@ class Decisions:
             "id": ids,
             "name": [short(name) for name in names["name"].to_pylist()],
             "images": names["images"].to_pylist(),
-            "usable": [int(there.get(i, 0)) for i in ids],
-            "unverified": [int(lost.get(i, 0)) for i in ids],
-            "kept": [int(stay.get(i, 0)) for i in ids],
+            "usable": [int(usable.get(i, 0)) for i in ids],
+            "unverified": [int(unverified.get(i, 0)) for i in ids],
+            "kept": [int(kept.get(i, 0)) for i in ids],
         }
 
 
 def short(name: str) -> str:
-    """A name in few letters."""
+    """Shorten a landmark's name to LETTERS letters."""
     return readable(name)[:LETTERS]
 
 
@@ -187,7 +195,7 @@ def store(root: Root, config: Config) -> None:
 
 
 def page(root: Root, config: Config) -> str:
-    """The page: HTML with all pictures in it."""
+    """Return the page as HTML."""
     records = {s: r for s in STAGES if (r := ledger.read(root, s)) and "funnel" in r}
     decisions = Decisions(root, config)
     galleries = decisions.galleries()
@@ -202,11 +210,13 @@ def page(root: Root, config: Config) -> str:
         for image, match in match_figures.draw([(card.image_id, card.partner) for card in drawn]):
             matches[image] = match
             progress_bar.add(1)
-    both = [*copies, *conflicts]
-    photos = match_figures.photos(shown | {row[k] for row in both for k in ("image_id", "partner")})
+    pairs = [*copies, *conflicts]
+    photos = match_figures.photos(
+        shown | {row[name] for row in pairs for name in ("image_id", "partner")}
+    )
     thumbnails = Thumbnails(root)
     landmarks = {card.landmark_id for card in cards}
-    thumbnails.add_names(landmarks.union(*(row["landmarks"] for row in both)))
+    thumbnails.add_names(landmarks.union(*(row["landmarks"] for row in pairs)))
     verdicts = read_verdicts(config.clean.verdicts)
     marks = [
         {"verdict": v.kind, "image_id": i, "landmark_id": "", "reason": v.reason}
@@ -247,7 +257,7 @@ def page(root: Root, config: Config) -> str:
 
 
 def duplicates(root: Root) -> tuple[list[Any], list[Any], dict[str, int]]:
-    """Some duplicates, some label conflicts, and how many there are of each."""
+    """Read example rows of duplicates, of label conflicts, and the counts of all `duplicates`."""
     rows = root.dataset("duplicates").to_table()
     spans = pc.list_value_length(rows["landmarks"]).to_numpy()
     first = rows["image_id"].to_numpy() == rows["cluster"].to_numpy()
@@ -257,29 +267,30 @@ def duplicates(root: Root) -> tuple[list[Any], list[Any], dict[str, int]]:
         "clusters": int(first.sum()),
         "conflicts": int((spans > 1).sum()),
     }
-    own = np.flatnonzero(first & (spans == 1))
-    apart = rows["difference"].to_numpy()
-    own = own[np.argsort(-apart[own], kind="stable")[:SAMPLE]]
-    several = np.flatnonzero(first & (spans > 1))[:CONFLICTS]
-    return rows.take(pa.array(own)).to_pylist(), rows.take(pa.array(several)).to_pylist(), counts
+    copies = np.flatnonzero(first & (spans == 1))
+    difference = rows["difference"].to_numpy()
+    copies = copies[np.argsort(-difference[copies], kind="stable")[:SAMPLE]]
+    conflicts = np.flatnonzero(first & (spans > 1))[:CONFLICTS]
+    examples = (rows.take(pa.array(chosen)).to_pylist() for chosen in (copies, conflicts))
+    return next(examples), next(examples), counts
 
 
 def rejects(root: Root) -> list[dict[str, Any]]:
-    """A row for each kind of reason: stage, kind, count, examples."""
+    """Summarise `rejects`: a row for each kind of reason, with stage, kind, count and examples."""
     if not root.exists("rejects"):
         return []
     rows = root.dataset("rejects").to_table(["image_id", "reason", "stage"])
     kind = pc.list_element(pc.split_pattern(rows["reason"], ":", max_splits=1), 0)
     rows = rows.append_column("kind", kind)
-    found = []
+    kinds = []
     for row in rows.group_by(["stage", "kind"]).aggregate([([], "count_all")]).to_pylist():
-        own = pc.and_(pc.equal(rows["stage"], row["stage"]), pc.equal(rows["kind"], row["kind"]))
-        examples = rows.filter(own).slice(0, REJECTS).select(["image_id", "reason"]).to_pylist()
-        found.append({**row, "count": row["count_all"], "examples": examples})
-    return sorted(found, key=lambda row: (STAGES.index(row["stage"]), -row["count"]))
+        same = pc.and_(pc.equal(rows["stage"], row["stage"]), pc.equal(rows["kind"], row["kind"]))
+        examples = rows.filter(same).slice(0, REJECTS).select(["image_id", "reason"]).to_pylist()
+        kinds.append({**row, "count": row["count_all"], "examples": examples})
+    return sorted(kinds, key=lambda row: (STAGES.index(row["stage"]), -row["count"]))
 
 
 def as_script(value: Any) -> Markup:
-    """JSON that may stand inside a script element."""
+    """Return a value as JSON that is safe inside a script element."""
     text = json.dumps(value, separators=(",", ":"), ensure_ascii=False)
     return Markup(text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e"))

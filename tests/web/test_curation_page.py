@@ -97,12 +97,12 @@ def test_pages_turn(page):
 def test_cards_are_filtered(page):
     card = page.locator(".card[data-words]").first
     image = card.locator("code").last.inner_text()
-    page.get_by_label("Show only cards").fill(image)
+    page.get_by_label("Show only the cards").fill(image)
     shown = page.locator(".card[data-words]:visible")
     assert shown.count() and all(
         image in w for w in shown.evaluate_all("c => c.map(x => x.dataset.words)")
     )
-    page.get_by_label("Show only cards").fill("")
+    page.get_by_label("Show only the cards").fill("")
     expect(page.locator("#card-count")).to_have_text("")
 
 
