@@ -65,7 +65,9 @@ def test_given_options_may_repeat_the_runs_own_and_change_what_comes_later(root)
 
 
 def test_other_options_are_refused_by_name(root):
-    with pytest.raises(UserError, match="--match.ratio 0.9: .* was made with 0.7; leave this out"):
+    with pytest.raises(
+        UserError, match="--match.ratio 0.9: .* was made with 0.7; leave this option out"
+    ):
         cli.recorded_config(Config(match={"ratio": 0.9}), root, "match")
     with pytest.raises(UserError, match="--seed 8: "):
         cli.recorded_config(Config(seed=8), root, "match")

@@ -142,10 +142,10 @@ def test_page_shows_the_figures_and_nothing_from_elsewhere(tmp_path):
     # the best F1 is between b2 and n2; with only two photos of no landmark, at b2: nearly all of
     # the right answers reach it
     assert "Threshold 0.600: precision 50.0%, recall 60.0%, F1 0.545" in read.text
-    assert "Of 19 drawn images of nothing" in read.text and "2 are taken for" in read.text
+    assert "2 of 19 synthetic images" in read.text and "are taken for" in read.text
     assert "Floor 0.300: precision 50.0%" in read.text
-    assert "7 photos, 5 of them of landmarks" in read.text
-    assert "4 photos, 4 of them of landmarks" in read.text
+    assert "7 photos, of which 5 show a landmark" in read.text
+    assert "4 photos, of which 4 show a landmark" in read.text
     assert "1 6 to 10 2 2 0.500 1 min 15 s 5 60.0%" in read.text
     addresses = {a for _, e in read.elements for k, a in e.items() if k in ("src", "href")}
     outside = {a for a in addresses if not a.startswith(("#", "data:image/jpeg;base64,"))}
@@ -177,7 +177,7 @@ def test_photos_are_those_of_the_mistakes(tmp_path):
     read = Reader(page(found, root, config()))
     # a2 and a3 of 10 are taken for 20, a2 more surely; n1 is surer than the threshold, n2 is not
     assert [image["title"] for image in read.all("img")] == ["a2", "t20", "n1"]
-    assert "shows Café Central named <script>alert(1)</script> 2 photos" in read.text
+    assert "shows Café Central answer <script>alert(1)</script> 2 photos" in read.text
     assert "landmark 30 confidence 0.920" in read.text
     assert "10 Café Central 1 3 33.3%" in read.text
 
@@ -199,7 +199,7 @@ def test_groups_without_landmark_and_without_model_say_so(tmp_path):
     read = Reader(page(found, root, config()))
     assert "1 6 to 10 2 2 no model 5 60.0%" in read.text
     assert "2 11 to 15 1 1 no model 0 –" in read.text
-    assert "3 16 or more no landmark has so many images: no model" in read.text
+    assert "3 16 or more no landmark has this number of images, so there is no model" in read.text
     assert "No group's training has been recorded" in read.text
     assert "Test set" not in read.text
 
@@ -208,10 +208,10 @@ def test_page_without_mistakes_and_page_without_landmarks(tmp_path):
     root, found = make(tmp_path / "right", [ANSWERS[0], ANSWERS[3]])
     read = Reader(page(found, root, config()))
     assert "No photo of a landmark was taken for another landmark." in read.text
-    assert "No validation photo of no landmark has an answer" in read.text
+    assert "No validation photo without a landmark has an answer" in read.text
     assert "recognised least" not in read.text and not read.all("img")
     root, found = make(tmp_path / "none", ANSWERS[5:], trained=())
-    assert "None shows a landmark" in Reader(page(found, root, config())).text
+    assert "No photo shows a landmark" in Reader(page(found, root, config())).text
 
 
 def test_trunk_is_drawn_first_where_it_was_trained(tmp_path):
