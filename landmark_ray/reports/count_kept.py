@@ -1,4 +1,4 @@
-"""What stays for other thresholds, counted from the stored pairs alone."""
+"""Count the images that other thresholds would keep, from the stored pairs alone."""
 
 import os
 import sys
@@ -24,21 +24,22 @@ Counts = Annotated[
 
 
 class SweepConfig(Config):
-    """Options of jobs/sweep.py; those of the run come from its ledger."""
+    """Options of jobs/sweep.py; the options of the run are read from its ledger."""
 
     min_inliers: Counts = Field(
-        tuple(range(6, 21)), description="inliers that verify a pair; the run's own is added"
+        tuple(range(6, 21)),
+        description="values of match.min_inliers; the run's own value is added",
     )
     min_partners: Counts = Field(
-        (1, 2, 3, 4), description="verified partners that keep an image; the run's own is added"
+        (1, 2, 3, 4), description="values of match.min_partners; the run's own value is added"
     )
 
 
 def sweep(config: SweepConfig, root: Root) -> None:
-    """Count what stays in each cell, shard by shard; print it and write it under the root.
+    """Count the kept images and classes for each pair of thresholds, print and store the result.
 
     Raises:
-        UserError: the run did not try every pair.
+        UserError: The run did not match every pair.
     """
     if config.match.mode != "exhaustive":
         raise UserError(
@@ -50,8 +51,8 @@ def sweep(config: SweepConfig, root: Root) -> None:
     unknown = [t for t in config.min_inliers if t < lowest]
     if unknown:
         print(
-            f"left out: {', '.join(map(str, unknown))} inliers; the run does not know them, as it "
-            f"gave up pairs with fewer than its own --match.min_inliers {lowest} matches",
+            f"left out: {', '.join(map(str, unknown))} inliers, because the run did not verify "
+            f"pairs with fewer than --match.min_inliers {lowest} matches",
             file=sys.stderr,
         )
     thresholds = sorted({*config.min_inliers, lowest} - set(unknown))

@@ -1,4 +1,4 @@
-"""The funnel: what went into each stage, what came out, and why; as a table, JSON and a picture."""
+"""Show the funnel, the images in and out of each stage with reasons, as table, JSON and picture."""
 
 import io
 import json
@@ -16,33 +16,35 @@ FILES = ("reports/funnel.json", "reports/funnel.png")
 Records = dict[str, dict[str, Any]]
 
 DRAWN = STAGES[: STAGES.index("resize") + 1]
-"""The later stages learn from images, and lose none."""
+"""The stages in the picture; later stages drop no images."""
 
 
 def show(records: Records) -> None:
-    """Print the funnel."""
-    table = Table("stage", title="What went in, what came out, and why")
-    for name in ("images in", "out", "classes in", "out", "seconds"):
+    """Print the funnel as a table."""
+    table = Table("stage", title="Images in and out of each stage")
+    for name in ("images in", "images out", "classes in", "classes out", "seconds"):
         table.add_column(name, justify="right")
-    table.add_column("why, and what else was counted", overflow="fold")
+    table.add_column("reasons for dropping; other counts", overflow="fold")
     for stage, record in records.items():
         f = record["funnel"]
         counts = [f"{f[k]:,}" for k in ("images_in", "images_out")]
         classes = [f"{f[k]:,}" if f["classes_in"] else "" for k in ("classes_in", "classes_out")]
-        table.add_row(stage, *counts, *classes, f"{record['seconds']:.1f}", _words(f))
+        table.add_row(stage, *counts, *classes, f"{record['seconds']:.1f}", _describe(f))
     console = Console()
     if not console.is_terminal:
         console = Console(width=140)
     console.print(table)
 
 
-def _words(funnel: dict[str, Any]) -> str:
-    why = [f"{n:,} {k}" for k, n in sorted(funnel["why"].items(), key=lambda x: -x[1]) if n]
-    facts = [f"{k}: {n:,}" for k, n in sorted(funnel["facts"].items(), key=_natural) if n]
-    return "; ".join(filter(None, [", ".join(why), ", ".join(facts)]))
+def _describe(funnel: dict[str, Any]) -> str:
+    """Describe the reasons and the other counts of a stage in one line."""
+    reasons = [f"{n:,} {k}" for k, n in sorted(funnel["why"].items(), key=lambda x: -x[1]) if n]
+    counters = [f"{k}: {n:,}" for k, n in sorted(funnel["facts"].items(), key=_natural_key) if n]
+    return "; ".join(filter(None, [", ".join(reasons), ", ".join(counters)]))
 
 
-def _natural(item: tuple[str, int]) -> tuple[str, int]:
+def _natural_key(item: tuple[str, int]) -> tuple[str, int]:
+    """Return a key that sorts "group 2" before "group 10"."""
     word, _, number = item[0].rpartition(" ")
     return (word, int(number)) if number.isdigit() else (item[0], 0)
 
@@ -56,8 +58,8 @@ def store(records: Records, root: Root) -> None:
 
 
 def draw(records: Records) -> bytes:
-    """A PNG: for each stage a bar of what came out and of what did not, with the reasons beside."""
-    from matplotlib.figure import Figure  # half a second that --help and errors need not wait
+    """Draw a bar of kept and dropped images for each stage, with reasons; return it as PNG."""
+    from matplotlib.figure import Figure  # takes half a second, which --help need not wait for
 
     figure = Figure(figsize=(11, 0.7 * len(records) + 1.2), dpi=110, layout="constrained")
     axes = figure.subplots()
@@ -76,13 +78,13 @@ def draw(records: Records) -> bytes:
         inside = f["images_out"] > total / 3
         x, colour = (total / 100, "white") if inside else (f["images_in"] + total / 100, "black")
         axes.text(x, row, kept, color=colour, va="center", fontsize=9)
-        why = sorted(f["why"].items(), key=lambda item: -item[1])
-        lines = [f"{n:,} {reason.replace('_', ' ')}" for reason, n in why if n]
+        reasons = sorted(f["why"].items(), key=lambda item: -item[1])
+        lines = [f"{n:,} {reason.replace('_', ' ')}" for reason, n in reasons if n]
         short = ", ".join(lines[:3]) + (f" and {len(lines) - 3} more" if len(lines) > 3 else "")
         axes.text(1.01, row, short, va="center", fontsize=9, transform=axes.get_yaxis_transform())
     axes.set_yticks(range(len(records)), list(records))
     axes.invert_yaxis()
-    axes.set_xlabel("images: blue stays, red goes for the reasons on the right")
+    axes.set_xlabel("images; blue: kept, red: dropped for the reasons on the right")
     axes.xaxis.set_major_formatter("{x:,.0f}")
     axes.spines[["top", "right"]].set_visible(False)
     out = io.BytesIO()

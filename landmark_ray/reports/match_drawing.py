@@ -1,4 +1,4 @@
-"""Match pictures: two photos side by side, with lines between the features that match."""
+"""Draw two photos side by side, with lines between the features that match."""
 
 import textwrap
 
@@ -13,7 +13,7 @@ from PIL import Image
 DPI = 100
 GAP = 12  # pixels between the photos and around them
 FONT = 9.5  # points
-LINE_HEIGHT, LETTER_WIDTH = 19, 8  # pixels of the caption's text, roughly
+LINE_HEIGHT, LETTER_WIDTH = 19, 8  # approximate size of the caption's text, in pixels
 
 
 def draw(
@@ -27,17 +27,17 @@ def draw(
     others: bool = True,
     side: int = 600,
 ) -> Image.Image:
-    """Two photos side by side with their matches.
+    """Draw two photos side by side with their matches.
 
     Args:
-        image_a: [H, W, 3] RGB, on the left.
-        image_b: [H', W', 3] RGB, on the right.
-        points_a: [K, 2] (x, y) in pixels of `image_a`; (0, 0) is the first pixel's centre.
+        image_a: [H, W, 3] uint8 RGB, on the left.
+        image_b: [H', W', 3] uint8 RGB, on the right.
+        points_a: [K, 2] (x, y) in pixels of `image_a`; (0, 0) is the centre of the first pixel.
         points_b: [K, 2] (x, y) in pixels of `image_b`.
-        inlier: [K] which matches are drawn as strong lines, coloured by their height on the left.
-        caption: lines above the photos; long ones are broken.
-        others: draw the remaining matches, too, thin and faint.
-        side: longest side of each photo in the picture, in pixels.
+        inlier: [K] whether a match is drawn as a strong line, coloured by its height on the left.
+        caption: Lines of text above the photos; long lines are wrapped.
+        others: Whether to draw the remaining matches as faint lines.
+        side: Longest side of each photo in the picture, in pixels.
 
     Returns:
         An RGB image.
@@ -49,9 +49,9 @@ def draw(
     (width_a, height_a), (width_b, height_b) = boxes
     total = round(width_a + width_b + 3 * GAP)
     lines = [
-        part
+        wrapped
         for line in caption.splitlines()
-        for part in textwrap.wrap(line, max(20, (total - 2 * GAP) // LETTER_WIDTH))
+        for wrapped in textwrap.wrap(line, max(20, (total - 2 * GAP) // LETTER_WIDTH))
     ]
     top = GAP + LINE_HEIGHT * len(lines)
     photos = max(height_a, height_b)
@@ -71,9 +71,9 @@ def draw(
         ends.append(corner + (np.asarray(points, float) + 0.5) * (width / image.shape[1]))
     axes.set(xlim=(0, total), ylim=(top + photos + 2 * GAP, 0), aspect="auto")
     for number, line in enumerate(lines):
-        place = GAP, GAP + LINE_HEIGHT * (number + 0.5)
+        x, y = GAP, GAP + LINE_HEIGHT * (number + 0.5)
         weight = "normal" if number else "bold"
-        axes.text(*place, line, fontsize=FONT, weight=weight, va="center", parse_math=False)
+        axes.text(x, y, line, fontsize=FONT, weight=weight, va="center", parse_math=False)
     segments = np.stack(ends, 1)
     if others:
         faint = LineCollection(list(segments[~inlier]), colors="0.5", linewidths=0.5, alpha=0.7)

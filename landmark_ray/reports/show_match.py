@@ -1,4 +1,4 @@
-"""Two photos of a root, and what matches: they are matched again as the run does it."""
+"""Match two photos of a root again, as the run does, and draw their matches."""
 
 import io
 import os
@@ -24,18 +24,18 @@ from landmark_ray.runtime import receipts
 
 
 class ShowMatchConfig(Config):
-    """Options of jobs/show_match.py; those of the run come from its ledger."""
+    """Options of jobs/show_match.py; the options of the run are read from its ledger."""
 
     pair: tuple[str, str] = Field(description="image ids of the two photos: --pair A B")
     out: str | None = Field(
-        None, description="PNG file to write; one in the root's reports/matches when not given"
+        None, description="PNG file to write; a file in ROOT/reports/matches when not given"
     )
-    others: bool = Field(True, description="draw the matches that are no inliers, too")
+    others: bool = Field(True, description="also draw matches that are not inliers")
 
 
 @dataclass(frozen=True)
 class Photo:
-    """An image of the catalog, and where its rows lie."""
+    """An image of the catalog, with the shard of its rows."""
 
     image_id: str
     landmark_id: int
@@ -44,18 +44,18 @@ class Photo:
     shard: int
 
     def row(self, root: Root, table: str) -> dict[str, Any] | None:
-        """Its row of a table, if there is one; no more than that row's group is read."""
-        own = (pads.field("landmark_id") == self.landmark_id) & (
+        """Read the image's row of a table, or None; only the row group that has it is read."""
+        of_image = (pads.field("landmark_id") == self.landmark_id) & (
             pads.field("image_id") == self.image_id
         )
-        return first(select(root, root.name(table, self.bucket, self.shard), own))
+        return first(select(root, root.name(table, self.bucket, self.shard), of_image))
 
 
 def select(root: Root, name: str, where: pads.Expression) -> list[dict[str, Any]]:
-    """The rows of a table, or of one of its files, for which something holds.
+    """Read the rows of a table, or of one of its files, that meet a condition.
 
     Raises:
-        UserError: a file is missing or damaged, and which.
+        UserError: A file is missing or damaged.
     """
     try:
         return root.dataset(name).to_table(filter=where).to_pylist()
@@ -67,38 +67,40 @@ def select(root: Root, name: str, where: pads.Expression) -> list[dict[str, Any]
 
 
 def first(rows: list[dict[str, Any]]) -> dict[str, Any] | None:
-    """The first row, if there is any."""
+    """Return the first row, or None."""
     return rows[0] if rows else None
 
 
-def find(root: Root, image_ids: Sequence[str]) -> list[Photo]:
-    """Images of the catalog.
+def find_photos(root: Root, image_ids: Sequence[str]) -> list[Photo]:
+    """Find images in the catalog by their ids.
 
     Raises:
-        UserError: there is none with one of the ids.
+        UserError: The catalog does not have one of them.
     """
-    rows = select(root, "catalog", pads.field("image_id").isin(image_ids))
-    places = {row["image_id"]: row for row in rows}
+    rows = {
+        row["image_id"]: row
+        for row in select(root, "catalog", pads.field("image_id").isin(image_ids))
+    }
     for image_id in image_ids:
-        if image_id not in places:
+        if image_id not in rows:
             raise UserError(
-                f"--pair: {root.uri} has no image {image_id}: mistyped, or left out by the stage "
-                "sample; the ids are in the table catalog"
+                f"--pair: {root.uri} has no image {image_id}: the id is mistyped, or the stage "
+                "sample left the image out; the ids are in the table catalog"
             )
-    landmarks = [places[i]["landmark_id"] for i in image_ids]
-    found = select(root, "landmarks", pads.field("landmark_id").isin(landmarks))
-    names = {row["landmark_id"]: row["name"] for row in found}
+    landmarks = [rows[i]["landmark_id"] for i in image_ids]
+    named = select(root, "landmarks", pads.field("landmark_id").isin(landmarks))
+    names = {row["landmark_id"]: row["name"] for row in named}
     return [
-        Photo(i, landmark, names.get(landmark, ""), places[i]["bucket"], places[i]["shard"])
+        Photo(i, landmark, names.get(landmark, ""), rows[i]["bucket"], rows[i]["shard"])
         for i, landmark in zip(image_ids, landmarks, strict=True)
     ]
 
 
 def read(root: Root, photo: Photo) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The rows of `images` and `features` of an image.
+    """Read the rows of `images` and `features` of an image.
 
     Raises:
-        UserError: a stage rejected it, and why.
+        UserError: A stage rejected the image; the message gives the reason.
     """
     image, features = (photo.row(root, table) for table in ("images", "features"))
     if image is not None and features is not None:
@@ -108,30 +110,30 @@ def read(root: Root, photo: Photo) -> tuple[dict[str, Any], dict[str, Any]]:
     reject = None
     if root.exists(root.name(rejects, photo.bucket, photo.shard)):
         reject = photo.row(root, rejects)
-    why = f": {reject['reason']}" if reject else ""
+    reason = f": {reject['reason']}" if reject else ""
     raise UserError(
-        f"--pair: the stage {stage} rejected {photo.image_id}{why}; choose another image, one of "
+        f"--pair: the stage {stage} rejected {photo.image_id}{reason}; choose another image from "
         "the table features"
     )
 
 
 def lookup_pair(root: Root, a: Photo, b: Photo) -> dict[str, Any] | None:
-    """The pair's row of `pairs`, if the run tried it."""
-    own = (
+    """Read the row of a pair in `pairs`, or None if the run did not match it."""
+    of_pair = (
         (pads.field("landmark_id") == a.landmark_id)
         & (pads.field("image_a") == a.image_id)
         & (pads.field("image_b") == b.image_id)
     )
-    return first(select(root, root.name("pairs", a.bucket, a.shard), own))
+    return first(select(root, root.name("pairs", a.bucket, a.shard), of_pair))
 
 
 def caption(a: Photo, b: Photo, result: PairResult, min_inliers: int) -> str:
-    """The lines above the picture."""
+    """Return the lines of text above the picture."""
     names = [f"{p.landmark or 'landmark'} ({p.landmark_id})" for p in (a, b)]
-    alike = a.landmark_id == b.landmark_id
+    same = a.landmark_id == b.landmark_id
     return "\n".join(
         [
-            names[0] if alike else f"different landmarks: {names[0]} and {names[1]}",
+            names[0] if same else f"different landmarks: {names[0]} and {names[1]}",
             f"left {a.image_id}, right {b.image_id}",
             f"{'' if result.inliers >= min_inliers else 'not '}verified: {result.inliers} inliers "
             f"({min_inliers} verify a pair) from {result.putative} putative matches",
@@ -140,17 +142,18 @@ def caption(a: Photo, b: Photo, result: PairResult, min_inliers: int) -> str:
 
 
 def show_match(config: ShowMatchConfig, root: Root) -> None:
-    """Match two images as the run does, and draw what is found.
+    """Match two images as the run does, and write a picture of their matches.
 
     Raises:
-        UserError: the ids are unknown, equal, or of rejected images; the file can't be written.
+        UserError: An id is unknown, or that of a rejected image, both ids are equal, or the file
+            cannot be written.
     """
     if config.out and not config.out.lower().endswith(".png"):
         raise UserError(f"--out: the file must end in .png, got {config.out}")
     ids = sorted(config.pair)
     if ids[0] == ids[1]:
         raise UserError(f"--pair: {ids[0]} is given twice; give the ids of two images")
-    a, b = find(root, ids)
+    a, b = find_photos(root, ids)
     (image_a, features_a), (image_b, features_b) = read(root, a), read(root, b)
     try:
         local_a, local_b = image_features(features_a), image_features(features_b)
@@ -178,18 +181,18 @@ def show_match(config: ShowMatchConfig, root: Root) -> None:
     names = "-".join(re.sub(r"[^\w.]", "_", photo.image_id) for photo in (a, b))
     out = config.out or f"{root.uri}/reports/matches/{names}.png"
     try:
-        place = Store(os.path.dirname(out) or ".")
-        receipts.write(root, {os.path.basename(out): data.getvalue()}, place)
+        folder = Store(os.path.dirname(out) or ".")
+        receipts.write(root, {os.path.basename(out): data.getvalue()}, folder)
     except OSError as error:
         raise UserError(f"--out: {out} cannot be written: {error.strerror or error}") from None
     print(title)
     row = lookup_pair(root, a, b) if a.landmark_id == b.landmark_id else None
     if row is None:
-        print("the run did not try this pair")
+        print("the run did not match this pair")
     elif (row["putative"], row["inliers"]) != (result.putative, result.inliers):
         print(
-            f"warning: the table pairs has {row['inliers']} inliers from {row['putative']} matches:"
-            " made by another version of this code",
+            f"warning: the table pairs has {row['inliers']} inliers from {row['putative']} matches,"
+            " which another version of this code found",
             file=sys.stderr,
         )
-    print(f"picture in {out}")
+    print(f"picture: {out}")

@@ -105,7 +105,7 @@ def test_shown_counts_equal_those_in_pairs(exhaustive_root, run_job, tmp_path):
             done.stdout
         )
         assert f"left {pair.image_a}, right {pair.image_b}" in done.stdout
-        assert "warning" not in done.stderr and "did not try" not in done.stdout
+        assert "warning" not in done.stderr and "did not match" not in done.stdout
     files = list((exhaustive_root / "reports/matches").iterdir())
     assert len(files) == 2 and all(Image.open(file).width > 1000 for file in files)
 
@@ -117,7 +117,7 @@ def test_pair_of_different_landmarks_is_shown_and_said(small_root, run_job, tmp_
     options = ("--out", out, "--others", "false")
     done = ran(run_job("show_match", "--root", small_root, "--pair", *ids, *options))
     assert "different landmarks: " in done.stdout
-    assert "not verified: 0 inliers" in done.stdout and "did not try this pair" in done.stdout
+    assert "not verified: 0 inliers" in done.stdout and "did not match this pair" in done.stdout
     assert np.asarray(Image.open(out)).shape[2] == 3
 
 
@@ -130,7 +130,7 @@ def test_pairs_that_cannot_be_shown_are_one_line(small_root, run_job, tmp_path):
         return line_of(run_job("show_match", "--root", small_root, *options))
 
     assert f"{good} is given twice" in line("--pair", good, good)
-    assert "has no image 1e10: mistyped" in line("--pair", good, "1e10")
+    assert "has no image 1e10: the id is mistyped" in line("--pair", good, "1e10")
     assert f"ingest rejected {broken}: truncated: " in line("--pair", broken, good)
     assert "--pair: expected 2 arguments" in line("--pair", good)
     assert "must end in .png" in line("--pair", good, good, "--out", tmp_path / "x.gif")

@@ -119,7 +119,7 @@ def test_whole_run_on_s3_gives_the_same_tables(
     server.ill = ill
     done = run(run_process, *run_all, *small_source.options)
     server.ill = False
-    assert "What went in" in done.stdout
+    assert "Images in and out of each stage" in done.stdout
     troubles = {*store.ANSWERS, "outage", "late", "half"}
     assert set(+server.seen) == (troubles if ill else set()), server.seen
     for key in store.files(bucket, "root/"):
