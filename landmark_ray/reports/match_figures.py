@@ -1,4 +1,4 @@
-"""Photos and drawn matches of some images, for pages."""
+"""Thumbnails of images and pictures of their matches, for pages."""
 
 import base64
 import io
@@ -20,29 +20,32 @@ FEATURES = ["width", "height", "count", "keypoints", "descriptors"]
 
 
 class MatchFigures:
-    """Of a root."""
+    """Thumbnails and match pictures of images of a root."""
 
     def __init__(self, root: Root, config: Config) -> None:
-        """Nothing is read yet."""
+        """Remember the root and the options that it was matched with."""
         self._root, self._config = root, config
 
     def photos(self, image_ids: Iterable[str]) -> dict[str, str]:
-        """Image id -> a small photo, as an address that holds it."""
-        found = rows_of(self._root, image_ids, {"images": ["jpeg"]})["images"]
-        return {image: thumbnail(row["jpeg"]) for image, row in found.items()}
+        """Return the thumbnails of images: image id -> data URL."""
+        rows = rows_of(self._root, image_ids, {"images": ["jpeg"]})["images"]
+        return {image: thumbnail(row["jpeg"]) for image, row in rows.items()}
 
     def draw(self, pairs: Sequence[tuple[str, str]]) -> Iterator[tuple[str, str]]:
-        """A pair's first image id, and its match as the run sees it, as an address that holds it.
+        """Match pairs again, as the run does, and draw their matches.
 
-        A pair is left out of which the run has no features any more.
+        Pairs without stored features are left out.
+
+        Yields:
+            The id of a pair's first image, which is drawn on the left, and the picture as data URL.
         """
         ids = {image for pair in pairs for image in pair}
-        found = rows_of(self._root, ids, {"images": ["jpeg"], "features": FEATURES})
+        tables = rows_of(self._root, ids, {"images": ["jpeg"], "features": FEATURES})
         for a, b in pairs:
-            if all(image in rows for rows in found.values() for image in (a, b)):
-                yield a, self._drawn(a, b, found["images"], found["features"])
+            if all(image in rows for rows in tables.values() for image in (a, b)):
+                yield a, self._draw_pair(a, b, tables["images"], tables["features"])
 
-    def _drawn(
+    def _draw_pair(
         self, a: str, b: str, images: dict[str, dict[str, Any]], features: dict[str, dict[str, Any]]
     ) -> str:
         from landmark_ray.reports.match_drawing import draw  # matplotlib: half a second
@@ -59,15 +62,15 @@ class MatchFigures:
         )
         left = local_a.keypoints[result.matches[:, 0], :2]
         right = local_b.keypoints[result.matches[:, 1], :2]
-        if first != a:  # the image itself stands on the left
+        if first != a:  # a is drawn on the left
             left, right = right, left
         photo_a, photo_b = (decode(images[image]["jpeg"]) for image in (a, b))
         picture = draw(photo_a, photo_b, left, right, result.explained, "", side=SIDE)
-        return as_address(picture)
+        return data_url(picture)
 
 
-def as_address(picture: Image.Image) -> str:
-    """A picture as an address that holds it."""
+def data_url(picture: Image.Image) -> str:
+    """Return a picture as a data URL of a JPEG."""
     out = io.BytesIO()
     picture.save(out, "JPEG", quality=QUALITY)
     return f"data:image/jpeg;base64,{base64.b64encode(out.getvalue()).decode()}"

@@ -1,4 +1,4 @@
-"""The pages' templates."""
+"""Load the templates of pages."""
 
 from pathlib import Path
 
@@ -6,7 +6,12 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
 
 def template(name: str, **filters: object) -> Template:
-    """A template of this folder: strict, and everything is escaped."""
+    """Load a template of this folder, with autoescape, and errors for undefined variables.
+
+    Args:
+        name: The name of the file.
+        **filters: Further filters for the template.
+    """
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,

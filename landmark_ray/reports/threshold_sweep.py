@@ -1,7 +1,7 @@
-"""The threshold sweep: what stays for other thresholds, from stored pairs, without matching again.
+"""The threshold sweep: how many images other thresholds would keep, without matching again.
 
-An image has `k` partners at a threshold of `t` exactly if its k-th largest inlier count is `t` or
-more. So the few largest counts of each image are all that any cell of the sweep needs.
+An image has `k` partners at a threshold of `t` if and only if its k-th largest inlier count is at
+least `t`. Therefore, the sweep needs only the few largest counts of each image.
 """
 
 import csv
@@ -32,17 +32,17 @@ Counts = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Sweep:
-    """What stays in each cell.
+    """The images and classes that are kept for each pair of thresholds, called a cell.
 
     Attributes:
-        min_inliers: [T] thresholds, rising.
-        min_partners: [P] partners, rising.
-        images: [T, P] images kept.
-        classes: [T, P] classes kept.
-        of: images and classes that were matched.
+        min_inliers: [T] values of match.min_inliers, rising.
+        min_partners: [P] values of match.min_partners, rising.
+        images: [T, P] number of kept images.
+        classes: [T, P] number of kept classes.
+        of: Number of images and of classes that were matched.
         own: (min_inliers, min_partners) of the run itself.
-        max_images: of a class that stay, at most.
-        min_images: of a class that stays, at least.
+        max_images: The largest number of kept images of a class.
+        min_images: The smallest number of images of a kept class.
     """
 
     min_inliers: tuple[int, ...]
@@ -55,7 +55,7 @@ class Sweep:
     min_images: int
 
     def cells(self) -> list[dict[str, int | bool]]:
-        """A row for each cell."""
+        """Return a row for each cell."""
         return [
             {
                 "min_inliers": inliers,
@@ -77,17 +77,17 @@ def kept_counts(
     max_images: int,
     min_images: int,
 ) -> tuple[Counts, Counts]:
-    """Images and classes that `decide` keeps, for every threshold and number of partners.
+    """Count the images and classes that the stage prune would keep for each pair of thresholds.
 
     Args:
         pairs: `landmark_id`, `image_a`, `image_b` and `inliers` of every pair of some classes.
-        min_inliers: [T] thresholds, rising.
-        min_partners: [P] partners, each at least 1.
-        max_images: of a class that stay, at most.
-        min_images: of a class that stays, at least.
+        min_inliers: [T] values of match.min_inliers, rising.
+        min_partners: [P] values of match.min_partners, each at least 1.
+        max_images: The largest number of kept images of a class.
+        min_images: The smallest number of images of a kept class.
 
     Returns:
-        Images [T, P] and classes [T, P].
+        Number of kept images [T, P] and of kept classes [T, P].
     """
     pairs = pairs.combine_chunks()
     pairs = pairs.filter(pc.greater_equal(pairs["inliers"], min_inliers[0]))
@@ -104,12 +104,16 @@ def kept_counts(
     return kept.sum(0), (kept > 0).sum(0)
 
 
-def best_counts(pairs: pa.Table, most: int) -> tuple[Counts, Counts]:
-    """The largest inlier counts of each image of some pairs.
+def best_counts(pairs: pa.Table, k: int) -> tuple[Counts, Counts]:
+    """Find the largest inlier counts of each image among its pairs.
+
+    Args:
+        pairs: As for `kept_counts`, in one chunk.
+        k: Number of counts of each image.
 
     Returns:
-        [N] landmark of each image in any pair, and its `most` largest counts [N, most], falling;
-        0 where it has fewer pairs.
+        [N] landmark of each image that is in a pair, and [N, k] its largest counts, falling; 0
+        where an image has fewer pairs.
     """
     ends = pa.chunked_array([*pairs["image_a"].chunks, *pairs["image_b"].chunks], pa.string())
     words = ends.dictionary_encode().combine_chunks()
@@ -122,20 +126,20 @@ def best_counts(pairs: pa.Table, most: int) -> tuple[Counts, Counts]:
     image, inliers = ranked // span, span - 1 - ranked % span
     first = np.flatnonzero(np.diff(image, prepend=-1))
     size = np.diff(first, append=len(image))
-    best = np.zeros((len(first), most), np.int64)
-    for k in range(most):
-        has = size > k
-        best[has, k] = inliers[first[has] + k]
+    best = np.zeros((len(first), k), np.int64)
+    for i in range(k):
+        has = size > i
+        best[has, i] = inliers[first[has] + i]
     return classes[image[first] // max(len(words.dictionary), 1)], best
 
 
 def show(sweep: Sweep) -> None:
     """Print the sweep as a table."""
-    table = Table(title=_title(sweep), caption="* the run's own rule")
+    table = Table(title=_title(sweep), caption="* the thresholds of the run")
     table.add_column("inliers", justify="right")
-    for what in ("images", "classes"):
+    for kind in ("images", "classes"):
         for partners in sweep.min_partners:
-            table.add_column(f"{what}\n{_partners(partners)}", justify="right")
+            table.add_column(f"{kind}\n{_partners(partners)}", justify="right")
     for i, inliers in enumerate(sweep.min_inliers):
         marks = ["*" if (inliers, p) == sweep.own else "" for p in sweep.min_partners] * 2
         counts = [*sweep.images[i], *sweep.classes[i]]
@@ -152,8 +156,8 @@ def _partners(count: int) -> str:
 
 def _title(sweep: Sweep) -> str:
     return (
-        f"What stays of {sweep.of[0]:,} images in {sweep.of[1]:,} classes\n"
-        "by the inliers that verify a pair and the partners that an image needs\n"
+        f"Images and classes that are kept of {sweep.of[0]:,} images in {sweep.of[1]:,} classes,\n"
+        "by the inliers that verify a pair, and by the partners that an image needs\n"
         f"(classes of {sweep.min_images} to {sweep.max_images} images)"
     )
 
@@ -177,7 +181,7 @@ def store(sweep: Sweep, root: Root) -> None:
 
 
 def draw(sweep: Sweep) -> bytes:
-    """A PNG: kept images and classes over the threshold, a line for each number of partners."""
+    """Draw kept images and classes by threshold, one line per number of partners; return a PNG."""
     figure = Figure(figsize=(11, 4.8), dpi=110, layout="constrained")
     left, right = figure.subplots(1, 2)
     _panel(left, sweep, sweep.images, f"images kept of {sweep.of[0]:,}")
@@ -186,7 +190,7 @@ def draw(sweep: Sweep) -> bytes:
     lines = left.get_lines()[: len(sweep.min_partners)]
     figure.legend(
         [*lines, own],
-        [*(f"{_partners(p)} or more" for p in sweep.min_partners), "the run's own rule"],
+        [*(f"{_partners(p)} or more" for p in sweep.min_partners), "thresholds of the run"],
         loc="outside lower center",
         ncols=len(lines) + 1,
         frameon=False,
@@ -199,7 +203,7 @@ def draw(sweep: Sweep) -> bytes:
 def _panel(axes: Axes, sweep: Sweep, counts: Counts, title: str) -> None:
     shades = matplotlib.colormaps["viridis"](np.linspace(0.1, 0.85, len(sweep.min_partners)))
     for j, colour in enumerate(shades):
-        extra = 3 * (1 - (j + 1) / len(shades))  # lines that lie on each other all show
+        extra = 3 * (1 - (j + 1) / len(shades))  # keeps lines visible that lie on each other
         axes.plot(
             sweep.min_inliers,
             counts[:, j],
@@ -217,7 +221,7 @@ def _panel(axes: Axes, sweep: Sweep, counts: Counts, title: str) -> None:
         textcoords="offset points",
     )
     axes.set_title(title, fontsize=11)
-    axes.set_xlabel("inliers that verify a pair, at least")
+    axes.set_xlabel("inliers that verify a pair")
     axes.set_ylim(0, max(int(counts.max()), 1) * 1.1)
     axes.margins(x=0.06)
     if sweep.min_inliers[-1] - sweep.min_inliers[0] > 40:
