@@ -1,4 +1,4 @@
-"""How good the models are: a table, JSON, and a page that needs nothing but itself."""
+"""Show how well the models recognise photos: a table, JSON, and a page with all its pictures."""
 
 import json
 import platform
@@ -30,27 +30,28 @@ from landmark_ray.runtime import receipts
 FILES = ("reports/evaluation.json", "reports/evaluation.html")
 
 Figures = dict[str, Any]
+"""The content of `reports/evaluation.json`, or a part of it."""
 
 SETS = {"validation": ("Validation", "predictions"), "test": ("Test set", "test_predictions")}
 COLUMNS = ["image_id", "truth", "label", "group", "landmarks", "confidences"]
 PACKAGES = ("landmark_ray", "ray", "tensorflow", "keras", "numpy", "pyarrow", "pillow")
 
-PAIRS = 30  # confused pairs, with photos
-OTHERS = 24  # photos of no landmark
-NOTES = 20  # of the test set's archives
-POINTS = 300  # of a curve
+PAIRS = 30  # pairs of confused landmarks
+OTHERS = 24  # photos without a landmark
+NOTES = 20  # warnings about the test set's files
+POINTS = 300  # points of a curve
 
 
 def store(figures: Figures, root: Root, config: Config) -> None:
-    """Write `reports/evaluation.json` and `.html` under the root, and print what matters most."""
+    """Write `reports/evaluation.json` and `.html` under the root, and print the main figures."""
     texts = json.dumps(figures, indent=1), page(figures, root, config)
     receipts.write(root, {n: t.encode() for n, t in zip(FILES, texts, strict=True)})
     show(figures, config)
-    print(f"More: {root.shown}/reports/evaluation.html")
+    print(f"All figures: {root.shown}/reports/evaluation.html")
 
 
 def show(figures: Figures, config: Config) -> None:
-    """Print a line for each group, for the ensemble, and for the reference's rule."""
+    """Print a table of each set: lines for the groups, the ensemble, and the reference's rule."""
     console = Console()
     if not console.is_terminal:
         console = Console(width=140)
@@ -62,12 +63,12 @@ def show(figures: Figures, config: Config) -> None:
             table.add_column(column, justify="right")
         summaries = _by_group(figures[name])
         for group in sorted(models | summaries):
-            words = f"group {group} ({images_of(group, config.group.edges)})"
-            own = models[group]["landmarks"] if group in models else 0
-            table.add_row(words, f"{own:,}", *_cells(summaries.get(group, {}), decimal))
+            label = f"group {group} ({images_of(group, config.group.edges)})"
+            of_group = models[group]["landmarks"] if group in models else 0
+            table.add_row(label, f"{of_group:,}", *_cells(summaries.get(group, {}), decimal))
         table.add_section()
-        for words, key in (("ensemble", "ensemble"), ("reference's rule", "closed")):
-            table.add_row(words, f"{landmarks:,}", *_cells(figures[name][key], measured))
+        for label, key in (("ensemble", "ensemble"), ("reference's rule", "closed")):
+            table.add_row(label, f"{landmarks:,}", *_cells(figures[name][key], measured))
         console.print(table)
 
 
@@ -79,13 +80,13 @@ def _cells(summary: Mapping[str, Any], exactly: Callable[[Any], str]) -> list[st
 
 @dataclass(frozen=True)
 class ImageSet:
-    """The validation images, or those of the test set.
+    """The validation images or the images of the test set, with their figures.
 
     Attributes:
-        key: validation or test.
-        figures: of `kernels.evaluation.figures`.
-        rows: of its predictions, those that are judged.
-        answers: the first ones of these rows.
+        key: "validation" or "test".
+        figures: The result of `kernels.evaluation.figures`.
+        rows: The rows of predictions that count.
+        answers: The first answers in these rows.
     """
 
     key: str
@@ -95,63 +96,71 @@ class ImageSet:
 
     @classmethod
     def read(cls, key: str, figures: Figures, root: Root) -> "ImageSet":
-        """Read what the page needs of the predictions."""
+        """Read the predictions of a set, and add them to its figures."""
         rows = judged(root.dataset(SETS[key][1]).to_table(COLUMNS))
         return cls(key, figures[key], rows, first_answers(rows))
 
     @property
     def title(self) -> str:
-        """Its heading."""
+        """Return the heading of the set."""
         return SETS[self.key][0]
 
     @property
     def confused(self) -> list[dict[str, int]]:
-        """The pairs that are listed."""
-        found: list[dict[str, int]] = self.figures["confused"][:PAIRS]
-        return found
+        """Return the most frequent confusions: landmark, named, images."""
+        confused: list[dict[str, int]] = self.figures["confused"][:PAIRS]
+        return confused
 
     @property
     def landmarks(self) -> set[int]:
-        """Those whose names are needed."""
+        """Return the landmarks whose names the page needs."""
         ids = {row[key] for row in self.confused for key in ("landmark", "named")}
         return ids | {row["landmark"] for row in self.figures["worst"]}
 
     @property
     def notes(self) -> list[str]:
-        """What its archives made people note."""
-        found: list[str] = self.figures.get("notes", [])
-        return found
+        """Return the warnings about the files of the set."""
+        notes: list[str] = self.figures.get("notes", [])
+        return notes
 
     def group_of(self) -> dict[int, int]:
-        """Landmark -> group."""
+        """Return the group of each landmark: landmark -> group."""
         pairs = zip(self.answers.truth, self.rows["group"].to_pylist(), strict=True)
         return {min(truth): group for truth, group in pairs if truth}
 
     def charts(self, thresholds: Mapping[str, float]) -> dict[str, Any]:
-        """Pictures, their numbers, and what named thresholds make of these images."""
-        sure, right = self.answers.confidences, self.answers.right
-        curve = precision_recall(sure, right, landmarks=self.answers.landmarks)
+        """Draw the charts of the set.
+
+        Args:
+            thresholds: Name of a threshold -> its value.
+
+        Returns:
+            `marks` (name of a threshold -> its value, F1, recall and precision), `curve` and
+            `diagram` (pictures), and `bins` (rows of the diagram's numbers).
+        """
+        confidences, right = self.answers.confidences, self.answers.right
+        curve = precision_recall(confidences, right, landmarks=self.answers.landmarks)
         recall, precision, f1 = curve.recall, curve.precision, curve.f1
         marks = {}
         for name, value in thresholds.items():
-            at = accepted_from(curve, value)
-            if at is not None:
-                marks[name] = {"value": value, "f1": f1[at]}
-                marks[name] |= {"recall": recall[at], "precision": precision[at]}
-        places = thinned(curve, POINTS)
-        found = reliability(sure, right)
+            index = accepted_from(curve, value)
+            if index is not None:
+                marks[name] = {"value": value, "f1": f1[index]}
+                marks[name] |= {"recall": recall[index], "precision": precision[index]}
+        points = thinned(curve, POINTS)
+        bins = reliability(confidences, right)
         return {
             "marks": marks,
             "curve": charts.precision_recall_chart(
-                recall[places],
-                precision[places],
+                recall[points],
+                precision[points],
                 {name: (mark["recall"], mark["precision"]) for name, mark in marks.items()},
             ),
-            "diagram": charts.reliability_diagram(found),
+            "diagram": charts.reliability_diagram(bins),
             "bins": list(
                 zip(
-                    *(found.edges[:-1], found.edges[1:]),
-                    *(found.count, found.confidence, found.accuracy),
+                    *(bins.edges[:-1], bins.edges[1:]),
+                    *(bins.count, bins.confidence, bins.accuracy),
                     strict=True,
                 )
             ),
@@ -159,7 +168,7 @@ class ImageSet:
 
 
 def page(figures: Figures, root: Root, config: Config) -> str:
-    """The page: HTML with all pictures in it."""
+    """Return the page as HTML, with all pictures in it."""
     sets = [ImageSet.read(key, figures, root) for key in SETS if key in figures]
     answers = sets[0].answers
     threshold = figures["validation"]["ensemble"]["threshold"]
@@ -202,7 +211,7 @@ def page(figures: Figures, root: Root, config: Config) -> str:
 
 
 def group_rows(figures: Figures, root: Root, edges: Sequence[int]) -> list[dict[str, Any]]:
-    """A row for each group of the configuration, also of those without a landmark."""
+    """Return a row for each group of the configuration, including groups without a landmark."""
     rows = root.dataset("examples").to_table(["landmark_id", "group", "split"])
     counts = rows.group_by(["group", "split"]).aggregate([([], "count_all")]).to_pylist()
     images = {(row["group"], row["split"]): row["count_all"] for row in counts}
@@ -217,19 +226,19 @@ def group_rows(figures: Figures, root: Root, edges: Sequence[int]) -> list[dict[
             "landmarks": landmarks.get(group, 0),
             "train": images.get((group, "train"), 0),
             "model": models.get(group),
-            "summaries": {key: found.get(group) for key, found in summaries.items()},
+            "summaries": {key: by_group.get(group) for key, by_group in summaries.items()},
         }
         for group in range(1, len(edges) + 1)
     ]
 
 
-def _by_group(found: Figures) -> dict[int, Figures]:
-    """Summaries by the group's number, which JSON turns into words."""
-    return {int(group): summary for group, summary in found["groups"].items()}
+def _by_group(figures: Figures) -> dict[int, Figures]:
+    """Return the summary of each group; JSON has strings as keys, and this has numbers."""
+    return {int(group): summary for group, summary in figures["groups"].items()}
 
 
 def images_of(group: int, edges: Sequence[int]) -> str:
-    """The images of a class of a group, in words."""
+    """Say how many images a landmark of a group has."""
     first = edges[group - 1]
     if group == len(edges):
         return f"{first} or more"
@@ -238,22 +247,22 @@ def images_of(group: int, edges: Sequence[int]) -> str:
 
 
 def percent(share: float | None) -> str:
-    """A share; a dash where there is none."""
+    """Format a share from 0 to 1 as a percentage, and None or NaN as a dash."""
     return "–" if share is None or share != share else f"{100 * share:.1f}%"
 
 
 def decimal(value: float | None) -> str:
-    """A number of three decimals; a dash where there is none."""
+    """Format a number with three decimals, and None or NaN as a dash."""
     return "–" if value is None or value != value else f"{value:.3f}"
 
 
 def measured(value: Any) -> str:
-    """A number of a set of images, which may have been no use for measuring it."""
+    """Format a figure of a set, or say that it could not be measured."""
     return decimal(value) if isinstance(value, float) else "not measured"
 
 
 def duration(seconds: float | None) -> str:
-    """A time in its two largest units."""
+    """Format seconds in their two largest units, and None as a dash."""
     if seconds is None:
         return "–"
     minutes, rest = divmod(round(seconds), 60)
