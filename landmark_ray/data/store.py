@@ -50,6 +50,8 @@ class Store:
         protocol = self.fs.protocol
         self.local = "file" in ((protocol,) if isinstance(protocol, str) else protocol)
         if self.local:
+            if ".." in self.path.split("/"):  # `missing/../there` exists once `missing` is made
+                self.path = os.path.realpath(self.path).rstrip("/")
             self.uri = self.path  # absolute: a worker may have another working folder
         self.web = "https" in protocol
 

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from landmark_ray.demo import __main__ as demo
 from landmark_ray.demo.contact_sheet import SIGNATURE, check, sheet
 from landmark_ray.demo.dataset import draw
 from landmark_ray.demo.layout_plan import FULL, Plan
@@ -217,6 +218,17 @@ def test_a_folder_of_other_files_is_refused_and_left_alone(tmp_path):
     with pytest.raises(ValueError, match="holds something else"):
         draw(tmp_path, processes=1, plan=LITTLE)
     assert [path.name for path in tmp_path.iterdir()] == ["diary.txt"]
+
+
+@pytest.mark.parametrize("out", ["missing/../full", "full/diary.txt/out"])
+def test_a_folder_that_can_not_be_drawn_into_is_a_line(tmp_path, monkeypatch, out):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full/diary.txt").write_text("dear diary")
+    monkeypatch.setattr("sys.argv", ["demo", "--out", out])
+    with pytest.raises(SystemExit, match=r"^error: .*full"):
+        demo.main()
+    assert [path.name for path in tmp_path.rglob("*")] == ["full", "diary.txt"]
 
 
 def test_a_drawing_that_fails_leaves_nothing_behind(tmp_path, monkeypatch):

@@ -47,6 +47,14 @@ def test_relative_root_travels_to_workers_as_the_same_folder(tmp_path, monkeypat
     assert pickle.loads(data).read("file") == b"1"
 
 
+def test_folder_behind_a_missing_one_is_the_folder_that_it_will_be(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "there").mkdir()
+    (tmp_path / "there/a").write_bytes(b"a")
+    assert Store("missing/../there").read("a") == b"a"
+    assert Store("missing/../there").uri == str(tmp_path / "there")
+
+
 def test_unknown_protocol_is_refused():
     with pytest.raises(UserError, match="nonsense://x"):
         Store("nonsense://x")
