@@ -157,7 +157,7 @@ def search(config: TuneConfig, root: Root, groups: list[int]) -> list[Options]:
             try_options, config=config, data=data, on_cpus=not workers.gpus
         )
         tuner = tune.Tuner(
-            tune.with_resources(trial, workers.each),
+            tune.with_resources(trial, workers.resources),
             param_space=searched,
             tune_config=tune.TuneConfig(
                 metric="score",

@@ -85,7 +85,7 @@ def stand_in(stage: str):
 
 def bundled(config: Config, root: Root) -> None:
     """What export does."""
-    bundle, ours = export.place_of(config, root)
+    bundle, ours = export.bundle_folder(config, root)
     manifest.clear(bundle, [manifest.FILE, *BUNDLED], ours)
     for name, data in BUNDLED.items():
         bundle.write(name, data + str(config.seed).encode())

@@ -34,7 +34,7 @@ class Workers:
     memory: int = 0
 
     @property
-    def each(self) -> dict[str, float]:
+    def resources(self) -> dict[str, float]:
         """Return the resources that Ray reserves for each worker."""
         reserved = {"memory": self.memory} if self.memory else {}
         return {"CPU": self.cpus, "GPU": self.gpus, **reserved}

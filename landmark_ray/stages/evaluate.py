@@ -73,8 +73,8 @@ class EnsembleScorer:
         from landmark_ray.bundle.ensemble import Ensemble
 
         folder = Store(f"{root.uri}/models")
-        place = FINETUNED if "finetune" in config.train.phases else GROUPS
-        self.models: Ensemble = Ensemble(folder, place)
+        subfolder = FINETUNED if "finetune" in config.train.phases else GROUPS
+        self.models: Ensemble = Ensemble(folder, subfolder)
         self.closed_set: Ensemble = Ensemble(folder, CLOSED)
         self.k = config.evaluate.top_k
 
@@ -260,7 +260,7 @@ def groups_of(root: Root) -> dict[int, int]:
 def figures_of(config: Config, root: Root, test: bool) -> dict[str, Any]:
     """Compute all figures of `reports/evaluation.json`; `test` says whether there is a test set."""
     folder = Store(f"{root.uri}/models")
-    place = FINETUNED if "finetune" in config.train.phases else GROUPS
+    subfolder = FINETUNED if "finetune" in config.train.phases else GROUPS
     predictions = root.dataset("predictions").to_table()
     results: dict[str, Any] = {
         "validation": figures(predictions),
@@ -272,7 +272,7 @@ def figures_of(config: Config, root: Root, test: bool) -> dict[str, Any]:
                 "temperature": info.temperature,
                 **info.report,
             }
-            for info in head_infos(folder, place)
+            for info in head_infos(folder, subfolder)
         ],
     }
     whole = results["validation"]["ensemble"]

@@ -41,9 +41,9 @@ HEAD_FILES = ("head.weights.h5", "head.json")
 def run(config: Config, root: Root, source: Source) -> StageCounts:
     """Write the bundle, with the manifest last."""
     models = Store(f"{root.uri}/models")
-    place = FINETUNED if "finetune" in config.train.phases else GROUPS
-    infos = head_infos(models, place)
-    bundle, ours = place_of(config, root)
+    subfolder = FINETUNED if "finetune" in config.train.phases else GROUPS
+    infos = head_infos(models, subfolder)
+    bundle, ours = bundle_folder(config, root)
     trunks = sorted({info.trunk for info in infos})
     clear(bundle, [FILE, LANDMARKS, EVALUATION, REFERENCE, *files_of(trunks, infos)], ours)
     names = landmarks(root)
@@ -53,8 +53,8 @@ def run(config: Config, root: Root, source: Source) -> StageCounts:
     for name in trunks:
         copy_trunk(models, name, bundle, bundled(name))
     for info in infos:
-        copy_head(models, place, bundle, info)
-    probe_on_cluster(config, reference_of, config, root, place).write(bundle, REFERENCE)
+        copy_head(models, subfolder, bundle, info)
+    probe_on_cluster(config, reference_of, config, root, subfolder).write(bundle, REFERENCE)
     records = {stage: ledger.read(root, stage) or {} for stage in STAGES[:-1]}
     manifest = seal(
         bundle,
@@ -79,7 +79,7 @@ def run(config: Config, root: Root, source: Source) -> StageCounts:
     return counts
 
 
-def reference_of(config: Config, root: Root, place: str) -> Reference:
+def reference_of(config: Config, root: Root, subfolder: str) -> Reference:
     """Compute the answers of the networks for some examples on a CPU, as `evaluate` does."""
     pin_tensorflow()
     import tensorflow as tf
@@ -87,7 +87,7 @@ def reference_of(config: Config, root: Root, place: str) -> Reference:
     from landmark_ray.bundle.ensemble import Ensemble
 
     with tf.device("CPU"):  # a GPU computes with less precision
-        ensemble = Ensemble(Store(f"{root.uri}/models"), place)
+        ensemble = Ensemble(Store(f"{root.uri}/models"), subfolder)
         photos = reference_photos(config, root, [info.group for info in ensemble.infos])
         return Reference(photos, ensemble.logits(ensemble.vectors(photos)))
 
@@ -115,7 +115,7 @@ def reference_photos(config: Config, root: Root, groups: list[int]) -> NDArray[n
     return np.stack([pixels(jpeg, config.resize.size) for jpeg in chosen])
 
 
-def place_of(config: Config, root: Root) -> tuple[Store, Ours]:
+def bundle_folder(config: Config, root: Root) -> tuple[Store, Ours]:
     """Return the folder of the bundle, and a function that tells which of its files are ours.
 
     In the root, our files are known by their names; elsewhere, by the list that an export noted.
@@ -132,7 +132,7 @@ def check(config: Config, root: Root) -> None:
     Raises:
         UserError: It holds files that no export wrote.
     """
-    bundle, ours = place_of(config, root)
+    bundle, ours = bundle_folder(config, root)
     deletion.checked(bundle, "", ours=ours)
 
 
@@ -155,9 +155,9 @@ def copy_trunk(models: Store, name: str, bundle: Store, to: str) -> None:
         bundle.write(f"{to}/{file}", models.read(f"{name}/{file}"))
 
 
-def copy_head(models: Store, place: str, bundle: Store, info: HeadInfo) -> None:
+def copy_head(models: Store, subfolder: str, bundle: Store, info: HeadInfo) -> None:
     """Copy the two files of a head, and change the name of its trunk to that in the bundle."""
-    origin, target = f"{place}/group={info.group}", f"{GROUPS}/group={info.group}"
+    origin, target = f"{subfolder}/group={info.group}", f"{GROUPS}/group={info.group}"
     weights, description = HEAD_FILES
     bundle.write(f"{target}/{weights}", models.read(f"{origin}/{weights}"))
     value: dict[str, Any] = json.loads(models.read(f"{origin}/{description}"))

@@ -53,7 +53,7 @@ def fit_group(job: TrainingJob) -> None:
         checkpoints.save(figures, lambda folder: fit_loop.save(model, folder))
         job.report(epoch / options.head_epochs)
 
-    def store(place: str, head: "keras.Model", data: GroupVectors, temperature: float) -> None:
+    def store(subfolder: str, head: "keras.Model", data: GroupVectors, temperature: float) -> None:
         info = HeadInfo(
             group=group,
             landmarks=tuple(data.landmarks.tolist()),
@@ -69,7 +69,7 @@ def fit_group(job: TrainingJob) -> None:
                 **counts(data),
             },
         )
-        write_head(folder, place, head, info)
+        write_head(folder, subfolder, head, info)
 
     head = checkpoints.load(fit_loop.load) or new_head(data, group, config)
     fit_head(head, data, config, report, reports=CHECKPOINTS, done=checkpoints.epochs)

@@ -124,13 +124,13 @@ def run_worker(name: str, loop: Loop, job: TrainingJob) -> None:
     # TensorflowTrainer would import TensorFlow in the driver and in Ray Train's controller, too
     from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
-    resources = plan_workers(job.config, "train.", job.config.train)
+    workers = plan_workers(job.config, "train.", job.config.train)
     trainer = DataParallelTrainer(
         functools.partial(train_in_turn, name, loop, job),
         scaling_config=ScalingConfig(
             num_workers=1,
-            use_gpu=bool(resources.gpus),
-            resources_per_worker=resources.each,
+            use_gpu=bool(workers.gpus),
+            resources_per_worker=workers.resources,
         ),
         run_config=RunConfig(name=name, storage_path=storage_of(job.root)),
     )

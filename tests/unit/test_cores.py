@@ -37,6 +37,6 @@ def test_cluster_may_get_larger_machines(machine, monkeypatch):
 
 
 def test_workers_keep_memory_only_where_it_is_asked_for():
-    assert Workers(3, 0, 0.9).each == {"CPU": 0.9, "GPU": 0}
-    assert Workers(3, 1, 0.5, 7).each == {"CPU": 0.5, "GPU": 1, "memory": 7}
+    assert Workers(3, 0, 0.9).resources == {"CPU": 0.9, "GPU": 0}
+    assert Workers(3, 1, 0.5, 7).resources == {"CPU": 0.5, "GPU": 1, "memory": 7}
     assert Workers(3, 1, 0.5, 7).pool["memory"] == 7
