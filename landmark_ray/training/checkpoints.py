@@ -1,4 +1,4 @@
-"""Checkpoints of trainings, in the root."""
+"""Store and read the checkpoints of trainings in the root."""
 
 import json
 import re
@@ -12,10 +12,10 @@ from landmark_ray.data.root import Root
 from landmark_ray.errors import UserError
 
 STAGING = "_staging/train"
-"""Folder of the root for all that is there only until a stage is finished."""
+"""Folder of the root for files that are kept only until a stage is finished."""
 
 History = list[dict[str, float]]
-"""What was measured, an entry for each report; `epoch` is the number of finished epochs."""
+"""The measurements during a training, in order; `epoch` is the number of finished epochs."""
 
 T = TypeVar("T")
 
@@ -23,25 +23,29 @@ T = TypeVar("T")
 class Checkpoints:
     """The checkpoints of one training; the last one stays in the root until the stage is finished.
 
-    They are not Ray Train's, which belong to a worker: a group goes on in any worker. A folder
-    `checkpoint_00004` holds four finished epochs; its `history.json` is written last.
+    Checkpoints of Ray Train are not used, because they belong to a worker, and any worker may
+    continue a group. The folder `checkpoint_00004` is written after four finished epochs, its
+    `history.json` last.
     """
 
     def __init__(self, root: Root, name: str) -> None:
-        """root: the root; name: of the training."""
+        """Take the root and the name of the training."""
         self.root, self.folder = root, f"{STAGING}/{name}"
         self.history: History = []
 
     @property
     def epochs(self) -> int:
-        """Finished epochs."""
+        """Return the number of finished epochs."""
         return int(self.history[-1]["epoch"]) if self.history else 0
 
     def load(self, read: Callable[[str], T]) -> T | None:
-        """Return what `read` makes of the last checkpoint's folder; None where there is none.
+        """Load the last checkpoint; return None if there is none.
+
+        Args:
+            read: Reads the model from the folder of the checkpoint.
 
         Raises:
-            UserError: the checkpoint is damaged.
+            UserError: The checkpoint is damaged.
         """
         files = self.root.files(self.folder)
         whole = re.compile(rf"({re.escape(self.folder)}/checkpoint_\d+)/history\.json")
@@ -57,14 +61,19 @@ class Checkpoints:
                         Path(scratch, Path(name).name).write_bytes(self.root.read(name))
                 return read(scratch)
             except (ValueError, KeyError, TypeError, OSError, BadZipFile) as error:
-                why = " ".join(str(error).split())[:200]
+                reason = " ".join(str(error).split())[:200]
                 raise UserError(
-                    f"the checkpoint {self.root.shown}/{folders[-1]} is damaged ({why}): "
-                    "--redo its stage"
+                    f"the checkpoint {self.root.shown}/{folders[-1]} is damaged ({reason}): "
+                    "run its stage with --redo"
                 ) from None
 
     def save(self, figures: dict[str, float], write: Callable[[str], None]) -> None:
-        """Add figures to the history, and store a checkpoint whose folder `write` fills."""
+        """Add measurements to the history, and store a checkpoint; delete the older ones.
+
+        Args:
+            figures: The measurements, with `epoch`.
+            write: Writes the model into a folder.
+        """
         before = self.root.files(self.folder)
         self.history.append(figures)
         folder = f"{self.folder}/checkpoint_{self.epochs:05d}"

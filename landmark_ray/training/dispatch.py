@@ -1,4 +1,4 @@
-"""Training of all groups, as many side by side as there is room for."""
+"""Train all groups, as many at a time as there is room for."""
 
 import pyarrow.compute as pc
 
@@ -15,15 +15,21 @@ from landmark_ray.training.checkpoints import STAGING
 def over_groups(
     title: str, place: str, loop: worker.Loop, config: Config, root: Root, passes: int = 1
 ) -> StageCounts:
-    """Train all groups that have landmarks, but for the finished ones: whose head is stored.
+    """Train all groups that have landmarks, except finished ones, whose head is stored.
 
     Args:
-        title: of the progress bar.
-        place: of the heads that the loop stores.
-        loop: trains a group.
-        config: all options.
-        root: the root.
-        passes: times that an image counts as seen, at most.
+        title: The title of the progress bar.
+        place: The folder of `models` in which the loop stores heads.
+        loop: Trains a group.
+        config: All options.
+        root: The root.
+        passes: The largest number of times that a training uses each image, for the progress bar.
+
+    Returns:
+        The counts of the stage.
+
+    Raises:
+        UserError: A training raised it, or lost more workers than --train.retries.
     """
     folder = Store(f"{root.uri}/models")
     examples = root.dataset("examples").to_table(["landmark_id", "group"])
@@ -33,7 +39,7 @@ def over_groups(
     counts = StageCounts(examples.num_rows, examples.num_rows, len(classes), len(classes))
     empty = [str(g) for g in range(1, len(config.group.edges) + 1) if g not in sizes]
     if empty:
-        counts.notes.append(f"no landmark in group {', '.join(empty)}: no model")
+        counts.notes.append(f"no landmark is in group {', '.join(empty)}: it has no model")
     counts.notes += non_landmarks.note(non_landmarks.learned(root, config))
     todo = {g: size for g, size in sizes.items() if head_info(folder, place, g) is None}
     images = sum(sizes.values())

@@ -1,4 +1,4 @@
-"""Training of a group's head on cached vectors: what the stage train and the search share."""
+"""Train the head of a group on cached vectors, for the stage train and for jobs/tune.py."""
 
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def new_head(data: GroupVectors, group: int, config: Config) -> "keras.Model":
-    """A head for the landmarks of a group, untrained."""
+    """Build an untrained head for the landmarks of a group, with seeded weights."""
     import keras
 
     from landmark_ray.models.heads import build_head
@@ -43,12 +43,12 @@ def fit_head(
     """Train a head to its last epoch.
 
     Args:
-        head: new, or from a checkpoint.
-        data: to learn from.
-        config: all options.
-        report: told about so many times as `reports` says.
-        reports: and after the last epoch.
-        done: epochs that the checkpoint has behind it.
+        head: A new head, or one from a checkpoint.
+        data: The vectors to learn from.
+        config: All options.
+        report: Is called during the training and after the last epoch.
+        reports: The approximate number of calls of `report`.
+        done: The number of finished epochs of a head from a checkpoint.
     """
     from landmark_ray.models import fit_loop
 
@@ -77,5 +77,5 @@ def fit_head(
 
 
 def logits_of(head: "keras.Model", data: GroupVectors) -> NDArray[np.float32]:
-    """[N, C] logits of the validation vectors."""
+    """Return the logits [N, C] of the validation vectors."""
     return np.asarray(head.predict(data.validation.x.astype(np.float32), 1024, verbose=0))

@@ -1,7 +1,7 @@
-"""Training of a whole network on photos, in a worker of Ray Train.
+"""Train a whole network on photos, in a worker of Ray Train.
 
-The training photos come from Ray Data (`feeding`); after each epoch the validation photos are
-looked at, and a checkpoint is left.
+Ray Data reads the training photos (`photo_stream.py`). After each epoch, the network is validated
+and a checkpoint is stored.
 """
 
 import time
@@ -24,17 +24,18 @@ if TYPE_CHECKING:
     import keras
 
 REPORT_EVERY_S = 1.0
+"""Seconds between two reports of the progress to the driver."""
 
 
 @dataclass(frozen=True)
 class TrainSchedule:
-    """How a training runs.
+    """The length and the learning rate of a training.
 
     Attributes:
-        epochs: at most.
-        rate: the highest learning rate.
-        patience: epochs without a lower validation loss that end it; the best weights win. None:
-            all epochs, and the last weights.
+        epochs: The largest number of epochs.
+        rate: The highest learning rate.
+        patience: The number of epochs without a lower validation loss after which the training
+            ends with its best weights. If None, it runs all epochs and keeps the last weights.
     """
 
     epochs: int
@@ -51,7 +52,7 @@ class BestWeights:
     weights: list[NDArray[Any]] = field(default_factory=list)
 
     def update(self, loss: float, epoch: int, model: "keras.Model") -> None:
-        """Keep the weights of an epoch, if its loss is lower."""
+        """Keep the weights of an epoch if its validation loss is lower than all before."""
         if loss < self.loss:
             self.loss, self.epoch, self.weights = loss, epoch, model.get_weights()
 
@@ -67,7 +68,7 @@ class BestWeights:
 
 
 def set_up(job: TrainingJob) -> None:
-    """Before networks are built: pin threads, and choose the precision."""
+    """Limit the threads and choose the precision; must be called before networks are built."""
     pin_tensorflow(job.cores)
     from landmark_ray.models.classification import set_mixed_precision
 
@@ -83,7 +84,7 @@ def gpus() -> list[str]:
 
 
 def strategy_scope(devices: list[str]) -> AbstractContextManager[Any]:
-    """Return a context in which networks are built that learn on several devices at once."""
+    """Return the context in which a network must be built to train on several devices."""
     import tensorflow as tf
 
     return tf.distribute.MirroredStrategy(devices).scope() if len(devices) > 1 else nullcontext()
@@ -96,17 +97,20 @@ def learn(
     build: "Callable[[], keras.Model]",
     schedule: TrainSchedule,
 ) -> "tuple[keras.Model, History]":
-    """Train a classifier; go on from the last checkpoint where there is one.
+    """Train a classifier, from the last checkpoint if there is one.
 
     Args:
-        job: what is trained.
-        photos: to learn from.
-        validator: measures the classifier after each epoch.
-        build: makes the classifier.
-        schedule: how it learns.
+        job: The training.
+        photos: The training photos.
+        validator: Measures the classifier after each epoch.
+        build: Builds the untrained classifier.
+        schedule: Its length and learning rate.
 
     Returns:
         The classifier and its history.
+
+    Raises:
+        UserError: The checkpoint is damaged.
     """
     from landmark_ray.models import fit_loop
 
@@ -158,7 +162,7 @@ def learn(
 def _tracked(
     batches: Iterator[Batch], done: int, steps: int, job: TrainingJob
 ) -> Iterator[tuple[NDArray[Any], ...]]:
-    """Yield batches as Keras takes them, and report how many of all steps are done."""
+    """Yield batches in the form that Keras expects, and report the share of steps that are done."""
     before = 0.0
     for step, (photos, y, weights) in enumerate(batches, done):
         yield photos.astype(np.float32), y, weights

@@ -1,4 +1,7 @@
-"""Strangers: photos of none of the landmarks. Without them no model knows when it doesn't know."""
+"""Check that the models learned from enough photos that show none of their landmarks.
+
+Without such photos, a model cannot know when a photo shows none of its landmarks.
+"""
 
 import pyarrow.compute as pc
 
@@ -9,7 +12,11 @@ from landmark_ray.kernels.calibration import FEW_STRANGERS, USUAL
 
 
 def learned(root: Root, config: Config) -> dict[int, int]:
-    """Group -> photos of anything but its landmarks that its model learns from."""
+    """Count the photos without its landmarks that the model of each group learns from.
+
+    Returns:
+        Group -> number of photos, of other groups and of the background.
+    """
     examples = root.dataset("examples").to_table(["landmark_id", "group", "split"]).to_pandas()
     photos = root.dataset("background").to_table(
         ["image_id", "landmark_id"], filter=pc.field("landmark_id") >= 0
@@ -27,34 +34,42 @@ def learned(root: Root, config: Config) -> dict[int, int]:
 
 
 def note(learned: dict[int, int]) -> list[str]:
-    """A warning about groups that have next to nothing to tell their landmarks from."""
+    """Return a warning about the groups with fewer than FEW_STRANGERS such photos, if any.
+
+    Args:
+        learned: The result of `learned`.
+    """
     few = [str(group) for group, photos in sorted(learned.items()) if photos < FEW_STRANGERS]
     if not few:
         return []
     return [
         f"group {', '.join(few)}: fewer than {FEW_STRANGERS} photos of anything but its landmarks "
-        "to learn from: it takes nearly every photo for one of them"
+        "were available for training, so that it takes nearly every photo for one of them"
     ]
 
 
 def warning(learned: dict[int, int], validated: int, landmarks: int) -> str:
-    """What people must know of models that can't tell strangers; empty where they can.
+    """Return a warning if the models cannot be relied on to reject photos without a landmark.
 
     Args:
-        learned: of `learned`.
-        validated: strangers among the validation photos.
-        landmarks: that the models know.
+        learned: The result of `learned`.
+        validated: The number of validation photos without a landmark.
+        landmarks: The number of landmarks that the models know.
+
+    Returns:
+        The warning, or an empty string.
     """
     few = {group: photos for group, photos in sorted(learned.items()) if photos < FEW_STRANGERS}
-    why = [f"group {g} learned from {n} photos of anything else" for g, n in few.items()][:3]
+    reasons = [f"group {g} learned from {n} photos of anything else" for g, n in few.items()][:3]
     if validated < FEW_STRANGERS:
-        why.append(f"{validated} validation photos show none of them")
-    if not why:
+        reasons.append(f"{validated} validation photos show none of them")
+    if not reasons:
         return ""
     known = f"any of the {landmarks:,} landmarks" if landmarks > 1 else "the one landmark"
     return (
         f"these models can't be trusted to know when a photo doesn't show {known}: "
-        f"{', and '.join(why)}, where {FEW_STRANGERS} are needed. The threshold is no lower than "
-        f"what {1 - USUAL:.0%} of the right answers reach, whatever it lets in. Add photos of "
-        "other things to the source: other landmarks, or photos that match nothing in their class"
+        f"{', and '.join(reasons)}, but {FEW_STRANGERS} are needed. Therefore, the threshold is at "
+        f"least the confidence that {1 - USUAL:.0%} of the right answers reach, regardless of what "
+        "else reaches it. Add photos of other landmarks to the source, or photos that match no "
+        "other photo of their class"
     )

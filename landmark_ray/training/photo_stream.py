@@ -1,8 +1,9 @@
-"""Photos for a training: Ray Data reads and decodes them, in an order that the seed fixes.
+"""Read and decode photos for a training with Ray Data, in an order that the seed determines.
 
-Each epoch deals the files anew into windows of some hundred photos, and shuffles inside a window: a
-reader opens few files, and holds a window's JPEGs but only some decoded photos. One stream runs
-through all epochs, so that no epoch waits for its beginning.
+Each epoch divides the files in another order into windows of about a thousand photos, and shuffles
+the photos of a window. Therefore, a reader opens few files, and it holds the JPEGs of a window but
+only some decoded photos. A single stream provides all epochs, so that no epoch waits for its first
+photos.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -24,13 +25,13 @@ from landmark_ray.runtime.tasks import Row
 from landmark_ray.training.vectors import class_weights
 
 WINDOW = 1024
-"""Photos that are shuffled among each other."""
+"""Number of photos that are shuffled together."""
 
 CHUNK = 64
-"""Decoded photos that a reader holds."""
+"""Number of decoded photos that a reader holds."""
 
 LEAST_OTHERS = 1000
-"""Photos of the class other that an epoch of a small group has, where there are so many."""
+"""Smallest number of photos of the class "other" in an epoch, if there are enough."""
 
 Batch = tuple[NDArray[np.uint8], NDArray[np.int32], NDArray[np.float32]]
 """Photos [B, H, W, 3], numbers of their classes [B], weights [B]."""
@@ -38,15 +39,15 @@ Batch = tuple[NDArray[np.uint8], NDArray[np.int32], NDArray[np.float32]]
 
 @dataclass(frozen=True)
 class Pool:
-    """Photos that epochs are drawn from, and where they are stored.
+    """The photos of a training, and the files that hold them.
 
     Attributes:
-        files: [F] names of files in the root.
-        file: [N] which file a photo is in.
-        row: [N] and where.
-        y: [N] number of its class; `classes` for photos of the class other.
-        classes: number of landmarks.
-        config: batch, seed, weights.
+        files: [F] names of files, relative to the root.
+        file: [N] index of the file of each photo.
+        row: [N] row of each photo in its file.
+        y: [N] number of the class of each photo; `classes` for the class "other".
+        classes: Number of landmarks.
+        config: All options, with batch, seed and weights.
     """
 
     files: list[str]
@@ -58,20 +59,24 @@ class Pool:
 
     @cached_property
     def others(self) -> int:
-        """Photos of the class other in an epoch: as heavy as they are to count, one weighs 1."""
+        """Return the number of photos of the class "other" in an epoch.
+
+        It is chosen so that each of them weighs 1.
+        """
         own = int((self.y < self.classes).sum())
         share = self.config.train.other_share
         wanted = max(round(own * share / (1 - share)), LEAST_OTHERS)
         return min(wanted, self.config.train.others, len(self.y) - own)
 
     def sample(self, epoch: int) -> NDArray[np.int32]:
-        """Return an epoch's photos [size], in its order.
+        """Return the rows [size] of an epoch, in its order.
 
-        They are all photos of landmarks, and for the class other those of other files each epoch.
+        They are all photos of landmarks, and photos of the class "other" from the first files of
+        the epoch, which differ between epochs.
         """
         rng = np.random.default_rng([self.config.seed, epoch])
-        place = rng.permutation(len(self.files))[self.file]
-        by_file = np.argsort(place, kind="stable")
+        position = rng.permutation(len(self.files))[self.file]
+        by_file = np.argsort(position, kind="stable")
         other = self.y[by_file] == self.classes
         rows = by_file[~other | (np.cumsum(other) <= self.others)]
         order = np.lexsort((rng.random(len(rows)), np.arange(len(rows)) // WINDOW))
@@ -79,34 +84,39 @@ class Pool:
 
     @cached_property
     def size(self) -> int:
-        """Photos of an epoch."""
+        """Return the number of photos of an epoch."""
         return int((self.y < self.classes).sum()) + self.others
 
     @property
     def batch(self) -> int:
-        """Photos of a step."""
+        """Return the number of photos of a step."""
         return max(min(self.config.train.batch, self.size), 1)
 
     @property
     def steps(self) -> int:
-        """Full batches an epoch; the rest has its turn in another epoch."""
+        """Return the number of full batches of an epoch; other epochs use the remaining photos."""
         return self.size // self.batch
 
     @property
     def windows(self) -> int:
-        """Windows of an epoch."""
+        """Return the number of windows of an epoch."""
         return -(-self.steps * self.batch // WINDOW)
 
     @cached_property
     def weights(self) -> NDArray[np.float32]:
-        """[classes + 1] weight of a photo of each class; epochs differ in photos, not in counts."""
+        """Return the weight [classes + 1] of a photo of each class, equal in all epochs."""
         counts = np.bincount(self.y, minlength=self.classes + 1)
         counts[self.classes] = self.others
         return class_weights(counts, self.config)
 
 
 def read_index(root: Root, seed: int) -> pd.DataFrame:
-    """Where all examples lie (file, row), and the background images, as group 0."""
+    """Read where all examples and background images are stored.
+
+    Returns:
+        A row for each image with image_id, landmark_id, group (0 for background), split, file and
+        row.
+    """
     parts = []
     for table, names in (("examples", ["group", "split"]), ("background", [])):
         columns = ["image_id", "landmark_id", *names, "__filename"]
@@ -124,16 +134,16 @@ def read_index(root: Root, seed: int) -> pd.DataFrame:
 def pool_of(
     index: pd.DataFrame, landmarks: NDArray[np.int64], split: str, config: Config, *, other: bool
 ) -> Pool:
-    """The photos of landmarks on one side of the split, and those of the class other.
+    """Choose the photos of some landmarks on one side of the split, and of the class "other".
 
-    A discarded photo of one of the landmarks may well show it; it is left out.
+    Discarded photos that are filed under one of the landmarks are left out, as they may show it.
 
     Args:
-        index: of `read_index`.
-        landmarks: ids of the classes, rising.
-        split: train or validation.
-        config: for the pool.
-        other: whether there is a class other.
+        index: The result of `read_index`.
+        landmarks: [C] ids of the landmarks, rising.
+        split: "train" or "validation".
+        config: All options.
+        other: Whether there is a class "other".
     """
     known = index.landmark_id.isin(landmarks)
     own = known & (index.group > 0)
@@ -153,52 +163,61 @@ def decoded(
     root: Root,
     pool: Pool,
     rows: NDArray[np.integer[Any]],
-    each: Callable[..., Iterable[NDArray[np.uint8]]] = map,
+    mapper: Callable[..., Iterable[NDArray[np.uint8]]] = map,
 ) -> Iterator[tuple[NDArray[np.integer[Any]], NDArray[np.uint8]]]:
-    """Photos of a pool: their rows and pixels, in the order given, window by window.
+    """Read and decode photos of a pool, CHUNK at a time.
 
     Args:
-        root: the root.
-        pool: the photos.
-        rows: of the pool.
-        each: `map`, or that of a pool of threads.
+        root: The root.
+        pool: The pool.
+        rows: Indices of the photos in the pool.
+        mapper: `map`, or the method `map` of a pool of threads.
+
+    Yields:
+        Indices [B] in the given order, and photos [B, size, size, 3] uint8 RGB.
     """
     size = pool.config.resize.size
     for first in range(0, len(rows), WINDOW):
         window = rows[first : first + WINDOW]
         jpegs = read_jpegs(root, pool, window)
         for start in range(0, len(window), CHUNK):
-            here = slice(start, start + CHUNK)
-            yield window[here], np.stack(list(each(partial(pixels, size=size), jpegs[here])))
+            chunk = slice(start, start + CHUNK)
+            yield window[chunk], np.stack(list(mapper(partial(pixels, size=size), jpegs[chunk])))
 
 
 def read_jpegs(root: Root, pool: Pool, rows: NDArray[np.integer[Any]]) -> list[bytes]:
-    """JPEGs of some photos, file by file; of a file only the row groups that are needed."""
-    found: list[bytes] = [b""] * len(rows)
+    """Read the JPEGs of some photos; only the row groups that hold them are read.
+
+    Args:
+        root: The root.
+        pool: The pool.
+        rows: Indices of the photos in the pool.
+    """
+    jpegs: list[bytes] = [b""] * len(rows)
     for file in np.unique(pool.file[rows]):
         name = pool.files[file]
         table = root.open_table(name)
         starts = np.cumsum(
             [0] + [table.metadata.row_group(i).num_rows for i in range(table.num_row_groups)]
         )
-        here = np.flatnonzero(pool.file[rows] == file)
-        groups = np.searchsorted(starts, pool.row[rows[here]], side="right") - 1
+        of_file = np.flatnonzero(pool.file[rows] == file)
+        groups = np.searchsorted(starts, pool.row[rows[of_file]], side="right") - 1
         for group in np.unique(groups):
             column = root.read_row_group(table, name, int(group), ["jpeg"])["jpeg"]
-            for place in here[groups == group]:
-                found[place] = column[int(pool.row[rows[place]] - starts[group])].as_py()
-    return found
+            for i in of_file[groups == group]:
+                jpegs[i] = column[int(pool.row[rows[i]] - starts[group])].as_py()
+    return jpegs
 
 
 def stream(root: Root, pool: Pool, epochs: range, readers: int, cpus: float) -> Iterator[Batch]:
-    """The batches of some epochs, `pool.steps` each.
+    """Read the batches of some epochs in tasks, `pool.steps` batches per epoch.
 
     Args:
-        root: the root.
-        pool: photos to learn from.
-        epochs: their numbers.
-        readers: tasks that read and decode at once.
-        cpus: cores that each reserves.
+        root: The root.
+        pool: The training photos.
+        epochs: The numbers of the epochs.
+        readers: Number of tasks that read and decode at the same time.
+        cpus: Cores that each task reserves.
     """
     start_ray(pool.config)
     units = len(epochs) * pool.windows
@@ -216,7 +235,7 @@ def stream(root: Root, pool: Pool, epochs: range, readers: int, cpus: float) -> 
             yield {"photos": photos, "y": y, "weights": pool.weights[y]}
 
     items = ray.data.from_items(list(range(units)), override_num_blocks=units)
-    photos = items.map_batches(  # not ray.data.range, whose tasks each need a core of their own
+    photos = items.map_batches(  # not ray.data.range, whose tasks each reserve a whole core
         read,
         batch_size=1,
         compute=TaskPoolStrategy(size=readers),

@@ -1,4 +1,4 @@
-"""The actor that hands out trainings to workers, and tells the driver how far each one is."""
+"""The actor that assigns trainings to workers, and reports their progress to the driver."""
 
 import contextlib
 import threading
@@ -14,38 +14,38 @@ from landmark_ray.runtime.progress import ProgressBar
 
 
 class ProgressActor:
-    """Hands out the trainings of a stage to its workers, and knows how far each one is."""
+    """Assigns the trainings of a stage to its workers, and knows the progress of each."""
 
     def __init__(self, groups: Sequence[int]) -> None:
-        """groups: their numbers, in the order in which they begin."""
+        """Take the numbers of the groups, in the order in which they are assigned."""
         self.waiting = deque(groups)
         self.running: dict[str, int] = {}
         self.shares: dict[int, float] = {}
 
     def take(self, worker: str) -> int | None:
-        """Return the group that a worker has begun, else the next one; None when all have begun."""
+        """Return the unfinished group of a worker, or assign the next one; None if none waits."""
         if worker not in self.running and self.waiting:
             self.running[worker] = self.waiting.popleft()
         return self.running.get(worker)
 
     def finish(self, worker: str) -> None:
-        """Note that a worker has stored what it trained."""
+        """Note that a worker has finished its group."""
         self.shares[self.running.pop(worker)] = 1.0
 
     def stop(self) -> None:
-        """Hand out no more groups."""
+        """Assign no more groups."""
         self.waiting.clear()
 
     def current(self, worker: str) -> int | None:
-        """Return the group that a worker has begun."""
+        """Return the unfinished group of a worker, or None."""
         return self.running.get(worker)
 
     def report(self, group: int, share: float) -> None:
-        """Note how far a training is, from 0 to 1; a replaced worker's goes back a little."""
+        """Note the progress of a training, 0 to 1; it falls when a worker is replaced."""
         self.shares[group] = share
 
     def progress(self) -> dict[int, float]:
-        """Return how far each group is."""
+        """Return the progress of each group that began, 0 to 1."""
         return self.shares
 
 
@@ -53,17 +53,17 @@ class ProgressActor:
 def tracked(
     progress_bar: ProgressBar, sizes: dict[int, int], groups: Sequence[int]
 ) -> Iterator["ActorHandle[ProgressActor]"]:
-    """Start the actor that hands out groups; let a progress bar follow it.
+    """Start the actor that assigns groups, and show the progress of all groups on a bar.
 
-    The actor lives with the driver: were it lost with another node, all trainings would be.
+    The actor runs on the node of the driver, because a loss of the actor would end all trainings.
 
     Args:
-        progress_bar: counts images.
-        sizes: images of each group.
-        groups: the groups in the order in which they begin.
+        progress_bar: The bar, which counts images.
+        sizes: Group -> number of its images.
+        groups: The groups in the order in which they are assigned.
     """
-    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    remote = ray.remote(ProgressActor).options(num_cpus=0, scheduling_strategy=here)
+    this_node = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    remote = ray.remote(ProgressActor).options(num_cpus=0, scheduling_strategy=this_node)
     actor = cast("ActorHandle[ProgressActor]", remote.remote(groups))
     ended = threading.Event()
     before = progress_bar.done

@@ -1,4 +1,4 @@
-"""Validation of a network on photos that it has not learned from."""
+"""Validate a network on photos that it has not learned from."""
 
 import os
 from collections.abc import Iterator
@@ -22,17 +22,17 @@ if TYPE_CHECKING:
     import keras
 
 MAX_PHOTOS = 20_000
-"""Photos that are looked at after an epoch, at most."""
+"""Largest number of photos that are used after an epoch."""
 
 MAX_LOGITS = 200_000_000
-"""Numbers that are held to fit a temperature, at most: 800 MB."""
+"""Largest number of logits that are held to fit a temperature: 800 MB."""
 
 
 class Validator:
-    """The validation photos of a training, or a random choice of them; they are read each time."""
+    """At most MAX_PHOTOS validation photos of a training, which are read again in each epoch."""
 
     def __init__(self, root: Root, pool: Pool) -> None:
-        """root: the root; pool: the validation photos."""
+        """Choose photos of a pool at random."""
         rng = np.random.default_rng(pool.config.seed)
         rows = rng.permutation(pool.sample(0))[:MAX_PHOTOS]
         self.root, self.pool = root, pool
@@ -49,27 +49,29 @@ class Validator:
                 yield outputs_of(model, photos)
 
     def figures(self, model: "keras.Model") -> dict[str, float]:
-        """Return the weighted `val_loss`, and top-1 on both kinds of photos; {} without any."""
+        """Return the weighted `val_loss`, and top-1 on photos of landmarks and of the class other.
+
+        The result is empty if there are no photos.
+        """
         if not len(self.rows):
             return {}
         weights = weigh(self.y, self.pool.classes, self.pool.config).astype(np.float64)
         loss, done, right = 0.0, 0, []
         for logits in self._logits(model, self.rows):
-            here = slice(done, done + len(logits))
+            batch = slice(done, done + len(logits))
             done += len(logits)
-            weight = weights[here]
+            weight = weights[batch]
             if weight.sum():
-                loss += negative_log_likelihood(logits, self.y[here], weight) * weight.sum()
-            right.append(logits.argmax(axis=1) == self.y[here])
-        own = self.y < self.pool.classes
-        found = top1_of_sides(np.concatenate(right), own)
-        return {"val_loss": loss / weights.sum(), **found}
+                loss += negative_log_likelihood(logits, self.y[batch], weight) * weight.sum()
+            right.append(logits.argmax(axis=1) == self.y[batch])
+        top1 = top1_of_sides(np.concatenate(right), self.y < self.pool.classes)
+        return {"val_loss": loss / weights.sum(), **top1}
 
     def temperature(self, model: "keras.Model") -> float:
         """Return the temperature that calibrates the network's confidences; 1 without photos."""
         rng = np.random.default_rng(self.pool.config.seed)
-        most = min(len(self.rows), max(MAX_LOGITS // int(model.output_shape[-1]), 1))
-        chosen = np.sort(rng.permutation(len(self.rows))[:most])
+        count = min(len(self.rows), max(MAX_LOGITS // int(model.output_shape[-1]), 1))
+        chosen = np.sort(rng.permutation(len(self.rows))[:count])
         if not len(chosen):
             return 1.0
         logits = np.concatenate(list(self._logits(model, self.rows[chosen])))

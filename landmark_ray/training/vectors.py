@@ -1,4 +1,4 @@
-"""What a group's head learns from: rows of `embeddings`, with labels and weights."""
+"""The data of a group's head: rows of `embeddings`, with labels and weights."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -21,10 +21,10 @@ class Vectors:
     """Vectors of one side of the split.
 
     Attributes:
-        x: [N, D] float16.
-        y: [N] number of the class; that of "other" follows the last landmark's.
-        weights: [N] of the samples, 1 on average.
-        view: [N] 0 for a photo as it is.
+        x: [N, D] float16 vectors.
+        y: [N] number of the class of each; "other" has the number after the last landmark.
+        weights: [N] weight of each, 1 on average.
+        view: [N] number of the view; 0 for the photo as it is.
     """
 
     x: NDArray[np.float16]
@@ -33,7 +33,7 @@ class Vectors:
     view: NDArray[np.int32]
 
     def where(self, rows: NDArray[np.bool_]) -> "Vectors":
-        """Some of them, with weights of 1 on average again."""
+        """Select rows by a mask [N], and scale their weights to 1 on average."""
         weights = self.weights[rows]
         mean = weights.mean() if len(weights) else 1.0
         return Vectors(self.x[rows], self.y[rows], weights / mean, self.view[rows])
@@ -41,13 +41,13 @@ class Vectors:
 
 @dataclass(frozen=True)
 class GroupVectors:
-    """All that a group's head learns from.
+    """The training and the validation data of a group's head.
 
     Attributes:
         landmarks: [C] landmark ids of the classes, rising.
-        other: whether there is a class of everything else.
-        train: all views.
-        validation: the photos as they are.
+        other: Whether there is a class "other".
+        train: Vectors of all views of the training photos.
+        validation: Vectors of the validation photos as they are.
     """
 
     landmarks: NDArray[np.int64]
@@ -57,7 +57,7 @@ class GroupVectors:
 
 
 def read_group(root: Root, group: int, config: Config) -> GroupVectors:
-    """The vectors of a group, and of what it must tell from its landmarks."""
+    """Read the vectors of a group's landmarks and, if options ask for it, of the class "other"."""
     dataset = root.dataset("embeddings")
     index = dataset.to_table(columns=INDEX).to_pandas()
     chosen = (index.group == group).to_numpy()
@@ -70,15 +70,15 @@ def read_group(root: Root, group: int, config: Config) -> GroupVectors:
     y = np.where(own, np.searchsorted(landmarks, rows.landmark_id), len(landmarks))
     sides = []
     for side in ("train", "validation"):
-        here = (rows.split == side).to_numpy()
-        weights = weigh(y[here], len(landmarks), config)
-        view = rows.view[here].to_numpy(np.int32)
-        sides.append(Vectors(x[here], y[here].astype(np.int32), weights, view))
+        of_side = (rows.split == side).to_numpy()
+        weights = weigh(y[of_side], len(landmarks), config)
+        view = rows.view[of_side].to_numpy(np.int32)
+        sides.append(Vectors(x[of_side], y[of_side].astype(np.int32), weights, view))
     return GroupVectors(landmarks, bool(config.train.other_share), *sides)
 
 
 def closed_set_baseline(data: GroupVectors) -> GroupVectors:
-    """Return the data without the class other: what the reference learned from."""
+    """Return the data without the class "other", as the reference project used it."""
     sides = [side.where(side.y < len(data.landmarks)) for side in (data.train, data.validation)]
     return GroupVectors(data.landmarks, False, *sides)
 
@@ -86,30 +86,40 @@ def closed_set_baseline(data: GroupVectors) -> GroupVectors:
 def others(
     index: pd.DataFrame, group: int, landmarks: NDArray[np.int64], config: Config
 ) -> NDArray[np.bool_]:
-    """Rows of images of other groups and of the background: a random choice of the photos.
+    """Choose images of other groups and of the background at random, for the class "other".
 
-    Of synthetic images there are few, and no photo stands for them: all are taken.
-    A discarded photo of one of the group's own landmarks may well show it; it is left out.
+    All synthetic images are chosen, because there are few and no photo can replace them. Discarded
+    photos that are filed under a landmark of the group are left out, as they may show it.
+
+    Args:
+        index: Rows of `embeddings` without their vectors.
+        group: The number of the group.
+        landmarks: [C] its landmarks.
+        config: All options; `train.others` limits the number of photos.
+
+    Returns:
+        A mask of the rows.
     """
-    strange = ((index.group != group) & ~index.landmark_id.isin(landmarks)).to_numpy()
-    drawn = (index.landmark_id == synthetic.LABEL).to_numpy()
-    ids = index.image_id[strange & ~drawn].unique()
+    is_other = ((index.group != group) & ~index.landmark_id.isin(landmarks)).to_numpy()
+    is_synthetic = (index.landmark_id == synthetic.LABEL).to_numpy()
+    ids = index.image_id[is_other & ~is_synthetic].unique()
     order = np.argsort(rank_key(ids, config.seed), kind="stable")[: config.train.others]
-    return np.asarray(drawn | strange & index.image_id.isin(ids[order]).to_numpy())
+    return np.asarray(is_synthetic | is_other & index.image_id.isin(ids[order]).to_numpy())
 
 
 def weigh(y: NDArray[np.integer[Any]], classes: int, config: Config) -> NDArray[np.float32]:
-    """Return weights [N] of samples, 1 on average, for numbers [N] of their classes."""
-    each = class_weights(np.bincount(y, minlength=classes + 1), config)
-    return np.asarray(each[y])
+    """Return the weights [N] of samples, 1 on average, from the numbers [N] of their classes."""
+    weights = class_weights(np.bincount(y, minlength=classes + 1), config)
+    return np.asarray(weights[y])
 
 
 def class_weights(counts: NDArray[np.integer[Any]], config: Config) -> NDArray[np.float32]:
-    """Return what a sample of each class weighs, so that samples weigh 1 on average.
+    """Return the weight [C + 1] of a sample of each class, so that samples weigh 1 on average.
 
     Args:
-        counts: [C + 1] samples of each class, the class other last.
-        config: `other_share` of the sum is for the class other, the rest for the landmarks.
+        counts: [C + 1] number of samples of each class, the class "other" last.
+        config: All options. The class "other" gets the share `train.other_share` of all weight. The
+            landmarks get the rest, in equal parts if `train.balance`, else by their samples.
     """
     classes = len(counts) - 1
     share = config.train.other_share if counts[classes] else 0.0

@@ -1,8 +1,8 @@
 """Workers of Ray Train: each trains one group after the other, and a lost one is replaced.
 
-A worker imports TensorFlow once, and takes a group from a queue whenever it has finished one, so
-that a slow worker holds up no other. A worker that is lost goes on from the last checkpoint of the
-group that it had begun.
+A worker imports TensorFlow once, and takes the next group from a queue whenever it has finished
+one, so that no worker waits for a slow one. The worker that replaces a lost one continues from the
+last checkpoint of its group.
 """
 
 import dataclasses
@@ -29,21 +29,21 @@ from landmark_ray.training.checkpoints import STAGING
 from landmark_ray.training.progress_actor import ProgressActor, tracked
 
 ALL_GROUPS = 0
-"""In place of a group's number: the training of the trunk, on the landmarks of all groups."""
+"""The number of a group that stands for the training of the trunk on all landmarks."""
 
 
 @dataclass(frozen=True)
 class TrainingJob:
-    """What a training needs to know.
+    """The inputs of a training.
 
     Attributes:
-        config: all options.
-        root: the root.
-        progress: the stage's `ProgressActor`.
-        parallel: number of workers that train side by side.
-        readers: number of tasks that read photos for a training at once.
-        reader_cpus: cores that each of these tasks reserves.
-        group: number of the group that is trained, or ALL_GROUPS.
+        config: All options.
+        root: The root.
+        progress: The `ProgressActor` of the stage.
+        parallel: Number of workers that train at the same time.
+        readers: Number of tasks that read photos for a training at the same time.
+        reader_cpus: Cores that each of these tasks reserves.
+        group: Number of the group that is trained, or ALL_GROUPS.
     """
 
     config: Config
@@ -56,42 +56,42 @@ class TrainingJob:
 
     @property
     def name(self) -> str:
-        """Name of the training, under which its checkpoints lie."""
+        """Return the name of the training, which is also the folder of its checkpoints."""
         return training_name(self.group)
 
     @property
     def cores(self) -> int:
-        """In a worker: its share of this machine's cores, one at least."""
+        """Return the worker's share of the cores of its machine, at least one."""
         return max((os.cpu_count() or 1) // self.parallel, 1)
 
     def report(self, share: float) -> None:
-        """Tell the driver which share of the training is done, from 0 to 1."""
+        """Report the progress of the training to the driver, 0 to 1."""
         ray.get(self.progress.report.remote(self.group, share))
 
 
 Loop = Callable[[TrainingJob], None]
-"""A training from its beginning, or its last checkpoint, to its end; run in a worker."""
+"""Runs a training to its end in a worker, from its last checkpoint if there is one."""
 
 
 def training_name(group: int) -> str:
-    """Name of a group's training."""
+    """Return the name of the training of a group."""
     return "trunk" if group == ALL_GROUPS else f"group-{group}"
 
 
 def run_trainings(
     sizes: dict[int, int], loop: Loop, config: Config, root: Root, progress_bar: ProgressBar
 ) -> None:
-    """Train groups in as many workers as there is room for, the largest first.
+    """Train groups in as many workers as there is room for, the largest group first.
 
     Args:
-        sizes: group -> images that its training counts as seen.
-        loop: trains one group.
-        config: all options.
-        root: the root.
-        progress_bar: counts images.
+        sizes: Group -> number of images that its training uses, each counted once per epoch.
+        loop: Trains one group.
+        config: All options.
+        root: The root.
+        progress_bar: Shows the number of images.
 
     Raises:
-        UserError: anything that a person can mend.
+        UserError: A training raised it, or lost more workers than --train.retries.
     """
     groups = sorted(sizes, key=lambda group: -sizes[group])
     count = min(parallel_trainings(config), len(groups))
@@ -109,19 +109,19 @@ def run_trainings(
 
 
 def run_worker(name: str, loop: Loop, job: TrainingJob) -> None:
-    """Run a worker until no group waits; replace it when it is lost.
+    """Run a worker until no group waits, and replace it when it is lost.
 
     Args:
-        name: of the worker, the same for the one that replaces it.
-        loop: trains one group.
-        job: what all trainings have in common.
+        name: The name of the worker and of those that replace it.
+        loop: Trains one group.
+        job: The inputs that all trainings have in common.
 
     Raises:
-        UserError: a group lost more workers than --train.retries, or something to mend.
+        UserError: A training raised it, or lost more workers than --train.retries.
     """
     from ray.train import RunConfig, ScalingConfig, TrainingFailedError
 
-    # TensorflowTrainer would import TensorFlow in the driver and in Ray Train's controller, too
+    # TensorflowTrainer would also import TensorFlow in the driver and in Ray Train's controller
     from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
     workers = plan_workers(job.config, "train.", job.config.train)
@@ -150,10 +150,10 @@ def run_worker(name: str, loop: Loop, job: TrainingJob) -> None:
 
 
 def train_in_turn(worker: str, loop: Loop, job: TrainingJob) -> str:
-    """In a worker: train group after group.
+    """Train one group after the other; runs in a worker.
 
     Returns:
-        The text of the UserError that ended it; empty when all groups are trained.
+        The text of the UserError that ended a training; empty when all groups are trained.
     """
     while True:
         group = cast(int | None, ray.get(job.progress.take.remote(worker)))
@@ -162,25 +162,25 @@ def train_in_turn(worker: str, loop: Loop, job: TrainingJob) -> str:
         if error := catch_user_error(loop)(dataclasses.replace(job, group=group)):
             return error
         ray.get(job.progress.finish.remote(worker))
-        import keras  # the loop has said with how many threads
+        import keras  # only now, as the loop sets the number of threads before
 
         keras.utils.clear_session()  # frees the networks of this group
 
 
 def to_user_error(training: str, error: Exception, config: Config) -> Exception:
-    """Return a UserError where a training's worker was lost, and any other error as it is."""
+    """Return a UserError if the worker of a training died, and any other error unchanged."""
     failures = getattr(error, "worker_failures", {}).values()
     if any(is_worker_death(failure) for failure in failures):
         return UserError(
             f"{training}: its worker died more often than --train.retries {config.train.retries} "
-            "allows, as one does that runs out of memory: free some, or lower --train.batch or "
+            "allows. It may have run out of memory: free some, or lower --train.batch or "
             "--train.parallel_groups; the same command continues from the last checkpoint"
         )
     return error
 
 
 def catch_user_error(loop: Loop) -> Callable[[TrainingJob], str]:
-    """Return a loop that returns the text of a UserError: no new worker would do better."""
+    """Wrap a loop so that it returns the text of a UserError, which a new worker cannot solve."""
 
     @functools.wraps(loop)
     def run(job: TrainingJob) -> str:
@@ -199,17 +199,19 @@ def catch_user_error(loop: Loop) -> Callable[[TrainingJob], str]:
 
 
 def parallel_trainings(config: Config) -> int:
-    """Return how many trainings there is room for side by side."""
+    """Return the number of trainings that run at the same time."""
     workers = plan_workers(config, "train.", config.train).count
     return min(config.train.parallel_groups or workers, workers)
 
 
 def readers_of(config: Config, parallel: int) -> tuple[int, float]:
-    """Return the number of a training's reading tasks, and the cores that each one reserves.
+    """Return the number of reading tasks of a training, and the cores that each reserves.
+
+    The readers of all trainings share the cores that the trainings leave.
 
     Args:
-        config: all options.
-        parallel: trainings side by side; all their readers share the cores that they leave.
+        config: All options.
+        parallel: Number of trainings that run at the same time.
     """
     cpus = plan_workers(config, "train.", config.train).cpus
     cores: float = ray.cluster_resources()["CPU"]
@@ -219,5 +221,5 @@ def readers_of(config: Config, parallel: int) -> tuple[int, float]:
 
 
 def storage_of(root: Root, folder: str = STAGING) -> str:
-    """Return a folder of the root as Ray Train and Ray Tune take it."""
+    """Return the path or URI of a folder of the root, as Ray Train and Ray Tune expect it."""
     return root.at(folder) if root.local else f"{root.uri}/{folder}"
