@@ -250,7 +250,7 @@ def test_store_writes_both_files_and_prints_a_line_for_each(tmp_path, capsys):
         ["group", "1", "(6", "to", "10)", "2", "5"],
         ["group", "1", "(6", "to", "10)", "2", "4"],
     ]
-    assert lines[-1] == ["More:", f"{tmp_path}/reports/evaluation.html"]
+    assert lines[-1] == ["All", "figures:", f"{tmp_path}/reports/evaluation.html"]
 
 
 def test_short_names():
@@ -281,9 +281,9 @@ def test_ticks_are_round(high, wanted):
 
 def test_chart_places_numbers_where_they_belong():
     plot = charts.Plot(10, 20, 100, 50, (0, 2), (0, 1))
-    assert plot.at(0, 0) == (10, 70)
-    assert plot.at(1, 0.5) == (60, 45)
-    assert plot.at(2, 1) == (110, 20)
+    assert plot.to_pixels(0, 0) == (10, 70)
+    assert plot.to_pixels(1, 0.5) == (60, 45)
+    assert plot.to_pixels(2, 1) == (110, 20)
     marks = {"<threshold>": (0.5, 0.25)}
     drawn = charts.precision_recall_chart(np.array([0.5, 1]), np.array([1, 0.5]), marks)
     # recall 0, 0.5, 1 of 48 to 344; precision 1, 1, 0.5 of 298 to 10

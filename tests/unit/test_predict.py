@@ -59,7 +59,7 @@ def named(monkeypatch, tmp_path):
     def drive(units, plan, options, progress_bar):
         return StageCounts.total(plan(units))
 
-    monkeypatch.setattr(predict, "plan", plan)
+    monkeypatch.setattr(predict, "answer_units", plan)
     monkeypatch.setattr(predict, "run_tasks", drive)
     monkeypatch.setattr(predict, "Bundle", lambda uri: SimpleNamespace(uri=uri, manifest=MANIFEST))
 

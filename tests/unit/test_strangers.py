@@ -68,7 +68,7 @@ def test_other_groups_and_discarded_photos_of_other_labels_are_strangers(tmp_pat
 def test_warning_says_what_is_missing(learns, validated, says):
     found = warning(learns, validated, 1 if len(learns) == 1 else 7)
     assert all(words in found for words in says), found
-    assert "\n" not in found and "Add photos of other things" in found
+    assert "\n" not in found and "Add photos of other landmarks" in found
 
 
 def test_no_warning_where_there_is_enough():
