@@ -82,7 +82,7 @@ def install() -> None:
     """Replace the kernels in this process."""
     sources.Archive.members = members
     ingest.prove = lambda member, *_: {"jpeg": member.data, "width": 800, "height": 600}
-    kernel.fingerprint = fingerprint
+    kernel.perceptual_hash = perceptual_hash
     extract.sift_features = sift_features
     match.match_pair = match_pair
     resize.example = lambda jpeg, _: jpeg
@@ -114,11 +114,13 @@ def members(archive: Archive, max_bytes: float, wanted: Callable[[str], bool]) -
             yield Member(name, len(data), data, name)
 
 
-def fingerprint(jpeg: bytes) -> kernel.Fingerprint:
+def perceptual_hash(jpeg: bytes) -> kernel.PerceptualHash:
     """Copies have one hash; all thumbnails are the same."""
     seed = number(jpeg)
     shared = seed // COPIES % (1 << 17) * 0x9E3779B97F4A7C15 % (1 << 64)
-    return kernel.Fingerprint(jpeg, seed if seed % COPIES else shared, bytes(kernel.THUMBNAIL**2))
+    return kernel.PerceptualHash(
+        jpeg, seed if seed % COPIES else shared, bytes(kernel.THUMBNAIL**2)
+    )
 
 
 def sift_features(jpeg: bytes, options: object) -> tuple[np.ndarray, np.ndarray]:

@@ -158,7 +158,7 @@ def encode(image: Image.Image, quality: int) -> bytes:
     return _jpeg(image, quality, subsampling=0)
 
 
-class Fingerprint(NamedTuple):
+class PerceptualHash(NamedTuple):
     """What tells whether two images are the same photo; the columns of `schemas.HASHES`."""
 
     digest: bytes
@@ -166,7 +166,7 @@ class Fingerprint(NamedTuple):
     thumbnail: bytes
 
 
-def fingerprint(jpeg: bytes) -> Fingerprint:
+def perceptual_hash(jpeg: bytes) -> PerceptualHash:
     """Hash of the file, 64-bit DCT hash of what it shows (imagehash.phash), and a thumbnail.
 
     Near-duplicates differ in few bits of the second one. It is made from the thumbnail, and that
@@ -177,7 +177,7 @@ def fingerprint(jpeg: bytes) -> Fingerprint:
     grey = image.convert("L").resize((THUMBNAIL, THUMBNAIL), Image.Resampling.LANCZOS)
     bits = imagehash.phash(grey, highfreq_factor=THUMBNAIL // 8).hash.ravel()
     digest = hashlib.blake2b(jpeg, digest_size=16).digest()
-    return Fingerprint(digest, int(np.packbits(bits).view(">u8")[0]), grey.tobytes())
+    return PerceptualHash(digest, int(np.packbits(bits).view(">u8")[0]), grey.tobytes())
 
 
 def _open(data: bytes) -> ImageFile:

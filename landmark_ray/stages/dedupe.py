@@ -18,7 +18,7 @@ from landmark_ray.data import schemas
 from landmark_ray.data.root import Root, Shard
 from landmark_ray.data.sources import Source
 from landmark_ray.kernels import duplicates as kernel
-from landmark_ray.kernels.image import THUMBNAIL, fingerprint
+from landmark_ray.kernels.image import THUMBNAIL, perceptual_hash
 from landmark_ray.runtime.counts import StageCounts
 from landmark_ray.runtime.progress import ProgressBar
 from landmark_ray.runtime.ray_start import start_ray
@@ -50,7 +50,7 @@ def run(config: Config, root: Root, source: Source) -> StageCounts:
 def hash_images(shard: ShardReader) -> ShardResult:
     """Hash the images of a shard."""
     images = shard.read("images", ["image_id", "landmark_id", "jpeg"])
-    rows = [{**row, **fingerprint(row.pop("jpeg"))._asdict()} for row in images.to_pylist()]
+    rows = [{**row, **perceptual_hash(row.pop("jpeg"))._asdict()} for row in images.to_pylist()]
     return ShardResult(pa.Table.from_pylist(rows, schemas.HASHES), StageCounts())
 
 
