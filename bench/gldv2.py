@@ -133,4 +133,4 @@ def match_pair(a, b, rule, *, stop_below: int, seed: int) -> PairResult:
     """A seeded number of inliers; none with noise."""
     if a.keypoints[0, 0] or b.keypoints[0, 0] or seed % VERIFIES:
         return NOTHING
-    return PairResult(NOTHING.matches, NOTHING.explained, stop_below + seed % 50, np.eye(2, 3))
+    return PairResult(NOTHING.matches, NOTHING.inlier_mask, stop_below + seed % 50, np.eye(2, 3))

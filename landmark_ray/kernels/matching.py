@@ -102,14 +102,14 @@ class PairResult:
 
     Attributes:
         matches: [K, 2] int32 features of the first image and of the second: the putative matches.
-        explained: [K] which of them the affine map explains.
+        inlier_mask: [K] which of them the affine map explains.
         inliers: how many those are, counted once a cell.
         affine: [2, 3] float64, from pixels (x, y) of the first image to those of the second; None
             where none was sought or found.
     """
 
     matches: NDArray[np.int32]
-    explained: NDArray[np.bool_]
+    inlier_mask: NDArray[np.bool_]
     inliers: int = 0
     affine: NDArray[np.float64] | None = None
 

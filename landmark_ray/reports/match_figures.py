@@ -62,7 +62,7 @@ class Pairs:
         if first != a:  # the image itself stands on the left
             left, right = right, left
         photo_a, photo_b = (decode(images[image]["jpeg"]) for image in (a, b))
-        picture = draw(photo_a, photo_b, left, right, result.explained, "", side=SIDE)
+        picture = draw(photo_a, photo_b, left, right, result.inlier_mask, "", side=SIDE)
         return as_address(picture)
 
 
