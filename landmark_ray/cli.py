@@ -178,7 +178,7 @@ def as_run(config: C, tables: Root, last: str) -> C:
         line = _explain(error, type(config), f"{tables.uri}/_ledger")
         raise UserError(f"{line}; another version of this code made these tables") from None
     for stage in STAGES[: STAGES.index(last) + 1]:
-        was, now = records.get(stage, {}).get("identity", {}), merged.identity(stage)
+        was, now = records.get(stage, {}).get("identity", {}), merged.config_key(stage)
         ledger.finished(tables, stage, was)
         for name in sorted(was | now):
             if name not in was or name not in now:

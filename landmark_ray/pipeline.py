@@ -125,7 +125,7 @@ def run(config: Config, stages: Sequence[str]) -> None:
 def run_stage(name: str, config: Config, tables: Root, source: Source) -> None:
     """Run a stage, or say that it is finished."""
     stage = PIPELINE[name]
-    upstream = {s: ledger.finished(tables, s, config.identity(s)) for s in _upstream(name)}
+    upstream = {s: ledger.finished(tables, s, config.config_key(s)) for s in _upstream(name)}
     preflight.something_left(name, upstream, config, tables)
     inputs: dict[str, Any] = stage.inputs(config, source)
     inputs |= ledger.table_inputs({s: upstream[s]["fingerprint"] for s in read_by(stage)})
@@ -135,7 +135,7 @@ def run_stage(name: str, config: Config, tables: Root, source: Source) -> None:
     if own is None:
         ownership.vacant(tables, name, upstream, FOLDERS)
         receipts.begin(tables)
-    record = ledger.begin(tables, name, config.identity(name), inputs)
+    record = ledger.begin(tables, name, config.config_key(name), inputs)
     if record["state"] == "finished":
         print(f"{name:>8}: finished already", file=sys.stderr)
         return

@@ -73,7 +73,7 @@ def stand_in(stage: str):
         else:
             for name in names(stage):
                 if not tables.exists(name):
-                    tables.write(name, f"{stage} {name} {config.identity(stage)}".encode())
+                    tables.write(name, f"{stage} {name} {config.config_key(stage)}".encode())
         if stage == "evaluate":
             receipts.write(tables, {n: str(config.seed).encode() for n in evaluation_page.FILES})
         if stage in CLEARED:

@@ -90,16 +90,16 @@ class Config(Options):
             raise ValueError("match.vote: DELF's keypoints have no angle; leave preset sift out")
         return self
 
-    def identity(self, stage: str) -> dict[str, Any]:
+    def config_key(self, stage: str) -> dict[str, Any]:
         """The options that decide a stage's rows, by their full names, as JSON values.
 
         They are written down in ledgers and bundles, so passwords in addresses are left out.
         """
-        return {name: _shown(value) for name, value in self._identity(stage).items()}
+        return {name: _shown(value) for name, value in self._config_key(stage).items()}
 
-    def _identity(self, stage: str) -> dict[str, Any]:
+    def _config_key(self, stage: str) -> dict[str, Any]:
         if stage in ("trunk", "embed", "train", "finetune"):
-            return {"seed": self.seed} | self.train.identity(stage)
+            return {"seed": self.seed} | self.train.config_key(stage)
         model = getattr(self, stage)
         options = {
             f"{stage}.{name}": value

@@ -114,7 +114,7 @@ class TrainConfig(TaskConfig):
         """Whether the trunk has no weights to begin with."""
         return self.weights == "none"
 
-    def identity(self, stage: str) -> dict[str, Any]:
+    def config_key(self, stage: str) -> dict[str, Any]:
         """The options that decide what a stage makes."""
         learns = {n for n, f in type(self).model_fields.items() if f.json_schema_extra != SPEED}
         learns -= TRUNK | {"trunk_epochs", "trunk_rate", "views"}

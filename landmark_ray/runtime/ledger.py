@@ -92,7 +92,7 @@ def doom(tables: Root, stage: str) -> None:
     tables.write_json(_name(stage), {**_EMPTY, "state": GOING})
 
 
-def finished(tables: Root, stage: str, identity: Record) -> Record:
+def finished(tables: Root, stage: str, config_key: Record) -> Record:
     """The record of a stage whose tables another one needs.
 
     Raises:
@@ -101,8 +101,8 @@ def finished(tables: Root, stage: str, identity: Record) -> Record:
     record = read(tables, stage)
     if record is None or record["state"] != "finished":
         raise UserError(f"{tables.uri}: stage {stage} is not finished; run jobs/{stage}.py first")
-    if record["identity"] != identity:
-        raise _mixed(tables, stage, record["identity"], identity)
+    if record["identity"] != config_key:
+        raise _mixed(tables, stage, record["identity"], config_key)
     return record
 
 
@@ -137,26 +137,26 @@ def _listed(stages: Collection[str]) -> str:
     return ", ".join(sorted(stages, key=STAGES.index)) or "none"
 
 
-def begin(tables: Root, stage: str, identity: Record, inputs: Record) -> Record:
+def begin(tables: Root, stage: str, config_key: Record, inputs: Record) -> Record:
     """Open a stage's record, or find the one of an earlier run with the same options and inputs.
 
     Raises:
         UserError: the root holds tables of another configuration or input; names the difference.
     """
-    text = json.dumps([stage, identity, inputs], sort_keys=True)
+    text = json.dumps([stage, config_key, inputs], sort_keys=True)
     fingerprint = hashlib.sha256(text.encode()).hexdigest()[:16]
     record = read(tables, stage)
     if record is None:
         record = {
             "state": "running",
             "fingerprint": fingerprint,
-            "identity": identity,
+            "identity": config_key,
             "inputs": inputs,
             "seconds": 0.0,
         }
         tables.write_json(_name(stage), record)
     elif record["fingerprint"] != fingerprint:
-        raise _mixed(tables, stage, record["identity"] | record["inputs"], identity | inputs)
+        raise _mixed(tables, stage, record["identity"] | record["inputs"], config_key | inputs)
     return record
 
 

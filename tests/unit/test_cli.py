@@ -46,7 +46,7 @@ def tables(tmp_path):
     config = Config(seed=7, match=options, prune={"max_images": 50}, extract={"max_side": 512})
     tables = Root(str(tmp_path))
     for stage in STAGES[: STAGES.index("group")]:
-        record = ledger.begin(tables, stage, config.identity(stage), {})
+        record = ledger.begin(tables, stage, config.config_key(stage), {})
         ledger.finish(tables, stage, record, StageCounts(), 1.0)
     return tables
 

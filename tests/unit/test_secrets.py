@@ -47,9 +47,9 @@ def config_with_secrets() -> Config:
 def test_ledgers_and_so_bundles_and_reports_hold_none(tmp_path):
     config, tables = config_with_secrets(), Root(str(tmp_path))
     for stage in STAGES:
-        identity = config.identity(stage)
-        ledger.begin(tables, stage, identity, {})
-        assert ledger.begin(tables, stage, json.loads(json.dumps(identity)), {})
+        config_key = config.config_key(stage)
+        ledger.begin(tables, stage, config_key, {})
+        assert ledger.begin(tables, stage, json.loads(json.dumps(config_key)), {})
     written = b"".join(tables.read(name) for name in tables.files())
     assert b"https://***@host/delf" in written and b"a.csv?***" in written
     assert SECRET.encode() not in written
