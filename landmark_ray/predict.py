@@ -96,8 +96,8 @@ def run(options: PredictOptions) -> None:
         units = sorted(todo, key=lambda unit: -unit["rows"])
         work = (bundle, source, tables, answers, options)
         funnel.add(run_tasks(units, lambda dataset: plan(dataset, *work), options, meter))
-    floor = bundle.manifest.floor if options.floor is None else options.floor
-    made = make_csv(tables, answers, len(source.parts), floor)
+    rejection_floor = bundle.manifest.rejection_floor if options.floor is None else options.floor
+    made = make_csv(tables, answers, len(source.parts), rejection_floor)
     check_count(made, funnel.images_in, source.files)
     output.write(made.text)
     show(funnel, made, source, bundle, output.shown)

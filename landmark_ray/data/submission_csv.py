@@ -37,14 +37,14 @@ class AnswersCsv:
     notes: list[str]
 
 
-def make_csv(tables: Root, answers: str, parts: int, floor: float) -> AnswersCsv:
+def make_csv(tables: Root, answers: str, parts: int, rejection_floor: float) -> AnswersCsv:
     """All answers as a csv; the answers' `image_id` becomes the csv's id.
 
     Args:
         tables: folder of the answers.
         answers: their table, of `schemas.ANSWERS`.
         parts: how many files it has.
-        floor: an answer of a lower confidence is left empty.
+        rejection_floor: an answer of a lower confidence is left empty.
     """
     places: list[Place] = []
     for shard in range(parts):
@@ -63,7 +63,7 @@ def make_csv(tables: Root, answers: str, parts: int, floor: float) -> AnswersCsv
             files += not row["file"]
             landmarks += row["is_landmark"]
             best = ""
-            if row["confidences"] and row["confidences"][0] >= floor:
+            if row["confidences"] and row["confidences"][0] >= rejection_floor:
                 sure = np.float32(row["confidences"][0])
                 best = format_prediction(row["landmarks"][0], sure)
             # csv leaves a lone carriage return bare, which readers take for the line's end

@@ -199,7 +199,7 @@ def usual_confidence(confidences: ArrayLike, correct: ArrayLike) -> float:
     return float(np.quantile(right, USUAL, method="lower")) if len(right) else UNMEASURED
 
 
-def choose_floor(confidences: ArrayLike, correct: ArrayLike) -> float:
+def choose_rejection_floor(confidences: ArrayLike, correct: ArrayLike) -> float:
     """The confidence below which an answer is hardly ever right, for competitions.
 
     A wrong answer of low confidence costs GAP nothing, a right one left out does: so half of what

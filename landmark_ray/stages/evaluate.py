@@ -25,7 +25,7 @@ from landmark_ray.data.photo_ids import PhotoIds
 from landmark_ray.data.root import Root
 from landmark_ray.data.sources import Archive, Source
 from landmark_ray.data.store import Store
-from landmark_ray.kernels.calibration import choose_floor
+from landmark_ray.kernels.calibration import choose_rejection_floor
 from landmark_ray.kernels.contentless import without_contentless
 from landmark_ray.kernels.evaluation import figures, ranking, synthetic_accepted
 from landmark_ray.reports import evaluation_page as report
@@ -201,11 +201,13 @@ def over_test_set(
         run_tasks(todo, lambda units: units.map(worker, **workers.pool), config, meter)
 
 
-def floor_of(predictions: pa.Table) -> float:
-    """`choose_floor` of validation images."""
+def rejection_floor_of(predictions: pa.Table) -> float:
+    """Return `choose_rejection_floor` of the validation images."""
     ranked, confidences = ranking(predictions)
     named = zip(ranked[:, 0].tolist(), predictions["truth"].to_pylist(), strict=True)
-    return choose_floor(confidences[:, 0], [landmark in truth for landmark, truth in named])
+    return choose_rejection_floor(
+        confidences[:, 0], [landmark in truth for landmark, truth in named]
+    )
 
 
 def each_once(predictions: pa.Table) -> pa.Table:
@@ -243,7 +245,7 @@ def figures_of(config: Config, tables: Root, test: bool) -> dict[str, Any]:
     predictions = tables.dataset("predictions").to_table()
     found: dict[str, Any] = {
         "validation": figures(predictions),
-        "floor": floor_of(predictions),
+        "floor": rejection_floor_of(predictions),
         "models": [
             {
                 "group": info.group,

@@ -65,7 +65,7 @@ def run(config: Config, tables: Root, source: Source) -> StageCounts:
         min_side=config.ingest.min_side,
         max_megapixels=config.ingest.max_megapixels,
         max_megabytes=config.ingest.max_megabytes,
-        floor=evaluation["floor"],
+        rejection_floor=evaluation["floor"],
         landmarks=sum(len(info.landmarks) for info in infos),
         groups=[info.group for info in infos],
         metrics={k: evaluation[k]["ensemble"] for k in ("validation", "test") if k in evaluation},

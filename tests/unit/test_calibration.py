@@ -9,7 +9,7 @@ from hypothesis.extra import numpy as hnp
 from landmark_ray.kernels import calibration
 from landmark_ray.kernels.calibration import (
     MOST,
-    choose_floor,
+    choose_rejection_floor,
     choose_threshold,
     fit_temperature,
     softmax,
@@ -281,7 +281,7 @@ def test_smoothing_keeps_images_that_are_all_correct_from_full_confidence():
 
 
 def test_floor_is_half_of_what_nearly_all_right_answers_reach():
-    assert choose_floor([0.8, 0.4, 0.1], [True, True, False]) == pytest.approx(0.2)
-    assert choose_floor([0.3], [False]) == 0.0
+    assert choose_rejection_floor([0.8, 0.4, 0.1], [True, True, False]) == pytest.approx(0.2)
+    assert choose_rejection_floor([0.3], [False]) == 0.0
     many = np.linspace(0.0, 1.0, 10_001)
-    assert choose_floor(many, np.ones(10_001, bool)) == pytest.approx(0.0005)
+    assert choose_rejection_floor(many, np.ones(10_001, bool)) == pytest.approx(0.0005)
