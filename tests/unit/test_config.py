@@ -64,7 +64,7 @@ def test_value_out_of_range_names_option_rule_and_value():
     assert refusal("--match.mode", "fast") == (
         "option --match.mode: Input should be 'early' or 'exhaustive', got 'fast'"
     )
-    assert "--group.edges: must rise" in refusal("--group.edges", "4,2")
+    assert "--group.edges: each edge must be larger" in refusal("--group.edges", "4,2")
 
 
 def test_missing_or_broken_file_is_said(tmp_path):
