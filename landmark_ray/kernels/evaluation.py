@@ -31,7 +31,7 @@ MOST = 50
 
 
 def figures(predictions: pa.Table) -> dict[str, Any]:
-    """The figures of a set of images, less those that `judged` leaves out.
+    """The figures of a set of images, less those that `scored` leaves out.
 
     Args:
         predictions: rows of `schemas.PREDICTIONS`.
@@ -41,7 +41,7 @@ def figures(predictions: pa.Table) -> dict[str, Any]:
         `summary` of each group's own images, by its number; confused: the pairs of landmarks that
         are confused most often; worst: the landmarks that are recognised least.
     """
-    rows = judged(predictions)
+    rows = scored(predictions)
     truth = [frozenset(ids) for ids in rows["truth"].to_pylist()]
     ids = rows["image_id"].to_pylist()
     ranked, confidences = ranking(rows)
@@ -70,7 +70,7 @@ def measured(found: dict[str, float | int]) -> dict[str, float | int]:
     return {k: v for k, v in found.items() if k not in ("gap", "ece", "precision", "f1")}
 
 
-def judged(predictions: pa.Table) -> pa.Table:
+def scored(predictions: pa.Table) -> pa.Table:
     """The rows whose answers can be right or wrong.
 
     A background image whose answer is the landmark that the web gave it is left out: nothing

@@ -18,7 +18,7 @@ from landmark_ray.kernels.evaluation import (
     FirstAnswers,
     accepted_from,
     first_answers,
-    judged,
+    scored,
     thinned,
 )
 from landmark_ray.kernels.metrics import precision_recall, reliability
@@ -84,7 +84,7 @@ class ImageSet:
     Attributes:
         key: validation or test.
         figures: of `kernels.evaluation.figures`.
-        rows: of its predictions, those that are judged.
+        rows: of its predictions, those that are scored.
         answers: the first ones of these rows.
     """
 
@@ -96,7 +96,7 @@ class ImageSet:
     @classmethod
     def read(cls, key: str, figures: Figures, tables: Root) -> "ImageSet":
         """Read what the page needs of the predictions."""
-        rows = judged(tables.dataset(SETS[key][1]).to_table(COLUMNS))
+        rows = scored(tables.dataset(SETS[key][1]).to_table(COLUMNS))
         return cls(key, figures[key], rows, first_answers(rows))
 
     @property
