@@ -47,7 +47,7 @@ class VerifiedPairs:
 
 
 def rounds(
-    order: Sequence[int], evidence: VerifiedPairs, *, max_images: int
+    order: Sequence[int], verified_pairs: VerifiedPairs, *, max_images: int
 ) -> Iterator[list[int]]:
     """The images to settle next, until it is known which images of a class stay.
 
@@ -63,7 +63,7 @@ def rounds(
     while start < len(order) and kept < max_images:
         wave = list(order[start : start + max_images - kept])
         yield wave
-        kept += sum(map(evidence.verified, wave))
+        kept += sum(map(verified_pairs.verified, wave))
         start += len(wave)
 
 
@@ -84,14 +84,14 @@ def verify_until_decided(
     images: Sequence[int],
     evaluate: Callable[[int, int], int],
     likely: Callable[[int], Iterable[int]],
-    evidence: VerifiedPairs,
+    verified_pairs: VerifiedPairs,
     most: int | None = None,
 ) -> list[int]:
     """Evaluate pairs until each of some images is verified, or has met all others.
 
     Args:
         images: to settle.
-        evaluate: inliers of a pair (i, j), i < j; called for pairs that `evidence` doesn't hold.
+        evaluate: inliers of a pair (i, j), i < j; called for pairs that `verified_pairs` doesn't hold.
         likely: for an image, all others, the likeliest partner first.
         evidence: what is known; the evaluated pairs are added.
         most: begin with no further image after so many pairs.
@@ -99,18 +99,18 @@ def verify_until_decided(
     Returns:
         The images that this left.
     """
-    room = float("inf") if most is None else len(evidence.inliers) + most
+    room = float("inf") if most is None else len(verified_pairs.inliers) + most
     for number, image in enumerate(images):
-        if evidence.verified(image):
+        if verified_pairs.verified(image):
             continue
-        if len(evidence.inliers) >= room:
+        if len(verified_pairs.inliers) >= room:
             return list(images[number:])
         for partner in likely(image):
             pair = (min(image, partner), max(image, partner))
-            if pair in evidence.inliers:
+            if pair in verified_pairs.inliers:
                 continue
-            evidence.add(pair, evaluate(*pair))
-            if evidence.verified(image):
+            verified_pairs.add(pair, evaluate(*pair))
+            if verified_pairs.verified(image):
                 break
     return []
 

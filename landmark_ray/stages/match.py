@@ -111,29 +111,31 @@ def match_class(images: ClassImages, config: Config, run: Run | None = None) -> 
         return table_of(images, found)
     order = np.argsort(rank_key(images.ids, config.seed), kind="stable").tolist()
     means = images.mean_descriptors()
-    evidence = evidence_of(config)
-    waves = pair_schedule.rounds(order, evidence, max_images=config.prune.max_images)
+    verified_pairs = evidence_of(config)
+    waves = pair_schedule.rounds(order, verified_pairs, max_images=config.prune.max_images)
     for number, wave in enumerate(waves):
         first = likeliest_partners(means, wave)
-        rest = settle(images, wave, first, config, evidence, found, options.task_pairs)
+        rest = settle(images, wave, first, config, verified_pairs, found, options.task_pairs)
         cut = pair_schedule.chunks(rest, lambda _: n - 1, options.task_pairs)
         parts = [
-            Part(f"{number}-{i}", some, likeliest_partners(means, some), dict(evidence.inliers))
+            Part(
+                f"{number}-{i}", some, likeliest_partners(means, some), dict(verified_pairs.inliers)
+            )
             for i, some in enumerate(cut)
         ]
         for new in run(parts):
             found |= new
             for pair, matched in new.items():
-                evidence.add(pair, matched.inliers)
+                verified_pairs.add(pair, matched.inliers)
     return table_of(images, found)
 
 
 def evidence_of(config: Config, known: dict[Pair, int] | None = None) -> VerifiedPairs:
     """What is known of a class."""
-    evidence = VerifiedPairs(config.match.min_inliers, config.match.min_partners)
+    verified_pairs = VerifiedPairs(config.match.min_inliers, config.match.min_partners)
     for pair, inliers in (known or {}).items():
-        evidence.add(pair, inliers)
-    return evidence
+        verified_pairs.add(pair, inliers)
+    return verified_pairs
 
 
 def match_part(images: ClassImages, part: Part, config: Config) -> Found:
@@ -146,8 +148,8 @@ def match_part(images: ClassImages, part: Part, config: Config) -> Found:
                 if not images.duplicates(a, b):
                     evaluate(a, b)
     else:
-        evidence = evidence_of(config, part.known)
-        settle(images, part.images, part.likeliest, config, evidence, found)
+        verified_pairs = evidence_of(config, part.known)
+        settle(images, part.images, part.likeliest, config, verified_pairs, found)
     return found
 
 
@@ -156,7 +158,7 @@ def settle(
     some: list[int],
     likeliest: list[list[int]],
     config: Config,
-    evidence: VerifiedPairs,
+    verified_pairs: VerifiedPairs,
     found: Found,
     most: int | None = None,
 ) -> list[int]:
@@ -166,7 +168,7 @@ def settle(
         some,
         evaluation(images, config, found),
         lambda image: all_partners(image, first[image], images),
-        evidence,
+        verified_pairs,
         most,
     )
 
