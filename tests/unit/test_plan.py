@@ -91,9 +91,9 @@ def tried(n: int, alone: int, rng: np.random.Generator, cap: int = 100) -> tuple
     def evaluate(a: int, b: int) -> int:
         return 20 if not {a, b} & lonely and matches[a, b] else 0
 
-    for wave in pair_schedule.rounds(list(range(n)), verified_pairs, max_images=cap):
+    for round_images in pair_schedule.rounds(list(range(n)), verified_pairs, max_images=cap):
         pair_schedule.verify_until_decided(
-            wave, evaluate, lambda i: [j for j in range(n) if j != i], verified_pairs
+            round_images, evaluate, lambda i: [j for j in range(n) if j != i], verified_pairs
         )
     return len(verified_pairs.inliers), sum(map(verified_pairs.verified, range(n)))
 

@@ -31,9 +31,9 @@ def settled(graph, cap, min_partners, most):
     n, inliers, order, likely = graph
     verified_pairs = VerifiedPairs(MIN_INLIERS, min_partners)
     seen = []
-    for wave in rounds(order, verified_pairs, max_images=cap):
+    for round_images in rounds(order, verified_pairs, max_images=cap):
         before = dict(verified_pairs.inliers)
-        for part in chunks(wave, lambda _: n - 1, most):
+        for part in chunks(round_images, lambda _: n - 1, most):
             mine = VerifiedPairs(MIN_INLIERS, min_partners)
             for pair, count in before.items():
                 mine.add(pair, count)
@@ -95,12 +95,12 @@ def test_class_is_left_once_enough_images_are_settled():
 def test_a_wave_holds_no_more_images_than_must_be_settled():
     verified_pairs = VerifiedPairs(MIN_INLIERS)
     sizes = []
-    for wave in rounds(range(20), verified_pairs, max_images=8):
-        sizes.append(len(wave))
+    for round_images in rounds(range(20), verified_pairs, max_images=8):
+        sizes.append(len(round_images))
         if len(sizes) == 1:  # 2 of the first 8 are verified, all others are
             verified_pairs.add((0, 1), 11)
         else:
-            for image in wave:
+            for image in round_images:
                 verified_pairs.add((image, image + 1), 11)
     assert sizes == [8, 6]
 
