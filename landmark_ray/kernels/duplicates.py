@@ -82,7 +82,7 @@ def difference(
     return apart
 
 
-def leaders(
+def representatives(
     group: NDArray[np.int64], thumbnails: NDArray[np.uint8], most: float
 ) -> NDArray[np.int64]:
     """[N] for each image the first one of its group that it looks like; itself where there is none.
@@ -94,15 +94,15 @@ def leaders(
         thumbnails: [N, H, W] grey.
         most: difference of images that look alike.
     """
-    leader = np.full(len(group), -1)
+    representative = np.full(len(group), -1)
     left = np.arange(len(group))
     while len(left):
         _, start, place = np.unique(group[left], return_index=True, return_inverse=True)
         head = left[start][place]
         alike = difference(thumbnails, left, head) <= most
-        leader[left[alike]] = head[alike]
+        representative[left[alike]] = head[alike]
         left = left[~alike]
-    return leader
+    return representative
 
 
 def clusters(images: int, pairs: Pairs) -> NDArray[np.int64]:

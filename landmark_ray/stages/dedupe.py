@@ -145,13 +145,15 @@ def clustered(
         config: all options.
     """
     most = config.dedupe.difference
-    leader = kernel.leaders(group, thumbnails, most)
-    own = pd.DataFrame({"row": np.unique(leader)})
+    representative = kernel.representatives(group, thumbnails, most)
+    own = pd.DataFrame({"row": np.unique(representative)})
     own["group"] = group[own["row"]]
     near = pd.DataFrame(pairs, columns=["a", "b"])
     near = near.merge(own, left_on="a", right_on="group").merge(own, left_on="b", right_on="group")
-    a = np.concatenate([np.flatnonzero(leader != np.arange(len(leader))), near["row_x"]])
-    b = np.concatenate([leader[a[: len(a) - len(near)]], near["row_y"]])
+    a = np.concatenate(
+        [np.flatnonzero(representative != np.arange(len(representative))), near["row_x"]]
+    )
+    b = np.concatenate([representative[a[: len(a) - len(near)]], near["row_y"]])
     apart = kernel.difference(thumbnails, a, b)
     a, b, apart = (values[apart <= most] for values in (a, b, apart))
     frame = images.select(["image_id", "landmark_id", "digest"]).to_pandas()

@@ -58,7 +58,7 @@ def grey(*levels):
 def test_images_of_one_hash_follow_the_first_that_they_look_like():
     group = np.array([7, 7, 8, 7, 7, 8])
     thumbnails = grey(10, 90, 10, 11, 92, 200)
-    assert duplicates.leaders(group, thumbnails, 2).tolist() == [0, 1, 2, 0, 1, 5]
+    assert duplicates.representatives(group, thumbnails, 2).tolist() == [0, 1, 2, 0, 1, 5]
 
 
 def test_clusters_are_linked_through_others():
