@@ -64,7 +64,7 @@ def _runs(keys: NDArray[np.uint64]) -> Iterator[tuple[NDArray[np.int64], NDArray
         step += 1
 
 
-def merged(found: list[Pairs]) -> Pairs:
+def merge_pairs(found: list[Pairs]) -> Pairs:
     """The pairs that all ways found, sorted."""
     pairs = np.concatenate([np.empty((0, 2), np.int64), *found])
     return pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))]

@@ -49,18 +49,18 @@ def top_k(answers: Sequence[GroupAnswer], k: int) -> TopK:
     """
     if not answers or k < 1:
         raise ValueError(f"top_k needs an answer and k of 1 or more, got {len(answers)} and {k}")
-    return merged([_surest(a.landmarks, a.confidences(), k) for a in answers], k)
+    return merge_top_k([_most_confident(a.landmarks, a.confidences(), k) for a in answers], k)
 
 
-def merged(parts: Sequence[TopK], k: int) -> TopK:
+def merge_top_k(parts: Sequence[TopK], k: int) -> TopK:
     """The k surest of several `top_k` of other groups each, about the same images."""
     landmarks, confidences = (np.concatenate(arrays, 1) for arrays in zip(*parts, strict=True))
-    landmarks, confidences = _surest(landmarks, confidences, k)
+    landmarks, confidences = _most_confident(landmarks, confidences, k)
     fill = ((0, 0), (0, max(k - landmarks.shape[1], 0)))
     return np.pad(landmarks, fill, constant_values=NO_LANDMARK), np.pad(confidences, fill)
 
 
-def _surest(landmarks: NDArray[np.int64], confidences: NDArray[np.float64], k: int) -> TopK:
+def _most_confident(landmarks: NDArray[np.int64], confidences: NDArray[np.float64], k: int) -> TopK:
     """The k surest of each row; landmarks are [C] or [N, C]."""
     landmarks = np.broadcast_to(landmarks, confidences.shape)
     if confidences.shape[1] > k:  # to sort all would take longer than the rest

@@ -125,7 +125,7 @@ def alike(hashes: np.ndarray, config: Config) -> np.ndarray:
         for one in waiting:
             found.append(ray.get(one))
             meter.add(1)
-    return kernel.merged(found)
+    return kernel.merge_pairs(found)
 
 
 def clustered(
