@@ -1,6 +1,6 @@
 """Duplicates: pairs of perceptual hashes that differ in few bits, and clusters of alike images.
 
-Two hashes that differ in at most `bits` bits, cut into `bits + SAME` blocks, agree on `SAME` of the
+Two hashes that differ in at most `bits` bits, cut into `bits + SAME` blocks, agree on `EQUAL_BLOCKS` of the
 blocks at least (the pigeonhole principle). So for each choice of blocks the hashes are sorted by
 them, and only those with equal blocks are compared: of a million hashes a few to each one, not a
 million. (Norouzi, Punjani, Fleet: Fast search in Hamming space with multi-index hashing, 2012.)
@@ -12,7 +12,7 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
-SAME = 3
+EQUAL_BLOCKS = 3
 """Blocks that must agree. With 3 and `bits` 4, 27 of 64 bits do: enough for 100 million hashes."""
 
 CHUNK = 1 << 14
@@ -21,23 +21,23 @@ CHUNK = 1 << 14
 Pairs = NDArray[np.int64]
 """[P, 2] rows of two images, the smaller first."""
 
-Way = tuple[int, ...]
+Combination = tuple[int, ...]
 """Blocks that must agree, in rising order."""
 
 
-def ways(bits: int) -> list[Way]:
+def block_combinations(bits: int) -> list[Combination]:
     """All choices of blocks. A pair is found in one way alone: by the first blocks that agree."""
-    return list(combinations(range(bits + SAME), SAME))
+    return list(combinations(range(bits + EQUAL_BLOCKS), EQUAL_BLOCKS))
 
 
-def near_pairs(hashes: NDArray[np.uint64], bits: int, way: Way) -> Pairs:
+def near_pairs(hashes: NDArray[np.uint64], bits: int, combination: Combination) -> Pairs:
     """The pairs of hashes [N] that a way finds, of those that differ in at most `bits` bits."""
-    edges = [64 * i // (bits + SAME) for i in range(bits + SAME + 1)]
+    edges = [64 * i // (bits + EQUAL_BLOCKS) for i in range(bits + EQUAL_BLOCKS + 1)]
     blocks = [
         np.uint64((1 << high) - (1 << low)) for low, high in zip(edges[:-1], edges[1:], strict=True)
     ]
-    before = [block for i, block in enumerate(blocks[: way[-1]]) if i not in way]
-    keys = hashes & np.bitwise_or.reduce([blocks[i] for i in way])
+    before = [block for i, block in enumerate(blocks[: combination[-1]]) if i not in combination]
+    keys = hashes & np.bitwise_or.reduce([blocks[i] for i in combination])
     order = np.argsort(keys)
     keys, ordered = keys[order], hashes[order]
     found = [np.empty((0, 2), np.int64)]

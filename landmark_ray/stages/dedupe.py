@@ -116,12 +116,14 @@ def at_once(work: Callable[[T], U], items: list[T]) -> list[U]:
 def alike(hashes: np.ndarray, config: Config) -> np.ndarray:
     """[P, 2] the pairs of distinct hashes [N] that differ in few bits."""
     start_ray(config)
-    ways = kernel.ways(config.dedupe.bits)
+    block_combinations = kernel.block_combinations(config.dedupe.bits)
     shared = ray.put(hashes)
     task = ray.remote(kernel.near_pairs).options(**task_resources(config, "dedupe"))
-    waiting = [task.remote(shared, config.dedupe.bits, way) for way in ways]
+    waiting = [
+        task.remote(shared, config.dedupe.bits, combination) for combination in block_combinations
+    ]
     found = []
-    with ProgressBar("compare", len(ways), unit="ways") as meter:
+    with ProgressBar("compare", len(block_combinations), unit="ways") as meter:
         for one in waiting:
             found.append(ray.get(one))
             meter.add(1)

@@ -17,7 +17,10 @@ def all_near(hashes, bits):
 
 
 def found(hashes, bits):
-    parts = [duplicates.near_pairs(hashes, bits, way) for way in duplicates.ways(bits)]
+    parts = [
+        duplicates.near_pairs(hashes, bits, combination)
+        for combination in duplicates.block_combinations(bits)
+    ]
     pairs = duplicates.merge_pairs(parts)
     assert len(np.unique(pairs, axis=0)) == len(pairs)  # each is found in one way only
     return pairs
