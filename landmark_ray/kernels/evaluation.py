@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from landmark_ray.kernels import synthetic
 from landmark_ray.kernels.calibration import (
+    DEFAULT_THRESHOLD,
     FEW_STRANGERS,
-    UNMEASURED,
     choose_threshold,
-    usual_confidence,
+    fallback_threshold,
 )
 from landmark_ray.kernels.metrics import (
     NO_LANDMARK,
@@ -26,7 +26,7 @@ from landmark_ray.kernels.metrics import (
     top_k_accuracy,
 )
 
-MOST = 50
+MAX_LISTED = 50
 """Confused pairs and worst landmarks that are listed."""
 
 
@@ -184,7 +184,7 @@ def confused(truth: Sequence[frozenset[int]], first: NDArray[np.int64]) -> list[
         if names and named not in names and named != NO_LANDMARK
     )
     ordered = sorted(wrong.items(), key=lambda item: (-item[1], item[0]))
-    return [{"landmark": a, "named": b, "images": n} for (a, b), n in ordered[:MOST]]
+    return [{"landmark": a, "named": b, "images": n} for (a, b), n in ordered[:MAX_LISTED]]
 
 
 def worst(truth: Sequence[frozenset[int]], first: NDArray[np.int64]) -> list[dict[str, float]]:
@@ -197,7 +197,7 @@ def worst(truth: Sequence[frozenset[int]], first: NDArray[np.int64]) -> list[dic
     ordered = sorted(shares, key=lambda i: (shares[i], -images[i], i))
     return [
         {"landmark": i, "images": images[i], "top1": shares[i]}
-        for i in ordered[:MOST]
+        for i in ordered[:MAX_LISTED]
         if shares[i] < 1
     ]
 
@@ -225,19 +225,21 @@ def summary(
         images, landmark_images; and where there is a landmark: top1 and top5 (of landmark images),
         gap, gap_landmarks (without the other images), ece (calibration error of the first answer),
         and the threshold of "not a landmark" with the highest F1: threshold, precision, recall, f1.
-        With fewer photos of no landmark than `FEW_STRANGERS` it is at least `usual_confidence`.
+        With fewer photos of no landmark than `FEW_STRANGERS` it is at least `fallback_threshold`.
     """
     landmarks = sum(map(bool, truth))
     found: dict[str, float | int] = {"images": len(image_ids), "landmark_images": landmarks}
     if not landmarks:
-        return found | {"threshold": UNMEASURED}
+        return found | {"threshold": DEFAULT_THRESHOLD}
     first, sure = ranked[:, 0], confidences[:, 0].clip(0, 1)
     right = np.array([label in names for label, names in zip(first.tolist(), truth, strict=True)])
     solution = dict(zip(image_ids, truth, strict=True))
     # of an image with several landmarks the one that ranks best counts
     best = np.array([_best(row, names) for row, names in zip(ranked, truth, strict=True)])
-    least = 0.0 if len(truth) - landmarks >= FEW_STRANGERS else usual_confidence(sure, right)
-    threshold = choose_threshold(sure, right, landmarks=landmarks, least=least)
+    min_threshold = (
+        0.0 if len(truth) - landmarks >= FEW_STRANGERS else fallback_threshold(sure, right)
+    )
+    threshold = choose_threshold(sure, right, landmarks=landmarks, min_threshold=min_threshold)
     return found | {
         "top1": top_k_accuracy(ranked, best, 1),
         "top5": top_k_accuracy(ranked, best, min(5, ranked.shape[1])),

@@ -5,7 +5,7 @@ import pyarrow.compute as pc
 from landmark_ray.config import Config
 from landmark_ray.data.examples import background_split
 from landmark_ray.data.root import Root
-from landmark_ray.kernels.calibration import FEW_STRANGERS, USUAL
+from landmark_ray.kernels.calibration import FALLBACK_QUANTILE, FEW_STRANGERS
 
 
 def learned(tables: Root, config: Config) -> dict[int, int]:
@@ -55,6 +55,6 @@ def warning(learned: dict[int, int], validated: int, landmarks: int) -> str:
     return (
         f"these models can't be trusted to know when a photo doesn't show {known}: "
         f"{', and '.join(why)}, where {FEW_STRANGERS} are needed. The threshold is no lower than "
-        f"what {1 - USUAL:.0%} of the right answers reach, whatever it lets in. Add photos of "
+        f"what {1 - FALLBACK_QUANTILE:.0%} of the right answers reach, whatever it lets in. Add photos of "
         "other things to the source: other landmarks, or photos that match nothing in their class"
     )
