@@ -55,6 +55,7 @@ def warning(learned: dict[int, int], validated: int, landmarks: int) -> str:
     return (
         f"these models can't be trusted to know when a photo doesn't show {known}: "
         f"{', and '.join(why)}, where {FEW_STRANGERS} are needed. The threshold is no lower than "
-        f"what {1 - FALLBACK_QUANTILE:.0%} of the right answers reach, whatever it lets in. Add photos of "
-        "other things to the source: other landmarks, or photos that match nothing in their class"
+        f"what {1 - FALLBACK_QUANTILE:.0%} of the right answers reach, whatever it lets in. Add "
+        "photos of other things to the source: other landmarks, or photos that match nothing in "
+        "their class"
     )
