@@ -185,7 +185,7 @@ def answer_part(
                 answers[number] = _answer(found[known], sure[known], shown, "")
     funnel.images_in = len(names)
     funnel.images_out = sum(not answer["error"] for answer in answers.values())
-    funnel.facts.update(part.left_out.facts())
+    funnel.facts.update(part.left_out.counters())
     funnel.notes += part.notes
     if isinstance(part, Archive) and part.problem:
         funnel.facts[WRONG_MD5] += 1
@@ -211,7 +211,7 @@ def show(
     funnel: StageCounts, made: AnswersCsv, source: Photos, bundle: Bundle, output: str
 ) -> None:
     """Print what went in, what came out, and why."""
-    left_out = LeftOut.of_facts(funnel.facts)
+    left_out = LeftOut.from_counters(funnel.facts)
     left_out.update(source.left_out)
     columns = ("photos", "read", "landmarks", "not a landmark", "unreadable, why", "left out")
     table = Table(*columns, title="Answers")

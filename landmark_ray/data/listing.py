@@ -54,17 +54,17 @@ class LeftOut:
         for kind, count in other.counts.items():
             self.add(kind, other.examples[kind], count)
 
-    def facts(self) -> Counter[str]:
+    def counters(self) -> Counter[str]:
         """The counts under names that show an example, for a `StageCounts`."""
         return Counter({self._named(kind): count for kind, count in self.counts.items()})
 
     @classmethod
-    def of_facts(cls, facts: Mapping[str, int]) -> "LeftOut":
-        """The sum of what parts told in `facts`; other facts are passed over."""
+    def from_counters(cls, counters: Mapping[str, int]) -> "LeftOut":
+        """The sum of what parts told in `counters`; other facts are passed over."""
         total = cls()
-        for fact, count in sorted(facts.items()):
-            kind, such_as, example = fact.removeprefix(_LEFT_OUT).partition(_SUCH_AS)
-            if fact.startswith(_LEFT_OUT) and such_as:
+        for counter, count in sorted(counters.items()):
+            kind, such_as, example = counter.removeprefix(_LEFT_OUT).partition(_SUCH_AS)
+            if counter.startswith(_LEFT_OUT) and such_as:
                 total.add(kind, example, count)
         return total
 

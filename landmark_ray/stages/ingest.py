@@ -86,7 +86,7 @@ def run(config: Config, tables: Root, source: Source) -> StageCounts:
         raise _nothing_in_common(source, notes)
     funnel = gather_all(config, tables, notes)
     funnel.notes = [line for note in notes.values() for line in note["notes"]]
-    funnel.facts += left_out.facts()
+    funnel.facts += left_out.counters()
     tables.delete(STAGING)
     return funnel
 

@@ -36,7 +36,7 @@ def run(config: Config, tables: Root, source: Source) -> StageCounts:
         write_catalog(catalog, tables)
         tables.write_table("landmarks/landmarks.parquet", landmarks)
         meter.add(images.num_rows)
-    funnel.facts += source.left_out.facts()
+    funnel.facts += source.left_out.counters()
     funnel.notes += source.notes
     return funnel
 

@@ -208,7 +208,7 @@ def test_lines_name_one_example_of_each_kind():
         "left out: tables, such as a.csv: 1,201",
         "left out: pipes, such as p: 1",
     ]
-    assert sum(left_out.facts().values()) == 1202
+    assert sum(left_out.counters().values()) == 1202
 
 
 def test_the_examples_of_the_field(shared):
