@@ -76,7 +76,7 @@ def with_retries(uri: str, work: Callable[..., T], *args: Any, **named: Any) -> 
         ) from None
 
 
-class PatientFile:
+class RetryingFile:
     """A remote file, read from its beginning to its end; a failed read begins where it stood."""
 
     def __init__(self, uri: str, raw: IO[bytes]) -> None:

@@ -19,7 +19,7 @@ import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from landmark_ray.data.retry import PatientFile, is_transient, with_retries
+from landmark_ray.data.retry import RetryingFile, is_transient, with_retries
 from landmark_ray.data.schemas import check_plain
 from landmark_ray.errors import UserError, redact_url
 
@@ -104,10 +104,10 @@ class Store:
         """
         return int(self.call(self.fs.info, name)["size"] or 0)
 
-    def open(self, name: str) -> IO[bytes] | PatientFile:
+    def open(self, name: str) -> IO[bytes] | RetryingFile:
         """A file, for reading from its beginning to its end."""
         file = self.call(self.fs.open, name, "rb", cache_type="readahead")
-        return file if self.local else PatientFile(f"{self.uri}/{name}", file)
+        return file if self.local else RetryingFile(f"{self.uri}/{name}", file)
 
     def read(self, name: str) -> bytes:
         """A whole file."""
