@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from landmark_ray.data import deletion, layout
 from landmark_ray.data.schemas import TABLES, check_plain
-from landmark_ray.data.store import RAW, REPORT, Store
+from landmark_ray.data.store import RAW, STATS, Store
 
 _SHARD = re.compile(r"/bucket=\d+/shard-\d+\.parquet$")
 
@@ -50,7 +50,7 @@ class Root(Store):
         bucket: int,
         shard: int,
         rows: pa.Table,
-        report: str,
+        stats: str,
         *,
         rejects: pa.Table | None = None,
         stage: str = "",
@@ -59,23 +59,23 @@ class Root(Store):
         if rejects is not None and rejects.num_rows:
             self.write_table(self.name(f"rejects/stage={stage}", bucket, shard), rejects)
         group = 64 if RAW & set(rows.column_names) else None
-        self.write_table(self.name(table, bucket, shard), rows, rows=group, report=report)
+        self.write_table(self.name(table, bucket, shard), rows, rows=group, stats=stats)
 
     def committed(self, table: str) -> dict[tuple[int, int], bytes]:
         """(bucket, shard) -> report of every finished shard of a table."""
         names = [n for n in self.files(table) if _SHARD.search(n)]
         readers = 1 if self.local else 16  # a disk's footers are there at once
         with ThreadPoolExecutor(readers) as pool:
-            return dict(pool.map(self._report, names))
+            return dict(pool.map(self._stats, names))
 
-    def report(self, table: str, bucket: int, shard: int) -> str | None:
+    def stats(self, table: str, bucket: int, shard: int) -> str | None:
         """The report of a shard, or None where it isn't finished."""
         try:
-            return self._report(self.name(table, bucket, shard))[1].decode()
+            return self._stats(self.name(table, bucket, shard))[1].decode()
         except FileNotFoundError:
             return None
 
-    def _report(self, name: str) -> tuple[tuple[int, int], bytes]:
+    def _stats(self, name: str) -> tuple[tuple[int, int], bytes]:
         _, bucket, file = name.rsplit("/", 2)
         key = int(bucket.removeprefix("bucket=")), int(file[len("shard-") : -len(".parquet")])
         try:
@@ -84,7 +84,7 @@ class Root(Store):
             raise
         except (pa.ArrowException, OSError, ValueError) as error:
             raise self.damaged(name, error) from None
-        return key, (schema.metadata or {}).get(REPORT, b"")
+        return key, (schema.metadata or {}).get(STATS, b"")
 
     def delete(self, *names: str) -> None:
         """Delete places of the root, each a folder or a file, if all that lies there is ours.

@@ -23,7 +23,7 @@ from landmark_ray.data.retry import RetryingFile, is_transient, with_retries
 from landmark_ray.data.schemas import check_plain
 from landmark_ray.errors import UserError, redact_url
 
-REPORT = b"landmark_ray.report"
+STATS = b"landmark_ray.report"
 RAW = {"jpeg", "keypoints", "descriptors"}
 """Columns of bytes that no codec makes smaller."""
 
@@ -230,11 +230,11 @@ class Store:
         return UserError(f"{self.uri}/{name} is damaged ({why}): run its stage with --redo STAGE")
 
     def write_table(
-        self, name: str, table: pa.Table, *, rows: int | None = None, report: str | None = None
+        self, name: str, table: pa.Table, *, rows: int | None = None, stats: str | None = None
     ) -> None:
         """One Parquet file, with a report in its metadata and `rows` rows a row group."""
-        if report is not None:
-            table = table.replace_schema_metadata({REPORT: report})
+        if stats is not None:
+            table = table.replace_schema_metadata({STATS: stats})
         codec = {n: "NONE" if n in RAW else "ZSTD" for n in table.column_names}
         words = [f.name for f in table.schema if pa.types.is_string(f.type)]
         out = pa.BufferOutputStream()

@@ -90,7 +90,7 @@ def gather(
     funnel = StageCounts()
     todo = []
     for shard in sorted(shards):  # Ray repeats the task of a lost worker: its shards stay
-        report = tables.report("images", bucket, shard)
+        report = tables.stats("images", bucket, shard)
         if report:
             funnel.add(StageCounts.from_json(report))
         else:
