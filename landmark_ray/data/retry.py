@@ -83,7 +83,7 @@ class RetryingFile:
         """Read nothing yet."""
         self.uri, self.raw = uri, raw
 
-    def __enter__(self) -> "PatientFile":
+    def __enter__(self) -> "RetryingFile":
         """As a file."""
         return self
 
