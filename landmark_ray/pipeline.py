@@ -147,7 +147,7 @@ def run_stage(name: str, config: Config, tables: Root, source: Source) -> None:
     preflight.not_too_many_rejected(name, vars(counts), limit)
     for table in stage.writes:
         tables.ensure(table)
-    deletion.sweep(tables, *stage.writes)
+    deletion.delete_partial_files(tables, *stage.writes)
     tables.delete(crash_log.folder_of(name))
     ledger.finish(tables, name, record, counts, time.monotonic() - start)
     for line in counts.notes:

@@ -168,7 +168,7 @@ def clear(folder: Store, names: Iterable[str], ours: deletion.Ours) -> None:
     Raises:
         UserError: There are files that may not be deleted; nothing was changed.
     """
-    present = [e.name for e in deletion.checked(folder, "", ours=ours)[""]]
+    present = [e.name for e in deletion.check_ours(folder, "", ours=ours)[""]]
     folder.write_json(BEGUN, {"files": sorted({*present, *names} - {BEGUN})})
     # the manifest goes first: from then on the folder is no bundle
     old = sorted(set(present) - {BEGUN}, key=lambda name: name != FILE)

@@ -33,7 +33,7 @@ class Entry(NamedTuple):
         return name if self.plain else f"{name} (a link, or no file)"
 
 
-def lying(folder: Store, place: str) -> list[Entry]:
+def list_entries(folder: Store, place: str) -> list[Entry]:
     """All that lies at a place of a folder, but for folders; hidden files and links, too.
 
     Where a link or a file is on the way to the place, that is what lies there.
@@ -65,7 +65,7 @@ def _raised(error: OSError) -> None:
         raise error  # what can't be listed isn't empty
 
 
-def strangers(found: Iterable[Entry], ours: Ours) -> list[Entry]:
+def foreign_entries(found: Iterable[Entry], ours: Ours) -> list[Entry]:
     """Of what lies somewhere, that which isn't ours; what a killed writer left half is."""
     return [e for e in found if not (e.plain and (_is_part(e.name) or ours(e.name)))]
 
@@ -74,23 +74,23 @@ def _is_part(name: str) -> bool:
     return PART.fullmatch(name.rpartition("/")[2]) is not None
 
 
-def told(found: list[Entry]) -> str:
+def summarise(found: list[Entry]) -> str:
     """What was found, in few words."""
     return found[0].shown + (f" and {len(found) - 1:,} more" if len(found) > 1 else "")
 
 
-def checked(folder: Store, *places: str, ours: Ours) -> dict[str, list[Entry]]:
+def check_ours(folder: Store, *places: str, ours: Ours) -> dict[str, list[Entry]]:
     """What lies at some places of a folder: all of it is ours.
 
     Raises:
         UserError: it isn't; says where, what and how much.
     """
-    lies = {place: lying(folder, place) for place in places}
+    lies = {place: list_entries(folder, place) for place in places}
     for place, found in lies.items():
-        if strange := strangers(found, ours):
+        if strange := foreign_entries(found, ours):
             raise UserError(
                 f"{folder.shown}/{place}".rstrip("/")
-                + f" holds what landmark_ray did not write: {told(strange)}. Nothing was touched: "
+                + f" holds what landmark_ray did not write: {summarise(strange)}. Nothing was touched: "
                 "move it elsewhere, and the same command goes on"
             )
     return lies
@@ -102,15 +102,15 @@ def delete(folder: Store, *places: str, ours: Ours) -> None:
     Raises:
         UserError: something isn't ours; nothing was deleted.
     """
-    for place, found in checked(folder, *places, ours=ours).items():
+    for place, found in check_ours(folder, *places, ours=ours).items():
         _remove(folder, [entry.name for entry in found], place)
 
 
-def sweep(folder: Store, *places: str) -> None:
+def delete_partial_files(folder: Store, *places: str) -> None:
     """Delete what killed writers left at some places: parts of files."""
     if folder.local:
         for place in places:
-            parts = [e.name for e in lying(folder, place) if e.plain and _is_part(e.name)]
+            parts = [e.name for e in list_entries(folder, place) if e.plain and _is_part(e.name)]
             _remove(folder, parts, place)
 
 

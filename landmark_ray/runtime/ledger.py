@@ -44,7 +44,7 @@ def read(tables: Root, stage: str) -> Record | None:
     try:
         data = tables.read(_name(stage))
     except FileNotFoundError:
-        if not (tables.local and deletion.lying(tables, _name(stage))):
+        if not (tables.local and deletion.list_entries(tables, _name(stage))):
             return None
         data = b""  # a link to nowhere
     if record := _record(data):
@@ -73,7 +73,7 @@ def begun(tables: Root) -> dict[str, Record]:
     Raises:
         UserError: none is whole, so that they may be anybody's files.
     """
-    there = {entry.name: entry.plain for entry in deletion.lying(tables, "_ledger")}
+    there = {entry.name: entry.plain for entry in deletion.list_entries(tables, "_ledger")}
     found = {
         stage: _record(tables.read(name)) if there[name] else None
         for stage in STAGES

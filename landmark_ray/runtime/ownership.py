@@ -82,14 +82,14 @@ def check(tables: Root, stages: Sequence[str], redo: str | None, of: Places) -> 
         UserError: it would; says what, where, and what to do. Nothing was touched.
     """
     records, going = ledger.begun(tables), doomed(tables, redo)
-    deletion.checked(tables, *(p for stage in going for p in of[stage]), ours=layout.ours)
+    deletion.check_ours(tables, *(p for stage in going for p in of[stage]), ours=layout.ours)
     todo = [s for s in stages if s in going or records.get(s, {}).get("state") != "finished"]
     for stage in todo:
         if stage not in records:
             vacant(tables, stage, records, of)
         elif stage not in going:
             scratch = (p for p in of[stage] if p.startswith("_"))
-            deletion.checked(tables, *scratch, ours=layout.ours)
+            deletion.check_ours(tables, *scratch, ours=layout.ours)
     return todo
 
 
@@ -108,11 +108,13 @@ def vacant(tables: Root, stage: str, begun: Collection[str], of: Places) -> None
     shared = {place for other in begun for place in of[other]}
     for place in of[stage]:
         if place in shared:
-            deletion.checked(tables, place, ours=layout.ours)
-        elif (found := deletion.lying(tables, place)) and not _leads_to_nothing(tables, place):
+            deletion.check_ours(tables, place, ours=layout.ours)
+        elif (found := deletion.list_entries(tables, place)) and not _leads_to_nothing(
+            tables, place
+        ):
             raise UserError(
                 f"{tables.shown}/{place} holds what no run of stage {stage} in this root wrote: "
-                f"{deletion.told(found)}. Nothing was touched: choose another --root, or move it "
+                f"{deletion.summarise(found)}. Nothing was touched: choose another --root, or move it "
                 "elsewhere"
             )
 
@@ -121,7 +123,7 @@ def _leads_to_nothing(tables: Root, place: str) -> bool:
     """Whether a table is a link to an empty folder, as one on another disk."""
     path = tables.at(place)
     link = tables.local and os.path.islink(path) and os.path.isdir(path)
-    return link and not place.startswith("_") and not deletion.lying(Store(path), "")
+    return link and not place.startswith("_") and not deletion.list_entries(Store(path), "")
 
 
 def clear(tables: Root, redo: str | None, of: Places) -> None:
@@ -131,7 +133,7 @@ def clear(tables: Root, redo: str | None, of: Places) -> None:
         UserError: something there isn't ours; nothing was deleted.
     """
     going = doomed(tables, redo)
-    deletion.checked(tables, *(p for stage in going for p in of[stage]), ours=layout.ours)
+    deletion.check_ours(tables, *(p for stage in going for p in of[stage]), ours=layout.ours)
     for stage in going:
         ledger.doom(tables, stage)
     for stage in going:

@@ -50,14 +50,14 @@ class Submission:
 
     def _check(self, now: dict[str, Any]) -> str | None:
         """The checksum of the csv that is there."""
-        found = deletion.lying(self.tables, self.answers)
+        found = deletion.list_entries(self.tables, self.answers)
         note = f"{self.answers}/{IDENTITY}"
         noted = deletion.Entry(note, True) in found
-        strange = deletion.strangers(found, self._ours if noted else lambda _: False)
+        strange = deletion.foreign_entries(found, self._ours if noted else lambda _: False)
         if strange:
             raise UserError(
                 f"--output: {self.tables.shown}/{self.answers} holds what jobs/predict.py did not "
-                f"write: {deletion.told(strange)}. Nothing was touched: choose another --output, "
+                f"write: {deletion.summarise(strange)}. Nothing was touched: choose another --output, "
                 "or move it elsewhere"
             )
         was = self.tables.read_json(note) if noted else {}
@@ -69,7 +69,7 @@ class Submission:
                 f"{self.tables.uri}/{self.answers} holds answers to something else ({words}): "
                 f"delete it with {self.name}, or choose another --output"
             )
-        if noted and "csv" not in was and deletion.lying(self.tables, self.name):
+        if noted and "csv" not in was and deletion.list_entries(self.tables, self.name):
             was["csv"] = [checksum(self.tables.read(self.name))]  # older code noted none
         return check_file(self.tables, self.name, was.get("csv", []), "--output: ")
 
@@ -82,7 +82,7 @@ class Submission:
         Raises:
             UserError: somebody has.
         """
-        deletion.sweep(self.tables, self.answers)
+        deletion.delete_partial_files(self.tables, self.answers)
         data = text.encode()
         known = [each for each in (self._there,) if each]
         self._note(check_file(self.tables, self.name, known, "--output: "), checksum(data))

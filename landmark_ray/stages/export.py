@@ -130,7 +130,7 @@ def check(config: Config, tables: Root) -> None:
         UserError: it holds what no export wrote.
     """
     bundle, ours = place_of(config, tables)
-    deletion.checked(bundle, "", ours=ours)
+    deletion.check_ours(bundle, "", ours=ours)
 
 
 def files_of(trunks: list[str], infos: list[HeadInfo]) -> list[str]:
