@@ -24,13 +24,13 @@ class Entry(NamedTuple):
     """What lies in a folder: the name relative to it, and whether it's a file, no link."""
 
     name: str
-    plain: bool
+    is_file: bool
 
     @property
     def shown(self) -> str:
         """The name, as it may be printed."""
         name = self.name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-        return name if self.plain else f"{name} (a link, or no file)"
+        return name if self.is_file else f"{name} (a link, or no file)"
 
 
 def list_entries(folder: Store, place: str) -> list[Entry]:
@@ -67,7 +67,7 @@ def _raised(error: OSError) -> None:
 
 def foreign_entries(found: Iterable[Entry], ours: Ours) -> list[Entry]:
     """Of what lies somewhere, that which isn't ours; what a killed writer left half is."""
-    return [e for e in found if not (e.plain and (_is_part(e.name) or ours(e.name)))]
+    return [e for e in found if not (e.is_file and (_is_part(e.name) or ours(e.name)))]
 
 
 def _is_part(name: str) -> bool:
@@ -110,7 +110,7 @@ def delete_partial_files(folder: Store, *places: str) -> None:
     """Delete what killed writers left at some places: parts of files."""
     if folder.local:
         for place in places:
-            parts = [e.name for e in list_entries(folder, place) if e.plain and _is_part(e.name)]
+            parts = [e.name for e in list_entries(folder, place) if e.is_file and _is_part(e.name)]
             _remove(folder, parts, place)
 
 

@@ -73,7 +73,7 @@ def begun(tables: Root) -> dict[str, Record]:
     Raises:
         UserError: none is whole, so that they may be anybody's files.
     """
-    there = {entry.name: entry.plain for entry in deletion.list_entries(tables, "_ledger")}
+    there = {entry.name: entry.is_file for entry in deletion.list_entries(tables, "_ledger")}
     found = {
         stage: _record(tables.read(name)) if there[name] else None
         for stage in STAGES

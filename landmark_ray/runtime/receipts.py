@@ -34,7 +34,7 @@ def check_file(folder: Store, name: str, known: Collection[str], option: str = "
     Raises:
         UserError: something else is there, or a file with another checksum.
     """
-    found = [e for e in deletion.list_entries(folder, name) if e.name != name or not e.plain]
+    found = [e for e in deletion.list_entries(folder, name) if e.name != name or not e.is_file]
     if not found and not folder.exists(name):
         return None
     if not found and not (folder.local and folder.fs.isdir(folder.at(name))):
