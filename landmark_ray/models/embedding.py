@@ -32,7 +32,7 @@ class Embedder:
         """trunk: of `build_trunk`; options: how the varied photos vary."""
         self._trunk, self._options = trunk, options
 
-    def plain(self, photos: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def embed(self, photos: NDArray[np.uint8]) -> NDArray[np.float32]:
         """[N, D] vectors of photos [N, H, W, 3], RGB."""
         return outputs_of(self._trunk, photos)
 
@@ -43,4 +43,4 @@ class Embedder:
             ops.convert_to_numpy(vary(photos[i : i + BATCH].astype(np.float32), training=True))
             for i in range(0, len(photos), BATCH)
         ]
-        return self.plain(np.concatenate(views)) if views else self.plain(photos)
+        return self.embed(np.concatenate(views)) if views else self.embed(photos)
