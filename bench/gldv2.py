@@ -106,7 +106,7 @@ def _ids(folder: str) -> np.ndarray:
 
 def members(archive: Archive, max_bytes: float, wanted: Callable[[str], bool]) -> Iterator[Member]:
     """The wanted images of a tar of a source that has `IDS`; each is its own id."""
-    tars = sorted(Path(archive.folder.at("train")).glob("*.tar"))
+    tars = sorted(Path(archive.folder.path_of("train")).glob("*.tar"))
     ids = np.array_split(_ids(archive.folder.path), len(tars))
     for data in ids[[t.name for t in tars].index(Path(archive.name).name)].tolist():
         name = data.decode()

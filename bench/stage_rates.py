@@ -89,7 +89,7 @@ class Size:
 
 def shard_files(tables: Root) -> set[Path]:
     """The files of all tables that lie in shards."""
-    return set(Path(tables.at("")).glob("*/bucket=*/shard-*.parquet"))
+    return set(Path(tables.path_of("")).glob("*/bucket=*/shard-*.parquet"))
 
 
 def key_of(file: Path) -> Key:

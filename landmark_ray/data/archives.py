@@ -68,7 +68,7 @@ class Archive:
                 raise  # not the file's fault
             if error.errno == errno.ELOOP:
                 why = "a link to itself"
-            elif self.folder.local and os.path.islink(self.folder.at(name)):
+            elif self.folder.local and os.path.islink(self.folder.path_of(name)):
                 why = "a link to nowhere"
             else:
                 why = error.strerror or type(error).__name__

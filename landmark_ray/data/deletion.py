@@ -40,11 +40,11 @@ def list_entries(folder: Store, place: str) -> list[Entry]:
     """
     if not folder.local:
         return [Entry(name, True) for name in folder.files(place, hidden=True)]
-    whole, parts = folder.at(place), [part for part in place.split("/") if part]
+    whole, parts = folder.path_of(place), [part for part in place.split("/") if part]
     for depth in range(1, len(parts) + 1):
         name = "/".join(parts[:depth])
         try:
-            mode = os.lstat(folder.at(name)).st_mode
+            mode = os.lstat(folder.path_of(name)).st_mode
         except FileNotFoundError:
             return []
         if not stat.S_ISDIR(mode):
@@ -133,4 +133,4 @@ def _remove(folder: Store, names: list[str], place: str) -> None:
             emptied.add(name)
     for name in sorted(emptied, key=len, reverse=True):
         with contextlib.suppress(OSError):  # it isn't empty
-            os.rmdir(folder.at(name))
+            os.rmdir(folder.path_of(name))

@@ -120,7 +120,7 @@ def _remote(folder: Store, left_out: LeftOut, under: str) -> Iterator[tuple[str,
     folder.fs.invalidate_cache()
     uri = f"{folder.uri}/{under}"
     try:
-        found = with_retries(uri, folder.fs.find, folder.at(under), detail=True)
+        found = with_retries(uri, folder.fs.find, folder.path_of(under), detail=True)
     except FileNotFoundError:
         return
     for path, info in found.items():
@@ -133,7 +133,7 @@ def _remote(folder: Store, left_out: LeftOut, under: str) -> Iterator[tuple[str,
 
 def _local(folder: Store, left_out: LeftOut, under: str) -> Iterator[tuple[str, int]]:
     """By a walk of its own: os.walk follows links for ever."""
-    top = folder.at(under)
+    top = folder.path_of(under)
     if not os.path.isdir(top):
         return
     real = os.path.realpath(top)
@@ -158,7 +158,7 @@ def _local(folder: Store, left_out: LeftOut, under: str) -> Iterator[tuple[str, 
             if is_hidden(entry.name):
                 within = [name]
                 if is_folder and not entry.is_symlink():
-                    within = _names_below(folder.at(name), name)
+                    within = _names_below(folder.path_of(name), name)
                 if within:
                     left_out.add(HIDDEN, min(within), len(within))
             elif is_folder:
@@ -177,7 +177,7 @@ def _local(folder: Store, left_out: LeftOut, under: str) -> Iterator[tuple[str, 
 
 def _entries(folder: Store, place: str, left_out: LeftOut) -> list[os.DirEntry[str]]:
     try:
-        with os.scandir(folder.at(place)) as entries:
+        with os.scandir(folder.path_of(place)) as entries:
             return sorted(entries, key=lambda entry: entry.name)
     except OSError:
         left_out.add(CLOSED, place)
@@ -210,10 +210,10 @@ def _by_bytes(folder: Store, name: str) -> str:
     """The kind of a file by its first bytes; "" for a photo."""
     try:
         if folder.local:
-            with open(folder.at(name), "rb") as file:
+            with open(folder.path_of(name), "rb") as file:
                 head = file.read(_HEAD)
         else:
-            work = (folder.fs.cat_file, folder.at(name), 0, _HEAD)
+            work = (folder.fs.cat_file, folder.path_of(name), 0, _HEAD)
             head = with_retries(f"{folder.uri}/{name}", *work)
     except OSError:
         return UNREADABLE

@@ -79,7 +79,7 @@ class Root(Store):
         _, bucket, file = name.rsplit("/", 2)
         key = int(bucket.removeprefix("bucket=")), int(file[len("shard-") : -len(".parquet")])
         try:
-            schema = pq.read_schema(self.at(name), filesystem=self.fs)
+            schema = pq.read_schema(self.path_of(name), filesystem=self.fs)
         except FileNotFoundError:
             raise
         except (pa.ArrowException, OSError, ValueError) as error:
@@ -107,7 +107,7 @@ class Root(Store):
             UserError: its first file is damaged, and which table.
         """
         try:
-            found = pads.dataset(self.at(table), filesystem=self.fs, partitioning="hive")
+            found = pads.dataset(self.path_of(table), filesystem=self.fs, partitioning="hive")
             check_plain(found.schema)
         except FileNotFoundError:
             raise

@@ -67,7 +67,7 @@ class Store:
         """Path on its file system; of a local folder the real one, without links."""
         return os.path.realpath(self.path or "/") if self.local else posixpath.normpath(self.path)
 
-    def at(self, name: str) -> str:
+    def path_of(self, name: str) -> str:
         """Path of a file of this folder on its file system.
 
         Raises:
@@ -80,9 +80,9 @@ class Store:
     def call(self, work: Callable[..., Any], name: str, *args: Any, **named: Any) -> Any:
         """What a method of the file system returns for a file; a remote one is tried patiently."""
         if self.local:
-            return work(self.at(name), *args, **named)
+            return work(self.path_of(name), *args, **named)
         try:
-            return with_retries(f"{self.uri}/{name}", work, self.at(name), *args, **named)
+            return with_retries(f"{self.uri}/{name}", work, self.path_of(name), *args, **named)
         except aiohttp.ClientResponseError as error:
             if error.status in (401, 403):  # what S3 says of a missing file to who mayn't list
                 raise FileNotFoundError(name) from None
@@ -124,7 +124,7 @@ class Store:
         Raises:
             UserError: there is no space left.
         """
-        path = self.at(name)
+        path = self.path_of(name)
         if not self.local:
             self.call(self.fs.pipe_file, name, bytes(data))
             return
@@ -198,7 +198,7 @@ class Store:
         """
         try:
             file = pq.ParquetFile(
-                self.at(name), filesystem=self.fs, page_checksum_verification=True
+                self.path_of(name), filesystem=self.fs, page_checksum_verification=True
             )
             check_plain(file.schema_arrow)
             return file

@@ -121,7 +121,7 @@ def vacant(tables: Root, stage: str, begun: Collection[str], of: Places) -> None
 
 def _leads_to_nothing(tables: Root, place: str) -> bool:
     """Whether a table is a link to an empty folder, as one on another disk."""
-    path = tables.at(place)
+    path = tables.path_of(place)
     link = tables.local and os.path.islink(path) and os.path.isdir(path)
     return link and not place.startswith("_") and not deletion.list_entries(Store(path), "")
 

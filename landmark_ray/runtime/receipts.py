@@ -37,7 +37,7 @@ def check_file(folder: Store, name: str, known: Collection[str], option: str = "
     found = [e for e in deletion.list_entries(folder, name) if e.name != name or not e.is_file]
     if not found and not folder.exists(name):
         return None
-    if not found and not (folder.local and folder.fs.isdir(folder.at(name))):
+    if not found and not (folder.local and folder.fs.isdir(folder.path_of(name))):
         have = checksum(folder.read(name))
         if have in known:
             return have

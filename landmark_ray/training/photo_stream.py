@@ -111,7 +111,9 @@ def read_index(tables: Root, seed: int) -> pd.DataFrame:
     for table, names in (("examples", ["group", "split"]), ("background", [])):
         columns = ["image_id", "landmark_id", *names, "__filename"]
         frame = tables.dataset(table).to_table(columns).to_pandas()
-        frame["file"] = frame.pop("__filename").str[len(tables.at("")) + 1 :].astype("category")
+        frame["file"] = (
+            frame.pop("__filename").str[len(tables.path_of("")) + 1 :].astype("category")
+        )
         frame["row"] = frame.groupby("file", observed=True).cumcount()
         if table == "background":
             frame["group"] = 0

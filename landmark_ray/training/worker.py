@@ -220,4 +220,4 @@ def readers_of(config: Config, parallel: int) -> tuple[int, float]:
 
 def storage_of(tables: Root, folder: str = STAGING) -> str:
     """Return a folder of the root as Ray Train and Ray Tune take it."""
-    return tables.at(folder) if tables.local else f"{tables.uri}/{folder}"
+    return tables.path_of(folder) if tables.local else f"{tables.uri}/{folder}"
