@@ -63,7 +63,7 @@ class Store:
         return redact_url(self.uri)
 
     @property
-    def place(self) -> str:
+    def real_path(self) -> str:
         """Path on its file system; of a local folder the real one, without links."""
         return os.path.realpath(self.path or "/") if self.local else posixpath.normpath(self.path)
 

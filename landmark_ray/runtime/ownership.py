@@ -45,7 +45,7 @@ def apart(source: Store, root: Store) -> None:
 
 def _identities(folder: Store) -> list[tuple[int, int] | str]:
     """Of a folder and all above it: what tells it from others, however it is written."""
-    path, found = folder.place, []
+    path, found = folder.real_path, []
     while True:
         try:
             status = os.stat(path) if folder.local else None

@@ -98,7 +98,7 @@ def write(tables: Root, files: Mapping[str, bytes], folder: Store | None = None)
 
 def _key(tables: Root, name: str, folder: Store | None) -> str:
     """Relative to the root, which may be moved, where the file lies in it."""
-    return f"{(folder or tables).place}/{name}".removeprefix(f"{tables.place}/")
+    return f"{(folder or tables).real_path}/{name}".removeprefix(f"{tables.real_path}/")
 
 
 def _receipt(key: str) -> str:
