@@ -93,7 +93,7 @@ class ClassImages:
     def __init__(self, shard: FeatureShard, landmark_id: int, first: int, ids: list[str]) -> None:
         """The class whose n images begin in row `first` of a shard."""
         self.landmark_id, self.ids = landmark_id, ids
-        self.place = shard.bucket, shard.shard, landmark_id
+        self.location = shard.bucket, shard.shard, landmark_id
         self._shard, self._first = shard, first
         self._clusters = [shard.cluster(image_id) for image_id in ids]
 

@@ -241,7 +241,7 @@ def run_parts(images: ClassImages, config: Config, tables: Root, parts: list[Par
     task = ray.remote(run_part).options(**task_resources(config, "match"))
     ray.get(
         [
-            task.remote(images.place, part, config, tables, name)
+            task.remote(images.location, part, config, tables, name)
             for part, name in zip(parts, names, strict=True)
             if not tables.exists(name)
         ]
