@@ -16,7 +16,7 @@ from keras import layers
 from landmark_ray.errors import UserError
 from landmark_ray.models.layers import GeneralisedMean, Preprocess, Resize
 from landmark_ray.models.small import small_network
-from landmark_ray.models.specs import SIZES, SMALL, Pooling, TrunkInfo, network_name, squeezed
+from landmark_ray.models.specs import SIZES, SMALL, Pooling, TrunkInfo, network_name, normalise_name
 
 LEAST_SIZE = 16
 """Photos have at least so many pixels each way; many networks need more, and say so."""
@@ -92,7 +92,7 @@ def describe(trunk: keras.Model) -> TrunkInfo:
 def constructors() -> dict[str, Callable[..., keras.Model]]:
     """Every network of keras.applications by its squeezed name."""
     found = vars(keras.applications).items()
-    return {squeezed(name): made for name, made in found if inspect.isfunction(made)}
+    return {normalise_name(name): made for name, made in found if inspect.isfunction(made)}
 
 
 def module_of(constructor: Callable[..., keras.Model]) -> Any:
@@ -130,7 +130,7 @@ def _backbone(name: str, weights: str | Path | None, size: int) -> tuple[keras.M
             raise UserError(f"network {SMALL} has no imagenet weights: train it from scratch")
         model, preprocess = small_network(size), Preprocess.like(_minus_one_to_one)
     else:
-        constructor = constructors()[squeezed(name)]
+        constructor = constructors()[normalise_name(name)]
         model = _construct(name, constructor, "imagenet" if weights == "imagenet" else None, size)
         preprocess = Preprocess.like(module_of(constructor).preprocess_input)
         if name.startswith("efficientnet_b") and weights != "imagenet":

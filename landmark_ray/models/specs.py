@@ -43,12 +43,12 @@ HeadKind = Literal["linear", "cosine"]
 OptimizerKind = Literal["adamw", "sgd"]
 
 
-def squeezed(name: str) -> str:
+def normalise_name(name: str) -> str:
     """Return a name without case and signs, so that EfficientNetV2S is efficientnet_v2_s."""
     return re.sub(r"[^a-z0-9]", "", name.lower())
 
 
-_BY_SQUEEZED = {squeezed(name): name for name in SIZES}
+_BY_NORMALISED_NAME = {normalise_name(name): name for name in SIZES}
 
 
 def network_name(name: str) -> str:
@@ -57,11 +57,13 @@ def network_name(name: str) -> str:
     Raises:
         UserError: There is no such network.
     """
-    found = _BY_SQUEEZED.get(squeezed(name))
+    found = _BY_NORMALISED_NAME.get(normalise_name(name))
     if not found:
-        close = difflib.get_close_matches(squeezed(name), _BY_SQUEEZED, 1, 0.5)
+        close = difflib.get_close_matches(normalise_name(name), _BY_NORMALISED_NAME, 1, 0.5)
         hint = (
-            f"did you mean {_BY_SQUEEZED[close[0]]}?" if close else f"there are {', '.join(SIZES)}"
+            f"did you mean {_BY_NORMALISED_NAME[close[0]]}?"
+            if close
+            else f"there are {', '.join(SIZES)}"
         )
         raise UserError(f"unknown network {name!r}: {hint}")
     return found
