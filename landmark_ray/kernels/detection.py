@@ -66,7 +66,7 @@ class Detector:
         return Detections(names, scores[order], boxes[order])
 
 
-def covered(found: Detections, entities: Collection[str], min_score: float) -> float:
+def covered_share(found: Detections, entities: Collection[str], min_score: float) -> float:
     """Share of an image that lies in the boxes of such entities; what overlaps counts once."""
     area = np.zeros((GRID, GRID), bool)
     for entity, score, box in zip(found.entities, found.scores, found.boxes, strict=True):
@@ -76,7 +76,7 @@ def covered(found: Detections, entities: Collection[str], min_score: float) -> f
     return float(area.mean())
 
 
-def shows(found: Detections, entities: Collection[str], min_score: float) -> bool:
+def contains_any(found: Detections, entities: Collection[str], min_score: float) -> bool:
     """Whether such an entity is on an image."""
     seen = zip(found.entities, found.scores, strict=True)
     return any(entity in entities and score >= min_score for entity, score in seen)

@@ -114,8 +114,8 @@ def vacant(tables: Root, stage: str, begun: Collection[str], of: Places) -> None
         ):
             raise UserError(
                 f"{tables.shown}/{place} holds what no run of stage {stage} in this root wrote: "
-                f"{deletion.summarise(found)}. Nothing was touched: choose another --root, or move it "
-                "elsewhere"
+                f"{deletion.summarise(found)}. Nothing was touched: choose another --root, or move "
+                "it elsewhere"
             )
 
 

@@ -57,8 +57,8 @@ class Submission:
         if strange:
             raise UserError(
                 f"--output: {self.tables.shown}/{self.answers} holds what jobs/predict.py did not "
-                f"write: {deletion.summarise(strange)}. Nothing was touched: choose another --output, "
-                "or move it elsewhere"
+                f"write: {deletion.summarise(strange)}. Nothing was touched: choose another "
+                "--output, or move it elsewhere"
             )
         was = self.tables.read_json(note) if noted else {}
         if not isinstance(was, dict):

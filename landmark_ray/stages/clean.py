@@ -109,11 +109,13 @@ def by_objects(judged: Judged, detections: pa.Table, config: Config) -> None:
             np.array(row["boxes"], np.float32).reshape(-1, 4),
         )
         image = judged[row["image_id"]]
-        people = detection.covered(found, rule.people, rule.min_score)
+        people = detection.covered_share(found, rule.people, rule.min_score)
         looked_at[image["landmark_id"]] += 1
         peopled[image["landmark_id"]] += people >= rule.people_cover
-        cover = detection.covered(found, scenery, rule.min_score)
-        if cover >= rule.min_cover and not detection.shows(found, rule.buildings, rule.min_score):
+        cover = detection.covered_share(found, scenery, rule.min_score)
+        if cover >= rule.min_cover and not detection.contains_any(
+            found, rule.buildings, rule.min_score
+        ):
             names = sorted({*found.entities} & scenery)
             drop(image, "no_building", f"{', '.join(names[:3])} on {cover:.0%} of the image")
     for row in judged.values():
