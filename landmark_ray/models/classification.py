@@ -12,7 +12,7 @@ UNDECAYED = ["bias", "gamma", "beta", "scale"]
 """Variables that weight decay leaves alone."""
 
 
-def classifier(
+def build_classifier(
     trunk: keras.Model,
     head: keras.Model,
     augmentation: keras.Model | None = None,
@@ -41,7 +41,7 @@ def classifier(
     return keras.Model(inputs, head(features), name="classifier")
 
 
-def parts(classifier: keras.Model) -> tuple[keras.Model, keras.Model]:
+def split_classifier(classifier: keras.Model) -> tuple[keras.Model, keras.Model]:
     """The trunk and the head of a classifier; of one from a checkpoint, too."""
     trunk, head = classifier.layers[-2:]
     return (trunk.layer if isinstance(trunk, InferenceMode) else trunk), head
