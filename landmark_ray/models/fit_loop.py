@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from landmark_ray.models import augmentation, classification, layers  # noqa: F401 - registers the layers
 
-Report = Callable[[int, dict[str, float], keras.Model], bool | None]
+ProgressCallback = Callable[[int, dict[str, float], keras.Model], bool | None]
 """Told the number of finished epochs, what was measured, and the model; True ends the training."""
 
 FILE, SEEDS = "model.keras", "seeds.npz"
@@ -74,16 +74,16 @@ class Stream:
         return self.steps
 
 
-class Reporting(keras.callbacks.Callback):  # type: ignore[misc]
+class ProgressReporter(keras.callbacks.Callback):  # type: ignore[misc]
     """Reports every few epochs, and after the last.
 
     `step_s` is the seconds of a step, but for an epoch's first one, which waits for its data.
     """
 
-    def __init__(self, report: Report, every: int) -> None:
+    def __init__(self, on_progress: ProgressCallback, every: int) -> None:
         """report: told; every: epochs."""
         super().__init__()
-        self.report, self.every = report, every
+        self.on_progress, self.every = on_progress, every
         self.second = 0.0
 
     def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
@@ -92,14 +92,14 @@ class Reporting(keras.callbacks.Callback):  # type: ignore[misc]
             self.second = time.monotonic()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Report, if it is time."""
+        """ProgressCallback, if it is time."""
         done, later = epoch + 1, self.params["steps"] - 1
         seconds = time.monotonic() - self.second
         if done % self.every == 0 or done == self.params["epochs"]:
             figures = {k: float(v) for k, v in (logs or {}).items()}
             if later:
                 figures["step_s"] = seconds / later
-            self.model.stop_training = bool(self.report(done, figures, self.model))
+            self.model.stop_training = bool(self.on_progress(done, figures, self.model))
 
 
 def fit(
@@ -111,7 +111,7 @@ def fit(
     done: int = 0,
     warmup: float,
     options: Any,
-    report: Report,
+    on_progress: ProgressCallback,
     every: int = 1,
 ) -> keras.Model:
     """Train a model; one from a checkpoint brings its optimizer along.
@@ -139,7 +139,7 @@ def fit(
             weighted_metrics=["accuracy"],
         )
     common: dict[str, Any] = {"epochs": epochs, "initial_epoch": done, "verbose": 0}
-    common["callbacks"] = [Reporting(report, every)]
+    common["callbacks"] = [ProgressReporter(on_progress, every)]
     if isinstance(data, Stream):
         with _until_closed(data.batches) as batches:
             model.fit(batches, steps_per_epoch=len(data), shuffle=False, **common)
