@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from landmark_ray.data.decompression import Hashed
+from landmark_ray.data.decompression import HashedStream
 from landmark_ray.data.file_kinds import HIDDEN, image_stem, is_hidden, kind_by_name, text_id
 from landmark_ray.data.listing import LeftOut
 
@@ -29,7 +29,7 @@ Wanted = Callable[[str], bool]
 """Whether a file is to be read, by its name with folders."""
 
 
-def every(name: str) -> bool:
+def accept_all(name: str) -> bool:
     """Every file is wanted."""
     return True
 
@@ -86,7 +86,10 @@ class _Info(tarfile.TarInfo):
 
 
 def tar_members(
-    stream: Hashed, max_bytes: float, wanted: Wanted = every, left_out: LeftOut | None = None
+    stream: HashedStream,
+    max_bytes: float,
+    wanted: Wanted = accept_all,
+    left_out: LeftOut | None = None,
 ) -> Iterator[Member]:
     """The files in a tar that may be photos, in order; links, devices and folders are passed over.
 
