@@ -1,1 +1,1 @@
-"""The only place that opens roots, sources, archives and URIs; schemas of all tables."""
+"""Reading and writing of roots, sources, archives and URIs, and the schemas of all tables."""

@@ -187,7 +187,11 @@ def test_pipes_and_closed_folders_are_counted(tmp_path, monkeypatch):
     monkeypatch.setattr("builtins.open", refuse_file)
     photos, left_out = photo_files(folder)
     assert list(photos) == ["a/x.jpg"]
-    assert left_out.counts == {listing.SPECIAL: 1, listing.CLOSED: 1, listing.UNREADABLE: 1}
+    assert left_out.counts == {
+        listing.SPECIAL: 1,
+        listing.UNREADABLE_FOLDERS: 1,
+        listing.UNREADABLE: 1,
+    }
 
 
 def test_a_name_that_is_not_utf8_can_be_opened_and_printed(tmp_path):
