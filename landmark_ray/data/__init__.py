@@ -1,1 +1,1 @@
-"""Reading and writing of roots, sources, archives and URIs, and the schemas of all tables."""
+"""The only place that opens roots, sources, archives and URIs; the schemas of all tables."""

@@ -59,7 +59,7 @@ class CatalogIndex:
         """The whole catalog, among all ids that the source lists."""
         ids = PhotoIds(pc.unique(listed.drop_null()))
         rows = tables.dataset("catalog").to_table()
-        places = ids.places(rows["image_id"])
+        places = ids.indices(rows["image_id"])
         columns = []
         for name in ("landmark_id", "bucket", "shard"):
             values = rows[name].to_numpy()
