@@ -142,13 +142,13 @@ class TrainConfig(TaskConfig):
         """Return the options that decide what a stage makes: full name -> JSON value."""
         learns = {n for n, f in type(self).model_fields.items() if f.json_schema_extra != SPEED}
         learns -= TRUNK | {"trunk_epochs", "trunk_rate", "views"}
-        own = {
+        options = {
             "trunk": TRUNK | (SCRATCH if self.from_scratch else set()),
             "embed": EMBED,
             "train": learns - FINETUNE,
             "finetune": learns if "finetune" in self.phases else {"phases"},
         }[stage]
-        return {f"train.{k}": v for k, v in self.model_dump(mode="json", include=own).items()}
+        return {f"train.{k}": v for k, v in self.model_dump(mode="json", include=options).items()}
 
 
 class EvaluateConfig(StageConfig):

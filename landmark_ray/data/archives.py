@@ -55,17 +55,17 @@ class Archive:
                     yield self._file(name, max_bytes)
             return
         with self.folder.open(self.name) as raw:
-            packed = HashedStream(raw)
-            stream = packed
+            file = HashedStream(raw)
+            stream = file
             try:
-                stream = decompress(packed)
+                stream = decompress(file)
                 yield from tar_members(stream, max_bytes, wanted, self.left_out)
                 stream.drain()
             except DAMAGED as error:
                 self.damage = f"{printable(self.name)} is damaged: {error}"
                 self.notes.append(self.damage)
-            packed.drain()
-        self._check({packed.md5.hexdigest(), stream.md5.hexdigest()})
+            file.drain()
+        self._check({file.md5.hexdigest(), stream.md5.hexdigest()})
 
     def _file(self, name: str, max_bytes: float) -> Member:
         text = text_id(name)

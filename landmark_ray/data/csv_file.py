@@ -72,17 +72,17 @@ class CsvFile:
             raise UserError(f"{self.shown} has the column {twice} twice: remove one of them")
         if self.begin + 100 > len(self.data) and not self.data[self.begin :].strip():
             return pa.table({name: pa.array([], pa.string()) for name in columns})
-        places = [str(self.names.index(name)) for name in columns]
+        indices = [str(self.names.index(name)) for name in columns]
         try:
-            rows = self._read(places)
+            rows = self._read(indices)
         except pa.ArrowException:
             raise self._refusal() from None
-        cells = {name: _cell(rows[p]) for name, p in zip(columns, places, strict=True)}
+        cells = {name: _cell(rows[i]) for name, i in zip(columns, indices, strict=True)}
         repeats = [pc.equal(pc.ascii_lower(cells[name]), name) for name in columns]
         repeated = pc.fill_null(functools.reduce(pc.and_kleene, repeats), False)
         return pa.table(cells).filter(pc.invert(repeated))
 
-    def _read(self, places: list[str]) -> pa.Table:
+    def _read(self, indices: list[str]) -> pa.Table:
         return pacsv.read_csv(
             pa.BufferReader(pa.py_buffer(self.data).slice(self.begin)),
             read_options=pacsv.ReadOptions(
@@ -92,7 +92,7 @@ class CsvFile:
                 delimiter=self.separator, newlines_in_values=b'"' in self.data
             ),
             convert_options=pacsv.ConvertOptions(
-                column_types=dict.fromkeys(places, pa.string()), include_columns=places
+                column_types=dict.fromkeys(indices, pa.string()), include_columns=indices
             ),
         )
 

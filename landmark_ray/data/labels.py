@@ -32,7 +32,7 @@ def id_of_name(name: str) -> int:
     return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest()) % _EXACT + 1
 
 
-def ids_of_folders(folders: Iterable[str], place: str) -> dict[str, int]:
+def ids_of_folders(folders: Iterable[str], where: str) -> dict[str, int]:
     """Return class folder -> landmark id.
 
     The id of a folder whose name is a number is that number. If the names of several folders are
@@ -40,7 +40,7 @@ def ids_of_folders(folders: Iterable[str], place: str) -> dict[str, int]:
 
     Args:
         folders: Names of the class folders.
-        place: Where they are, for error messages.
+        where: Where they are, for error messages.
 
     Raises:
         UserError: Two folders would have the same id; the text names both.
@@ -48,7 +48,7 @@ def ids_of_folders(folders: Iterable[str], place: str) -> dict[str, int]:
     names = list(folders)
     numbers = Counter(int(name) for name in names if name.isdecimal() and len(name) < 19)
     repeated = {number for number, count in numbers.items() if count > 1}
-    return distinct({name: _id_of_folder(name, repeated) for name in names}, place)
+    return distinct({name: _id_of_folder(name, repeated) for name in names}, where)
 
 
 def _id_of_folder(name: str, repeated: set[int]) -> int:
@@ -84,7 +84,7 @@ def is_number(label: str) -> bool:
     return _NUMBER.fullmatch(label) is not None
 
 
-def distinct(ids: dict[str, int], place: str) -> dict[str, int]:
+def distinct(ids: dict[str, int], where: str) -> dict[str, int]:
     """Return the ids (name -> id) after checking that no two names have the same id.
 
     Raises:
@@ -95,7 +95,7 @@ def distinct(ids: dict[str, int], place: str) -> dict[str, int]:
         other = names.setdefault(number, name)
         if other != name:
             raise UserError(
-                f"{place}: {other!a} and {name!a} would be one landmark, {number}: rename one"
+                f"{where}: {other!a} and {name!a} would be one landmark, {number}: rename one"
             )
     return ids
 
@@ -168,13 +168,13 @@ def landmark_ids(
     return ids, known
 
 
-def _notes(meanings: dict[str, int], place: str) -> list[str]:
+def _notes(meanings: dict[str, int], where: str) -> list[str]:
     numbers = [label for label in meanings if is_number(label)]
     names = [label for label in meanings if not is_number(label)]
     notes = []
     if numbers and names:
         notes.append(
-            f"{place}: {len(numbers):,} labels are numbers and {len(names):,} are names, such as "
+            f"{where}: {len(numbers):,} labels are numbers and {len(names):,} are names, such as "
             f"{names[0]!a}: each name is a landmark with an id of its own"
         )
     spelled: dict[int, str] = {}
@@ -182,6 +182,6 @@ def _notes(meanings: dict[str, int], place: str) -> list[str]:
         plain = label.lstrip("+").partition(".")[0]
         other = spelled.setdefault(meanings[label], plain)
         if other != plain and "e" not in (other + plain).lower():
-            notes.append(f"{place}: the labels {other} and {plain} are the same landmark")
+            notes.append(f"{where}: the labels {other} and {plain} are the same landmark")
             break
     return notes

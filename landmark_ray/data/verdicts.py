@@ -46,41 +46,41 @@ def read_verdicts(uris: Iterable[str]) -> Verdicts:
     """
     verdicts = Verdicts()
     for uri in uris:
-        place = f"--clean.verdicts: {uri}"
-        rows = csv.DictReader(io.StringIO(_text(uri, place)), strict=True)
+        where = f"--clean.verdicts: {uri}"
+        rows = csv.DictReader(io.StringIO(_text(uri, where)), strict=True)
         if tuple(rows.fieldnames or ()) != COLUMNS:
             begins = ",".join(rows.fieldnames or ())[:80]
-            raise UserError(f"{place} must begin with the line {','.join(COLUMNS)}, not {begins!r}")
+            raise UserError(f"{where} must begin with the line {','.join(COLUMNS)}, not {begins!r}")
         try:
             for row in rows:
-                _add(verdicts, row, f"{place}, line {rows.line_num}")
+                _add(verdicts, row, f"{where}, line {rows.line_num}")
         except csv.Error as error:
-            raise UserError(f"{place}, line {rows.line_num}: {error}") from None
+            raise UserError(f"{where}, line {rows.line_num}: {error}") from None
     return verdicts
 
 
-def _text(uri: str, place: str) -> str:
+def _text(uri: str, where: str) -> str:
     folder, _, name = uri.rpartition("/")
     try:
         return Store(folder or ".").read(name).decode("utf-8-sig")
     except FileNotFoundError:
-        raise UserError(f"{place} does not exist") from None
+        raise UserError(f"{where} does not exist") from None
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{place} cannot be read: {error}") from None
+        raise UserError(f"{where} cannot be read: {error}") from None
 
 
-def _add(verdicts: Verdicts, row: dict[str, str | None], place: str) -> None:
+def _add(verdicts: Verdicts, row: dict[str, str | None], where: str) -> None:
     kind, image, landmark, reason = ((row[name] or "").strip() for name in COLUMNS)
     if None in row or kind not in ("keep", "drop"):
-        raise UserError(f"{place}: verdict must be keep or drop, then {','.join(COLUMNS[1:])}")
+        raise UserError(f"{where}: verdict must be keep or drop, then {','.join(COLUMNS[1:])}")
     if bool(image) == bool(landmark):
-        raise UserError(f"{place}: give either an image_id or a landmark_id")
+        raise UserError(f"{where}: give either an image_id or a landmark_id")
     verdict = Verdict(cast(Kind, kind), reason)
     if image:
         first = verdicts.images.setdefault(image, verdict)
     elif landmark.isdecimal() and len(landmark) < 19:
         first = verdicts.landmarks.setdefault(int(landmark), verdict)
     else:
-        raise UserError(f"{place}: landmark_id must be a number, got {landmark!r}")
+        raise UserError(f"{where}: landmark_id must be a number, got {landmark!r}")
     if first.kind != kind:
-        raise UserError(f"{place}: {image or landmark} has the verdicts keep and drop")
+        raise UserError(f"{where}: {image or landmark} has the verdicts keep and drop")

@@ -66,23 +66,25 @@ class Detector:
         return Detections(names, scores[order], boxes[order])
 
 
-def covered_share(found: Detections, entities: Collection[str], min_score: float) -> float:
+def covered_share(detections: Detections, entities: Collection[str], min_score: float) -> float:
     """Return the share (0 to 1) of an image that the boxes of some classes cover together.
 
     Args:
-        found: The objects on the image.
+        detections: The objects on the image.
         entities: Class names.
         min_score: Objects with a lower score are ignored.
     """
     area = np.zeros((GRID, GRID), bool)
-    for entity, score, box in zip(found.entities, found.scores, found.boxes, strict=True):
+    for entity, score, box in zip(
+        detections.entities, detections.scores, detections.boxes, strict=True
+    ):
         if entity in entities and score >= min_score:
             top, left, bottom, right = np.rint(box * GRID).astype(int)
             area[top:bottom, left:right] = True
     return float(area.mean())
 
 
-def contains_any(found: Detections, entities: Collection[str], min_score: float) -> bool:
+def contains_any(detections: Detections, entities: Collection[str], min_score: float) -> bool:
     """Return whether an object of some classes, with at least a score, is on an image."""
-    objects = zip(found.entities, found.scores, strict=True)
+    objects = zip(detections.entities, detections.scores, strict=True)
     return any(entity in entities and score >= min_score for entity, score in objects)

@@ -42,15 +42,15 @@ def near_pairs(hashes: NDArray[np.uint64], bits: int, combination: Combination) 
     keys = hashes & np.bitwise_or.reduce([blocks[i] for i in combination])
     order = np.argsort(keys)
     keys, ordered = keys[order], hashes[order]
-    found = [np.empty((0, 2), np.int64)]
+    pairs = [np.empty((0, 2), np.int64)]
     for first, second in _runs(keys):
         differ = ordered[first] ^ ordered[second]
         near = np.bitwise_count(differ) <= bits
         for block in before:
             near &= (differ & block) != 0
         rows = np.stack([order[first[near]], order[second[near]]], 1)
-        found.append(np.sort(rows, 1))
-    return np.concatenate(found)
+        pairs.append(np.sort(rows, 1))
+    return np.concatenate(pairs)
 
 
 def _runs(keys: NDArray[np.uint64]) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:

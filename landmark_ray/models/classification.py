@@ -132,7 +132,7 @@ class SmoothedCrossentropy(keras.losses.Loss):  # type: ignore[misc]
         return ops.categorical_crossentropy(y_true, y_pred, from_logits=True)
 
     def get_config(self) -> dict[str, Any]:
-        """Arguments of the constructor."""
+        """Return the arguments of the constructor."""
         return super().get_config() | {"smoothing": self.smoothing}
 
 

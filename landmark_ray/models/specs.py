@@ -57,8 +57,8 @@ def network_name(name: str) -> str:
     Raises:
         UserError: There is no such network.
     """
-    found = _BY_NORMALISED_NAME.get(normalise_name(name))
-    if not found:
+    known = _BY_NORMALISED_NAME.get(normalise_name(name))
+    if not known:
         close = difflib.get_close_matches(normalise_name(name), _BY_NORMALISED_NAME, 1, 0.5)
         hint = (
             f"did you mean {_BY_NORMALISED_NAME[close[0]]}?"
@@ -66,7 +66,7 @@ def network_name(name: str) -> str:
             else f"there are {', '.join(SIZES)}"
         )
         raise UserError(f"unknown network {name!r}: {hint}")
-    return found
+    return known
 
 
 class AugmentationOptions(BaseModel):
