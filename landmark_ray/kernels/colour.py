@@ -64,7 +64,7 @@ def to_8_bits(values: NDArray[Any]) -> NDArray[np.uint8]:
         kind = "floats" if real else "integers"
         raise UnknownRange(
             f"{kind} from {low:.4g} to {high:.4g}; 0 to 1 (floats), 0 to 255 or 10, 12, 14, 16 or "
-            "32 bits in use are known: scale it to 8 bits for each colour"
+            "32 bits in use are known: scale it to 8 bits a colour"
         )
     if values.dtype == np.uint16:
         table = np.arange(2**16) * (255 / white) + 0.5
