@@ -64,11 +64,11 @@ def figures(predictions: pa.Table) -> dict[str, Any]:
     }
 
 
-def measured(summary: dict[str, float | int]) -> dict[str, float | int]:
+def measured(values: dict[str, float | int]) -> dict[str, float | int]:
     """Leave out the figures that need photos of no landmark, if the set has no such photo."""
-    if summary["images"] > summary["landmark_images"]:
-        return summary
-    return {k: v for k, v in summary.items() if k not in ("gap", "ece", "precision", "f1")}
+    if values["images"] > values["landmark_images"]:
+        return values
+    return {k: v for k, v in values.items() if k not in ("gap", "ece", "precision", "f1")}
 
 
 def scored(predictions: pa.Table) -> pa.Table:
