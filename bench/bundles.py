@@ -144,7 +144,7 @@ def random_bundle(folder: Path, models: Models, shared: bool) -> Manifest:
     return seal(
         to,
         threshold=0.0,
-        floor=0.0,
+        rejection_floor=0.0,
         size=models.side,
         min_side=32,
         max_megapixels=100.0,

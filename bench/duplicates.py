@@ -93,7 +93,9 @@ def find(images: int) -> dict[str, float]:
     distinct, group = np.unique(hashes, return_inverse=True)
     search = partial(duplicates.near_pairs, distinct, config.dedupe.bits)
     with ProcessPoolExecutor(CORES, multiprocessing.get_context("fork")) as pool:
-        pairs = duplicates.merged(list(pool.map(search, duplicates.ways(config.dedupe.bits))))
+        pairs = duplicates.merge_pairs(
+            list(pool.map(search, duplicates.block_combinations(config.dedupe.bits)))
+        )
     compared = time.monotonic()
     wanted = np.bincount(group, minlength=len(distinct)) > 1
     wanted[pairs.ravel()] = True

@@ -82,7 +82,7 @@ def install() -> None:
     """Replace the kernels in this process."""
     sources.Archive.members = members
     ingest.validate_image = lambda member, *_: {"jpeg": member.data, "width": 800, "height": 600}
-    kernel.fingerprint = fingerprint
+    kernel.perceptual_hash = perceptual_hash
     extract.sift_features = sift_features
     match.match_pair = match_pair
     resize.example = lambda jpeg, _: jpeg
@@ -106,7 +106,7 @@ def _ids(folder: str) -> np.ndarray:
 
 def members(archive: Archive, max_bytes: float, wanted: Callable[[str], bool]) -> Iterator[Member]:
     """The wanted images of a tar of a source that has `IDS`; each is its own id."""
-    tars = sorted(Path(archive.folder.at("train")).glob("*.tar"))
+    tars = sorted(Path(archive.folder.path_of("train")).glob("*.tar"))
     ids = np.array_split(_ids(archive.folder.path), len(tars))
     for data in ids[[t.name for t in tars].index(Path(archive.name).name)].tolist():
         name = data.decode()
@@ -114,11 +114,13 @@ def members(archive: Archive, max_bytes: float, wanted: Callable[[str], bool]) -
             yield Member(name, len(data), data, name)
 
 
-def fingerprint(jpeg: bytes) -> kernel.Fingerprint:
+def perceptual_hash(jpeg: bytes) -> kernel.PerceptualHash:
     """Copies have one hash; all thumbnails are the same."""
     seed = number(jpeg)
     shared = seed // COPIES % (1 << 17) * 0x9E3779B97F4A7C15 % (1 << 64)
-    return kernel.Fingerprint(jpeg, seed if seed % COPIES else shared, bytes(kernel.THUMBNAIL**2))
+    return kernel.PerceptualHash(
+        jpeg, seed if seed % COPIES else shared, bytes(kernel.THUMBNAIL**2)
+    )
 
 
 def sift_features(jpeg: bytes, options: object) -> tuple[np.ndarray, np.ndarray]:
@@ -131,4 +133,4 @@ def match_pair(a, b, rule, *, stop_below: int, seed: int) -> PairResult:
     """A seeded number of inliers; none with noise."""
     if a.keypoints[0, 0] or b.keypoints[0, 0] or seed % VERIFIES:
         return NOTHING
-    return PairResult(NOTHING.matches, NOTHING.explained, stop_below + seed % 50, np.eye(2, 3))
+    return PairResult(NOTHING.matches, NOTHING.inlier_mask, stop_below + seed % 50, np.eye(2, 3))

@@ -89,7 +89,7 @@ class Size:
 
 def shard_files(root: Root) -> set[Path]:
     """The files of all tables that lie in shards."""
-    return set(Path(root.at("")).glob("*/bucket=*/shard-*.parquet"))
+    return set(Path(root.path_of("")).glob("*/bucket=*/shard-*.parquet"))
 
 
 def key_of(file: Path) -> Key:

@@ -104,7 +104,7 @@ def plain(config: Config, root: Path, epochs: int) -> float:
     (info,) = head_infos(folder, GROUPS)
     head = read_head(folder, GROUPS, info, dropout=options.dropout)
     vary = build_augmentation(options.augment, config.seed)
-    model = classification.classifier(read_trunk(folder), head, vary, learn_statistics=False)
+    model = classification.build_classifier(read_trunk(folder), head, vary, learn_statistics=False)
     x, y = arrays(root, info.landmarks)
     batch = min(options.batch, len(x) // 2)
     steps = len(x) // batch

@@ -194,7 +194,7 @@ def recorded_config(config: C, root: Root, last: str) -> C:
         line = _explain(error, type(config), f"{root.uri}/_ledger")
         raise UserError(f"{line}; another version of this code made these tables") from None
     for stage in STAGES[: STAGES.index(last) + 1]:
-        was, now = records.get(stage, {}).get("identity", {}), merged.identity(stage)
+        was, now = records.get(stage, {}).get("identity", {}), merged.config_key(stage)
         ledger.require_finished(root, stage, was)
         for name in sorted(was | now):
             if name not in was or name not in now:

@@ -134,7 +134,7 @@ def run_stage(name: str, config: Config, root: Root, source: Source) -> None:
             or programs, the stage rejected too much, or the stage raised it.
     """
     stage = PIPELINE[name]
-    upstream = {s: ledger.require_finished(root, s, config.identity(s)) for s in _upstream(name)}
+    upstream = {s: ledger.require_finished(root, s, config.config_key(s)) for s in _upstream(name)}
     preflight.check_photos_left(name, upstream, config, root)
     inputs: dict[str, Any] = stage.inputs(config, source)
     inputs |= ledger.table_inputs({s: upstream[s]["fingerprint"] for s in read_by(stage)})
@@ -144,7 +144,7 @@ def run_stage(name: str, config: Config, root: Root, source: Source) -> None:
     if own is None:
         ownership.check_empty(root, name, upstream, FOLDERS)
         receipts.begin(root)
-    record = ledger.begin(root, name, config.identity(name), inputs)
+    record = ledger.begin(root, name, config.config_key(name), inputs)
     if record["state"] == "finished":
         print(f"{name:>8}: finished already", file=sys.stderr)
         return
@@ -156,7 +156,7 @@ def run_stage(name: str, config: Config, root: Root, source: Source) -> None:
     preflight.check_reject_share(name, counts, limit)
     for table in stage.writes:
         root.ensure(table)
-    deletion.sweep(root, *stage.writes)
+    deletion.delete_partial_files(root, *stage.writes)
     root.delete(crash_log.folder_of(name))
     ledger.finish(root, name, record, counts, time.monotonic() - start)
     for line in counts.notes:

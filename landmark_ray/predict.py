@@ -102,7 +102,7 @@ def run(options: PredictOptions) -> None:
         counts.add(
             run_tasks(units, lambda dataset: answer_units(dataset, *work), options, progress_bar)
         )
-    floor = bundle.manifest.floor if options.floor is None else options.floor
+    floor = bundle.manifest.rejection_floor if options.floor is None else options.floor
     made = make_csv(root, answers, len(source.parts), floor)
     check_count(made, counts.images_in, source.files)
     output.write(made.text)
@@ -195,7 +195,7 @@ def answer_part(
                 answers[number] = _answer(top[known], confidence[known], is_landmark, "")
     counts.images_in = len(names)
     counts.images_out = sum(not answer["error"] for answer in answers.values())
-    counts.counters.update(part.left_out.facts())
+    counts.counters.update(part.left_out.counters())
     counts.notes += part.notes
     if isinstance(part, Archive) and part.problem:
         counts.counters[WRONG_MD5] += 1
@@ -221,7 +221,7 @@ def show(
     counts: StageCounts, made: AnswersCsv, source: Photos, bundle: Bundle, output: str
 ) -> None:
     """Print a table of the photos that were read, recognised and rejected, and all warnings."""
-    left_out = LeftOut.of_facts(counts.counters)
+    left_out = LeftOut.from_counters(counts.counters)
     left_out.update(source.left_out)
     columns = ("photos", "read", "landmarks", "not a landmark", "unreadable", "left out")
     table = Table(*columns, title="Answers")

@@ -93,7 +93,7 @@ def write(
         min_side=16,
         max_megapixels=100.0,
         max_megabytes=64.0,
-        floor=0.0,
+        rejection_floor=0.0,
         landmarks=len(rows),
         groups=list(groups),
         metrics={},

@@ -94,7 +94,7 @@ def bundled(config: Config, root: Root) -> None:
     manifest.seal(
         bundle,
         threshold=0.5,
-        floor=0.1,
+        rejection_floor=0.1,
         groups=[1],
         **dict.fromkeys(numbers, 1),
         **{name: {} for name in plain},

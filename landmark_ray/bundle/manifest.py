@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import pyarrow as pa
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from landmark_ray.data import deletion
 from landmark_ray.data.store import Store
@@ -42,7 +42,8 @@ class Manifest(BaseModel):
         max_megapixels: Largest photo that is accepted, in millions of pixels.
         max_megabytes: Largest file that is accepted, in MB.
         threshold: A photo whose highest confidence is lower is "not a landmark".
-        floor: An answer with a lower confidence is almost never right; at most the threshold.
+        rejection_floor: An answer with a lower confidence is almost never right; at most the
+            threshold. The file calls it `floor`.
         rejects_strangers: Whether there were enough photos that show none of the landmarks, for
             training and for the choice of the threshold; None in older bundles.
         warning: Why the bundle doesn't reject strangers, as a sentence; empty where it does.
@@ -55,7 +56,9 @@ class Manifest(BaseModel):
         files: Name of each file -> its sha256.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", validate_by_name=True, serialize_by_alias=True
+    )
 
     format: int = FORMAT
     version: str
@@ -65,7 +68,7 @@ class Manifest(BaseModel):
     max_megapixels: float
     max_megabytes: float
     threshold: float
-    floor: float
+    rejection_floor: float = Field(alias="floor")
     rejects_strangers: bool | None = None
     warning: str = ""
     landmarks: int
@@ -165,7 +168,7 @@ def clear(folder: Store, names: Iterable[str], ours: deletion.Ours) -> None:
     Raises:
         UserError: There are files that may not be deleted; nothing was changed.
     """
-    present = [e.name for e in deletion.checked(folder, "", ours=ours)[""]]
+    present = [e.name for e in deletion.check_ours(folder, "", ours=ours)[""]]
     folder.write_json(BEGUN, {"files": sorted({*present, *names} - {BEGUN})})
     # the manifest goes first: from then on the folder is no bundle
     old = sorted(set(present) - {BEGUN}, key=lambda name: name != FILE)

@@ -1,7 +1,7 @@
-"""Every option of every stage: one frozen, validated model a stage.
+"""Every option of every stage: one frozen, validated model for each stage.
 
-A configuration comes from the defaults below, a toml file (`--config`), and `--stage.option VALUE`
-on the command line, the later winning. An unknown option is an error.
+A toml file (`--config`) overrides the defaults below, and `--stage.option VALUE` on the command
+line overrides the file. An unknown option is an error.
 """
 
 from typing import Any, Literal, get_args
@@ -13,15 +13,14 @@ from landmark_ray.config.curation import (
     CleanConfig,
     DedupeConfig,
     DetectConfig,
-    ExtractConfig,
     GroupConfig,
     IngestConfig,
-    MatchConfig,
     PruneConfig,
     ResizeConfig,
     SampleConfig,
 )
 from landmark_ray.config.training import EvaluateConfig, ExportConfig, TrainConfig
+from landmark_ray.config.verification import ExtractConfig, MatchConfig
 from landmark_ray.errors import redact_url
 
 StageName = Literal[
@@ -45,23 +44,28 @@ StageName = Literal[
 STAGES: tuple[StageName, ...] = get_args(StageName)
 
 
-def _shown(value: Any) -> Any:
+def _without_passwords(value: Any) -> Any:
     if isinstance(value, list):
-        return [_shown(part) for part in value]
+        return [_without_passwords(part) for part in value]
     return redact_url(value) if isinstance(value, str) else value
 
 
 class Config(Options):
-    """Options of the whole pipeline. Stages read their own section."""
+    """Options of the whole pipeline; each stage reads the section with its name."""
 
     source: str | None = Field(
         None,
-        description="raw dataset: folder or URI in GLDv2's layout, or of class folders",
+        description="raw dataset: folder or URI in the layout of Google Landmarks v2, or with one "
+        "folder of photos for each landmark",
     )
-    root: str | None = Field(None, description="folder or URI that holds all tables")
-    seed: int = Field(0, description="seed of every random choice")
+    root: str | None = Field(
+        None, description="folder or URI to which all tables, models and reports are written"
+    )
+    seed: int = Field(0, description="seed of all random choices")
     redo: StageName | None = Field(
-        None, description="delete the tables of this stage and all later ones first"
+        None,
+        description="first delete the tables of this stage and of all later stages, to make them "
+        "again",
     )
     sample: SampleConfig = SampleConfig()
     ingest: IngestConfig = IngestConfig()
@@ -87,19 +91,22 @@ class Config(Options):
     @model_validator(mode="after")
     def _votes_need_angles(self) -> "Config":
         if self.extract.extractor == "delf" and self.match.rule("delf").vote:
-            raise ValueError("match.vote: DELF's keypoints have no angle; leave preset sift out")
+            raise ValueError(
+                "match.vote needs keypoints with an angle, which DELF's do not have; leave out the "
+                "preset sift, or set match.vote to false"
+            )
         return self
 
-    def identity(self, stage: str) -> dict[str, Any]:
-        """The options that decide a stage's rows, by their full names, as JSON values.
+    def config_key(self, stage: str) -> dict[str, Any]:
+        """Return the options that decide a stage's rows: full name -> JSON value.
 
-        They are written down in ledgers and bundles, so passwords in addresses are left out.
+        They are written to ledgers and bundles, so passwords in addresses are left out.
         """
-        return {name: _shown(value) for name, value in self._identity(stage).items()}
+        return {name: _without_passwords(value) for name, value in self._config_key(stage).items()}
 
-    def _identity(self, stage: str) -> dict[str, Any]:
+    def _config_key(self, stage: str) -> dict[str, Any]:
         if stage in ("trunk", "embed", "train", "finetune"):
-            return {"seed": self.seed} | self.train.identity(stage)
+            return {"seed": self.seed} | self.train.config_key(stage)
         model = getattr(self, stage)
         options = {
             f"{stage}.{name}": value
@@ -109,6 +116,8 @@ class Config(Options):
         if stage == "match":
             rule = self.match.rule(self.extract.extractor)
             options |= {f"match.{name}": value for name, value in rule.as_dict().items()}
-            if self.match.mode == "early":  # its last pair depends on how many images stay
+            if (
+                self.match.mode == "early"
+            ):  # how many pairs it tries depends on how many images stay
                 options["prune.max_images"] = self.prune.max_images
         return {"seed": self.seed} | options

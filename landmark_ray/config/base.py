@@ -1,4 +1,4 @@
-"""What the models of all options share."""
+"""Base classes, types and texts that the models of all options share."""
 
 from typing import Annotated, Any
 
@@ -6,7 +6,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 SPEED: dict[str, Any] = {"speed": True}
-"""Marks an option that changes how fast a stage is, or when it gives up, but never its rows."""
+"""Mark of an option that changes how fast a stage is, or when it fails, but never its rows."""
+
+MAX_REJECTED = "the stage fails if it rejects a larger share of its photos"
+GPUS_PER_WORKER = "GPUs of one worker; when not given, 1 if there are GPUs"
+"""Help texts of options that several stages have."""
 
 Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -14,37 +18,41 @@ Cpus = Annotated[float, Field(gt=0)]
 
 
 class StageConfig(BaseModel):
-    """What all stages' models share: frozen, no unknown keys."""
+    """Base of the options of a stage: frozen, and unknown keys are refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class TaskConfig(StageConfig):
-    """What a task of a stage takes of a machine."""
+    """Base of the options of a stage that runs tasks: the resources of one task."""
 
     cpus: Cpus = Field(
-        1.0, description="cores a task, or a worker with a model", json_schema_extra=SPEED
+        1.0,
+        description="cores of one task, or of one worker if the stage uses a model",
+        json_schema_extra=SPEED,
     )
     memory_gb: float | None = Field(
         None,
         gt=0,
-        description="memory that Ray keeps for a task, in GB: fewer run side by side where cores "
-        "have less",
+        description="memory that Ray reserves for one task, in GB; a machine with less memory for "
+        "each core runs fewer tasks side by side",
         json_schema_extra=SPEED,
     )
 
 
 class ClusterConfig(StageConfig):
-    """The Ray that a script starts when it isn't given one by RAY_ADDRESS or `ray job submit`."""
+    """The local Ray that a job starts, unless RAY_ADDRESS or `ray job submit` names a cluster."""
 
-    cpus: Count | None = Field(None, description="cores to use; all of the machine when not given")
+    cpus: Count | None = Field(
+        None, description="cores that Ray uses; all cores of the machine when not given"
+    )
     object_store_gb: float = Field(
-        1.0, gt=0.07, description="memory for rows between Ray tasks, in GB"
+        1.0, gt=0.07, description="memory for rows that pass between Ray tasks, in GB"
     )
 
 
 class Options(BaseSettings):
-    """What the options of all jobs share."""
+    """Base of the options of every job."""
 
     model_config = SettingsConfigDict(
         frozen=True,
@@ -55,7 +63,9 @@ class Options(BaseSettings):
         populate_by_name=True,
     )
 
-    config: str | None = Field(None, description="toml file with the options below")
+    config: str | None = Field(
+        None, description="toml file with any of the options below; the command line overrides it"
+    )
     cluster: ClusterConfig = ClusterConfig()
 
     @classmethod
@@ -67,5 +77,5 @@ class Options(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Options come from where they can be seen: never from the environment."""
+        """Read options from the command line and the toml file only, never from the environment."""
         return (init_settings,)

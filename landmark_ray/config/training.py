@@ -1,4 +1,4 @@
-"""Options of the classifiers: the stages trunk, embed, train and finetune read one section."""
+"""Options of the models. The stages trunk, embed, train and finetune share one section."""
 
 from typing import Any, Literal
 
@@ -21,76 +21,98 @@ SCRATCH = {"trunk_epochs", "trunk_rate", "batch", "optimizer", "smoothing", "wei
 SCRATCH |= {"warmup", "dropout", "augment"}
 EMBED = {"views", "augment"}
 FINETUNE = {"phases", "epochs", "rate", "patience", "batch", "precision", "augment"}
-"""What only the stage finetune reads besides the options of train."""
+"""Options that finetune reads and train doesn't; finetune reads those of train, too."""
 
 
 class TrainConfig(TaskConfig):
-    """The networks of the groups: how they begin, and how they learn."""
+    """Train the network of each group: a trunk that makes a vector of a photo, and a head."""
 
     network: str = Field(
         "resnet50",
-        description="vgg16, vgg19, inception_v3, inception_resnet_v2, mobilenet_v2, any other of "
-        "keras.applications, or small",
+        description="architecture of the trunk: vgg16, vgg19, inception_v3, inception_resnet_v2, "
+        "mobilenet_v2, any other of keras.applications, or small, which trains without weights",
     )
     weights: str = Field(
         "imagenet",
-        description="imagenet (downloaded), a file of weights without the top, or none: the trunk "
-        "is trained from scratch on all landmarks together first",
+        description="weights of the trunk: imagenet (downloaded), a file of weights without the "
+        "top layers, or none, to train the trunk from scratch on all landmarks together",
     )
-    pooling: Pooling = Field("avg", description="how the trunk's map becomes a vector")
+    pooling: Pooling = Field(
+        "avg",
+        description="how the trunk's feature map becomes a vector: mean, maximum, or generalised "
+        "mean",
+    )
     augment: AugmentationOptions = AugmentationOptions()
-    trunk_epochs: Count = Field(20, description="weights none: epochs of the trunk")
-    trunk_rate: float = Field(2e-3, gt=0, description="weights none: highest learning rate")
+    trunk_epochs: Count = Field(20, description="epochs of the trunk, if weights is none")
+    trunk_rate: float = Field(
+        2e-3, gt=0, description="highest learning rate of the trunk, if weights is none"
+    )
     phases: tuple[Phase, ...] = Field(
         ("head",),
         min_length=1,
-        description="head: the trunk stays as it is; finetune: the whole network learns, after it",
+        description="head: train only a head for each group, on vectors of the frozen trunk; "
+        "head,finetune: then train the whole network of each group on photos",
     )
     views: Count = Field(
-        6, description="head: vectors of each training image, all but the first of varied photos"
+        6,
+        description="vectors of each training photo: one of the photo as it is, the others of "
+        "augmented views",
     )
-    head: HeadKind = Field("cosine", description="cosine: scaled cosines; linear: a dense layer")
-    scale: float = Field(16.0, gt=0, description="of a cosine head")
-    head_epochs: Count = Field(60, description="head: epochs")
-    head_rate: float = Field(3e-3, gt=0, description="head: highest learning rate")
-    head_batch: Count = Field(64, description="head: vectors a step")
-    epochs: Count = Field(20, description="finetune: epochs at most")
-    rate: float = Field(1e-4, gt=0, description="finetune: highest learning rate")
-    warmup: Share = Field(0.1, description="share of the epochs in which the rate rises")
-    patience: Count = Field(5, description="finetune: stop after so many epochs without progress")
-    batch: Count = Field(32, description="images a step")
-    optimizer: OptimizerKind = Field("adamw", description="adamw or sgd")
-    weight_decay: float = Field(1e-4, ge=0, description="of the optimizer")
-    dropout: float = Field(0.2, ge=0, lt=1, description="of the vectors before the head")
-    smoothing: float = Field(0.1, ge=0, lt=1, description="of the labels")
-    balance: bool = Field(True, description="weigh classes alike, however many images they have")
+    head: HeadKind = Field(
+        "cosine",
+        description="cosine: scaled cosines of the vector and a vector of each landmark; linear: a "
+        "dense layer",
+    )
+    scale: float = Field(16.0, gt=0, description="factor of the cosines of a cosine head")
+    head_epochs: Count = Field(60, description="epochs of the phase head")
+    head_rate: float = Field(3e-3, gt=0, description="highest learning rate of the phase head")
+    head_batch: Count = Field(64, description="vectors in a batch of the phase head")
+    epochs: Count = Field(20, description="largest number of epochs of the phase finetune")
+    rate: float = Field(1e-4, gt=0, description="highest learning rate of the phase finetune")
+    warmup: Share = Field(0.1, description="share of the epochs in which the learning rate rises")
+    patience: Count = Field(
+        5, description="stop the phase finetune after this many epochs without improvement"
+    )
+    batch: Count = Field(32, description="photos in a batch, for the trunk and the phase finetune")
+    optimizer: OptimizerKind = Field("adamw", description="AdamW, or SGD with Nesterov momentum")
+    weight_decay: float = Field(1e-4, ge=0, description="weight decay of the optimizer")
+    dropout: float = Field(0.2, ge=0, lt=1, description="dropout of the vectors before the head")
+    smoothing: float = Field(0.1, ge=0, lt=1, description="label smoothing")
+    balance: bool = Field(
+        True, description="give all landmarks of a group the same weight in the loss"
+    )
     other_share: float = Field(
         0.5,
         ge=0,
         lt=1,
-        description="weight of the class other, of images of other groups and of none; 0: no such "
-        "class, as in the reference",
+        description="share of the loss for the class other, which stands for photos of other "
+        "groups and of no landmark; 0: train without that class",
     )
-    others: Count = Field(20_000, description="images of the class other, at most")
-    calibrate: bool = Field(True, description="fit a temperature for each group")
+    others: Count = Field(20_000, description="largest number of photos of the class other")
+    calibrate: bool = Field(
+        True, description="fit a temperature for each group, to calibrate its confidences"
+    )
     precision: Literal["auto", "float32", "mixed"] = Field(
-        "auto", description="mixed: 16 bits where that is enough; auto: on GPUs"
+        "auto",
+        description="precision of the trunk and of the phase finetune: float32, mixed (16 bits "
+        "where that is enough), or auto (mixed on GPUs)",
     )
     parallel_groups: Count | None = Field(
         None,
-        description="groups trained side by side; as many as GPUs or cores when not given",
+        description="number of groups that are trained side by side; when not given, as many as "
+        "there are GPUs, or cores if there are no GPUs",
         json_schema_extra=SPEED,
     )
     gpus: int | None = Field(
         None,
         ge=0,
-        description="GPUs a group; 1 where there are any, when not given",
+        description="GPUs of one group; when not given, 1 if there are GPUs",
         json_schema_extra=SPEED,
     )
     retries: int = Field(
         3,
         ge=0,
-        description="workers that a group may lose, each of which is replaced",
+        description="largest number of workers that a group may lose; each is replaced",
         json_schema_extra=SPEED,
     )
 
@@ -106,34 +128,41 @@ class TrainConfig(TaskConfig):
     @classmethod
     def _head_first(cls, phases: tuple[Phase, ...]) -> tuple[Phase, ...]:
         if phases not in (("head",), ("head", "finetune")):
-            raise ValueError("must be head, or head,finetune: an untrained head spoils the trunk")
+            raise ValueError(
+                "must be head, or head,finetune, because an untrained head would spoil the trunk"
+            )
         return phases
 
     @property
     def from_scratch(self) -> bool:
-        """Whether the trunk has no weights to begin with."""
+        """Whether the trunk is trained from random weights."""
         return self.weights == "none"
 
-    def identity(self, stage: str) -> dict[str, Any]:
-        """The options that decide what a stage makes."""
+    def config_key(self, stage: str) -> dict[str, Any]:
+        """Return the options that decide what a stage makes: full name -> JSON value."""
         learns = {n for n, f in type(self).model_fields.items() if f.json_schema_extra != SPEED}
         learns -= TRUNK | {"trunk_epochs", "trunk_rate", "views"}
-        own = {
+        options = {
             "trunk": TRUNK | (SCRATCH if self.from_scratch else set()),
             "embed": EMBED,
             "train": learns - FINETUNE,
             "finetune": learns if "finetune" in self.phases else {"phases"},
         }[stage]
-        return {f"train.{k}": v for k, v in self.model_dump(mode="json", include=own).items()}
+        return {f"train.{k}": v for k, v in self.model_dump(mode="json", include=options).items()}
 
 
 class EvaluateConfig(StageConfig):
-    """How good the models are."""
+    """Measure how good the models are on validation photos and on a test set."""
 
-    top_k: int = Field(5, ge=5, le=100, description="landmarks to keep for each image")
+    top_k: int = Field(
+        5,
+        ge=5,
+        le=100,
+        description="number of landmarks to store for each photo, the most confident ones",
+    )
 
 
 class ExportConfig(StageConfig):
-    """The bundle that serves."""
+    """Write the bundle: all files that prediction and serving need."""
 
     to: str = Field("", description="folder or URI of the bundle; ROOT/bundle when not given")

@@ -113,7 +113,7 @@ def check_output(output: str | None) -> None:
     if not output:
         return
     folder, name = output_place(output)
-    found = deletion.lying(folder, name)
+    found = deletion.list_entries(folder, name)
     if not found and not folder.exists(name):
         return
     try:

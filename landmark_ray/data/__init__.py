@@ -1,1 +1,1 @@
-"""The only place that opens roots, sources, archives and URIs; schemas of all tables."""
+"""The only place that opens roots, sources, archives and URIs; the schemas of all tables."""

@@ -1,4 +1,4 @@
-"""The features of a class's images, read as they are needed, in bounded memory."""
+"""The features of the images of a class, read on demand with bounded memory."""
 
 import functools
 from bisect import bisect_right
@@ -17,19 +17,19 @@ COLUMNS = ["width", "height", "count", "keypoints", "descriptors"]
 
 
 class FeatureShard:
-    """A shard of `features`, of which the row groups used last are held in memory."""
+    """A shard of the table `features`; the row groups that were used last stay in memory."""
 
     def __init__(self, root: Root, bucket: int, shard: int, memory_mb: float) -> None:
-        """Read what the shard holds.
+        """Read the ids and clusters of the images of the shard.
 
         Args:
-            root: the run's.
-            bucket: of the shard.
-            shard: its number.
-            memory_mb: for features, in MB; at least one row group is held.
+            root: The root.
+            bucket: Bucket of the shard.
+            shard: Number of the shard.
+            memory_mb: Memory for features, in MB; at least one row group stays in memory.
 
         Raises:
-            UserError: the file is missing or damaged; names its classes.
+            UserError: The file is missing or damaged; the text names the classes.
         """
         self.bucket, self.shard = bucket, shard
         self.name = root.name("features", bucket, shard)
@@ -55,7 +55,7 @@ class FeatureShard:
         ]
 
     def classes(self) -> list["ClassImages"]:
-        """The shard's classes."""
+        """Return the classes of the shard."""
         landmarks, first = np.unique(self._landmarks, return_index=True)
         return [
             ClassImages(self, landmark, start, self._ids[start:stop])
@@ -68,44 +68,44 @@ class FeatureShard:
         ]
 
     def cluster(self, image_id: str) -> str:
-        """What all images of the same photo have in common."""
+        """Return the cluster of an image: equal for all images that show the same photo."""
         return self._clusters.get(image_id, image_id)
 
     def features(self, row: int) -> ImageFeatures:
-        """Features of the image in a row of the file.
+        """Return the features of the image in a row of the file.
 
         Raises:
-            pa.ArrowException, OSError, ValueError: the file is damaged.
+            pa.ArrowException, OSError, ValueError: The file is damaged.
         """
         group = bisect_right(self._starts, row) - 1
         return self._group(group)[row - self._starts[group]]
 
 
 class ClassImages:
-    """The images of one class, sorted by id; `images[i]` are the features of one.
+    """The images of one class, sorted by id; `images[i]` returns the features of image i.
 
     Attributes:
-        landmark_id: the class.
+        landmark_id: The class.
         ids: [n] image ids.
-        place: bucket, shard and landmark_id: enough to find the class again.
+        location: Bucket, shard and landmark_id, with which another process finds the class.
     """
 
     def __init__(self, shard: FeatureShard, landmark_id: int, first: int, ids: list[str]) -> None:
-        """The class whose n images begin in row `first` of a shard."""
+        """Use the class whose n images begin in row `first` of a shard."""
         self.landmark_id, self.ids = landmark_id, ids
-        self.place = shard.bucket, shard.shard, landmark_id
+        self.location = shard.bucket, shard.shard, landmark_id
         self._shard, self._first = shard, first
         self._clusters = [shard.cluster(image_id) for image_id in ids]
 
     def __len__(self) -> int:
-        """Number of images."""
+        """Return the number of images."""
         return len(self.ids)
 
     def __getitem__(self, image: int) -> ImageFeatures:
-        """Features of an image.
+        """Return the features of an image.
 
         Raises:
-            UserError: they are damaged; names the class.
+            UserError: They are damaged; the text names the class.
         """
         try:
             return self._shard.features(self._first + image)
@@ -116,15 +116,15 @@ class ClassImages:
             ) from None
 
     def duplicates(self, a: int, b: int) -> bool:
-        """Whether two images show the same photo, and so say nothing of each other."""
+        """Return whether two images show the same photo, so that neither can verify the other."""
         return self._clusters[a] == self._clusters[b]
 
     def __iter__(self) -> Iterator[ImageFeatures]:
-        """The features of all images in turn."""
+        """Yield the features of all images in order."""
         return (self[image] for image in range(len(self)))
 
     def mean_descriptors(self) -> np.ndarray:
-        """[n, D] float32 mean descriptor of each image; zeros for one without features."""
+        """Return the mean descriptor [n, D] float32 of each image; zeros without features."""
         means = [f.descriptors.mean(0) if len(f.descriptors) else None for f in self]
         width = next((len(mean) for mean in means if mean is not None), 0)
         return np.array([np.zeros(width) if m is None else m for m in means], np.float32)

@@ -1,4 +1,4 @@
-"""What gzip, bzip2 and xz packed, as a stream: never more memory than asked for, and no bombs."""
+"""Decompression of gzip, bzip2 and xz as a stream, in bounded memory, and safe from bombs."""
 
 import bz2
 import hashlib
@@ -9,36 +9,36 @@ from collections.abc import Callable
 from typing import IO, Any
 
 RATIO, SLACK = 100, 1 << 30
-"""Photos hardly shrink: what unpacks to more than so many times its bytes, and so many more, is a
-bomb."""
+"""A stream that decompresses to more than RATIO times its bytes, plus SLACK bytes, is a
+decompression bomb, since photos hardly shrink."""
 
 XZ_MEMORY = 1 << 28
 CHUNK = 1 << 16
 
 
-class Hashed:
-    """A stream that remembers the md5 of all that was read from it.
+class HashedStream:
+    """A stream that computes the md5 of all that is read from it.
 
-    Who goes on reading behind its end has an error.
+    Reading repeatedly behind its end raises EOFError.
     """
 
     def __init__(self, raw: IO[bytes] | Any) -> None:
-        """Read nothing yet."""
+        """Wrap a stream; nothing is read yet."""
         self.raw, self.left = raw, 2
         self.md5 = hashlib.md5(usedforsecurity=False)
         self.count = 0
         self.ahead = b""
 
     def peek(self, size: int) -> bytes:
-        """The first bytes, which `read` gives again."""
+        """Return the first bytes; `read` returns them again."""
         self.ahead = self.read(size)
         return self.ahead
 
     def read(self, size: int) -> bytes:
-        """The next bytes.
+        """Return the next bytes.
 
         Raises:
-            EOFError: the end was read twice already.
+            EOFError: The end was read twice already.
         """
         if self.ahead:
             data, self.ahead = self.ahead[:size], self.ahead[size:]
@@ -53,14 +53,14 @@ class Hashed:
         return data
 
     def drain(self) -> None:
-        """Read the rest, for the md5."""
+        """Read the rest, so that the md5 is complete."""
         self.ahead = b""
         while self.left > 0 and self.read(1 << 20):
             pass
 
 
 class _Gzip:
-    """zlib's object with the methods of those of bz2 and lzma."""
+    """A decompressor of zlib with the methods of those of bz2 and lzma."""
 
     def __init__(self) -> None:
         self._object = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
@@ -81,31 +81,32 @@ class _Gzip:
         return self._object.unused_data
 
 
-PACKERS: dict[bytes, Callable[[], Any]] = {
+DECOMPRESSORS: dict[bytes, Callable[[], Any]] = {
     b"\x1f\x8b": _Gzip,
     b"BZh": bz2.BZ2Decompressor,
     b"\xfd7zXZ\0": lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=XZ_MEMORY),
 }
 
-MAGIC = max(map(len, PACKERS))
+MAGIC = max(map(len, DECOMPRESSORS))
 
 
-class Unpacked:
-    """The bytes that a packed stream stands for.
+class Decompressed:
+    """The decompressed bytes of a compressed stream.
 
     Raises:
-        tarfile.ReadError: when read, if it is damaged, cut or a bomb, after all that came before.
+        tarfile.ReadError: When read: the stream is damaged, cut or a bomb. All bytes before that
+            are returned first.
     """
 
-    def __init__(self, stream: Hashed, new: Callable[[], Any]) -> None:
-        """Read nothing yet."""
+    def __init__(self, stream: HashedStream, new: Callable[[], Any]) -> None:
+        """Use decompressors of `new`; nothing is read yet."""
         self.stream, self.new, self.object = stream, new, new()
         self.waiting = b""
         self.count = 0
         self.damage: tarfile.ReadError | None = None
 
     def read(self, size: int) -> bytes:
-        """The next bytes, fewer than asked for only at the end."""
+        """Return the next `size` bytes; fewer only at the end."""
         parts: list[bytes] = []
         while size > 0:
             try:
@@ -129,27 +130,27 @@ class Unpacked:
                 rest: bytes = self.object.unused_data.lstrip(b"\0")  # padding
                 if len(rest) < MAGIC:
                     rest += self.stream.read(CHUNK)
-                if not rest.startswith(tuple(PACKERS)):
-                    return b""  # or another packed part follows
+                if not rest.startswith(tuple(DECOMPRESSORS)):
+                    return b""  # else another compressed part follows
                 self.object, self.waiting = self.new(), rest
             data, self.waiting = self.waiting, b""
             if not data and self.object.needs_input:
                 data = self.stream.read(CHUNK)
                 if not data:
-                    raise tarfile.ReadError("unexpected end of packed data")
+                    raise tarfile.ReadError("unexpected end of compressed data")
             try:
                 out = self.object.decompress(data, size)
             except (OSError, zlib.error, lzma.LZMAError) as error:
-                raise tarfile.ReadError(f"bad packed data: {error}") from None
+                raise tarfile.ReadError(f"bad compressed data: {error}") from None
             self.count += len(out)
             if self.count > RATIO * self.stream.count + SLACK:
-                raise tarfile.ReadError(f"it unpacks to more than {RATIO} times its size")
+                raise tarfile.ReadError(f"it decompresses to more than {RATIO} times its size")
             if out:
                 return out
 
 
-def unpacked(stream: Hashed) -> Hashed:
-    """The stream itself, or what it stands for if it is packed; its first bytes tell."""
+def decompress(stream: HashedStream) -> HashedStream:
+    """Return the stream, decompressed if its first bytes are those of a compressed file."""
     head = stream.peek(MAGIC)
-    new = next((new for magic, new in PACKERS.items() if head.startswith(magic)), None)
-    return Hashed(Unpacked(stream, new)) if new else stream
+    new = next((new for magic, new in DECOMPRESSORS.items() if head.startswith(magic)), None)
+    return HashedStream(Decompressed(stream, new)) if new else stream

@@ -1,7 +1,7 @@
-"""The only deletion of the product: of what it wrote itself, known by its names.
+"""The only place that deletes files: those that the product wrote, recognised by their names.
 
-All that lies at the places to delete is looked at before the first file goes. Links are not
-followed, and are never ours. Folders go only when they become empty.
+Before the first file is deleted, all files in the folders to delete are checked. Links are not
+followed, and are never ours. A folder is deleted only if it becomes empty.
 """
 
 import contextlib
@@ -15,110 +15,113 @@ from landmark_ray.data.store import PART, Store
 from landmark_ray.errors import UserError
 
 Ours = Callable[[str], bool]
-"""Whether a file of this name, relative to a folder, is one that the product writes there."""
+"""Returns whether a file with this name, relative to a folder, is one that the product writes."""
 
 REMOTE_THREADS = 16
 
 
 class Entry(NamedTuple):
-    """What lies in a folder: the name relative to it, and whether it's a file, no link."""
+    """An entry of a folder: its relative name, and whether it is a regular file and no link."""
 
     name: str
-    plain: bool
+    is_file: bool
 
     @property
     def shown(self) -> str:
-        """The name, as it may be printed."""
+        """The name, in printable form."""
         name = self.name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-        return name if self.plain else f"{name} (a link, or no file)"
+        return name if self.is_file else f"{name} (a link, or no file)"
 
 
-def lying(folder: Store, place: str) -> list[Entry]:
-    """All that lies at a place of a folder, but for folders; hidden files and links, too.
+def list_entries(folder: Store, path: str) -> list[Entry]:
+    """List all files, hidden files and links at or below a path of a folder, but no folders.
 
-    Where a link or a file is on the way to the place, that is what lies there.
+    If a parent of the path is a link or a file, the list holds just that parent.
     """
     if not folder.local:
-        return [Entry(name, True) for name in folder.files(place, hidden=True)]
-    whole, parts = folder.at(place), [part for part in place.split("/") if part]
+        return [Entry(name, True) for name in folder.files(path, hidden=True)]
+    top, parts = folder.path_of(path), [part for part in path.split("/") if part]
     for depth in range(1, len(parts) + 1):
         name = "/".join(parts[:depth])
         try:
-            mode = os.lstat(folder.at(name)).st_mode
+            mode = os.lstat(folder.path_of(name)).st_mode
         except FileNotFoundError:
             return []
         if not stat.S_ISDIR(mode):
             return [Entry(name, stat.S_ISREG(mode))]
-    found = []
-    for here, folders, files in os.walk(whole, onerror=_raised):
+    entries = []
+    for parent, folders, files in os.walk(top, onerror=_raised):
         for name in (*files, *folders):
-            path = f"{here}/{name}"
-            with contextlib.suppress(FileNotFoundError):  # another worker's, gone already
-                mode = os.lstat(path).st_mode
+            full = f"{parent}/{name}"
+            with contextlib.suppress(FileNotFoundError):  # another worker has deleted it
+                mode = os.lstat(full).st_mode
                 if not stat.S_ISDIR(mode):
-                    found.append(Entry(path[len(folder.path) + 1 :], stat.S_ISREG(mode)))
-    return sorted(found)
+                    entries.append(Entry(full[len(folder.path) + 1 :], stat.S_ISREG(mode)))
+    return sorted(entries)
 
 
 def _raised(error: OSError) -> None:
-    if not isinstance(error, FileNotFoundError):  # another worker's, gone already, or all of it
-        raise error  # what can't be listed isn't empty
+    if not isinstance(error, FileNotFoundError):  # else another worker has deleted it
+        raise error  # a folder that can't be listed is not empty
 
 
-def strangers(found: Iterable[Entry], ours: Ours) -> list[Entry]:
-    """Of what lies somewhere, that which isn't ours; what a killed writer left half is."""
-    return [e for e in found if not (e.plain and (_is_part(e.name) or ours(e.name)))]
+def foreign_entries(entries: Iterable[Entry], ours: Ours) -> list[Entry]:
+    """Return the entries that are not ours; partial files of killed writers are ours."""
+    return [e for e in entries if not (e.is_file and (_is_part(e.name) or ours(e.name)))]
 
 
 def _is_part(name: str) -> bool:
     return PART.fullmatch(name.rpartition("/")[2]) is not None
 
 
-def told(found: list[Entry]) -> str:
-    """What was found, in few words."""
-    return found[0].shown + (f" and {len(found) - 1:,} more" if len(found) > 1 else "")
+def summarise(entries: list[Entry]) -> str:
+    """Name the first entry, and say how many more there are."""
+    return entries[0].shown + (f" and {len(entries) - 1:,} more" if len(entries) > 1 else "")
 
 
-def checked(folder: Store, *places: str, ours: Ours) -> dict[str, list[Entry]]:
-    """What lies at some places of a folder: all of it is ours.
+def check_ours(folder: Store, *paths: str, ours: Ours) -> dict[str, list[Entry]]:
+    """List all entries at some paths of a folder, after checking that all of them are ours.
+
+    Returns:
+        Path -> its entries.
 
     Raises:
-        UserError: it isn't; says where, what and how much.
+        UserError: Some are not ours; the text says where, which and how many.
     """
-    lies = {place: lying(folder, place) for place in places}
-    for place, found in lies.items():
-        if strange := strangers(found, ours):
+    entries_at = {path: list_entries(folder, path) for path in paths}
+    for path, entries in entries_at.items():
+        if foreign := foreign_entries(entries, ours):
             raise UserError(
-                f"{folder.shown}/{place}".rstrip("/")
-                + f" holds what landmark_ray did not write: {told(strange)}. Nothing was touched: "
-                "move it elsewhere, and run the same command again"
+                f"{folder.shown}/{path}".rstrip("/")
+                + f" holds what landmark_ray did not write: {summarise(foreign)}. Nothing was "
+                "touched: move it elsewhere, and run the same command again"
             )
-    return lies
+    return entries_at
 
 
-def delete(folder: Store, *places: str, ours: Ours) -> None:
-    """Delete what lies at some places of a folder, in their order, if all of it is ours.
+def delete(folder: Store, *paths: str, ours: Ours) -> None:
+    """Delete all files at some paths of a folder, in the order of the paths, if all are ours.
 
     Raises:
-        UserError: something isn't ours; nothing was deleted.
+        UserError: Some are not ours; nothing was deleted.
     """
-    for place, found in checked(folder, *places, ours=ours).items():
-        _remove(folder, [entry.name for entry in found], place)
+    for path, entries in check_ours(folder, *paths, ours=ours).items():
+        _remove(folder, [entry.name for entry in entries], path)
 
 
-def sweep(folder: Store, *places: str) -> None:
-    """Delete what killed writers left at some places: parts of files."""
+def delete_partial_files(folder: Store, *paths: str) -> None:
+    """Delete the partial files that killed writers left at some paths."""
     if folder.local:
-        for place in places:
-            parts = [e.name for e in lying(folder, place) if e.plain and _is_part(e.name)]
-            _remove(folder, parts, place)
+        for path in paths:
+            parts = [e.name for e in list_entries(folder, path) if e.is_file and _is_part(e.name)]
+            _remove(folder, parts, path)
 
 
-def _remove(folder: Store, names: list[str], place: str) -> None:
-    """The one place where files go; then the folders that they leave empty, but none above."""
+def _remove(folder: Store, names: list[str], path: str) -> None:
+    """Delete files, then the folders at or below a path that become empty."""
 
     def remove(name: str) -> None:
-        with contextlib.suppress(FileNotFoundError):  # another worker was quicker
+        with contextlib.suppress(FileNotFoundError):  # another worker has deleted it
             folder.call(os.unlink if folder.local else folder.fs.rm_file, name)
 
     if not folder.local:
@@ -129,8 +132,8 @@ def _remove(folder: Store, names: list[str], place: str) -> None:
     emptied = set()
     for name in names:
         remove(name)
-        while name != place and (name := name.rpartition("/")[0]):
+        while name != path and (name := name.rpartition("/")[0]):
             emptied.add(name)
     for name in sorted(emptied, key=len, reverse=True):
-        with contextlib.suppress(OSError):  # it isn't empty
-            os.rmdir(folder.at(name))
+        with contextlib.suppress(OSError):  # the folder is not empty
+            os.rmdir(folder.path_of(name))

@@ -1,4 +1,4 @@
-"""Examples and background images as the models' stages read them."""
+"""Examples and background images, as the stages that train and evaluate models read them."""
 
 import io
 
@@ -12,15 +12,15 @@ from landmark_ray.errors import UserError
 from landmark_ray.kernels.sampling import rank_key
 
 BACKGROUND_VALIDATION = 0.3
-"""Share of the background images that validate."""
+"""Share of the background images that are used for validation."""
 
 COLUMNS = ["image_id", "landmark_id", "jpeg"]
 
 
-def read_examples(root: Root, place: tuple[int, int], seed: int) -> pa.Table:
-    """The examples of a shard, and its background images as group 0."""
-    examples = root.read_shard("examples", *place, [*COLUMNS, "group", "split"])
-    background = root.read_shard("background", *place, COLUMNS)
+def read_examples(root: Root, shard: tuple[int, int], seed: int) -> pa.Table:
+    """Read the examples of a shard (bucket, number), and its background images as group 0."""
+    examples = root.read_shard("examples", *shard, [*COLUMNS, "group", "split"])
+    background = root.read_shard("background", *shard, COLUMNS)
     split = background_split(background["image_id"].to_numpy(), seed)
     columns = {
         "group": pa.array(np.zeros(len(split), np.int32)),
@@ -32,16 +32,16 @@ def read_examples(root: Root, place: tuple[int, int], seed: int) -> pa.Table:
 
 
 def background_split(image_ids: NDArray[np.object_], seed: int) -> NDArray[np.str_]:
-    """The side of the split that background images are on."""
+    """Return for background images [N] whether they are for "train" or "validation"."""
     rank = rank_key(image_ids, seed)
     return np.where(rank < BACKGROUND_VALIDATION * 2**64, "validation", "train")
 
 
 def pixels(jpeg: bytes, size: int) -> NDArray[np.uint8]:
-    """An example as [size, size, 3] RGB.
+    """Decode an example to [size, size, 3] uint8 RGB.
 
     Raises:
-        UserError: it has another size.
+        UserError: The example has another size.
     """
     image = Image.open(io.BytesIO(jpeg))
     if image.size != (size, size):

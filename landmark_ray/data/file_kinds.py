@@ -1,4 +1,4 @@
-"""What a file is, by its name or its first bytes; names as text that people can read."""
+"""Kinds of files, by their names or first bytes; names as printable text."""
 
 import hashlib
 import mimetypes
@@ -40,13 +40,13 @@ _SYSTEM = frozenset(
     )
 )
 
-_TYPES = mimetypes.MimeTypes(())  # Python's own: those of the machine differ
+_TYPES = mimetypes.MimeTypes(())  # only Python's own types, since those of machines differ
 
 _ENDING = re.compile(f"({'|'.join(map(re.escape, PHOTO_ENDINGS))})$", re.IGNORECASE)
 
 
 def kind_by_name(name: str) -> str | None:
-    """Of what kind a file is: "" for a photo, None where only its bytes can tell."""
+    """Return the kind of a file: "" for a photo, or None if it can't be told without its bytes."""
     if photo_ending(name):
         return ""
     ending = os.path.splitext(name.rpartition("/")[2])[1].lower()
@@ -57,7 +57,7 @@ def kind_by_name(name: str) -> str | None:
     ):
         if ending in endings:
             return kind
-    if len(ending) < 4:  # ".c" and ".me" end names of photos, too
+    if len(ending) < 4:  # names of photos may also end with ".c" or ".me"
         return None
     known = _TYPES.guess_type(f"x{ending}")[0]
     doubtful = known is None or known == "application/octet-stream" or known.startswith("image/")
@@ -65,7 +65,7 @@ def kind_by_name(name: str) -> str | None:
 
 
 def is_image(head: bytes) -> bool:
-    """Whether a file that begins like this is an image of a kind that can be read."""
+    """Return whether the first bytes of a file are those of an image format that can be read."""
     return (
         head.startswith((b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a"))
         or head.startswith((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"))
@@ -76,7 +76,7 @@ def is_image(head: bytes) -> bool:
 
 
 def is_hidden(name: str) -> bool:
-    """Whether any part of a path is hidden or a system's own."""
+    """Return whether any part of a path is hidden, or belongs to an operating system."""
     return any(
         (part.startswith(".") and part not in (".", "..")) or part.lower() in _SYSTEM
         for part in name.split("/")
@@ -84,20 +84,20 @@ def is_hidden(name: str) -> bool:
 
 
 def photo_ending(name: str) -> str:
-    """The ending that a photo's name has, as it is written: ".JPG"; "" where there is none."""
+    """Return the ending of a photo's name as it is written, such as ".JPG", or "" if none."""
     base = name.rpartition("/")[2]
     ending = _ENDING.search(base)
     return ending[0] if ending and ending.start() else ""
 
 
 def image_stem(name: str) -> str:
-    """A photo's name without folders and its ending: "a/IMG_2021.05.10.jpg" -> "IMG_2021.05.10"."""
+    """Return a photo's name without folders and ending: "a/IMG_2021.05.jpg" -> "IMG_2021.05"."""
     base = name.rpartition("/")[2]
     return base[: len(base) - len(photo_ending(base))]
 
 
 def text_id(name: str) -> str:
-    """A file's name as text that no other file has; of most names the name itself."""
+    """Return a file's name as UTF-8 text that no other file has; usually the name itself."""
     try:
         name.encode()
         return name
@@ -109,6 +109,6 @@ def text_id(name: str) -> str:
 
 
 def printable(name: str) -> str:
-    """A name as text on one line, whatever it holds."""
+    """Return a name as printable text on one line, whatever it contains."""
     text = name.encode(errors="surrogateescape").decode(errors="backslashreplace")
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)

@@ -1,7 +1,7 @@
-"""The names of all files that the product writes under a root, and nothing else has.
+"""The names of all files that the product writes under a root.
 
-What is deleted or written anew is known by them: a stage's record in the ledger says that they are
-ours, these forms say which.
+Before files are deleted or replaced, a stage's record in the ledger must say that the stage wrote
+files there, and their names must have the form that is defined here.
 """
 
 import re
@@ -14,7 +14,7 @@ _HEADS = r"group=\d+/head\.(weights\.h5|json)"
 _NETWORK = r"network\.(weights\.h5|json)"
 
 _FORMS = {
-    **dict.fromkeys((*TABLES, "resized"), _SHARD),  # `resized`: of versions before `groups`
+    **dict.fromkeys((*TABLES, "resized"), _SHARD),  # older versions wrote `resized`
     "catalog": r"bucket=\d+/(catalog|empty)\.parquet",
     "landmarks": r"landmarks\.parquet|bucket=0/empty\.parquet",
     "rejects": rf"stage=({_REJECTING})/({_SHARD})",
@@ -26,13 +26,13 @@ _FORMS = {
     rf"reference\.parquet|trunk/{_NETWORK}|groups/({_HEADS}|group=\d+/{_NETWORK})",
     "_staging/ingest": r"fragments/bucket=\d+/[^/]+-\d{3,}\.parquet",
     "_staging/match": r"-?\d+/\d+(-\d+)?\.parquet",
-    "_staging/train": r"(trunk|group-\d+|worker-\d+)/.+",  # in there Ray Train writes
-    "_staging/tune": r"trials/.+",  # in there Ray Tune writes
+    "_staging/train": r"(trunk|group-\d+|worker-\d+)/.+",  # Ray Train writes there
+    "_staging/tune": r"trials/.+",  # Ray Tune writes there
     "_staging/attempts": r"[a-z]+/[^/]+\.json",
     "_ledger/archives": r"[^/]+\.json",
     "_ledger": r"[a-z]+\.json",
 }
-"""Folder -> form of the names of its files."""
+"""Folder -> regular expression of the names of its files."""
 
 _FILES = re.compile("|".join(f"{folder}/({form})" for folder, form in _FORMS.items()), re.DOTALL)
 
@@ -40,9 +40,9 @@ REPORTS = re.compile(
     r"reports/(funnel\.(json|png)|curation\.html|evaluation\.(json|html)|sweep\.(json|csv|png)|"
     r"tune\.(toml|csv)|matches/[^/]+\.png)"
 )
-"""Reports; of these a receipt says whether the product wrote them."""
+"""Names of reports. A receipt (`runtime.receipts`) says whether the product wrote them."""
 
 
 def ours(name: str) -> bool:
-    """Whether a name, relative to a root, is that of a file that the stages write."""
+    """Return whether a name, relative to a root, is that of a file that stages write."""
     return _FILES.fullmatch(name) is not None

@@ -1,7 +1,8 @@
-"""What lies in a folder: its photos, and what is left out, counted by kind.
+"""The photos in a folder, and the files that are left out, counted by kind.
 
-A photo is told by the ending of its name where that is known, else by its first bytes. Links are
-followed. What is hidden or a system's own, such as thumbnails and trash, is no photo anywhere.
+A photo is recognised by the ending of its name or, if the ending is unknown, by its first bytes.
+Links are followed. Hidden files, and files of an operating system such as thumbnails and trash, are
+left out everywhere.
 """
 
 import os
@@ -28,48 +29,48 @@ LOOPS = "links back to a folder that they lie in"
 DEEP = "links behind five other links"
 SPECIAL = "devices, sockets and pipes"
 UNREADABLE = "files that can't be read"
-CLOSED = "folders that can't be read"
+UNREADABLE_FOLDERS = "folders that can't be read"
 
-_LINKS = 5
+_MAX_LINKS = 5
 _HEAD = 32
-"""Bytes that tell an image."""
+"""Number of first bytes by which an image is recognised."""
 
 _LEFT_OUT, _SUCH_AS = "left out: ", ", such as "
 
 
 @dataclass
 class LeftOut:
-    """How many files of each kind are not used, and the first one's name."""
+    """The number of files of each kind that are not used, and the first name of each kind."""
 
     counts: Counter[str] = field(default_factory=Counter)
     examples: dict[str, str] = field(default_factory=dict)
 
     def add(self, kind: str, name: str, count: int = 1) -> None:
-        """Count files."""
+        """Count files of a kind."""
         self.counts[kind] += count
         self.examples[kind] = min(self.examples.get(kind, name), name)
 
     def update(self, other: "LeftOut") -> None:
-        """Add what another holds."""
+        """Add the counts of another."""
         for kind, count in other.counts.items():
             self.add(kind, other.examples[kind], count)
 
-    def facts(self) -> Counter[str]:
-        """The counts under names that show an example, for a `StageCounts`."""
+    def counters(self) -> Counter[str]:
+        """Return the counts for a `StageCounts`, by names that contain an example."""
         return Counter({self._named(kind): count for kind, count in self.counts.items()})
 
     @classmethod
-    def of_facts(cls, facts: Mapping[str, int]) -> "LeftOut":
-        """The sum of what parts told in `facts`; other facts are passed over."""
+    def from_counters(cls, counters: Mapping[str, int]) -> "LeftOut":
+        """Add up the counts that `counters` returned; other counters are ignored."""
         total = cls()
-        for fact, count in sorted(facts.items()):
-            kind, such_as, example = fact.removeprefix(_LEFT_OUT).partition(_SUCH_AS)
-            if fact.startswith(_LEFT_OUT) and such_as:
+        for counter, count in sorted(counters.items()):
+            kind, such_as, example = counter.removeprefix(_LEFT_OUT).partition(_SUCH_AS)
+            if counter.startswith(_LEFT_OUT) and such_as:
                 total.add(kind, example, count)
         return total
 
     def lines(self) -> list[str]:
-        """For people, one a kind, the most frequent first."""
+        """Return a line for each kind, the most frequent first."""
         return [f"{self._named(kind)}: {count:,}" for kind, count in self.counts.most_common()]
 
     def _named(self, kind: str) -> str:
@@ -77,27 +78,27 @@ class LeftOut:
 
 
 def photo_files(folder: Store, under: str = "") -> tuple[dict[str, int], LeftOut]:
-    """Relative name -> bytes of every photo below a folder, sorted, and what else lies there.
+    """Return relative name -> bytes of every photo below a folder, sorted, and what is left out.
 
     A name that is not UTF-8 holds surrogates, with which it can be opened; `printable` shows it. A
-    link to nowhere with a photo's ending counts as a photo of 0 bytes that can't be read.
+    broken link with a photo's ending counts as a photo of 0 bytes, which cannot be read.
 
     Args:
-        folder: local or remote, not on the web, which can't be listed.
-        under: only what is below this folder of it; names still begin at `folder`.
+        folder: Local or remote, but not on the web, which cannot be listed.
+        under: List only this subfolder; names are still relative to `folder`.
     """
     left_out = LeftOut()
     return photos_among(folder, visible_files(folder, left_out, under), left_out), left_out
 
 
 def visible_files(folder: Store, left_out: LeftOut, under: str = "") -> dict[str, int]:
-    """Relative name -> bytes of every file below a folder that is neither hidden nor a system's."""
-    found = _local(folder, left_out, under) if folder.local else _remote(folder, left_out, under)
-    return dict(sorted(found))
+    """Return relative name -> bytes of every file below a folder that is not hidden, sorted."""
+    walk = _local if folder.local else _remote
+    return dict(sorted(walk(folder, left_out, under)))
 
 
 def photos_among(folder: Store, files: dict[str, int], left_out: LeftOut) -> dict[str, int]:
-    """The photos among some files of a folder; the others are counted."""
+    """Return the photos among files of a folder (name -> bytes), and count the other files."""
     doubtful = []
     kinds: dict[str, str] = {}
     for name in files:
@@ -120,10 +121,10 @@ def _remote(folder: Store, left_out: LeftOut, under: str) -> Iterator[tuple[str,
     folder.fs.invalidate_cache()
     uri = f"{folder.uri}/{under}"
     try:
-        found = with_retries(uri, folder.fs.find, folder.at(under), detail=True)
+        files = with_retries(uri, folder.fs.find, folder.path_of(under), detail=True)
     except FileNotFoundError:
         return
-    for path, info in found.items():
+    for path, info in files.items():
         name = path[len(folder.path) :].lstrip("/")
         if is_hidden(name):
             left_out.add(HIDDEN, name)
@@ -132,20 +133,20 @@ def _remote(folder: Store, left_out: LeftOut, under: str) -> Iterator[tuple[str,
 
 
 def _local(folder: Store, left_out: LeftOut, under: str) -> Iterator[tuple[str, int]]:
-    """By a walk of its own: os.walk follows links for ever."""
-    top = folder.at(under)
+    """Walk a local folder without os.walk, which follows links back to a parent for ever."""
+    top = folder.path_of(under)
     if not os.path.isdir(top):
         return
     real = os.path.realpath(top)
     above = frozenset(_key(os.stat(p)) for p in _and_parents(real))
-    todo: list[tuple[str, frozenset[tuple[int, int]], int]] = [(under, above, 0)]
-    while todo:
-        place, inside, links = todo.pop()
-        for entry in _entries(folder, place, left_out):
-            name = f"{place}/{entry.name}" if place else entry.name
+    pending: list[tuple[str, frozenset[tuple[int, int]], int]] = [(under, above, 0)]
+    while pending:
+        parent, inside, links = pending.pop()
+        for entry in _entries(folder, parent, left_out):
+            name = f"{parent}/{entry.name}" if parent else entry.name
             try:
-                found = entry.stat()
-            except OSError as error:  # a link to nowhere or to itself, or no permission
+                status = entry.stat()
+            except OSError as error:  # a broken link, a link to itself, or no permission
                 kind = UNREADABLE if isinstance(error, PermissionError) else BROKEN
                 if is_hidden(entry.name):
                     left_out.add(HIDDEN, name)
@@ -154,38 +155,38 @@ def _local(folder: Store, left_out: LeftOut, under: str) -> Iterator[tuple[str, 
                 else:
                     left_out.add(kind, name)
                 continue
-            is_folder = stat.S_ISDIR(found.st_mode)
+            is_folder = stat.S_ISDIR(status.st_mode)
             if is_hidden(entry.name):
                 within = [name]
                 if is_folder and not entry.is_symlink():
-                    within = _names_below(folder.at(name), name)
+                    within = _names_below(folder.path_of(name), name)
                 if within:
                     left_out.add(HIDDEN, min(within), len(within))
             elif is_folder:
-                key, hops = _key(found), links + entry.is_symlink()
+                key, hops = _key(status), links + entry.is_symlink()
                 if key in inside:
                     left_out.add(LOOPS, name)
-                elif hops > _LINKS:
+                elif hops > _MAX_LINKS:
                     left_out.add(DEEP, name)
                 else:
-                    todo.append((name, inside | {key}, hops))
-            elif stat.S_ISREG(found.st_mode):
-                yield name, found.st_size
+                    pending.append((name, inside | {key}, hops))
+            elif stat.S_ISREG(status.st_mode):
+                yield name, status.st_size
             else:
                 left_out.add(SPECIAL, name)
 
 
-def _entries(folder: Store, place: str, left_out: LeftOut) -> list[os.DirEntry[str]]:
+def _entries(folder: Store, parent: str, left_out: LeftOut) -> list[os.DirEntry[str]]:
     try:
-        with os.scandir(folder.at(place)) as entries:
+        with os.scandir(folder.path_of(parent)) as entries:
             return sorted(entries, key=lambda entry: entry.name)
     except OSError:
-        left_out.add(CLOSED, place)
+        left_out.add(UNREADABLE_FOLDERS, parent)
         return []
 
 
 def _names_below(path: str, name: str) -> list[str]:
-    """All files below a folder, under the folder's name."""
+    """Return all files below a folder, by names that begin with the folder's name."""
     return [
         f"{name}{parent[len(path) :]}/{file}"
         for parent, _, files in os.walk(path)
@@ -193,8 +194,8 @@ def _names_below(path: str, name: str) -> list[str]:
     ]
 
 
-def _key(found: os.stat_result) -> tuple[int, int]:
-    return found.st_dev, found.st_ino
+def _key(status: os.stat_result) -> tuple[int, int]:
+    return status.st_dev, status.st_ino
 
 
 def _and_parents(path: str) -> Iterable[str]:
@@ -207,13 +208,13 @@ def _and_parents(path: str) -> Iterable[str]:
 
 
 def _by_bytes(folder: Store, name: str) -> str:
-    """The kind of a file by its first bytes; "" for a photo."""
+    """Return the kind of a file by its first bytes; "" for a photo."""
     try:
         if folder.local:
-            with open(folder.at(name), "rb") as file:
+            with open(folder.path_of(name), "rb") as file:
                 head = file.read(_HEAD)
         else:
-            work = (folder.fs.cat_file, folder.at(name), 0, _HEAD)
+            work = (folder.fs.cat_file, folder.path_of(name), 0, _HEAD)
             head = with_retries(f"{folder.uri}/{name}", *work)
     except OSError:
         return UNREADABLE

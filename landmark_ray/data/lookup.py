@@ -1,4 +1,4 @@
-"""Rows of tables as what the kernels take, and rows of some images alone."""
+"""Rows of tables in the form that kernels take, and the rows of single images."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -12,10 +12,10 @@ from landmark_ray.kernels.features import ImageFeatures
 
 
 def image_features(row: dict[str, Any]) -> ImageFeatures:
-    """A row of `features`.
+    """Convert a row of the table `features`.
 
     Raises:
-        ValueError: its arrays don't belong together.
+        ValueError: The arrays do not belong together.
     """
     arrays = schemas.feature_arrays(row["count"], row["keypoints"], row["descriptors"])
     return ImageFeatures(*arrays, max(row["width"], row["height"]))
@@ -24,27 +24,27 @@ def image_features(row: dict[str, Any]) -> ImageFeatures:
 def rows_of(
     root: Root, image_ids: Iterable[str], wanted: dict[str, Sequence[str]]
 ) -> dict[str, dict[str, dict[str, Any]]]:
-    """Rows of some images; of a table only the files that hold them are read.
+    """Read the rows of some images; only the files that hold them are read.
 
     Args:
-        root: the root.
-        image_ids: of the catalog; others have no rows.
-        wanted: table -> columns.
+        root: The root.
+        image_ids: Ids in the catalog; other ids have no rows.
+        wanted: Table -> columns.
 
     Returns:
-        Table -> image_id -> columns.
+        Table -> image_id -> column -> value.
     """
     ids = pa.array(sorted(set(image_ids)), pa.string())
-    among = pc.field("image_id").isin(ids)
-    catalog = root.dataset("catalog").to_table(["bucket", "shard"], filter=among)
-    places = catalog.group_by(["bucket", "shard"]).aggregate([]).to_pylist()
-    found: dict[str, dict[str, dict[str, Any]]] = {table: {} for table in wanted}
+    selected = pc.field("image_id").isin(ids)
+    catalog = root.dataset("catalog").to_table(["bucket", "shard"], filter=selected)
+    shards = catalog.group_by(["bucket", "shard"]).aggregate([]).to_pylist()
+    result: dict[str, dict[str, dict[str, Any]]] = {table: {} for table in wanted}
     for table, columns in wanted.items():
-        for place in places:
-            name = root.name(table, place["bucket"], place["shard"])
+        for shard in shards:
+            name = root.name(table, shard["bucket"], shard["shard"])
             if not root.exists(name):
                 continue
-            rows = root.dataset(name).to_table(["image_id", *columns], filter=among)
+            rows = root.dataset(name).to_table(["image_id", *columns], filter=selected)
             for row in rows.to_pylist():
-                found[table][row["image_id"]] = row
-    return found
+                result[table][row["image_id"]] = row
+    return result

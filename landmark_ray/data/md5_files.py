@@ -1,4 +1,4 @@
-"""Files with the md5 of another, as tools of GNU, BSD, macOS, OpenSSL and Windows write them."""
+"""Files that hold the md5 of another file, as GNU, BSD, macOS, OpenSSL and Windows write them."""
 
 import codecs
 import re
@@ -9,23 +9,23 @@ _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 def md5_for(data: bytes, name: str) -> str | None:
-    """The md5 that a file says of another, in small letters; None where it says none.
+    """Return the md5 of another file in lower case, or None if there is none, or no single one.
 
     Args:
-        data: the file. If it says several, the one beside the other's name is meant.
-        name: of the other, without folders.
+        data: Content of the file. If it holds several md5s, the one beside `name` is taken.
+        name: Name of the other file, without folders.
     """
     text = data.decode("utf-16" if data.startswith(_UTF16) else "utf-8-sig", errors="replace")
-    found = [
+    lines = [
         (m[0].lower(), _name(line, m)) for line in text.splitlines() if (m := _MD5.search(line))
     ]
-    named = {md5 for md5, of in found if of == name}
-    every = named or {md5 for md5, _ in found}
-    return every.pop() if len(every) == 1 else None
+    named = {md5 for md5, of in lines if of == name}
+    candidates = named or {md5 for md5, _ in lines}
+    return candidates.pop() if len(candidates) == 1 else None
 
 
 def _name(line: str, md5: re.Match[str]) -> str:
-    """Of what file a line speaks."""
+    """Return the name of the file that a line is about, without folders."""
     rest = line[: md5.start()] + line[md5.end() :]
     between = _BETWEEN.search(rest)
     name = between[1] if between else rest.strip(" \t*\\")

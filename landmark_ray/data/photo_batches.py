@@ -1,4 +1,4 @@
-"""What stages and jobs share that ask the models: photos in, answers out."""
+"""Photos in batches, as the stages and jobs read them that run the models."""
 
 from collections.abc import Iterable, Iterator
 from itertools import islice
@@ -10,22 +10,27 @@ from landmark_ray.data.sources import Member
 from landmark_ray.kernels.image import ImageError, Limits, model_input
 
 CHUNK = 256
-"""Photos in memory at once."""
+"""Largest number of photos in memory."""
 
 
 def photos(
     members: Iterable[Member], size: int, limits: Limits
 ) -> Iterator[tuple[list[str], NDArray[np.uint8], dict[str, str]]]:
-    """The usable photos of members, chunk by chunk.
+    """Decode the usable photos of archives, chunk by chunk.
+
+    Args:
+        members: Photos of archives or tables.
+        size: Width and height that the models take, in pixels.
+        limits: Limits of the photos that are accepted.
 
     Yields:
-        Ids, photos [N, size, size, 3], and id -> reason of those that can't be used.
+        Ids [N], photos [N, size, size, 3] uint8 RGB, and id -> reason of unusable photos.
     """
     rest = iter(members)
     while chunk := list(islice(rest, CHUNK)):
         ids: list[str] = []
-        found: list[NDArray[np.uint8]] = []
-        bad: dict[str, str] = {}
+        usable: list[NDArray[np.uint8]] = []
+        rejected: dict[str, str] = {}
         for member in chunk:
             try:
                 if member.problem:
@@ -34,9 +39,9 @@ def photos(
                     raise ImageError(
                         f"too large: a file of {member.size} bytes, over max_megabytes"
                     )
-                found.append(model_input(member.data, size, limits))
+                usable.append(model_input(member.data, size, limits))
                 ids.append(member.image_id)
             except ImageError as error:
-                bad[member.image_id] = str(error)
+                rejected[member.image_id] = str(error)
         empty = np.zeros((0, size, size, 3), np.uint8)
-        yield ids, np.stack(found) if found else empty, bad
+        yield ids, np.stack(usable) if usable else empty, rejected

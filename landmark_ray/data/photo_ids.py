@@ -1,4 +1,4 @@
-"""Which photo of a list a file is: lists name files with their endings and folders, or without."""
+"""Which id of a list a file has: lists name files with or without their folders and endings."""
 
 import re
 import unicodedata
@@ -17,23 +17,23 @@ from landmark_ray.data.tars import Member
 _ODD_ENDING = re.compile(
     rf"\.({'|'.join(e[1:] for e in PHOTO_ENDINGS)})[^0-9a-z./][^./]*$", re.IGNORECASE
 )
-"""Of "p.jpg_large" and "p.jpg!d", as downloads are called."""
+"""Endings of downloads, such as those of "p.jpg_large" and "p.jpg!d"."""
 
 
 class PhotoIds:
-    """Ids of a list, to be found by the names of files.
+    """The ids of a list, which are found by the names of files.
 
-    An id that is a file's name, with or without folders and ending, is that file. Of an id with an
-    ending or with folders also a file is meant that agrees but for these, unless two such do.
+    An id means the file with that name, with or without folders and ending. An id with folders or
+    an ending also means a file with other folders or another ending, unless two ids match it.
     """
 
     def __init__(self, ids: pa.ChunkedArray | pa.Array, *, loose: bool = True) -> None:
         """Sort the ids.
 
         Args:
-            ids: [N] strings, each once, without nulls.
-            loose: whether files may agree but for endings and folders; not where `ids` are a part
-                of a list, others of which such files may be.
+            ids: [N] distinct strings without nulls.
+            loose: Whether an id also means a file with other folders or another ending. Use False
+                if `ids` are only a part of a list, since the file may belong to the rest.
         """
         self.keys, order = _sorted(ids)
         with_folders = pc.match_substring(ids, "/")
@@ -42,50 +42,50 @@ class PhotoIds:
         others = pc.or_(with_folders, with_dots).to_numpy(zero_copy_only=False)
         rows = np.flatnonzero(others & loose)
         stems = [image_stem(name) for name in ids.take(pa.array(rows)).to_pylist()]
-        self.stems, places = _sorted(pa.array(stems, pa.string()))
-        self.stem_places = np.argsort(order)[rows[places]]
+        self.stems, stem_order = _sorted(pa.array(stems, pa.string()))
+        self.stem_indices = np.argsort(order)[rows[stem_order]]
 
     def __len__(self) -> int:
-        """Ids."""
+        """Return the number of ids."""
         return len(self.keys)
 
-    def __getitem__(self, place: int) -> str:
-        """The id at a place."""
-        return bytes(self.keys[place]).decode()
+    def __getitem__(self, index: int) -> str:
+        """Return the id at an index, in sorted order."""
+        return bytes(self.keys[index]).decode()
 
-    def places(self, ids: pa.ChunkedArray) -> NDArray[np.int64]:
-        """Of ids that are among these."""
+    def indices(self, ids: pa.ChunkedArray) -> NDArray[np.int64]:
+        """Return the indices [N] of ids that are among these."""
         keys, order = _sorted(ids)
-        found = np.empty(len(keys), np.int64)
-        found[order] = np.searchsorted(self.keys, keys)
-        return found
+        indices = np.empty(len(keys), np.int64)
+        indices[order] = np.searchsorted(self.keys, keys)
+        return indices
 
     def find(self, name: str) -> tuple[int, bool]:
-        """Place of the id that means a file, or -1, and whether the file is called just like it."""
+        """Return the index of the id that means a file, or -1, and whether the names are equal."""
         for key in _keys(name, self.folders):
-            place = _lookup(self.keys, key)
-            if place >= 0:
-                return place, True
+            index = _lookup(self.keys, key)
+            if index >= 0:
+                return index, True
         for key in _keys(name, False) if len(self.stems) else ():
             first = _lookup(self.stems, key)
             if first >= 0 and _lookup(self.stems[first + 1 : first + 2], key) < 0:
-                return int(self.stem_places[first]), False
+                return int(self.stem_indices[first]), False
         return -1, False
 
     def renamed(self, archive: Archive, max_bytes: float) -> Iterator[Member]:
-        """The photos of an archive that are in the list, under their ids there."""
+        """Yield the photos of an archive that are in the list, under their ids in the list."""
         for member in archive.members(max_bytes, lambda name: self.find(name)[0] >= 0):
             yield replace(member, image_id=self[self.find(member.name)[0]])
 
 
 def _keys(name: str, folders: bool) -> Iterator[bytes]:
-    """What a list may call a file, the most exact first."""
+    """Yield the names that a list may give a file, the most exact first."""
     parts = name.split("/")
     if folders and ".." not in parts:
         for first in range(len(parts) - 1):
-            place = "/".join(parts[first:])
-            yield place.encode()
-            yield place[: -len(parts[-1]) or None].encode() + image_stem(parts[-1]).encode()
+            path = "/".join(parts[first:])
+            yield path.encode()
+            yield path[: -len(parts[-1]) or None].encode() + image_stem(parts[-1]).encode()
     base = parts[-1]
     yield base.encode()
     stem = image_stem(base)
@@ -100,18 +100,18 @@ def _keys(name: str, folders: bool) -> Iterator[bytes]:
 
 
 def _lookup(keys: NDArray[np.bytes_], key: bytes) -> int:
-    """First place of a key among sorted ones, or -1."""
-    if len(key) > keys.itemsize:  # numpy would widen them all
+    """Return the first index of a key among sorted keys, or -1."""
+    if len(key) > keys.itemsize:  # else numpy would copy all keys to wider ones
         return -1
-    place = int(np.searchsorted(keys, key))
-    return place if place < len(keys) and keys[place] == key else -1
+    index = int(np.searchsorted(keys, key))
+    return index if index < len(keys) and keys[index] == key else -1
 
 
 def _sorted(ids: pa.ChunkedArray | pa.Array) -> tuple[NDArray[np.bytes_], NDArray[np.int64]]:
-    """Ids as sorted bytes, and the row of each."""
+    """Return ids as sorted bytes, and the row of each."""
     names = ids.cast(pa.binary())
     chunks = names.chunks if isinstance(names, pa.ChunkedArray) else [names]
-    parts = [np.array(chunk.to_pylist(), bytes) for chunk in chunks]  # few are Python objects
+    parts = [np.array(chunk.to_pylist(), bytes) for chunk in chunks]  # few Python objects at a time
     keys = np.concatenate([np.array([], bytes), *parts])
     order = np.argsort(keys, kind="stable")
     return keys[order], order

@@ -1,4 +1,4 @@
-"""Parquet tables of photos, such as Hugging Face's, and tables that hold none."""
+"""Parquet tables of photos, such as those of Hugging Face."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -16,20 +16,28 @@ from landmark_ray.errors import UserError
 
 ENDING = ".parquet"
 IDS, BYTES = ("image_id", "id"), ("jpeg", "image", "bytes")
-"""Names of the columns of a table of photos. Without ids the path of Hugging Face's image column
-is the name, else the number of the row."""
+"""Names of the columns of a table of photos. Without a column of ids, the id is the path in the
+image column of Hugging Face, or else the number of the row."""
 
 ROWS = 256
-"""Rows of a table that are read at once."""
+"""Number of rows that are read in one step."""
 
 
 class DamagedError(UserError):
-    """A part of the source can't be read to its end."""
+    """A part of the source cannot be read to its end."""
 
 
 @dataclass
 class TablePart:
-    """A Parquet file of photos."""
+    """A Parquet file of photos.
+
+    Attributes:
+        name: Name in the folder.
+        folder: Where the file lies.
+        size: Bytes.
+        notes: Lines for people.
+        left_out: The files that are not used, counted by kind.
+    """
 
     name: str
     folder: Store
@@ -38,10 +46,10 @@ class TablePart:
     left_out: LeftOut = field(default_factory=LeftOut)
 
     def lacks(self) -> str:
-        """What it lacks to be a table of photos; nothing where it is so damaged that none can tell.
+        """Say why this is not a table of photos; return "" if it is one, or is damaged.
 
         Raises:
-            UserError: the store fails.
+            UserError: The store fails.
         """
         try:
             schema = self._open().schema_arrow
@@ -55,11 +63,11 @@ class TablePart:
         )
 
     def members(self, max_bytes: float) -> Iterator[Member]:
-        """All photos, in the order of the rows.
+        """Yield all photos in the order of the rows; a photo over `max_bytes` has no data.
 
         Raises:
-            DamagedError: it is, from there on.
-            UserError: the store fails.
+            DamagedError: The rest of the file is damaged.
+            UserError: The store fails.
         """
         file = self._open()
         data = _photo_column(file.schema_arrow)
@@ -69,10 +77,10 @@ class TablePart:
             for batch in file.iter_batches(ROWS, columns=[data, *([ids] if ids else [])]):
                 names = _texts(batch[ids]) if ids else [""] * len(batch)
                 for name, cell in zip(names, batch[data].to_pylist(), strict=True):
-                    found, path = _bytes_and_path(cell)
+                    photo, path = _bytes_and_path(cell)
                     name = name or path.removesuffix(photo_ending(path)) or str(number)
-                    kept = found if len(found) <= max_bytes else b""
-                    yield Member(name, len(found), kept, name)
+                    kept = photo if len(photo) <= max_bytes else b""
+                    yield Member(name, len(photo), kept, name)
                     number += 1
         except (pa.ArrowException, OSError, ValueError) as error:
             raise self._error(error) from None
@@ -92,7 +100,7 @@ class TablePart:
 
 
 def _photo_column(schema: pa.Schema) -> str | None:
-    """The column of photos: bytes, or a struct with `bytes`, as Hugging Face's."""
+    """Return the column of photos: bytes, or a struct with `bytes` as that of Hugging Face."""
     for name in BYTES:
         if name in schema.names:
             kind = schema.field(name).type
@@ -110,7 +118,7 @@ def _bytes_and_path(cell: Any) -> tuple[bytes, str]:
 
 
 def _texts(ids: pa.Array) -> list[str]:
-    """Ids as text, though a string may be no UTF-8; empty where there is none."""
+    """Return ids as text, even if they are not UTF-8; a null becomes ""."""
     if pa.types.is_string(ids.type) or pa.types.is_large_string(ids.type):
         ids = ids.cast(pa.large_binary())
     return [

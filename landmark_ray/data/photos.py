@@ -1,4 +1,4 @@
-"""Photos to be recognised: files, those in tars and those in tables; in parts read in one go."""
+"""The photos that `predict` recognises: in files, tars and tables."""
 
 import hashlib
 import re
@@ -23,38 +23,38 @@ from landmark_ray.errors import UserError
 Part = Archive | TablePart
 
 BARE_TABLES = "tables without photos"
-NOT_TEST = "files outside of test/, which alone is answered of a dataset"
+NOT_TEST = "files outside of test/, the only part of a dataset that is answered"
 
 _TRAINING = re.compile(r"(metadata/)?train\.csv|train/.*", re.DOTALL)
 _TEST_TAR = re.compile(r"test/images_\d+\.t\S+")
 
 
 class Photos:
-    """All photos at a URI: a tar, a Parquet table, or a folder with such and with files of photos.
+    """All photos at a URI: a tar, a Parquet table, or a folder of these and of photo files.
 
-    Of a dataset with a training set (`train.csv` or `train/`) beside `test/` the latter is meant.
+    If a dataset has a training set (`train.csv` or `train/`) beside `test/`, only `test/` is used.
 
     Attributes:
-        folder: the names of all parts begin there.
-        parts: what is read in one go: tars, then tables, then chunks of files.
-        files: how many photos are files.
-        fingerprint: hex digest of the names and sizes of all.
-        left_out: what else lies there; what is in tars is known when they are read.
+        folder: The folder to which the names of all parts are relative.
+        parts: Units that are read from beginning to end: tars, then tables, then chunks of files.
+        files: Number of photos that are files.
+        fingerprint: Hex digest of the names and sizes of all parts and files.
+        left_out: The files that are not used; those in tars are counted when the tars are read.
 
     Raises:
-        UserError: there are none.
+        UserError: There are no photos.
     """
 
     def __init__(self, uri: str) -> None:
-        """Find out what there is."""
+        """List the photos."""
         self.folder, single = _folder_of(uri)
         self.left_out = LeftOut()
-        found = (
+        all_files = (
             {single: self.folder.size(single)}
             if single
             else visible_files(self.folder, self.left_out)
         )
-        files = _answered(found, self.left_out)
+        files = _answered(all_files, self.left_out)
         tars = [name for name in files if name.lower().endswith(TAR_ENDINGS)]
         tables, lacks = self._tables(
             [name for name in files if name.lower().endswith(ENDING)], files
@@ -62,7 +62,7 @@ class Photos:
         rest = {n: s for n, s in files.items() if not n.lower().endswith((*TAR_ENDINGS, ENDING))}
         images = photos_among(self.folder, rest, self.left_out)
         self.files = len(images)
-        self.parts: list[Part] = [self._tar(name, found) for name in tars]
+        self.parts: list[Part] = [self._tar(name, all_files) for name in tars]
         self.parts += tables
         self.parts += chunks_of(self.folder, images)
         if not self.parts:
@@ -76,11 +76,11 @@ class Photos:
 
     @property
     def size(self) -> int:
-        """Bytes in all."""
+        """Bytes of all parts."""
         return sum(part.size for part in self.parts)
 
     def lines(self) -> list[str]:
-        """What is answered, and what is not, for people."""
+        """Return lines for people that say what is answered, and what is left out."""
         tables = sum(isinstance(part, TablePart) for part in self.parts)
         chunks = sum(isinstance(part, Archive) and bool(part.files) for part in self.parts)
         counts = {
@@ -92,27 +92,27 @@ class Photos:
         return [f"photos of {', '.join(shown)} in {self.folder.shown}", *self.left_out.lines()]
 
     def _tables(self, names: list[str], files: dict[str, int]) -> tuple[list[TablePart], list[str]]:
-        """The tables of photos, and what the others lack, which are counted."""
-        found = [TablePart(name, self.folder, files[name]) for name in names]
+        """Return the tables of photos, and why others are none; count the others as left out."""
+        tables = [TablePart(name, self.folder, files[name]) for name in names]
         with ThreadPoolExecutor(1 if self.folder.local else 16) as pool:
-            lacks = dict(zip(names, pool.map(TablePart.lacks, found), strict=True))
+            lacks = dict(zip(names, pool.map(TablePart.lacks, tables), strict=True))
         for name in names:
             if lacks[name]:
                 self.left_out.add(BARE_TABLES, name)
-        return [t for t in found if not lacks[t.name]], list(filter(None, lacks.values()))
+        return [t for t in tables if not lacks[t.name]], list(filter(None, lacks.values()))
 
     def _tar(self, name: str, files: dict[str, int]) -> Archive:
-        """A tar; beside it, as in GLDv2, may lie its checksum."""
+        """Return a tar, with its checksum file if there is one, as in GLDv2."""
         md5 = f"md5sum/{name.rpartition('/')[0] or '.'}/md5.{tar_stem(name)}.txt"
         return Archive(name, self.folder, files[name], md5_file=md5 if md5 in files else "")
 
 
 def photos_of(part: Part, max_bytes: float) -> Iterator[Member]:
-    """The photos of a part, in order; what else it holds is counted in its `left_out`.
+    """Yield the photos of a part in order; its other files are counted in its `left_out`.
 
     Raises:
-        DamagedError: it is, from there on.
-        UserError: the store fails.
+        DamagedError: The rest of the part is damaged.
+        UserError: The store fails.
     """
     try:
         for member in part.members(max_bytes):
@@ -129,12 +129,12 @@ def photos_of(part: Part, max_bytes: float) -> Iterator[Member]:
 
 
 def holder(part: Part) -> str:
-    """The tar or table that holds a part's photos; "" where they are files."""
+    """Return the name of the tar or table that holds a part's photos, or "" if they are files."""
     return "" if isinstance(part, Archive) and part.files else text_id(part.name)
 
 
 def _answered(files: dict[str, int], left_out: LeftOut) -> dict[str, int]:
-    """The files that are meant: of a dataset those of its test set."""
+    """Return the files to answer: those of the test set if the folder is a dataset, else all."""
     test = {name: size for name, size in files.items() if name.startswith("test/")}
     dataset = any(_TRAINING.fullmatch(n) for n in files) or any(map(_TEST_TAR.fullmatch, test))
     photos = any(
@@ -149,10 +149,10 @@ def _answered(files: dict[str, int], left_out: LeftOut) -> dict[str, int]:
 
 
 def _folder_of(uri: str) -> tuple[Store, str]:
-    """A folder, and the name of the one file in it that is meant, if one is."""
+    """Return a folder, and the name of a file in it if the URI is that of a file, else ""."""
     folder = Store(uri)
     if folder.web or not folder.exists():
-        raise UserError(f"--source: there is nothing at {uri}, or it can't be listed")
+        raise UserError(f"--source: there is nothing at {uri}, or it cannot be listed")
     if folder.fs.isfile(folder.path):
         parent, _, name = folder.uri.rpartition("/")
         return Store(parent or "/"), name

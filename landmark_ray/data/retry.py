@@ -1,6 +1,6 @@
-"""Patience with stores that are far away: what fails for a moment is tried again, later each time.
+"""Retries for remote stores: transient errors are tried again after waits that become longer.
 
-Clients of S3 and Google Storage retry on their own, too; a web server's doesn't.
+The clients of S3 and Google Storage also retry by themselves; the one of web servers does not.
 """
 
 import errno
@@ -19,23 +19,23 @@ from tenacity import (
 from landmark_ray.errors import UserError
 
 TRIES = 8
-LONGEST_S = 30.0
-"""Of a wait. The first ones are of a second or less; all together last about a minute."""
+MAX_WAIT_S = 30.0
+"""Longest wait, in seconds. The first waits are a second or less, all waits about a minute."""
 
-_ILL = {errno.EIO, errno.EBUSY, getattr(errno, "EREMOTEIO", errno.EIO)}
-"""As s3fs calls a broken answer, SlowDown and InternalError."""
+_TRANSIENT = {errno.EIO, errno.EBUSY, getattr(errno, "EREMOTEIO", errno.EIO)}
+"""Error numbers that s3fs gives a broken answer, SlowDown and InternalError."""
 
 T = TypeVar("T")
 
 
 def is_transient(error: BaseException) -> bool:
-    """Whether an error may be gone the next time."""
+    """Return whether the same operation may succeed the next time."""
     if isinstance(error, FileNotFoundError) and error.__cause__:
-        return is_transient(error.__cause__)  # as the web's file system calls all errors
+        return is_transient(error.__cause__)  # fsspec's web file system wraps all errors in this
     status = getattr(error, "status", None)
     if isinstance(status, int):
         return status >= 500 or status in (408, 429)
-    if isinstance(error, OSError) and error.errno in _ILL:
+    if isinstance(error, OSError) and error.errno in _TRANSIENT:
         return True
     if _kinds(error) & {"ConnectionError", "HTTPClientError"}:
         return True
@@ -43,21 +43,27 @@ def is_transient(error: BaseException) -> bool:
 
 
 def _kinds(error: BaseException) -> set[str]:
-    """Names of the classes of an error of S3's client, whose import would cost every job time."""
+    """Return the class names of an error of S3's client, without the slow import of botocore."""
     return {
         kind.__name__ for kind in type(error).__mro__ if kind.__module__.startswith("botocore.")
     }
 
 
 def with_retries(uri: str, work: Callable[..., T], *args: Any, **named: Any) -> T:
-    """The result of work on a remote store.
+    """Return the result of an operation on a remote store, which is tried up to `TRIES` times.
+
+    Args:
+        uri: The file or folder, for error messages.
+        work: The operation.
+        *args: Its arguments.
+        **named: Its keyword arguments.
 
     Raises:
-        UserError: the store failed all the time, or refuses; names it.
+        UserError: All tries failed, or the store denies access; the text names `uri`.
     """
     trying = _Retrying(
         stop=stop_after_attempt(TRIES),
-        wait=wait_random_exponential(multiplier=0.5, max=LONGEST_S),
+        wait=wait_random_exponential(multiplier=0.5, max=MAX_WAIT_S),
         retry=retry_if_exception(is_transient),
         reraise=True,
     )
@@ -72,25 +78,25 @@ def with_retries(uri: str, work: Callable[..., T], *args: Any, **named: Any) -> 
             raise
         raise UserError(
             f"{uri}: the store failed {TRIES} times in a row ({why}); the same command goes on "
-            "when it is well again"
+            "when the store works again"
         ) from None
 
 
-class PatientFile:
-    """A remote file, read from its beginning to its end; a failed read begins where it stood."""
+class RetryingFile:
+    """A remote file that is read from beginning to end; a failed read is repeated."""
 
     def __init__(self, uri: str, raw: IO[bytes]) -> None:
-        """Read nothing yet."""
+        """Wrap an open file; nothing is read yet."""
         self.uri, self.raw = uri, raw
 
-    def __enter__(self) -> "PatientFile":
-        """As a file."""
+    def __enter__(self) -> "RetryingFile":
+        """Return the file itself."""
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Close it."""
+        """Close the file."""
         self.raw.close()
 
     def read(self, size: int = -1) -> bytes:
-        """The next bytes."""
+        """Return the next `size` bytes; all bytes by default."""
         return with_retries(self.uri, self.raw.read, size)

@@ -1,4 +1,4 @@
-"""The root of a run: its tables, as files of whole classes."""
+"""The root of a run: its tables, whose files hold whole classes."""
 
 import re
 from collections.abc import Iterator
@@ -12,14 +12,20 @@ import pyarrow.parquet as pq
 
 from landmark_ray.data import deletion, layout
 from landmark_ray.data.schemas import TABLES, check_plain
-from landmark_ray.data.store import RAW, REPORT, Store
+from landmark_ray.data.store import RAW, STATS, Store
 
 _SHARD = re.compile(r"/bucket=\d+/shard-\d+\.parquet$")
 
 
 @dataclass(frozen=True, order=True)
 class Shard:
-    """A file of a table, and the images that it begins with in the catalog."""
+    """A shard: a file of each table, by its bucket and number.
+
+    Attributes:
+        bucket: Number of the bucket.
+        shard: Number in the bucket.
+        images: Number of images in the catalog.
+    """
 
     bucket: int
     shard: int
@@ -27,21 +33,25 @@ class Shard:
 
     @property
     def key(self) -> tuple[int, int]:
-        """Bucket and shard."""
+        """The bucket and the number of the shard."""
         return self.bucket, self.shard
 
 
 class Root(Store):
-    """The root: all tables of a run."""
+    """The folder with all tables of a run."""
 
     def name(self, table: str, bucket: int, shard: int) -> str:
-        """File of a shard."""
+        """Return the name of a shard's file."""
         return f"{table}/bucket={bucket}/shard-{shard:05d}.parquet"
 
     def read_shard(
         self, table: str, bucket: int, shard: int, columns: list[str] | None = None
     ) -> pa.Table:
-        """The rows of a shard."""
+        """Read the rows of a shard.
+
+        Raises:
+            UserError: The file is missing or damaged; the text names it.
+        """
         return self.read_table(self.name(table, bucket, shard), columns)
 
     def commit(
@@ -50,79 +60,90 @@ class Root(Store):
         bucket: int,
         shard: int,
         rows: pa.Table,
-        report: str,
+        stats: str,
         *,
         rejects: pa.Table | None = None,
         stage: str = "",
     ) -> None:
-        """Write a shard; with it the unit of work is finished. Its rejects are written before."""
+        """Write a shard, which commits its task; the rejects are written before.
+
+        Args:
+            table: Name of the table.
+            bucket: Bucket of the shard.
+            shard: Number of the shard.
+            rows: Rows of the table.
+            stats: Counts of the task as JSON, which are stored with the rows.
+            rejects: Rows of the table `rejects`.
+            stage: Stage that rejects.
+        """
         if rejects is not None and rejects.num_rows:
             self.write_table(self.name(f"rejects/stage={stage}", bucket, shard), rejects)
         group = 64 if RAW & set(rows.column_names) else None
-        self.write_table(self.name(table, bucket, shard), rows, rows=group, report=report)
+        self.write_table(self.name(table, bucket, shard), rows, rows=group, stats=stats)
 
     def committed(self, table: str) -> dict[tuple[int, int], bytes]:
-        """(bucket, shard) -> report of every finished shard of a table."""
+        """Return (bucket, shard) -> stats of every committed shard of a table."""
         names = [n for n in self.files(table) if _SHARD.search(n)]
-        readers = 1 if self.local else 16  # a disk's footers are there at once
+        readers = 1 if self.local else 16  # a local disk has no latency to hide
         with ThreadPoolExecutor(readers) as pool:
-            return dict(pool.map(self._report, names))
+            return dict(pool.map(self._stats, names))
 
-    def report(self, table: str, bucket: int, shard: int) -> str | None:
-        """The report of a shard, or None where it isn't finished."""
+    def stats(self, table: str, bucket: int, shard: int) -> str | None:
+        """Return the stats of a shard, or None if it is not committed."""
         try:
-            return self._report(self.name(table, bucket, shard))[1].decode()
+            return self._stats(self.name(table, bucket, shard))[1].decode()
         except FileNotFoundError:
             return None
 
-    def _report(self, name: str) -> tuple[tuple[int, int], bytes]:
+    def _stats(self, name: str) -> tuple[tuple[int, int], bytes]:
         _, bucket, file = name.rsplit("/", 2)
         key = int(bucket.removeprefix("bucket=")), int(file[len("shard-") : -len(".parquet")])
         try:
-            schema = pq.read_schema(self.at(name), filesystem=self.fs)
+            schema = pq.read_schema(self.path_of(name), filesystem=self.fs)
         except FileNotFoundError:
             raise
         except (pa.ArrowException, OSError, ValueError) as error:
             raise self.damaged(name, error) from None
-        return key, (schema.metadata or {}).get(REPORT, b"")
+        return key, (schema.metadata or {}).get(STATS, b"")
 
     def delete(self, *names: str) -> None:
-        """Delete places of the root, each a folder or a file, if all that lies there is ours.
+        """Delete folders or files of the root, if all files in them are ours.
 
         Raises:
-            UserError: it isn't; nothing was deleted.
+            UserError: Some are not ours; nothing was deleted.
         """
         deletion.delete(self, *names, ours=layout.ours)
 
     def ensure(self, table: str) -> None:
-        """Make an empty table where a stage had no row to write; a folder of models is none."""
+        """Write an empty table if a stage wrote no row; folders of models are no tables."""
         base = table.partition("/")[0]
         if base in TABLES and not self.files(table):
             self.write_table(f"{table}/bucket=0/empty.parquet", TABLES[base].empty_table())
 
     def dataset(self, table: str) -> pads.Dataset:
-        """All rows of a table or of one of its files, with its folders as columns (hive).
+        """Open a table or one of its files; folders become columns (hive partitioning).
 
         Raises:
-            UserError: its first file is damaged, and which table.
+            FileNotFoundError: There is no such table.
+            UserError: The first file is damaged; the text names the table.
         """
         try:
-            found = pads.dataset(self.at(table), filesystem=self.fs, partitioning="hive")
-            check_plain(found.schema)
+            dataset = pads.dataset(self.path_of(table), filesystem=self.fs, partitioning="hive")
+            check_plain(dataset.schema)
         except FileNotFoundError:
             raise
         except (pa.ArrowException, OSError, ValueError) as error:
             raise self.damaged(table, error) from None
-        return found
+        return dataset
 
     def classes(self, bucket: int, shard: int) -> list[int]:
-        """The landmark ids of a shard, by the catalog."""
-        here = (pc.field("bucket") == bucket) & (pc.field("shard") == shard)
-        rows = self.dataset("catalog").to_table(["landmark_id"], filter=here)
+        """Return the landmark ids of a shard, from the catalog."""
+        in_shard = (pc.field("bucket") == bucket) & (pc.field("shard") == shard)
+        rows = self.dataset("catalog").to_table(["landmark_id"], filter=in_shard)
         return sorted(set(rows["landmark_id"].to_pylist()))
 
     def shards(self) -> list[Shard]:
-        """All shards of the catalog, the ones with most images first."""
+        """Return all shards of the catalog, those with the most images first."""
         catalog = self.dataset("catalog").to_table(["bucket", "shard"])
         counts = catalog.group_by(["bucket", "shard"]).aggregate([([], "count_all")])
         rows: Iterator[Shard] = (

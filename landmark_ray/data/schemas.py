@@ -1,8 +1,8 @@
-"""Every table's schema. A table is Parquet under `<root>/<table>/bucket=B/shard-NNNNN.parquet`.
+"""The schema of every table. A table is Parquet in `<root>/<table>/bucket=B/shard-NNNNN.parquet`.
 
-A shard holds whole classes, under the same file name in every table from `images` on. Its rows are
-sorted by landmark_id, then by image_id (by both image ids in `pairs`). Fields carry their meaning
-as metadata, so that it travels with the files.
+A shard holds whole classes, and has the same file name in every table from `images` on. Its rows
+are sorted by landmark_id, then by image_id (in `pairs`, by both image ids). The metadata of each
+column says what it means, so this travels with the files.
 """
 
 from collections.abc import Iterable
@@ -23,7 +23,7 @@ _HEIGHT = _field("height", pa.int32(), "pixels of the stored, upright image")
 _JPEG = _field("jpeg", pa.binary(), "JPEG file, upright, RGB")
 
 CATALOG = pa.schema(
-    [_IMAGE, _LANDMARK, _field("shard", pa.int32(), "file of the image in its bucket's folders")]
+    [_IMAGE, _LANDMARK, _field("shard", pa.int32(), "number of the file that holds the image")]
 )
 
 LANDMARKS = pa.schema(
@@ -42,13 +42,15 @@ FRAGMENT = pa.schema(
         *(field.with_nullable(True) for field in IMAGES),
         _field("shard", pa.int32(), "as in the catalog"),
         _field("reason", pa.string(), "why the image was rejected, else null", nullable=True),
-        _field("exact", pa.bool_(), "whether the file is called just like the image"),
+        _field("exact", pa.bool_(), "whether the file name equals the image_id"),
     ]
 )
-"""Ingest's own: the rows that one tar holds of one bucket."""
+"""Intermediate files of `ingest`: the rows of one tar for one bucket."""
 
-REJECTS = pa.schema([_IMAGE, _LANDMARK, _field("reason", pa.string(), "kind: what was found")])
-"""Partitioned by stage, then by bucket."""
+REJECTS = pa.schema(
+    [_IMAGE, _LANDMARK, _field("reason", pa.string(), "kind of problem, a colon, and details")]
+)
+"""Rejected images, partitioned by stage, then by bucket."""
 
 HASHES = pa.schema(
     [
@@ -56,7 +58,7 @@ HASHES = pa.schema(
         _LANDMARK,
         _field("digest", pa.binary(16), "BLAKE2b of the stored file: equal for equal bytes"),
         _field("phash", pa.uint64(), "64-bit perceptual hash (imagehash.phash)"),
-        _field("thumbnail", pa.binary(), "uint8 [32, 32]: the whole image, grey"),
+        _field("thumbnail", pa.binary(), "uint8 [32, 32]: the whole image in grey"),
     ]
 )
 
@@ -65,13 +67,17 @@ DUPLICATES = pa.schema(
         _IMAGE,
         _LANDMARK,
         _field("cluster", pa.string(), "smallest image_id of all images that show the same photo"),
-        _field("partner", pa.string(), "image_id of the likest one"),
-        _field("exact", pa.bool_(), "whether that one has the same bytes"),
-        _field("difference", pa.float32(), "of the thumbnails of both, in grey levels, on average"),
-        _field("landmarks", pa.list_(pa.int64()), "all of the cluster; several: a label conflict"),
+        _field("partner", pa.string(), "image_id of the most similar copy"),
+        _field("exact", pa.bool_(), "whether the partner has the same bytes"),
+        _field("difference", pa.float32(), "mean difference to the partner's thumbnail, in levels"),
+        _field(
+            "landmarks",
+            pa.list_(pa.int64()),
+            "landmark ids of the cluster; several ids are a label conflict",
+        ),
     ]
 )
-"""Images of which there is another one; the others have no row."""
+"""Images that have copies; other images have no row."""
 
 FEATURES = pa.schema(
     [
@@ -89,7 +95,8 @@ FEATURES = pa.schema(
         _field(
             "descriptors",
             pa.binary(),
-            "int8 [N, D], of length 127, in keypoints' order; D: 128 (RootSIFT) or 40 (DELF)",
+            "int8 [N, D], of length 127, in the order of the keypoints; D is 128 (RootSIFT) or 40 "
+            "(DELF)",
         ),
     ]
 )
@@ -100,11 +107,11 @@ PAIRS = pa.schema(
         _field("image_a", pa.string(), "the smaller image_id of the pair"),
         _field("image_b", pa.string(), "the larger image_id of the pair"),
         _field("putative", pa.int32(), "descriptor matches before verification"),
-        _field("inliers", pa.int32(), "matches that agree with the affine map, at distinct places"),
+        _field("inliers", pa.int32(), "inliers of the affine map; those in one cell count as one"),
         _field(
             "affine",
             pa.list_(pa.float64(), 6),
-            "row-major [2, 3]: (x, y) of a to (x, y) of b, stored pixels; null when there is none",
+            "row-major [2, 3], from (x, y) of a to (x, y) of b, in stored pixels; null if none",
             nullable=True,
         ),
     ]
@@ -115,9 +122,9 @@ KEPT = pa.schema(
         _IMAGE,
         _LANDMARK,
         _field("keep", pa.bool_(), "whether the image stays"),
-        _field("reason", pa.string(), "empty, or unverified, over_cap, small_class"),
+        _field("reason", pa.string(), "empty, or unverified, over_cap or small_class"),
         _field("partner", pa.string(), "image_id of the best partner among the pairs, or empty"),
-        _field("inliers", pa.int32(), "inliers with that partner"),
+        _field("inliers", pa.int32(), "inliers with the best partner"),
     ]
 )
 
@@ -125,12 +132,12 @@ DETECTIONS = pa.schema(
     [
         _IMAGE,
         _LANDMARK,
-        _field("entities", pa.list_(pa.string()), "names of Open Images, the surest first"),
-        _field("scores", pa.list_(pa.float32()), "theirs, from 0 to 1"),
+        _field("entities", pa.list_(pa.string()), "Open Images classes, the highest score first"),
+        _field("scores", pa.list_(pa.float32()), "score of each object, from 0 to 1"),
         _field(
             "boxes",
             pa.list_(pa.float32()),
-            "theirs, 4 each: top, left, bottom, right, as shares of the height and width",
+            "4 numbers of each object: top, left, bottom, right, as shares of the height and width",
         ),
     ]
 )
@@ -143,11 +150,11 @@ CLEANED = pa.schema(
         _field(
             "reason",
             pa.string(),
-            "empty, or why not: as in kept, or no_building, people_class, duplicate, conflict, "
-            "dropped",
+            "empty if the image stays; else as in kept, or no_building, people_class, duplicate, "
+            "conflict or dropped",
         ),
-        _field("verdict", pa.string(), "keep or drop, where a list names it; else empty"),
-        _field("note", pa.string(), "the list's reason; else what the rule saw, or empty"),
+        _field("verdict", pa.string(), "keep or drop, if a list of verdicts names it; else empty"),
+        _field("note", pa.string(), "reason in the list of verdicts, or what the rule saw"),
     ]
 )
 
@@ -156,21 +163,21 @@ _GROUP = _field("group", pa.int32(), "group of the class by its images in `clean
 _SPLIT = _field("split", pa.string(), "train or validation")
 
 GROUPS = pa.schema([_IMAGE, _LANDMARK, _GROUP, _SPLIT])
-"""Images of classes that are large enough to learn."""
+"""Images of classes that are large enough for a group."""
 
 EXAMPLES = pa.schema([_IMAGE, _LANDMARK, _SQUARE, _GROUP, _SPLIT])
-"""What is left of `groups` when `resize` has rejected what it can't use."""
+"""The images of `groups` as squares, without those that `resize` rejects."""
 
 BACKGROUND = pa.schema([_IMAGE, _LANDMARK, _SQUARE])
-"""Some of the discarded images."""
+"""Some of the discarded images, and synthetic images."""
 
 EMBEDDINGS = pa.schema(
     [
         _IMAGE,
         _LANDMARK,
-        _field("group", pa.int32(), "group of the example, from 1; 0: a background image"),
+        _field("group", pa.int32(), "group of the example, from 1; 0 for a background image"),
         _SPLIT,
-        _field("view", pa.int32(), "0: the photo as it is; from 1: varied, for training only"),
+        _field("view", pa.int32(), "0: the photo as it is; from 1: augmented, for training only"),
         _field("vector", pa.binary(), "float16 [D], little-endian: the trunk's features"),
     ]
 )
@@ -178,29 +185,29 @@ EMBEDDINGS = pa.schema(
 PREDICTIONS = pa.schema(
     [
         _IMAGE,
-        _field("truth", pa.list_(pa.int64()), "landmark ids it shows, none or several"),
-        _field("label", pa.int64(), "landmark id that the web gave it; -1 in a test set"),
-        _field("group", pa.int32(), "group of its landmark, from 1; 0: none, or not known"),
-        _field("landmarks", pa.list_(pa.int64()), "landmark ids of the answer, the surest first"),
-        _field("confidences", pa.list_(pa.float32()), "theirs, from 0 to 1"),
-        _field("closed_landmark", pa.int64(), "answer of the reference's rule"),
-        _field("closed_confidence", pa.float32(), "its confidence"),
+        _field("truth", pa.list_(pa.int64()), "landmark ids that the image shows: none or several"),
+        _field("label", pa.int64(), "landmark id of the image in the source; -1 in a test set"),
+        _field("group", pa.int32(), "group of its landmark, from 1; 0 if none or unknown"),
+        _field("landmarks", pa.list_(pa.int64()), "predicted landmark ids, best first"),
+        _field("confidences", pa.list_(pa.float32()), "confidence of each, from 0 to 1"),
+        _field("closed_landmark", pa.int64(), "landmark id that the closed-set baseline predicts"),
+        _field("closed_confidence", pa.float32(), "confidence of the closed-set baseline"),
     ]
 )
-"""Of a validation or test image, what the models say."""
+"""Predictions of the models for validation or test images."""
 
 ANSWERS = pa.schema(
     [
-        _field("image_id", pa.string(), "the csv's id: the name, as long as tells photos apart"),
-        _field("file", pa.string(), "tar or table that holds the photo; empty: it is a file"),
-        _field("name", pa.string(), "its path there, or its id in a table"),
-        _field("landmarks", pa.list_(pa.int64()), "landmark ids, the surest first"),
-        _field("confidences", pa.list_(pa.float32()), "theirs, from 0 to 1"),
+        _field("image_id", pa.string(), "id in the csv: as much of the name as makes it unique"),
+        _field("file", pa.string(), "tar or table that holds the photo; empty if it is a file"),
+        _field("name", pa.string(), "path of the photo in the source or tar, or its id in a table"),
+        _field("landmarks", pa.list_(pa.int64()), "predicted landmark ids, best first"),
+        _field("confidences", pa.list_(pa.float32()), "confidence of each, from 0 to 1"),
         _field("is_landmark", pa.bool_(), "whether the first confidence reaches the threshold"),
-        _field("error", pa.string(), "why the image can't be read; empty when it can"),
+        _field("error", pa.string(), "why the photo cannot be read; empty if it can"),
     ]
 )
-"""Of jobs/predict.py: no table of a root."""
+"""Answers of jobs/predict.py; this is no table of a root."""
 
 BUNDLED = pa.schema(
     [
@@ -210,15 +217,15 @@ BUNDLED = pa.schema(
         _field("images", pa.int64(), "examples that it was learned from, validation included"),
     ]
 )
-"""Landmarks of a bundle."""
+"""Landmarks of a bundle. The version of a bundle depends on this schema with its texts."""
 
 REFERENCE = pa.schema(
     [
-        _field("pixels", pa.binary(), "uint8 [size, size, 3]: a photo as the models see it, RGB"),
+        _field("pixels", pa.binary(), "uint8 [size, size, 3] RGB: a photo as the models see it"),
         _field(
             "answers",
             pa.list_(pa.struct({"group": pa.int32(), "logits": pa.list_(pa.float32())})),
-            "what each group's trained network says of it",
+            "logits of the trained network of each group",
         ),
     ]
 )
@@ -248,10 +255,10 @@ TABLES = {
 def feature_arrays(
     count: int, keypoints: bytes, descriptors: bytes
 ) -> tuple[NDArray[np.float32], NDArray[np.int8]]:
-    """Keypoints float32 [N, 2] or [N, 4], descriptors int8 [N, D] of a row of `features`.
+    """Return keypoints float32 [N, 2] or [N, 4] and descriptors int8 [N, D] of a row of `features`.
 
     Raises:
-        ValueError: they don't hold `count` features.
+        ValueError: The bytes do not hold `count` features.
     """
     points = np.frombuffer(keypoints, np.float32)
     flat = np.frombuffer(descriptors, np.int8)
@@ -261,13 +268,13 @@ def feature_arrays(
 
 
 def check_plain(fields: Iterable[pa.Field]) -> None:
-    """Refuse columns of types that Python code belongs to: Ray Data unpickles cells of one of them.
+    """Refuse columns of extension types, because Ray Data unpickles the cells of one of them.
 
     Raises:
-        ValueError: names the column and the type.
+        ValueError: There is such a column; the text names the column and the type.
     """
     for field in fields:
         kind = field.type
         if isinstance(kind, pa.BaseExtensionType):
-            raise ValueError(f"column {field.name} is no plain data but {kind}")
+            raise ValueError(f"column {field.name} is not plain data but {kind}")
         check_plain(kind.field(i) for i in range(kind.num_fields))

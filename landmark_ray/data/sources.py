@@ -1,10 +1,10 @@
-"""Raw datasets: Google Landmarks' own layout, and a folder of class folders.
+"""Raw datasets in the layout of Google Landmarks, or with a folder for each class.
 
 GLDv2 (github.com/cvdfoundation/google-landmark): `train.csv` with `id,url,landmark_id` or
 `train_clean.csv` with `landmark_id,images`, at the top or in `metadata/`; `train/images_NNN.tar`
 with members `a/b/c/<id>.jpg`, and `md5sum/train/md5.images_NNN.txt`. Kaggle's layout is the same
-with tars that are unpacked: `train/a/b/c/<id>.jpg`. All is read where it lies; tars are streamed
-once, from beginning to end.
+with unpacked tars: `train/a/b/c/<id>.jpg`. Nothing is copied; tars are streamed once, from
+beginning to end.
 """
 
 import hashlib
@@ -36,7 +36,7 @@ __all__ = ["FOLDER_CHUNK", "SUFFIXES", "Archive", "Member", "Source", "drop_unla
 
 SUFFIXES = PHOTO_ENDINGS
 LISTS = ("train.csv", "metadata/train.csv", "train_clean.csv", "metadata/train_clean.csv")
-"""Csv files of photos and landmarks; the first that is there counts."""
+"""Csv files of photos and landmarks; the first one that exists is used."""
 
 SOLUTIONS = (
     "recognition_solution.csv",
@@ -44,29 +44,29 @@ SOLUTIONS = (
     "ground_truth/recognition_solution_v2.1.csv",
 )
 SPLITS = {"train", "training", "test", "testing", "val", "valid", "validation", "index"}
-"""Folders that hold a dataset's parts, and no class each."""
+"""Names of folders that hold the parts of a dataset and are no classes."""
 
 LOOSE = "photos in no class folder"
-TWICE = "tars that are there in another form, too"
-LISTS_TOO = "lists of photos beside the one that is used"
-BESIDE = "other files and folders beside the dataset's"
-UNSOLVED = "folders of test photos without a recognition_solution.csv"
+DUPLICATE_TARS = "tars that are there in another form, too"
+OTHER_LISTS = "lists of photos beside the one that is used"
+OTHER_FILES = "other files and folders beside the dataset's"
+NO_SOLUTION = "folders of test photos without a recognition_solution.csv"
 
 
 class Source:
     """A dataset in one of the two layouts.
 
     Attributes:
-        csv: the list of its photos; "" for class folders.
-        left_out: what lies there and isn't used.
-        notes: lines for people, on how `index` understood its list.
+        csv: Name of the list of photos; "" for class folders.
+        left_out: The files that are not used, counted by kind.
+        notes: Lines for people that say how `index` read the list.
 
     Raises:
-        UserError: there is nothing at the URI, or no dataset.
+        UserError: There is nothing at the URI, or no dataset.
     """
 
     def __init__(self, uri: str) -> None:
-        """Find out the layout, and what lies there."""
+        """Find out which layout the dataset has, and list its files."""
         self.folder = Store(uri)
         self.left_out = LeftOut()
         self.notes: list[str] = []
@@ -79,25 +79,25 @@ class Source:
             return
         self.solution = next((name for name in SOLUTIONS if self.folder.exists(name)), "")
         for name in lists[1:]:
-            self.left_out.add(LISTS_TOO, name)
+            self.left_out.add(OTHER_LISTS, name)
         for split in ("train", "test") if self.solution else ("train",):
             self._splits[split] = self._find_split(split)
         if not self.folder.web:
             self._look_beside()
 
     def lines(self) -> list[str]:
-        """What people should know before long work: which list is read, and what isn't used."""
+        """Return lines for people that say which list is read, and what is left out."""
         read = [f"the photos and landmarks are those of {self.csv}"] if self.csv else []
         return read + self.notes + self.left_out.lines()
 
     def index(self) -> tuple[pa.Table, pa.Table, str]:
-        """All images, all landmarks' names, and a fingerprint of both.
+        """Read all images, the names of all landmarks, and a fingerprint of both.
 
         Returns:
             (image_id string, landmark_id int64), (landmark_id int64, name string), hex digest.
 
         Raises:
-            UserError: a list can't be understood, or two landmarks would have one id.
+            UserError: A list is malformed, or two landmarks would have the same id.
         """
         return self._listed_index() if self.csv else self._folders_index()
 
@@ -123,8 +123,8 @@ class Source:
         del data
         names = _names(listed.names, listed.names.values())
         self.notes += [note for note in listed.notes if note not in self.notes]
-        place = self.csv.rpartition("/")[0]
-        labels = f"{place}/train_label_to_category.csv".lstrip("/")
+        parent = self.csv.rpartition("/")[0]
+        labels = f"{parent}/train_label_to_category.csv".lstrip("/")
         if self.folder.exists(labels):
             data = self.folder.read(labels)
             digest.update(data)
@@ -137,10 +137,10 @@ class Source:
         return listed.images, names, digest.hexdigest()[:16]
 
     def archives(self, split: str = "train") -> list[Archive]:
-        """All that is to be read, in order.
+        """Return all archives of a split ("train" or "test"), in order.
 
         Raises:
-            UserError: a train.csv without photos.
+            UserError: There is a csv, but there are no photos.
         """
         if not self.csv:
             return chunks_of(self.folder, self.files)
@@ -156,10 +156,10 @@ class Source:
         ] + chunks_of(self.folder, photos)
 
     def test_set(self) -> tuple[list[Archive], dict[str, frozenset[int]]] | None:
-        """What is in `test/`, and the landmarks of each image; None where there is no solution.
+        """Return the archives in `test/` and image id -> landmarks; None without a solution file.
 
         Raises:
-            UserError: the solution can't be read, or there are no photos.
+            UserError: The solution file is malformed, or there are no photos.
         """
         if not self.csv or not self.solution:
             return None
@@ -176,7 +176,7 @@ class Source:
         return self.archives("test"), solution
 
     def fingerprint(self, split: str = "train") -> str:
-        """What the archives of a split are, as a hex digest: names and sizes."""
+        """Return a hex digest of the names and sizes of a split's archives."""
         lines = [f"{a.name} {a.size}" for a in self.archives(split)]
         digest = hashlib.sha256("\n".join(lines).encode(errors="surrogateescape"))
         for name in self._splits[split][1] if self.csv else ():
@@ -190,8 +190,8 @@ class Source:
         uri = self.folder.shown
         if not self.folder.web and not self.folder.exists():
             raise UserError(f"--source: there is nothing at {uri}")
-        found, self.left_out = ({}, LeftOut()) if self.folder.web else photo_files(self.folder)
-        for name, size in found.items():
+        photos, self.left_out = ({}, LeftOut()) if self.folder.web else photo_files(self.folder)
+        for name, size in photos.items():
             if "/" in name:
                 self.files[name] = size
             else:
@@ -207,18 +207,18 @@ class Source:
         if len(classes) == 1 and len(inner) > 1 and all(n.count("/") > 1 for n in self.files):
             only = printable(min(classes))
             self.notes.append(
-                f"all photos are below {only}, and so of one landmark; if its {len(inner):,} "
-                f"folders are the landmarks, give --source {uri}/{only}"
+                f"all photos are below {only}, and therefore of one landmark; if its "
+                f"{len(inner):,} folders are the landmarks, give --source {uri}/{only}"
             )
         if {name.lower() for name in classes} <= SPLITS:
             first = min(classes)
             raise UserError(
                 f"--source: {uri} has no train.csv, and its folders ({', '.join(sorted(classes))}) "
-                f"are parts of a dataset, no classes: is {uri}/{first} meant?"
+                f"are parts of a dataset and not classes: did you mean {uri}/{first}?"
             )
 
     def _find_split(self, split: str) -> tuple[dict[str, int], dict[str, int]]:
-        """Tars and single photos."""
+        """Return the tars and the photo files of a split, each as name -> bytes."""
         if self.folder.web:
             return self._web_tars(split), {}
         files = visible_files(self.folder, self.left_out, split)
@@ -226,22 +226,22 @@ class Source:
         for name in sorted((n for n in files if tar_stem(n)), key=_packed):
             key = f"{name.rpartition('/')[0]}/{tar_stem(name)}"
             if tars.setdefault(key, name) != name:
-                self.left_out.add(TWICE, name)
+                self.left_out.add(DUPLICATE_TARS, name)
         rest = {name: size for name, size in files.items() if not tar_stem(name)}
         used = {name: files[name] for name in sorted(tars.values())}
         return used, photos_among(self.folder, rest, self.left_out)
 
     def _web_tars(self, split: str) -> dict[str, int]:
-        """A web server lists nothing: ask for images_000, images_001 ... until one is missing."""
-        found: dict[str, int] = {}
+        """Ask a web server, which lists nothing, for images_000, images_001 ... until one fails."""
+        sizes: dict[str, int] = {}
         with ThreadPoolExecutor(16) as pool:
             for start in range(0, 1000, 64):
                 names = [f"{split}/images_{i:03d}.tar" for i in range(start, start + 64)]
                 for name, size in zip(names, pool.map(self._web_size, names), strict=True):
                     if size is None:
-                        return found
-                    found[name] = size
-        return found
+                        return sizes
+                    sizes[name] = size
+        return sizes
 
     def _web_size(self, name: str) -> int | None:
         try:
@@ -250,26 +250,26 @@ class Source:
             return None
 
     def _look_beside(self) -> None:
-        """Count what lies at the top of GLDv2's layout and is none of its own."""
-        own = {"train", "md5sum", "metadata", "ground_truth", "train_label_to_category.csv"}
-        own |= {*LISTS, *SOLUTIONS} | ({"test"} if self.solution else set())
-        fs, path = self.folder.fs, self.folder.path
-        for found in with_retries(self.folder.uri, fs.ls, path, detail=False):
-            name = found.rstrip("/").rpartition("/")[2]
+        """Count the files and folders at the top that are not part of GLDv2's layout."""
+        known = {"train", "md5sum", "metadata", "ground_truth", "train_label_to_category.csv"}
+        known |= {*LISTS, *SOLUTIONS} | ({"test"} if self.solution else set())
+        fs, top = self.folder.fs, self.folder.path
+        for path in with_retries(self.folder.uri, fs.ls, top, detail=False):
+            name = path.rstrip("/").rpartition("/")[2]
             if is_hidden(name):
                 self.left_out.add(HIDDEN, name)
-            elif name not in own:
-                self.left_out.add(UNSOLVED if name == "test" else BESIDE, name)
+            elif name not in known:
+                self.left_out.add(NO_SOLUTION if name == "test" else OTHER_FILES, name)
 
 
 def _whole(text: str) -> str:
-    """A solution's cell with whole numbers: "7.0" is 7, "-1" and "NaN" are none."""
-    found = (id_of_label(t) if is_number(t) else t for t in text.split())
-    return " ".join(str(t) for t in found if t is not None and str(t).lower() not in NO_LANDMARK)
+    """Convert a cell of a solution file to whole numbers: "7.0" to 7; "-1" and "NaN" go."""
+    ids = (id_of_label(t) if is_number(t) else t for t in text.split())
+    return " ".join(str(t) for t in ids if t is not None and str(t).lower() not in NO_LANDMARK)
 
 
 def _packed(name: str) -> tuple[bool, str]:
-    """Tars that aren't packed come first."""
+    """Return a sort key that puts uncompressed tars first."""
     return not name.lower().endswith(TAR_ENDINGS[0]), name
 
 
@@ -280,7 +280,7 @@ def _names(ids: Iterable[int], names: Iterable[str]) -> pa.Table:
 
 
 def drop_unlabelled(images: pa.Table) -> pa.Table:
-    """The rows that have both an id and a landmark."""
+    """Return the rows that have both an image id and a landmark id."""
     return images.filter(
         pc.and_(pc.is_valid(images["image_id"]), pc.is_valid(images["landmark_id"]))
     )

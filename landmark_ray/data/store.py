@@ -1,7 +1,7 @@
-"""A folder at a URI: local, s3://, gs://, https:// through fsspec. Only here are URIs opened.
+"""A folder at a URI (local, s3://, gs://, https://) through fsspec. URIs are opened only here.
 
-A file appears whole or not at all: objects are put in one piece, local files are written beside
-their place and renamed. So a file that exists is a finished unit of work.
+A file appears whole or not at all: remote objects are put in one piece, and local files are written
+under another name and renamed. So a file that exists is complete.
 """
 
 import errno
@@ -19,13 +19,15 @@ import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from landmark_ray.data.retry import PatientFile, is_transient, with_retries
+from landmark_ray.data.retry import RetryingFile, is_transient, with_retries
 from landmark_ray.data.schemas import check_plain
 from landmark_ray.errors import UserError, redact_url
 
-REPORT = b"landmark_ray.report"
+STATS = b"landmark_ray.report"
+"""Key of a task's counts in the metadata of a file."""
+
 RAW = {"jpeg", "keypoints", "descriptors"}
-"""Columns of bytes that no codec makes smaller."""
+"""Columns of bytes that compression does not make smaller."""
 
 PART = re.compile(r"\.[0-9a-f]{32}\.part")
 """Name of a file that is being written."""
@@ -34,12 +36,19 @@ PART = re.compile(r"\.[0-9a-f]{32}\.part")
 class Store:
     """A folder at a URI.
 
+    Attributes:
+        uri: The URI, with its password; the absolute path of a local folder.
+        fs: File system of fsspec.
+        path: Path on the file system.
+        local: Whether the folder is on this machine.
+        web: Whether the folder is on a web server, which cannot list it.
+
     Raises:
-        UserError: when constructed with a URI of an unknown protocol.
+        UserError: When constructed: the protocol of the URI is unknown.
     """
 
     def __init__(self, uri: str) -> None:
-        """Open nothing yet."""
+        """Parse the URI; nothing is opened yet."""
         self.uri = uri.rstrip("/") or "/"
         try:
             urlsplit(self.uri)
@@ -52,81 +61,92 @@ class Store:
         if self.local:
             if ".." in self.path.split("/"):  # `missing/../there` exists once `missing` is made
                 self.path = os.path.realpath(self.path).rstrip("/")
-            self.uri = self.path  # absolute: a worker may have another working folder
+            self.uri = self.path  # absolute, because a worker may have another working folder
         self.web = "https" in protocol
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Travel as the URI: an open connection belongs to one process."""
+        """Pickle only the URI, because an open connection belongs to one process."""
         return (type(self), (self.uri,))
 
     @property
     def shown(self) -> str:
-        """The URI as others may see it: without a password."""
+        """The URI without a password."""
         return redact_url(self.uri)
 
     @property
-    def place(self) -> str:
-        """Path on its file system; of a local folder the real one, without links."""
+    def real_path(self) -> str:
+        """Path on the file system; links in a local path are resolved."""
         return os.path.realpath(self.path or "/") if self.local else posixpath.normpath(self.path)
 
-    def at(self, name: str) -> str:
-        """Path of a file of this folder on its file system.
+    def path_of(self, name: str) -> str:
+        """Return the path of a file of this folder on the file system.
 
         Raises:
-            UserError: the name, which may come from a file, leads out of the folder.
+            UserError: The name, which may come from an untrusted file, leads out of the folder.
         """
         if ".." in name.split("/"):
             raise UserError(f"{self.uri}: the name {name!r} leads out of this folder")
         return f"{self.path}/{name}" if name else self.path
 
     def call(self, work: Callable[..., Any], name: str, *args: Any, **named: Any) -> Any:
-        """What a method of the file system returns for a file; a remote one is tried patiently."""
+        """Call a method of the file system for a file; retry it if the store is remote.
+
+        Args:
+            work: Method of the file system, or function of a local path.
+            name: Name of the file in this folder.
+            *args: Further arguments.
+            **named: Keyword arguments.
+
+        Raises:
+            FileNotFoundError: There is no such file.
+            UserError: The store fails repeatedly or denies access.
+        """
         if self.local:
-            return work(self.at(name), *args, **named)
+            return work(self.path_of(name), *args, **named)
         try:
-            return with_retries(f"{self.uri}/{name}", work, self.at(name), *args, **named)
+            return with_retries(f"{self.uri}/{name}", work, self.path_of(name), *args, **named)
         except aiohttp.ClientResponseError as error:
-            if error.status in (401, 403):  # what S3 says of a missing file to who mayn't list
+            if error.status in (401, 403):  # S3's answer for a missing file if listing is denied
                 raise FileNotFoundError(name) from None
             raise
 
     def exists(self, name: str = "") -> bool:
-        """Whether there is such a file or folder."""
-        strict = {"strict": True} if self.web else {}  # else a server that is ill has no file
+        """Return whether there is such a file or folder."""
+        strict = {"strict": True} if self.web else {}  # else a failing server seems to lack files
         try:
             return bool(self.call(self.fs.exists, name, **strict))
         except FileNotFoundError:
             return False
 
     def size(self, name: str) -> int:
-        """Bytes of a file; 0 where a web server doesn't say.
+        """Return the bytes of a file, or 0 if a web server does not say.
 
         Raises:
-            FileNotFoundError: there is none.
+            FileNotFoundError: There is no such file.
         """
         return int(self.call(self.fs.info, name)["size"] or 0)
 
-    def open(self, name: str) -> IO[bytes] | PatientFile:
-        """A file, for reading from its beginning to its end."""
+    def open(self, name: str) -> IO[bytes] | RetryingFile:
+        """Open a file for reading from beginning to end."""
         file = self.call(self.fs.open, name, "rb", cache_type="readahead")
-        return file if self.local else PatientFile(f"{self.uri}/{name}", file)
+        return file if self.local else RetryingFile(f"{self.uri}/{name}", file)
 
     def read(self, name: str) -> bytes:
-        """A whole file."""
+        """Read a whole file."""
         return cast(bytes, self.call(self.fs.cat_file, name))
 
     def write(self, name: str, data: bytes | pa.Buffer, *, durable: bool = True) -> None:
-        """Make or replace a file, whole or not at all.
+        """Create or replace a file, as a whole or not at all.
 
         Args:
-            name: its path in the folder.
-            data: what is in it.
-            durable: it outlives a power cut, not just this process.
+            name: Name in the folder.
+            data: Content of the file.
+            durable: Whether the file must survive a power cut, and not only the end of the process.
 
         Raises:
-            UserError: there is no space left.
+            UserError: There is no space left.
         """
-        path = self.at(name)
+        path = self.path_of(name)
         if not self.local:
             self.call(self.fs.pipe_file, name, bytes(data))
             return
@@ -149,26 +169,31 @@ class Store:
             raise
 
     def files(self, name: str = "", *, hidden: bool = False) -> dict[str, int]:
-        """Relative name -> size of every file under a folder; hidden ones only if asked for."""
+        """Return relative name -> bytes of every file below a folder, without hidden files.
+
+        Args:
+            name: Subfolder; all of this folder by default.
+            hidden: List hidden files, too.
+        """
         if not self.exists(name):
             return {}
         self.fs.invalidate_cache()
-        found = cast(dict[str, Any], self.call(self.fs.find, name, detail=True))
+        entries = cast(dict[str, Any], self.call(self.fs.find, name, detail=True))
         names = {
             path[len(self.path) :].lstrip("/"): int(info["size"] or 0)
-            for path, info in sorted(found.items())
+            for path, info in sorted(entries.items())
         }
         names.pop("", None)
-        files = {n: s for n, s in names.items() if not n.endswith("/")}  # no mark of a folder
+        files = {n: s for n, s in names.items() if not n.endswith("/")}  # objects that mark folders
         if hidden:
             return files
         return {n: s for n, s in files.items() if not n.rpartition("/")[2].startswith(".")}
 
     def read_json(self, name: str) -> Any:
-        """A JSON file, or None where there is none.
+        """Read a JSON file; return None if there is no such file.
 
         Raises:
-            UserError: it is damaged, and which.
+            UserError: The file is damaged; the text names it.
         """
         try:
             return json.loads(self.read(name))
@@ -178,14 +203,14 @@ class Store:
             raise self.damaged(name, error) from None
 
     def write_json(self, name: str, value: Any, *, durable: bool = True) -> None:
-        """Make or replace a JSON file."""
+        """Create or replace a JSON file."""
         self.write(name, json.dumps(value, indent=1).encode(), durable=durable)
 
     def read_table(self, name: str, columns: list[str] | None = None) -> pa.Table:
-        """One Parquet file.
+        """Read a Parquet file.
 
         Raises:
-            UserError: the file is missing or damaged, and which.
+            UserError: The file is missing or damaged; the text names it.
         """
         try:
             return self.open_table(name).read(columns)
@@ -193,14 +218,14 @@ class Store:
             raise self.damaged(name, error) from None
 
     def open_table(self, name: str) -> pq.ParquetFile:
-        """One Parquet file, to read parts of it. Pages are checked against their checksums.
+        """Open a Parquet file, to read parts of it. Checksums of its pages are checked.
 
         Raises:
-            UserError: the file is missing or damaged, and which.
+            UserError: The file is missing or damaged; the text names it.
         """
         try:
             file = pq.ParquetFile(
-                self.at(name), filesystem=self.fs, page_checksum_verification=True
+                self.path_of(name), filesystem=self.fs, page_checksum_verification=True
             )
             check_plain(file.schema_arrow)
             return file
@@ -214,10 +239,10 @@ class Store:
     def read_row_group(
         self, file: pq.ParquetFile, name: str, group: int, columns: list[str]
     ) -> pa.Table:
-        """A row group of a file that `open_table` opened.
+        """Read a row group of a file that `open_table` opened.
 
         Raises:
-            UserError: it is damaged, and which.
+            UserError: The file is damaged; the text names it.
         """
         try:
             return file.read_row_group(group, columns)
@@ -225,18 +250,25 @@ class Store:
             raise self.damaged(name, error) from None
 
     def damaged(self, name: str, error: Exception) -> UserError:
-        """What to say of a file that can't be read."""
+        """Return the error to raise for a file that cannot be read."""
         if is_transient(error):
             return UserError(f"{self.uri}/{name} can't be read now ({error}); try again")
         why = " ".join(str(error).split())[:300]
         return UserError(f"{self.uri}/{name} is damaged ({why}): run its stage with --redo STAGE")
 
     def write_table(
-        self, name: str, table: pa.Table, *, rows: int | None = None, report: str | None = None
+        self, name: str, table: pa.Table, *, rows: int | None = None, stats: str | None = None
     ) -> None:
-        """One Parquet file, with a report in its metadata and `rows` rows a row group."""
-        if report is not None:
-            table = table.replace_schema_metadata({REPORT: report})
+        """Create or replace a Parquet file.
+
+        Args:
+            name: Name in the folder.
+            table: The rows.
+            rows: Rows in a row group; pyarrow's default when not given.
+            stats: Counts of a task as JSON, which are stored in the metadata.
+        """
+        if stats is not None:
+            table = table.replace_schema_metadata({STATS: stats})
         codec = {n: "NONE" if n in RAW else "ZSTD" for n in table.column_names}
         words = [f.name for f in table.schema if pa.types.is_string(f.type)]
         out = pa.BufferOutputStream()

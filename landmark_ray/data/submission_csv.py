@@ -1,7 +1,7 @@
-"""The csv of a submission: one line for each photo, under an id that tells it from all others.
+"""The csv of a submission: one line for each photo, with an id that no other photo has.
 
-Ids are decided when all photos are known by their places (the tar or table that holds them, and the
-name in it), so they don't depend on the order in which parts are answered.
+Ids are chosen when the locations of all photos are known, so they do not depend on the order in
+which parts are answered.
 """
 
 import csv
@@ -19,38 +19,43 @@ from landmark_ray.data.root import Root
 from landmark_ray.errors import UserError
 from landmark_ray.kernels.metrics import format_prediction
 
-Place = tuple[str, str]
-"""Where a photo lies: the tar or table (empty: it is a file), and its name there."""
+Location = tuple[str, str]
+"""The tar or table that holds a photo (empty if it is a file), and the photo's name in it."""
 
 
 @dataclass(frozen=True)
 class AnswersCsv:
-    """The csv `id,landmarks`."""
+    """A csv `id,landmarks`.
+
+    Attributes:
+        text: Content of the csv.
+        rows: Number of rows of the table of answers.
+        files: Number of rows whose photo is a file.
+        landmarks: Number of photos that show a landmark, by the threshold of the bundle.
+        notes: Lines for people that say how ids were chosen.
+    """
 
     text: str
     rows: int
-    """Of the table of answers."""
     files: int
-    """Rows whose photo is a file of its own."""
     landmarks: int
-    """Photos that show one, by the bundle's threshold."""
     notes: list[str]
 
 
-def make_csv(root: Root, answers: str, parts: int, floor: float) -> AnswersCsv:
-    """All answers as a csv; the answers' `image_id` becomes the csv's id.
+def make_csv(root: Root, answers: str, parts: int, rejection_floor: float) -> AnswersCsv:
+    """Write all answers as a csv, and the ids of the csv to `image_id` of the answers.
 
     Args:
-        root: folder of the answers.
-        answers: their table, of `schemas.ANSWERS`.
-        parts: how many files it has.
-        floor: an answer of a lower confidence is left empty.
+        root: Folder of the answers.
+        answers: Name of the table of answers, with the schema `ANSWERS`.
+        parts: Number of files of the table.
+        rejection_floor: An answer with a lower confidence is left empty.
     """
-    places: list[Place] = []
+    locations: list[Location] = []
     for shard in range(parts):
         columns = root.read_shard(answers, 0, shard, ["file", "name"])
-        places += zip(columns["file"].to_pylist(), columns["name"].to_pylist(), strict=True)
-    ids, notes = distinct_ids(places)
+        locations += zip(columns["file"].to_pylist(), columns["name"].to_pylist(), strict=True)
+    ids, notes = distinct_ids(locations)
     rest = iter(ids)
     out = io.StringIO()
     minimal = csv.writer(out, lineterminator="\n")
@@ -63,36 +68,36 @@ def make_csv(root: Root, answers: str, parts: int, floor: float) -> AnswersCsv:
             files += not row["file"]
             landmarks += row["is_landmark"]
             best = ""
-            if row["confidences"] and row["confidences"][0] >= floor:
-                sure = np.float32(row["confidences"][0])
-                best = format_prediction(row["landmarks"][0], sure)
-            # csv leaves a lone carriage return bare, which readers take for the line's end
+            if row["confidences"] and row["confidences"][0] >= rejection_floor:
+                confidence = np.float32(row["confidences"][0])
+                best = format_prediction(row["landmarks"][0], confidence)
+            # csv does not quote a lone carriage return, which readers take for the end of a line
             lines = quoted if "\r" in row["image_id"] else minimal
             lines.writerow([row["image_id"], best])
-    return AnswersCsv(out.getvalue(), len(places), files, landmarks, notes)
+    return AnswersCsv(out.getvalue(), len(locations), files, landmarks, notes)
 
 
 def _with_ids(root: Root, answers: str, shard: int, ids: Iterator[str]) -> pa.Table:
-    """A file of answers under the next ids; it is written anew where it had others."""
+    """Read a file of answers with the next ids; write it again if it had other ids."""
     table = root.read_shard(answers, 0, shard)
     column = table.schema.get_field_index("image_id")
-    now = pa.array([next(ids) for _ in range(table.num_rows)], pa.string())
-    if table["image_id"].to_pylist() != now.to_pylist():
-        table = table.set_column(column, table.schema.field(column), now)
+    new_ids = pa.array([next(ids) for _ in range(table.num_rows)], pa.string())
+    if table["image_id"].to_pylist() != new_ids.to_pylist():
+        table = table.set_column(column, table.schema.field(column), new_ids)
         root.write_table(root.name(answers, 0, shard), table)
     return table
 
 
 def check_count(made: AnswersCsv, read: int, files: int) -> None:
-    """That each photo has a row and a line, under an id of its own.
+    """Check that each photo has one row and one line, with an id that no other photo has.
 
     Args:
-        made: the submission.
-        read: photos that were read from all parts, or can't be.
-        files: photos that the source has as files.
+        made: The submission.
+        read: Number of photos of all parts, including those that cannot be read.
+        files: Number of photos of the source that are files.
 
     Raises:
-        UserError: photos were lost, or some have two lines.
+        UserError: Photos are missing, or have several lines.
     """
     lines = list(csv.reader(io.StringIO(made.text, newline="")))[1:]
     ids = len({line[0] for line in lines})
@@ -105,31 +110,31 @@ def check_count(made: AnswersCsv, read: int, files: int) -> None:
 
 
 def first_id(file: str, name: str) -> str:
-    """The id of a photo where no other has the same: its name without folder and ending.
+    """Return the shortest id of a photo: its name without folder and ending.
 
-    In a table the name is the id already.
+    The name of a photo in a table is its id already.
     """
     return name if _is_table(file) else image_stem(name)
 
 
-def distinct_ids(places: list[Place]) -> tuple[list[str], list[str]]:
-    """An id for each photo, none twice.
+def distinct_ids(locations: list[Location]) -> tuple[list[str], list[str]]:
+    """Choose distinct ids for all photos.
 
-    The first of these that tells all names apart: the name without folder and ending, with its
-    folder, with its ending, too, after the tar or table without and with its ending. Photos at the
-    same place, such as of a tar to which one was appended twice, are numbered.
+    All ids have the first of these forms in which the ids of all locations differ: the name without
+    folder and ending; with its folder; with its ending, too; the same two after the name of the tar
+    or table. Photos with the same location, which a tar can contain, are numbered.
 
     Args:
-        places: of all photos; those at the same place in their order.
+        locations: Locations of all photos; photos with the same location in their order.
 
     Returns:
-        The ids, and lines that say why they are longer than names.
+        The ids [N], and lines that say why they are longer than names.
     """
-    distinct = set(places)
-    ids: dict[Place, str] = {}
+    distinct = set(locations)
+    ids: dict[Location, str] = {}
     notes: list[str] = []
     for form in FORMS:
-        ids = {place: form(*place) for place in distinct}
+        ids = {location: form(*location) for location in distinct}
         if len(set(ids.values())) == len(distinct):
             break
     if distinct and form is not FORMS[0]:
@@ -139,24 +144,24 @@ def distinct_ids(places: list[Place]) -> tuple[list[str], list[str]]:
             f"{ids[one]!r}, {ids[other]!r}"
         )
     taken, times = set(ids.values()), Counter[str]()
-    found: list[str] = []
-    for place in places:
-        image_id = ids[place]
+    result: list[str] = []
+    for location in locations:
+        image_id = ids[location]
         times[image_id] += 1
         if times[image_id] > 1:
             while (again := f"{image_id}#{times[image_id]}") in taken:
                 times[image_id] += 1
             taken.add(again)
             image_id = again
-        found.append(image_id)
-    repeated = len(places) - len(distinct)
+        result.append(image_id)
+    repeated = len(locations) - len(distinct)
     if repeated:
-        example = next(place for place, n in Counter(places).items() if n > 1)
+        example = next(location for location, n in Counter(locations).items() if n > 1)
         notes.append(
-            f"{repeated} photos have the place of another one, such as {_shown(example)}: they are "
-            f"answered as {ids[example]!r}, '{ids[example]}#2' and so on"
+            f"{repeated} photos have the location of another photo, such as {_shown(example)}: "
+            f"they are answered as {ids[example]!r}, '{ids[example]}#2' and so on"
         )
-    return found, notes
+    return result, notes
 
 
 def _is_table(file: str) -> bool:
@@ -176,18 +181,18 @@ def _in_file(form: Callable[[str, str], str]) -> Callable[[str, str], str]:
 
 
 FORMS = (first_id, _in_folder, _named, _in_file(_in_folder), _in_file(_named))
-"""Ids of a photo, the shortest first."""
+"""Forms of ids, the shortest first."""
 
 
-def _alike(places: list[Place]) -> tuple[Place, Place]:
-    """Two places with the same first id."""
-    seen: dict[str, Place] = {}
-    for place in places:
-        other = seen.setdefault(first_id(*place), place)
-        if other != place:
-            return other, place
-    raise AssertionError("all have ids of their own")
+def _alike(locations: list[Location]) -> tuple[Location, Location]:
+    """Return two locations with the same first id."""
+    seen: dict[str, Location] = {}
+    for location in locations:
+        other = seen.setdefault(first_id(*location), location)
+        if other != location:
+            return other, location
+    raise AssertionError("all first ids differ")
 
 
-def _shown(place: Place) -> str:
-    return "/".join(filter(None, place))
+def _shown(location: Location) -> str:
+    return "/".join(filter(None, location))

@@ -1,7 +1,7 @@
-"""Tars as a stream of photos, whatever is in them: nothing is unpacked, and no header is believed.
+"""Tars as a stream of photos: nothing is unpacked to disk, and headers are not trusted.
 
-Python's tarfile does the reading. It would keep every header in memory, skip a member of 2^60 bytes
-block by block behind the end of the file, and take a damaged header for the end.
+Python's tarfile reads them. Used as it is, it would keep every header in memory, skip a member of
+2^60 bytes block by block behind the end of the file, and take a damaged header for the end.
 """
 
 import contextlib
@@ -10,14 +10,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from landmark_ray.data.decompression import Hashed
+from landmark_ray.data.decompression import HashedStream
 from landmark_ray.data.file_kinds import HIDDEN, image_stem, is_hidden, kind_by_name, text_id
 from landmark_ray.data.listing import LeftOut
 
 MAX_HEADER = 1 << 16
-"""Bytes of a long name, or of other things said of a member."""
+"""Largest size of a long name and of other extended headers, in bytes."""
 
-_SAID = (
+_EXTENDED = (
     *(tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK),
     *(tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE),
 )
@@ -26,24 +26,24 @@ _SAID = (
 NO_FILES = "links and devices in tars"
 
 Wanted = Callable[[str], bool]
-"""Whether a file is to be read, by its name with folders."""
+"""Returns whether a file is to be read, from its name with folders."""
 
 
-def every(name: str) -> bool:
-    """Every file is wanted."""
+def accept_all(name: str) -> bool:
+    """Return True for every file."""
     return True
 
 
 @dataclass(frozen=True)
 class Member:
-    """An image in an archive.
+    """A photo in an archive.
 
     Attributes:
-        image_id: of a member of a tar its name without folders and ending, else the whole name.
-        size: bytes.
-        data: empty where it was too large to be read.
-        name: with its folders, as it lies there.
-        problem: why it can't be read, if so.
+        image_id: Name without folders and ending for a member of a tar, else the whole name.
+        size: Bytes.
+        data: Content; empty if it is too large to be read.
+        name: Name with folders.
+        problem: Why the photo cannot be read; empty if it can.
     """
 
     image_id: str
@@ -55,7 +55,7 @@ class Member:
 
 @contextlib.contextmanager
 def _no_end() -> Iterator[None]:
-    """A damaged header is an error: tarfile takes it for the end."""
+    """Make a damaged header an error, which tarfile would take for the end of the tar."""
     try:
         yield
     except tarfile.EOFHeaderError:  # type: ignore[attr-defined]  # typeshed lacks it
@@ -65,7 +65,7 @@ def _no_end() -> Iterator[None]:
 
 
 class _Info(tarfile.TarInfo):
-    """A header that is no photo's is short, and a damaged one is an error."""
+    """A header; extended headers must be short, and a damaged header is an error."""
 
     @classmethod
     def frombuf(cls, buf: Any, encoding: str, errors: str) -> "_Info":
@@ -73,8 +73,8 @@ class _Info(tarfile.TarInfo):
             return super().frombuf(buf, encoding, errors)
 
     def _proc_member(self, tar: tarfile.TarFile) -> Any:
-        """Of tarfile, for subclasses to override."""
-        if self.type in _SAID and self.size > MAX_HEADER:
+        """Process a header; tarfile provides this method for subclasses to override."""
+        if self.type in _EXTENDED and self.size > MAX_HEADER:
             raise tarfile.ReadError(f"a header of {self.size} bytes")
         with _no_end():
             return super()._proc_member(tar)  # type: ignore[misc]
@@ -86,20 +86,23 @@ class _Info(tarfile.TarInfo):
 
 
 def tar_members(
-    stream: Hashed, max_bytes: float, wanted: Wanted = every, left_out: LeftOut | None = None
+    stream: HashedStream,
+    max_bytes: float,
+    wanted: Wanted = accept_all,
+    left_out: LeftOut | None = None,
 ) -> Iterator[Member]:
-    """The files in a tar that may be photos, in order; links, devices and folders are passed over.
+    """Yield the files in a tar that may be photos, in order, without links, devices and folders.
 
-    A link in a tar is another name of a file, which may be in it.
+    Links can be left out, since a link in a tar is a further name of a file.
 
     Args:
-        stream: the tar, unpacked.
-        max_bytes: of a member that is read.
-        wanted: of the others no bytes are kept.
-        left_out: counts what is hidden, a link or a device, or no photo by its name.
+        stream: The decompressed tar.
+        max_bytes: A larger file has no data.
+        wanted: Files for which this returns False are skipped.
+        left_out: Counts hidden files, links, devices, and files that are no photos by their names.
 
     Raises:
-        DAMAGED: the tar is, from there on.
+        DAMAGED: The rest of the tar is damaged.
     """
     left_out = LeftOut() if left_out is None else left_out
     with tarfile.open(  # type: ignore[call-overload]
@@ -117,9 +120,9 @@ def tar_members(
                     file = tar.extractfile(info) if 0 < size <= max_bytes else None
                     data = file.read() if file else b""
                     yield Member(text_id(image_stem(info.name)), size, data, text_id(info.name))
-            tar.members = []  # or a tar of a million members stays in memory
+            tar.members = []  # else the headers of a million members stay in memory
             tar.pax_headers = {}
 
 
 DAMAGED = (tarfile.TarError, EOFError, ValueError, RecursionError)
-"""What tarfile raises at malformed tars."""
+"""The errors that tarfile raises for malformed tars."""

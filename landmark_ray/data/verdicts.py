@@ -1,10 +1,10 @@
-"""What people decided by themselves: csv lists of images and landmarks to keep or to drop.
+"""Verdicts of people: csv files of images and landmarks to keep or to drop.
 
     verdict,image_id,landmark_id,reason
     drop,0a1b2c3d4e5f6071,,a drawing
     keep,,1234,few photos but good ones
 
-A line names an image or a landmark. The report's page writes such lists.
+A line names either an image or a landmark. The curation page writes such files.
 """
 
 import csv
@@ -23,7 +23,7 @@ Kind = Literal["keep", "drop"]
 
 @dataclass(frozen=True)
 class Verdict:
-    """Keep or drop, and why."""
+    """Whether to keep or drop an image or a landmark, and why."""
 
     kind: Kind
     reason: str
@@ -31,55 +31,56 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Verdicts:
-    """All lists together; an image's own verdict wins over its landmark's."""
+    """The verdicts of all files; the verdict of an image overrides that of its landmark."""
 
     images: dict[str, Verdict] = field(default_factory=dict)
     landmarks: dict[int, Verdict] = field(default_factory=dict)
 
 
 def read_verdicts(uris: Iterable[str]) -> Verdicts:
-    """Read lists.
+    """Read files of verdicts.
 
     Raises:
-        UserError: one can't be read, or contradicts another; with file and line.
+        UserError: A file cannot be read, or two lines contradict each other; the text names file
+            and line.
     """
-    found = Verdicts()
+    verdicts = Verdicts()
     for uri in uris:
-        place = f"--clean.verdicts: {uri}"
-        rows = csv.DictReader(io.StringIO(_text(uri, place)), strict=True)
+        where = f"--clean.verdicts: {uri}"
+        rows = csv.DictReader(io.StringIO(_text(uri, where)), strict=True)
         if tuple(rows.fieldnames or ()) != COLUMNS:
             begins = ",".join(rows.fieldnames or ())[:80]
-            raise UserError(f"{place} must begin with the line {','.join(COLUMNS)}, not {begins!r}")
+            raise UserError(f"{where} must begin with the line {','.join(COLUMNS)}, not {begins!r}")
         try:
             for row in rows:
-                _add(found, row, f"{place}, line {rows.line_num}")
+                _add(verdicts, row, f"{where}, line {rows.line_num}")
         except csv.Error as error:
-            raise UserError(f"{place}, line {rows.line_num}: {error}") from None
-    return found
+            raise UserError(f"{where}, line {rows.line_num}: {error}") from None
+    return verdicts
 
 
-def _text(uri: str, place: str) -> str:
+def _text(uri: str, where: str) -> str:
     folder, _, name = uri.rpartition("/")
     try:
         return Store(folder or ".").read(name).decode("utf-8-sig")
     except FileNotFoundError:
-        raise UserError(f"{place} is not there") from None
+        raise UserError(f"{where} does not exist") from None
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{place} can't be read: {error}") from None
+        raise UserError(f"{where} cannot be read: {error}") from None
 
 
-def _add(found: Verdicts, row: dict[str, str | None], place: str) -> None:
+def _add(verdicts: Verdicts, row: dict[str, str | None], where: str) -> None:
     kind, image, landmark, reason = ((row[name] or "").strip() for name in COLUMNS)
     if None in row or kind not in ("keep", "drop"):
-        raise UserError(f"{place}: verdict must be keep or drop, then {','.join(COLUMNS[1:])}")
+        raise UserError(f"{where}: verdict must be keep or drop, then {','.join(COLUMNS[1:])}")
     if bool(image) == bool(landmark):
-        raise UserError(f"{place}: give either an image_id or a landmark_id")
+        raise UserError(f"{where}: give either an image_id or a landmark_id")
     verdict = Verdict(cast(Kind, kind), reason)
     if image:
-        before = found.images.setdefault(image, verdict)
+        first = verdicts.images.setdefault(image, verdict)
     elif landmark.isdecimal() and len(landmark) < 19:
-        before = found.landmarks.setdefault(int(landmark), verdict)
+        first = verdicts.landmarks.setdefault(int(landmark), verdict)
     else:
-        raise UserError(f"{place}: landmark_id must be a number, got {landmark!r}")
-    if before.kind != kind:
-        raise UserError(f"{place}: {image or landmark} is both to keep and to drop")
+        raise UserError(f"{where}: landmark_id must be a number, got {landmark!r}")
+    if first.kind != kind:
+        raise UserError(f"{where}: {image or landmark} has the verdicts keep and drop")

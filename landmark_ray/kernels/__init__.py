@@ -1,1 +1,1 @@
-"""Arrays in, arrays out: the arithmetic of every stage, without Ray."""
+"""The rules of all stages as functions of arrays. They know neither Ray, nor files, nor options."""

@@ -1,4 +1,4 @@
-"""Confidences that mean what they say, and the threshold of "not a landmark"."""
+"""Calibrated confidences (temperature scaling), and the threshold of "not a landmark"."""
 
 import math
 from collections.abc import Iterator
@@ -9,38 +9,40 @@ from numpy.typing import ArrayLike, NDArray
 
 from landmark_ray.kernels.metrics import precision_recall
 
-MOST = 20.0
-"""Fitted temperatures are from 1 / MOST to MOST."""
+MAX_TEMPERATURE = 20.0
+"""Fitted temperatures lie between 1 / MAX_TEMPERATURE and MAX_TEMPERATURE."""
 
 VALIDATION_SMOOTHING = 0.02
-"""Of the labels of a group's validation images: few images, all right, prove little."""
+"""Label smoothing for a group's validation images, whose labels may all be right because they are
+few."""
 
 FEW_STRANGERS = 10
-"""Fewer photos of no landmark prove nothing: were all of 9 refused, 3 in 10 others could yet pass
-(the rule of three: 3 / n, at 95%)."""
+"""With fewer photos of no landmark, the threshold cannot be chosen by them: even if all of 9 are
+rejected, 3 in 10 others may be accepted (the rule of three: at most 3 / n, at 95% confidence)."""
 
-USUAL = 0.05
-"""Of the right answers so many may be refused where there is too little else to choose by."""
+FALLBACK_QUANTILE = 0.05
+"""Share of the right answers that `fallback_threshold` rejects."""
 
-UNMEASURED = 0.5
-"""The threshold where not even a right answer is known: likelier right than wrong."""
+DEFAULT_THRESHOLD = 0.5
+"""Threshold if no right answer is known: an answer that is more likely right than wrong passes."""
 
-_HALVINGS = 20  # of log MOST: the temperature is exact to 3 millionths
-_CELLS = 1 << 22  # of the logits that are worked on at once: 32 MiB in float64
+_HALVINGS = 20  # of log MAX_TEMPERATURE: the temperature is exact to 3 millionths
+_CELLS = 1 << 22  # numbers of the logits that one chunk holds: 32 MiB in float64
 
 
 def softmax(logits: ArrayLike, temperature: float = 1.0) -> NDArray[np.float64]:
-    """Probabilities of logits divided by a temperature; logits of any size don't overflow.
+    """Return the softmax of logits divided by a temperature; large logits do not overflow.
 
     Args:
-        logits: [..., C], worked on in float64.
-        temperature: above 0; above 1 it makes confidences lower. The order of classes stays.
+        logits: [..., C]; the computation is in float64.
+        temperature: Above 0. A temperature above 1 makes the highest confidences lower; the order
+            of the classes stays the same.
 
     Returns:
-        [..., C], each row of sum 1.
+        [..., C]; each row has the sum 1.
 
     Raises:
-        ValueError: the temperature is not above 0 and finite, or a logit not finite.
+        ValueError: The temperature is not above 0 and finite, or a logit is not finite.
     """
     _check_temperature(temperature)
     powers = np.exp(_below_best(np.asarray(logits)) / temperature)
@@ -54,16 +56,16 @@ def negative_log_likelihood(
     *,
     temperature: float = 1.0,
 ) -> float:
-    """Mean of -log softmax(logits / temperature) at the labels, in nats.
+    """Return the weighted mean of -log softmax(logits / temperature) at the labels, in nats.
 
     Args:
         logits: [N, C].
         labels: [N] from 0 to C - 1.
-        weights: [N] of the rows, not negative; all alike by default.
-        temperature: above 0.
+        weights: [N] weights of the rows, not negative; equal by default.
+        temperature: Above 0.
 
     Raises:
-        ValueError: shapes or values are not as described, or the weights' sum is 0.
+        ValueError: Shapes or values are not as described, or the sum of the weights is 0.
     """
     _check_temperature(temperature)
     share = _weights(logits, labels, weights)
@@ -72,8 +74,8 @@ def negative_log_likelihood(
     total = 0.0
     for rows in _chunks(logits):
         scaled = _below_best(logits[rows]) / temperature
-        own = np.take_along_axis(scaled, labels[rows, None], axis=1)[:, 0]
-        total += float(share[rows] @ (np.log(np.exp(scaled).sum(axis=1)) - own))
+        at_label = np.take_along_axis(scaled, labels[rows, None], axis=1)[:, 0]
+        total += float(share[rows] @ (np.log(np.exp(scaled).sum(axis=1)) - at_label))
     return total / float(share.sum())
 
 
@@ -84,35 +86,36 @@ def fit_temperature(
     *,
     smoothing: float = 0.0,
 ) -> float:
-    """The temperature that minimises `negative_log_likelihood` (Guo et al. 2017, section 4.2).
+    """Return the temperature that minimises `negative_log_likelihood` (Guo et al. 2017, sect. 4.2).
 
-    It is convex in 1 / temperature, so the sign of its slope tells on which side of a temperature
-    the best one lies. Halving answers with the end towards 1 of what is left, so the answer is
-    never worse than 1. About 20 passes over the logits, in parts of bounded memory.
+    The likelihood is convex in 1 / temperature, so the sign of its slope says on which side of a
+    temperature the best one lies. Bisection returns the end of the last interval that is closer to
+    1, so the result is never worse than 1. It takes about 20 passes over the logits, in chunks of
+    bounded memory.
 
     Args:
         logits: [N, C], of images that the model was not trained on.
         labels: [N] from 0 to C - 1.
-        weights: [N] of the rows, not negative; all alike by default.
-        smoothing: share of each label that is spread over all classes. A few images that are all
-            classified correctly say nothing of how often the next ones will be: without smoothing
-            the confidences would all become 1.
+        weights: [N] weights of the rows, not negative; equal by default.
+        smoothing: Share of each label that is spread over all classes. If a few images are all
+            classified correctly, this does not say how often the next ones will be: without
+            smoothing, all confidences would become 1.
 
     Returns:
-        From 1 / `MOST` to `MOST`. 1.0 where no temperature is better: no rows, no weight, one
-        class, equal logits, or a likelihood that is perfect at 1 already. Where every label alone
-        has the highest logit and nothing is smoothed, colder is always better: about 1 / `MOST`,
-        or the temperature from which on float64 sees no gain. Where chance does better than the
-        logits, about `MOST`.
+        1 / `MAX_TEMPERATURE` to `MAX_TEMPERATURE`. It is 1.0 if no temperature is better: if there
+        are no rows or no weights, if there is one class, if logits are equal, or if the likelihood
+        is perfect at 1. If every label has the highest logit and there is no smoothing, lower is
+        always better: the result is about 1 / `MAX_TEMPERATURE`, or the temperature below which
+        float64 shows no gain. If chance does better than the logits, it is about `MAX_TEMPERATURE`.
 
     Raises:
-        ValueError: shapes or values are not as described.
+        ValueError: Shapes or values are not as described.
     """
     share = _weights(logits, labels, weights)
-    uphill = np.sign(_slope(logits, labels, share, 1.0, smoothing))  # towards colder
+    uphill = np.sign(_slope(logits, labels, share, 1.0, smoothing))  # towards lower temperatures
     if uphill == 0:
         return 1.0
-    near, far = 0.0, uphill * math.log(MOST)
+    near, far = 0.0, uphill * math.log(MAX_TEMPERATURE)
     for _ in range(_HALVINGS):
         middle = (near + far) / 2
         if np.sign(_slope(logits, labels, share, math.exp(middle), smoothing)) == uphill:
@@ -127,10 +130,11 @@ class Threshold:
     """The confidence from which a prediction is accepted, and what to expect from it.
 
     Attributes:
-        value: accept confidence >= value, compared in float64; from 0 to 1.
-        precision: correct accepted / accepted, on the data that it was chosen on; 0 if none is.
-        recall: correct accepted / images with a landmark.
-        f1: harmonic mean of both.
+        value: 0 to 1. A prediction is accepted if its confidence >= value, compared in float64.
+        precision: Correct accepted / accepted predictions of the data that the threshold was chosen
+            on; 0 if none is accepted.
+        recall: Correct accepted predictions / images with a landmark.
+        f1: Harmonic mean of precision and recall.
     """
 
     value: float
@@ -140,31 +144,31 @@ class Threshold:
 
 
 def choose_threshold(
-    confidences: ArrayLike, correct: ArrayLike, *, landmarks: int, least: float = 0.0
+    confidences: ArrayLike, correct: ArrayLike, *, landmarks: int, min_threshold: float = 0.0
 ) -> Threshold:
-    """The threshold of "not a landmark" with the highest F1.
+    """Return the threshold of "not a landmark" with the highest F1.
 
-    It lies in the middle between the lowest accepted and the highest rejected confidence. Of
-    several equally good ones the one with the widest gap is taken, then the lowest; the gap of
-    accepting everything is that from 0 to the lowest confidence.
+    The threshold lies in the middle between the lowest accepted and the highest rejected
+    confidence. Of several equally good thresholds, the one with the widest gap is taken, then the
+    lowest; the gap of accepting everything reaches from 0 to the lowest confidence.
 
     Args:
         confidences: [N] from 0 to 1, of the predictions for validation images.
         correct: [N] bool; False for every image without a landmark.
-        landmarks: images with a landmark, with a prediction or without.
-        least: the threshold is not lower, whatever its F1.
+        landmarks: Number of images with a landmark, with a prediction or without.
+        min_threshold: Lower bound of the threshold, whatever its F1.
 
     Returns:
-        With value `least` where nothing needs to be rejected, and also without a correct
-        prediction: then every threshold is as bad.
+        A threshold with the value `min_threshold` if nothing needs to be rejected, or if no
+        prediction is correct, since then every threshold is equally bad.
 
     Raises:
-        ValueError: shapes or values are not as described, or landmarks is 0 or less than the
-            correct predictions.
+        ValueError: Shapes or values are not as described, or landmarks is 0 or less than the
+            number of correct predictions.
     """
     curve = precision_recall(confidences, correct, landmarks=landmarks)
     if not curve.correct.any():
-        return Threshold(least, 0.0, 0.0, 0.0)
+        return Threshold(min_threshold, 0.0, 0.0, 0.0)
     below = np.append(curve.thresholds[1:], 0.0)
     gaps = np.where(curve.f1 == curve.f1.max(), curve.thresholds - below, -1.0)
     best = len(gaps) - 1 - int(gaps[::-1].argmax())
@@ -173,8 +177,8 @@ def choose_threshold(
         high, low = float(curve.thresholds[best]), float(below[best])
         middle = (low + high) / 2
         value = middle if middle > low else high  # neighbours in float64 have no middle
-    if value < least:
-        value, best = least, int((curve.thresholds >= least).sum()) - 1
+    if value < min_threshold:
+        value, best = min_threshold, int((curve.thresholds >= min_threshold).sum()) - 1
     if best < 0:
         return Threshold(value, 0.0, 0.0, 0.0)
     return Threshold(
@@ -182,32 +186,38 @@ def choose_threshold(
     )
 
 
-def usual_confidence(confidences: ArrayLike, correct: ArrayLike) -> float:
-    """What all but `USUAL` of the right answers reach: the least threshold without strangers.
+def fallback_threshold(confidences: ArrayLike, correct: ArrayLike) -> float:
+    """Return the confidence that all but a share of `FALLBACK_QUANTILE` of right answers reach.
 
-    Where nothing is known of photos without a landmark, accepting everything has the highest F1.
-    What is known is how sure right answers are; whatever is less sure is unlike them.
+    It is the lowest threshold if there are too few photos without a landmark. Without such photos,
+    accepting everything has the highest F1; but an answer that is less confident than nearly all
+    right answers is probably not one of them.
 
     Args:
         confidences: [N] from 0 to 1.
         correct: [N] bool.
 
     Returns:
-        `UNMEASURED` without a right answer.
+        0 to 1; `DEFAULT_THRESHOLD` if no answer is right.
     """
     right = np.asarray(confidences, np.float64)[np.asarray(correct, bool)]
-    return float(np.quantile(right, USUAL, method="lower")) if len(right) else UNMEASURED
+    if not len(right):
+        return DEFAULT_THRESHOLD
+    return float(np.quantile(right, FALLBACK_QUANTILE, method="lower"))
 
 
-def choose_floor(confidences: ArrayLike, correct: ArrayLike) -> float:
-    """The confidence below which an answer is hardly ever right, for competitions.
+def choose_rejection_floor(confidences: ArrayLike, correct: ArrayLike) -> float:
+    """Return the confidence below which an answer is almost never right, for competitions.
 
-    A wrong answer of low confidence costs GAP nothing, a right one left out does: so half of what
-    all but a thousandth of the right answers reach.
+    A wrong answer of low confidence costs no GAP, but a right answer that is left out does.
+    Therefore the floor is half of the confidence that all but a thousandth of right answers reach.
 
     Args:
         confidences: [N] from 0 to 1.
         correct: [N] bool.
+
+    Returns:
+        0 to 0.5; 0 if no answer is right.
     """
     right = np.asarray(confidences, np.float64)[np.asarray(correct, bool)]
     return float(np.quantile(right, 0.001, method="lower")) / 2 if len(right) else 0.0
@@ -220,20 +230,20 @@ def _slope(
     temperature: float,
     smoothing: float,
 ) -> float:
-    """Derivative of the summed negative log-likelihood by 1 / temperature: mean logit - own."""
+    """Return the derivative of the summed negative log-likelihood by 1 / temperature."""
     total = 0.0
     for rows in _chunks(logits):
         below = _below_best(logits[rows])
         powers = np.exp(below / temperature)
         mean = (powers * below).sum(axis=1) / powers.sum(axis=1)
-        own = np.take_along_axis(below, labels[rows, None], axis=1)[:, 0]
-        own = (1 - smoothing) * own + smoothing * below.mean(axis=1)
-        total += float(weights[rows] @ (mean - own))
+        at_label = np.take_along_axis(below, labels[rows, None], axis=1)[:, 0]
+        at_label = (1 - smoothing) * at_label + smoothing * below.mean(axis=1)
+        total += float(weights[rows] @ (mean - at_label))
     return total
 
 
 def _below_best(logits: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Logits [..., C] less the highest of their row: at most 0, so that powers can't overflow."""
+    """Subtract from logits [..., C] the highest of each row, so that powers cannot overflow."""
     exact = np.asarray(logits, np.float64)
     if not np.isfinite(exact).all():
         raise ValueError("logits must be finite numbers, got NaN or infinity")
@@ -249,7 +259,7 @@ def _chunks(logits: NDArray[np.float32]) -> Iterator[slice]:
 def _weights(
     logits: NDArray[np.float32], labels: NDArray[np.integer], weights: NDArray[np.floating] | None
 ) -> NDArray[np.float64]:
-    """The weights [N] in float64, once all three are found to fit."""
+    """Check the shapes and values of the three arrays, and return the weights [N] in float64."""
     share = np.ones(len(labels)) if weights is None else np.asarray(weights, np.float64)
     if (
         logits.ndim != 2

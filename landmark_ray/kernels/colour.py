@@ -1,7 +1,7 @@
-"""Whatever a photo's file holds, as 8 bits of sRGB: greys of any range, transparency, profiles.
+"""Conversion of any picture to 8 bits of sRGB: deep greys and colours, transparency, profiles.
 
-Grey and colour values of more than 8 bits are scaled by one rule (`to_8_bits`), or refused: they
-are never shown black for want of knowing what is white.
+Grey and colour values with more than 8 bits are scaled by one rule (`to_8_bits`) or refused. A
+picture whose white is not known is refused, and never shown black.
 """
 
 import functools
@@ -15,46 +15,52 @@ from PIL import Image, ImageCms
 from PIL.ImageFile import ImageFile
 
 WHITES = (1.0, 2**8 - 1, 2**10 - 1, 2**12 - 1, 2**14 - 1, 2**16 - 1, 2**31 - 1, 2**32 - 1)
-"""What may stand for white: 1 in floats only; 8, 10, 12, 14, 16 bits, whatever holds them."""
+"""Values that can mean white: 1 (floats only), or the largest value of 8, 10, 12, 14, 16, 31 or 32
+bits, however many bits the file stores."""
 
-DARKEST = 1 / 8
-"""Of white: a picture without anything brighter has another range, or shows nothing."""
+MIN_BRIGHTNESS = 1 / 8
+"""Share of white that the brightest value must reach, or else the range is another one."""
 
 OVERSHOOT = 0.05
-"""Of white: floats that were resampled pass 0 and white by so much."""
+"""Share of white by which floats may lie below 0 or above white, as resampling makes them."""
 
-SAME = 3
-"""Levels by which a profile may differ from sRGB, which most embedded ones name in other words."""
+SRGB_TOLERANCE = 3
+"""Largest difference of 8-bit levels between a profile and sRGB that counts as equal. Most embedded
+profiles describe sRGB in a slightly different form."""
 
 _SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
 
 _LOW_BYTES = {";16B": ";16L", ";16L": ";16B", ";16N": ";16B"}
-"""Pillow keeps the high bytes of 16-bit colours: the order that makes it keep the low ones."""
+"""Raw mode of 16-bit colours -> raw mode with the bytes swapped. Pillow keeps only the high bytes,
+so the second one makes it keep the low bytes."""
 
 
 class UnknownRange(ValueError):
-    """Nobody can say which value is white; the text says what was found."""
+    """The value of white cannot be determined; the text says which values were found."""
 
 
 def to_8_bits(values: NDArray[Any]) -> NDArray[np.uint8]:
     """Scale grey or colour values so that white is 255.
 
-    White is the least of `WHITES` that no value passes, since that is how cameras, scanners and
-    programs store them: 0 to 1 in floats; else 0 to 255, or 10, 12, 14, 16, 32 bits. NaN is black.
+    White is the smallest of `WHITES` that no value exceeds, because cameras, scanners and programs
+    store 0 to 1 in floats, or 0 to 255, or 10, 12, 14, 16 or 32 bits. NaN becomes black.
 
     Args:
         values: [...] of any integer or float type.
 
+    Returns:
+        [...] uint8.
+
     Raises:
-        UnknownRange: values are negative or infinite, lie between the ranges, or are all below an
-            eighth of white: too dark to be meant so.
+        UnknownRange: Values are negative, infinite or between the ranges, or all values are below
+            an eighth of white, which is too dark for a photo of that range.
     """
     real = values.dtype.kind == "f"
     shown = np.nan_to_num(values, nan=0.0, posinf=np.inf, neginf=-np.inf) if real else values
     low, high = (float(edge) for edge in (shown.min(), shown.max()))
     slack = OVERSHOOT if real else 0.0
     white = next((w for w in WHITES[0 if real else 1 :] if high <= w * (1 + slack)), np.inf)
-    if np.isinf(white) or low < -slack * white or (high and high < DARKEST * white):
+    if np.isinf(white) or low < -slack * white or (high and high < MIN_BRIGHTNESS * white):
         kind = "floats" if real else "integers"
         raise UnknownRange(
             f"{kind} from {low:.4g} to {high:.4g}; 0 to 1 (floats), 0 to 255 or 10, 12, 14, 16 or "
@@ -67,14 +73,14 @@ def to_8_bits(values: NDArray[Any]) -> NDArray[np.uint8]:
 
 
 def load(image: ImageFile, reopen: Callable[[], ImageFile]) -> Image.Image:
-    """Decode in full: an opaque 8-bit picture, L, RGB or CMYK; transparency is shown on white.
+    """Decode a picture in full to opaque 8-bit L, RGB or CMYK; transparency becomes white.
 
     Args:
-        image: as Pillow opens it.
-        reopen: opens it once more, for the low bytes of colours.
+        image: The picture as Pillow opens it.
+        reopen: Opens the same picture again, to read the low bytes of 16-bit colours.
 
     Raises:
-        UnknownRange: of `to_8_bits`.
+        UnknownRange: See `to_8_bits`.
     """
     raw = _raw_mode(image)
     image.load()
@@ -86,7 +92,7 @@ def load(image: ImageFile, reopen: Callable[[], ImageFile]) -> Image.Image:
         return _opaque(_with_palette(image))
     alpha = deep[..., 3] if image.mode == "RGBA" else None
     colours = to_8_bits(deep if alpha is None else deep[..., :3])
-    if _tag(image, 262) == 0:  # WhiteIsZero, which Pillow heeds in fewer bits only
+    if _tag(image, 262) == 0:  # WhiteIsZero, which Pillow applies only to 8 bits and fewer
         colours = 255 - colours
     clear = image.info.pop("transparency", None)
     if clear is not None:
@@ -98,25 +104,25 @@ def load(image: ImageFile, reopen: Callable[[], ImageFile]) -> Image.Image:
 
 
 def _raw_mode(image: ImageFile) -> str:
-    """How a file's pixels are packed, by Pillow's name."""
+    """Return Pillow's name for the packing of a file's pixels."""
     args = image.tile[0].args if image.tile else ""
     return str(args[0] if isinstance(args, tuple) and args else args or "")
 
 
 def _tag(image: Image.Image, number: int) -> Any:
-    """A tag of a TIFF; None where there is none."""
+    """Return a tag of a TIFF, or None if there is none."""
     return image.tag_v2.get(number) if hasattr(image, "tag_v2") else None
 
 
 def _grey_values(image: Image.Image) -> NDArray[Any]:
-    """[H, W] values of a deep grey."""
+    """Return the values [H, W] of a grey picture with more than 8 bits."""
     values = np.asarray(image)
     unsigned = image.mode == "I" and _tag(image, 258) == (32,) and _tag(image, 339) in (None, (1,))
     return values.view(np.uint32) if unsigned else values
 
 
 def _both_bytes(image: ImageFile, raw: str, reopen: Callable[[], ImageFile]) -> NDArray[np.uint16]:
-    """[H, W, C] values of 16-bit colours, of which Pillow gives a byte at a time."""
+    """Return the values [H, W, C] of 16-bit colours, of which Pillow decodes one byte at a time."""
     if raw.startswith("LA"):
         raise UnknownRange("16-bit grey with transparency: scale it to 8 bits")
     swapped = raw[:-4] + _LOW_BYTES[raw[-4:]]
@@ -130,7 +136,7 @@ def _both_bytes(image: ImageFile, raw: str, reopen: Callable[[], ImageFile]) -> 
 
 
 def _with_palette(image: Image.Image) -> Image.Image:
-    """A TIFF's palette has 16 bits; some programs store 8, which Pillow shows black."""
+    """Repair a TIFF's palette with 8 bits in place of 16, which Pillow would show black."""
     palette = _tag(image, 320)
     if image.mode == "P" and palette and 0 < max(palette) < 256:
         image.putpalette(np.reshape(palette, (3, -1)).T.astype(np.uint8).tobytes())
@@ -138,14 +144,14 @@ def _with_palette(image: Image.Image) -> Image.Image:
 
 
 def _opaque(image: Image.Image) -> Image.Image:
-    """An 8-bit picture of any mode as L, RGB or CMYK."""
+    """Convert an 8-bit picture of any mode to L, RGB or CMYK, on white."""
     if image.mode == "La":
         image = image.convert("LA")
     if image.mode in ("RGBA", "RGBa", "LA", "PA") or "transparency" in image.info:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, "white")
         return Image.alpha_composite(white, image).convert("RGB")
-    if image.mode == "LAB":  # of itself a colour space: its profile says nothing new
+    if image.mode == "LAB":  # the mode is a colour space already, so the profile adds nothing
         image.info.pop("icc_profile", None)
     if image.mode in ("L", "RGB", "CMYK"):
         return image
@@ -153,7 +159,7 @@ def _opaque(image: Image.Image) -> Image.Image:
 
 
 def to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
-    """An L, RGB or CMYK picture in sRGB, by its embedded profile where that says otherwise."""
+    """Convert an L, RGB or CMYK picture to sRGB, using its embedded profile if that differs."""
     change = transform(profile, image.mode) if profile else None
     if change is None:
         return image if image.mode == "RGB" else image.convert("RGB")
@@ -161,30 +167,31 @@ def to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
 
 
 def differs(profile: bytes | None, mode: str) -> bool:
-    """Whether a picture's values mean other colours than sRGB's."""
+    """Return whether a profile gives a picture other colours than sRGB does."""
     return bool(profile) and transform(profile, mode) is not None
 
 
 @functools.lru_cache(maxsize=16)
 def transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
-    """What brings pictures with a profile to sRGB.
+    """Return the transform from a profile to sRGB.
 
-    None where there is nothing to do: the profile is as good as sRGB, is damaged, or belongs to
-    pictures of another mode.
+    It is None if there is nothing to do: if the profile is practically sRGB, is damaged, or belongs
+    to another mode.
     """
     try:
         change = ImageCms.buildTransform(
             ImageCms.ImageCmsProfile(io.BytesIO(profile)), _SRGB, mode, "RGB"
         )
         probe = _probe(mode)
-        seen, meant = np.asarray(probe.convert("RGB"), int), np.asarray(change.apply(probe), int)
+        plain = np.asarray(probe.convert("RGB"), int)
+        corrected = np.asarray(change.apply(probe), int)
     except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
         return None
-    return change if np.abs(meant - seen).max() > SAME else None
+    return change if np.abs(corrected - plain).max() > SRGB_TOLERANCE else None
 
 
 def _probe(mode: str) -> Image.Image:
-    """Colours all over a mode's space, one a row."""
+    """Return a picture [N, 1] of colours from the whole space of a mode."""
     bands = len(Image.new(mode, (1, 1)).getbands())
     levels = np.linspace(0, 255, 256 if bands == 1 else 6).astype(np.uint8)
     grid = np.stack(np.meshgrid(*bands * [levels], indexing="ij"), -1).reshape(-1, bands)

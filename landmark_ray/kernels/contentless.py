@@ -1,9 +1,10 @@
-"""Photos that show nothing: single colours, gradients and noise, told by three numbers of theirs.
+"""Photos that show nothing (one colour, gradients, noise), recognised by three numbers.
 
-A classifier never saw such, and names a landmark with any confidence. Measured on 1,541 photos of
-landmarks and of other things and on 1,184 drawn ones, at 32 to 299 pixels: detail is 4.3 at least,
-likeness 0.53, peakedness 3.4. One colour and gradients have no detail; neighbouring pixels of noise
-are not alike, or, where its grains are coarse, its peakedness is about 3, as of any Gaussian.
+A classifier names a landmark for them, with any confidence, because it never saw such photos. On
+1,541 photos of landmarks and of other things, at 32 to 299 pixels, the smallest values were 4.3 for
+detail, 0.53 for likeness and 3.4 for peakedness. One colour and gradients have no detail. In noise,
+neighbouring pixels are not alike; if its grains are coarse, its peakedness is about 3, as that of
+any Gaussian. This was measured on 1,184 drawn pictures.
 """
 
 from typing import NamedTuple
@@ -15,24 +16,25 @@ from numpy.typing import NDArray
 from landmark_ray.kernels.metrics import NO_LANDMARK
 
 SIDE = 64
-"""Photos are measured at so many pixels, whatever size the models take."""
+"""Width and height to which photos are reduced before they are measured, in pixels."""
 
 DETAIL = 1.0
 LIKENESS = 0.45
 PEAKEDNESS = 3.3
+"""A photo with a lower `Content.detail`, `likeness` or `peakedness` shows nothing."""
 
 Answer = tuple[NDArray[np.int64], NDArray[np.float64]]
 
 
 def without_contentless(answer: Answer, photos: NDArray[np.uint8]) -> Answer:
-    """An answer that names no landmark for photos that show nothing.
+    """Remove the landmarks from the answers for photos that show nothing.
 
     Args:
-        answer: landmark ids and confidences [N, k].
-        photos: [N, H, W, 3] RGB, as the models see them.
+        answer: Landmark ids and confidences [N, k].
+        photos: [N, H, W, 3] uint8 RGB, as the models see them.
 
     Returns:
-        With `NO_LANDMARK` and 0 for these photos.
+        The answer with `NO_LANDMARK` and 0 for these photos.
     """
     landmarks, confidences = answer
     blank = np.array([is_contentless(photo) for photo in photos], bool)[:, None]
@@ -40,21 +42,21 @@ def without_contentless(answer: Answer, photos: NDArray[np.uint8]) -> Answer:
 
 
 def is_contentless(photo: NDArray[np.uint8]) -> bool:
-    """Whether a photo [H, W, 3] is of one colour, a gradient, or noise."""
-    found = measure(photo)
-    return found.detail < DETAIL or found.likeness < LIKENESS or found.peakedness < PEAKEDNESS
+    """Return whether a photo [H, W, 3] is of one colour, a gradient, or noise."""
+    content = measure(photo)
+    return content.detail < DETAIL or content.likeness < LIKENESS or content.peakedness < PEAKEDNESS
 
 
 class Content(NamedTuple):
-    """What is on a photo, in grey and at `SIDE` pixels at most.
+    """Three measures of a photo, in grey and at `SIDE` pixels at most.
 
     Attributes:
-        detail: how far pixels are from the mean of those on both sides, in grey levels (root mean
-            square); 0 on a gradient.
-        likeness: correlation of neighbouring pixels, up to 1; that of white noise is 0.
-        peakedness: kurtosis of the steps between pixels. Photos have few edges, and much that is
-            smooth; noise of any grain is a sum of independent parts, and so are its steps: theirs
-            is about 3.
+        detail: Root mean square of the difference between a pixel and the mean of its two
+            neighbours, in grey levels; 0 for a gradient.
+        likeness: Correlation of neighbouring pixels, at most 1; 0 for white noise.
+        peakedness: Kurtosis of the differences between neighbouring pixels. Photos are smooth with
+            few edges, so theirs is high. Noise of any grain is a sum of independent parts, and so
+            are its differences: their kurtosis is about 3.
     """
 
     detail: float
@@ -63,7 +65,7 @@ class Content(NamedTuple):
 
 
 def measure(photo: NDArray[np.uint8]) -> Content:
-    """The content of a photo [H, W, 3]."""
+    """Measure a photo [H, W, 3] uint8."""
     side = min(*photo.shape[:2], SIDE)
     small = cv2.resize(photo.astype(np.float32), (side, side), interpolation=cv2.INTER_AREA)
     grey = small.mean(axis=-1, dtype=np.float64)

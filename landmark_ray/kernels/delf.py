@@ -1,4 +1,4 @@
-"""DELF features (Noh et al. 2017) from a TF-Hub module, or any SavedModel with its signature."""
+"""DELF features (Noh et al. 2017) from a TF-Hub module or any SavedModel with its signature."""
 
 from collections.abc import Sequence
 
@@ -27,13 +27,13 @@ class Delf:
 
         Args:
             handle: TF-Hub address or SavedModel folder.
-            image_scales: the pyramid, as factors of the image's size.
-            score_threshold: features with a lower attention score are left out.
-            max_features: most features of an image.
-            threads: of TensorFlow; without effect where this process has already run it.
+            image_scales: Scales of the image pyramid, as factors of the image's size.
+            score_threshold: Features with a lower attention score are discarded.
+            max_features: Largest number of features of an image.
+            threads: Threads of TensorFlow, unless it has already run in this process.
 
         Raises:
-            ValueError: the handle can't be loaded, or is no such model.
+            ValueError: The handle cannot be loaded, or the model has another signature.
         """
         self._model = SavedModel(handle, _OUTPUTS, ADDRESS, threads=threads)
         import tensorflow as tf
@@ -46,11 +46,11 @@ class Delf:
         }
 
     def __call__(self, image: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Features of an image [H, W, 3] RGB.
+        """Extract the features of an image [H, W, 3] uint8 RGB.
 
         Returns:
             Keypoints [N, 2] float32 (x, y) in pixels of the image, and descriptors [N, D] float32
-            (released weights: 40-D, unit length), as ordered by the model.
+            (40-D and of unit length with the released weights), in the order of the model.
         """
         scaled = self._tf.constant(image, self._tf.float32) / 255
         out = self._model(image=scaled, **self._options)

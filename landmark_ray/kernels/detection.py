@@ -16,14 +16,14 @@ ADDRESS = "https://tfhub.dev/google/openimages_v4/ssd/mobilenet_v2/1"
 _OUTPUTS = ("detection_class_entities", "detection_scores", "detection_boxes")
 
 GRID = 64
-"""An image's area is counted on so many by so many points."""
+"""The covered area of an image is counted on a grid of GRID x GRID points."""
 
 
 class Detections(NamedTuple):
-    """What a detector found on an image, the surest first.
+    """The objects that a detector found on an image, the highest score first.
 
     Attributes:
-        entities: [N] names of Open Images.
+        entities: [N] class names of Open Images.
         scores: [N] from 0 to 1.
         boxes: [N, 4] top, left, bottom, right, as shares of the height and width.
     """
@@ -41,11 +41,11 @@ class Detector:
 
         Args:
             handle: TF-Hub address or SavedModel folder.
-            min_score: detections that are less sure are left out.
-            threads: of TensorFlow; without effect where this process has already run it.
+            min_score: Objects with a lower score are discarded.
+            threads: Threads of TensorFlow, unless it has already run in this process.
 
         Raises:
-            ValueError: the handle can't be loaded, or is no such model.
+            ValueError: The handle cannot be loaded, or the model has another signature.
         """
         self._model = SavedModel(handle, _OUTPUTS, ADDRESS, threads=threads)
         self._min_score = min_score
@@ -54,7 +54,7 @@ class Detector:
         self._tf = tf
 
     def __call__(self, image: NDArray[np.uint8]) -> Detections:
-        """The objects on an image [H, W, 3] RGB."""
+        """Find the objects on an image [H, W, 3] uint8 RGB."""
         scaled = self._tf.constant(image[None], self._tf.float32) / 255
         out = self._model(scaled)
         entities, scores, boxes = (out[name] for name in _OUTPUTS)
@@ -66,17 +66,25 @@ class Detector:
         return Detections(names, scores[order], boxes[order])
 
 
-def covered(found: Detections, entities: Collection[str], min_score: float) -> float:
-    """Share of an image that lies in the boxes of such entities; what overlaps counts once."""
+def covered_share(detections: Detections, entities: Collection[str], min_score: float) -> float:
+    """Return the share (0 to 1) of an image that the boxes of some classes cover together.
+
+    Args:
+        detections: The objects on the image.
+        entities: Class names.
+        min_score: Objects with a lower score are ignored.
+    """
     area = np.zeros((GRID, GRID), bool)
-    for entity, score, box in zip(found.entities, found.scores, found.boxes, strict=True):
+    for entity, score, box in zip(
+        detections.entities, detections.scores, detections.boxes, strict=True
+    ):
         if entity in entities and score >= min_score:
             top, left, bottom, right = np.rint(box * GRID).astype(int)
             area[top:bottom, left:right] = True
     return float(area.mean())
 
 
-def shows(found: Detections, entities: Collection[str], min_score: float) -> bool:
-    """Whether such an entity is on an image."""
-    seen = zip(found.entities, found.scores, strict=True)
-    return any(entity in entities and score >= min_score for entity, score in seen)
+def contains_any(detections: Detections, entities: Collection[str], min_score: float) -> bool:
+    """Return whether an object of some classes, with at least a score, is on an image."""
+    objects = zip(detections.entities, detections.scores, strict=True)
+    return any(entity in entities and score >= min_score for entity, score in objects)

@@ -1,4 +1,4 @@
-"""What an ensemble's answers are worth, in one set of figures."""
+"""Figures that say how good the answers of an ensemble are."""
 
 import itertools
 from collections import Counter
@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from landmark_ray.kernels import synthetic
 from landmark_ray.kernels.calibration import (
+    DEFAULT_THRESHOLD,
     FEW_STRANGERS,
-    UNMEASURED,
     choose_threshold,
-    usual_confidence,
+    fallback_threshold,
 )
 from landmark_ray.kernels.metrics import (
     NO_LANDMARK,
@@ -26,55 +26,57 @@ from landmark_ray.kernels.metrics import (
     top_k_accuracy,
 )
 
-MOST = 50
-"""Confused pairs and worst landmarks that are listed."""
+MAX_LISTED = 50
+"""Largest number of confused pairs, and of worst landmarks, that are listed."""
 
 
 def figures(predictions: pa.Table) -> dict[str, Any]:
-    """The figures of a set of images, less those that `judged` leaves out.
+    """Compute the figures of a set of images, without those that `scored` leaves out.
 
     Args:
-        predictions: rows of `schemas.PREDICTIONS`.
+        predictions: Rows of `schemas.PREDICTIONS`.
 
     Returns:
-        ensemble and closed: `summary` of all images, the latter of the reference's rule; groups:
-        `summary` of each group's own images, by its number; confused: the pairs of landmarks that
-        are confused most often; worst: the landmarks that are recognised least.
+        ensemble: `summary` of all images. closed: the same of the closed-set baseline, the rule of
+        the reference solution. groups: `summary` of the images of each group, by its number.
+        confused: the pairs of landmarks that are confused most often. worst: the landmarks that are
+        recognised least often.
     """
-    rows = judged(predictions)
+    rows = scored(predictions)
     truth = [frozenset(ids) for ids in rows["truth"].to_pylist()]
     ids = rows["image_id"].to_pylist()
     ranked, confidences = ranking(rows)
-    closed = (
+    closed_set_baseline = (
         rows["closed_landmark"].to_numpy()[:, None],
         rows["closed_confidence"].to_numpy().astype(np.float64)[:, None],
     )
     group = rows["group"].to_numpy()
-    own = {int(g): np.flatnonzero(group == g) for g in np.unique(group[group > 0])}
+    rows_of = {int(g): np.flatnonzero(group == g) for g in np.unique(group[group > 0])}
     return {
         "ensemble": measured(summary(ids, truth, ranked, confidences)),
-        "closed": measured(summary(ids, truth, *closed)),
+        "closed": measured(summary(ids, truth, *closed_set_baseline)),
         "groups": {
-            g: summary([ids[i] for i in at], [truth[i] for i in at], ranked[at], confidences[at])
-            for g, at in own.items()
+            g: summary([ids[i] for i in of], [truth[i] for i in of], ranked[of], confidences[of])
+            for g, of in rows_of.items()
         },
         "confused": confused(truth, ranked[:, 0]),
         "worst": worst(truth, ranked[:, 0]),
     }
 
 
-def measured(found: dict[str, float | int]) -> dict[str, float | int]:
-    """Figures of a whole set without those that need a photo of no landmark, if it has none."""
-    if found["images"] > found["landmark_images"]:
-        return found
-    return {k: v for k, v in found.items() if k not in ("gap", "ece", "precision", "f1")}
+def measured(values: dict[str, float | int]) -> dict[str, float | int]:
+    """Leave out the figures that need photos of no landmark, if the set has no such photo."""
+    if values["images"] > values["landmark_images"]:
+        return values
+    return {k: v for k, v in values.items() if k not in ("gap", "ece", "precision", "f1")}
 
 
-def judged(predictions: pa.Table) -> pa.Table:
-    """The rows whose answers can be right or wrong.
+def scored(predictions: pa.Table) -> pa.Table:
+    """Return the rows whose answers can be right or wrong.
 
-    A background image whose answer is the landmark that the web gave it is left out: nothing
-    verified it, but it may well show that landmark. So are synthetic images: they are no photos.
+    A background image is left out if its answer is the landmark that its source labels it with:
+    nothing verified the image, but it may well show that landmark. Synthetic images are left out,
+    because they are no photos.
     """
     first = pc.list_element(_padded(predictions["landmarks"]), 0)
     known = pc.greater_equal(predictions["label"], 0)
@@ -84,12 +86,12 @@ def judged(predictions: pa.Table) -> pa.Table:
 
 
 def drawn(predictions: pa.Table) -> pa.ChunkedArray:
-    """Which rows are of synthetic images."""
+    """Return the mask [N] of the rows of synthetic images."""
     return pc.equal(predictions["label"], synthetic.LABEL)
 
 
 def synthetic_accepted(predictions: pa.Table, threshold: float) -> dict[str, int]:
-    """How many synthetic images there are, and how many of them a threshold accepts."""
+    """Count the synthetic images, and those whose answers a threshold accepts."""
     _, confidences = ranking(predictions.filter(drawn(predictions)))
     accepted = int((confidences[:, 0] >= threshold).sum())
     return {"images": len(confidences), "accepted": accepted}
@@ -101,8 +103,8 @@ class FirstAnswers:
 
     Attributes:
         image_ids: [N].
-        truth: [N] landmarks of each image, none for a photo of no landmark.
-        named: [N] landmark ids, `NO_LANDMARK` where there is no answer.
+        truth: [N] landmark ids of each image, empty for a photo of no landmark.
+        named: [N] landmark id of the answer, or `NO_LANDMARK` if there is no answer.
         confidences: [N] from 0 to 1.
     """
 
@@ -113,50 +115,53 @@ class FirstAnswers:
 
     @property
     def right(self) -> NDArray[np.bool_]:
-        """[N] whether an answer names a landmark of its image."""
+        """Return the mask [N] of answers that name a landmark of their image."""
         pairs = zip(self.named.tolist(), self.truth, strict=True)
         return np.array([named in truth for named, truth in pairs], bool)
 
     @property
     def landmarks(self) -> int:
-        """Images with a landmark."""
+        """Number of images with a landmark."""
         return sum(map(bool, self.truth))
 
     def mistakes(self, pairs: Iterable[tuple[int, int]]) -> dict[tuple[int, int], str]:
-        """Of pairs of a landmark and of what it is taken for: the image of the surest mistake."""
-        wanted, found = set(pairs), {}
+        """Return for pairs (landmark, wrong answer) the image of the most confident mistake."""
+        wanted, images = set(pairs), {}
         for i in np.argsort(self.confidences, kind="stable").tolist():
             truth, named = self.truth[i], int(self.named[i])
             pair = min(truth, default=NO_LANDMARK), named
             if named not in truth and pair in wanted:
-                found[pair] = self.image_ids[i]
-        return found
+                images[pair] = self.image_ids[i]
+        return images
 
     def accepted_others(self, threshold: float, most: int) -> list[int]:
-        """Places of photos of no landmark whose answers reach a threshold, the surest first."""
+        """Return rows of photos of no landmark whose answers pass, the most confident first."""
         order = np.argsort(-self.confidences, kind="stable").tolist()
         named = (i for i in order if not self.truth[i] and self.named[i] != NO_LANDMARK)
         return [i for i in itertools.islice(named, most) if self.confidences[i] >= threshold]
 
 
 def first_answers(rows: pa.Table) -> FirstAnswers:
-    """Of rows of `schemas.PREDICTIONS`."""
+    """Read the first answers from rows of `schemas.PREDICTIONS`."""
     ranked, confidences = ranking(rows)
     truth = [frozenset(ids) for ids in rows["truth"].to_pylist()]
-    sure = confidences[:, 0].clip(0, 1)
-    return FirstAnswers(rows["image_id"].to_pylist(), truth, ranked[:, 0], sure)
+    first = confidences[:, 0].clip(0, 1)
+    return FirstAnswers(rows["image_id"].to_pylist(), truth, ranked[:, 0], first)
 
 
 def accepted_from(curve: PrecisionRecall, threshold: float) -> int | None:
-    """Place on a curve of what a threshold accepts; None where it accepts nothing."""
+    """Return the index on a curve that a threshold has, or None if it accepts nothing."""
     accepted = int((curve.thresholds >= threshold).sum())
     return accepted - 1 if accepted else None
 
 
 def thinned(curve: PrecisionRecall, most: int) -> NDArray[np.int64]:
-    """About `most` places that a curve of many thresholds is drawn with, even in its recall.
+    """Choose about `most` points to draw a curve with, evenly spaced in recall.
 
-    Where precision falls while recall stays, both ends are among them.
+    If precision falls while recall stays the same, both ends of the fall are among them.
+
+    Returns:
+        [K] indices of the curve's thresholds, in rising order.
     """
     recall = curve.recall
     wanted = np.linspace(0, recall[-1], min(most, len(recall)))
@@ -166,29 +171,32 @@ def thinned(curve: PrecisionRecall, most: int) -> NDArray[np.int64]:
 
 
 def ranking(predictions: pa.Table) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Landmarks and confidences [N, K] of rows of `schemas.PREDICTIONS`, filled up."""
+    """Return landmark ids and confidences [N, K] of rows of `schemas.PREDICTIONS`.
+
+    Rows with fewer than K answers are filled up with `NO_LANDMARK` and 0.
+    """
     lists = [predictions[name].to_pylist() for name in ("landmarks", "confidences")]
-    widest = max(map(len, lists[0]), default=0) or 1
-    ranked = np.full((predictions.num_rows, widest), NO_LANDMARK, np.int64)
+    longest = max(map(len, lists[0]), default=0) or 1
+    ranked = np.full((predictions.num_rows, longest), NO_LANDMARK, np.int64)
     confidences = np.zeros(ranked.shape)
-    for i, (names, sure) in enumerate(zip(*lists, strict=True)):
-        ranked[i, : len(names)], confidences[i, : len(sure)] = names, sure
+    for i, (ids, scores) in enumerate(zip(*lists, strict=True)):
+        ranked[i, : len(ids)], confidences[i, : len(scores)] = ids, scores
     return ranked, confidences
 
 
 def confused(truth: Sequence[frozenset[int]], first: NDArray[np.int64]) -> list[dict[str, int]]:
-    """Pairs of a landmark and of what its images are taken for, the most frequent first."""
+    """Return pairs of a landmark and a wrong answer to its images, the most frequent first."""
     wrong = Counter(
         (min(names), int(named))
         for names, named in zip(truth, first, strict=True)
         if names and named not in names and named != NO_LANDMARK
     )
     ordered = sorted(wrong.items(), key=lambda item: (-item[1], item[0]))
-    return [{"landmark": a, "named": b, "images": n} for (a, b), n in ordered[:MOST]]
+    return [{"landmark": a, "named": b, "images": n} for (a, b), n in ordered[:MAX_LISTED]]
 
 
 def worst(truth: Sequence[frozenset[int]], first: NDArray[np.int64]) -> list[dict[str, float]]:
-    """Landmarks with a wrong answer, those with the smallest share of right ones first."""
+    """Return landmarks with wrong answers, the smallest share of right answers first."""
     images = Counter(min(names) for names in truth if names)
     right = Counter(
         min(names) for names, named in zip(truth, first, strict=True) if int(named) in names
@@ -197,13 +205,13 @@ def worst(truth: Sequence[frozenset[int]], first: NDArray[np.int64]) -> list[dic
     ordered = sorted(shares, key=lambda i: (shares[i], -images[i], i))
     return [
         {"landmark": i, "images": images[i], "top1": shares[i]}
-        for i in ordered[:MOST]
+        for i in ordered[:MAX_LISTED]
         if shares[i] < 1
     ]
 
 
 def _padded(lists: pa.ChunkedArray) -> pa.Array:
-    """Lists with one value at least."""
+    """Fill empty lists with `NO_LANDMARK`, so that all lists have a first value."""
     return pa.array([row or [NO_LANDMARK] for row in lists.to_pylist()], pa.list_(pa.int64()))
 
 
@@ -213,39 +221,44 @@ def summary(
     ranked: NDArray[np.int64],
     confidences: NDArray[np.float64],
 ) -> dict[str, float | int]:
-    """The figures of a set of images.
+    """Compute the figures of a set of images.
 
     Args:
         image_ids: [N].
-        truth: [N] landmarks of each image, none for a photo of no landmark.
-        ranked: [N, K] landmark ids, the surest first, filled up with `NO_LANDMARK`.
+        truth: [N] landmark ids of each image, empty for a photo of no landmark.
+        ranked: [N, K] landmark ids, the most confident first, filled up with `NO_LANDMARK`.
         confidences: [N, K] from 0 to 1.
 
     Returns:
-        images, landmark_images; and where there is a landmark: top1 and top5 (of landmark images),
-        gap, gap_landmarks (without the other images), ece (calibration error of the first answer),
-        and the threshold of "not a landmark" with the highest F1: threshold, precision, recall, f1.
-        With fewer photos of no landmark than `FEW_STRANGERS` it is at least `usual_confidence`.
+        images and landmark_images (their numbers). If any image has a landmark, also top1 and top5
+        (of images with a landmark), gap, gap_landmarks (without the other images), ece (calibration
+        error of the first answer), and the threshold of "not a landmark" with the highest F1:
+        threshold, precision, recall, f1. With fewer photos of no landmark than `FEW_STRANGERS`, the
+        threshold is at least `fallback_threshold`.
     """
     landmarks = sum(map(bool, truth))
-    found: dict[str, float | int] = {"images": len(image_ids), "landmark_images": landmarks}
+    counts: dict[str, float | int] = {"images": len(image_ids), "landmark_images": landmarks}
     if not landmarks:
-        return found | {"threshold": UNMEASURED}
-    first, sure = ranked[:, 0], confidences[:, 0].clip(0, 1)
+        return counts | {"threshold": DEFAULT_THRESHOLD}
+    first, confidence = ranked[:, 0], confidences[:, 0].clip(0, 1)
     right = np.array([label in names for label, names in zip(first.tolist(), truth, strict=True)])
     solution = dict(zip(image_ids, truth, strict=True))
-    # of an image with several landmarks the one that ranks best counts
+    # if an image has several landmarks, the one with the best rank counts
     best = np.array([_best(row, names) for row, names in zip(ranked, truth, strict=True)])
-    least = 0.0 if len(truth) - landmarks >= FEW_STRANGERS else usual_confidence(sure, right)
-    threshold = choose_threshold(sure, right, landmarks=landmarks, least=least)
-    return found | {
+    min_threshold = (
+        0.0 if len(truth) - landmarks >= FEW_STRANGERS else fallback_threshold(confidence, right)
+    )
+    threshold = choose_threshold(
+        confidence, right, landmarks=landmarks, min_threshold=min_threshold
+    )
+    return counts | {
         "top1": top_k_accuracy(ranked, best, 1),
         "top5": top_k_accuracy(ranked, best, min(5, ranked.shape[1])),
-        "gap": global_average_precision(image_ids, first, sure, solution),
+        "gap": global_average_precision(image_ids, first, confidence, solution),
         "gap_landmarks": global_average_precision(
-            image_ids, first, sure, solution, landmarks_only=True
+            image_ids, first, confidence, solution, landmarks_only=True
         ),
-        "ece": expected_calibration_error(sure, right),
+        "ece": expected_calibration_error(confidence, right),
         "threshold": threshold.value,
         "precision": threshold.precision,
         "recall": threshold.recall,
@@ -254,5 +267,5 @@ def summary(
 
 
 def _best(row: NDArray[np.int64], names: frozenset[int]) -> int:
-    """Of an image's landmarks the first that an answer names, else any."""
+    """Return the first of an image's landmarks that an answer names, else any of them."""
     return next((int(label) for label in row if label in names), min(names, default=NO_LANDMARK))

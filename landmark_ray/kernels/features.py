@@ -1,4 +1,4 @@
-"""Local features of an image: what extractors make and matching reads."""
+"""Local features of an image, as the extractors make them and matching reads them."""
 
 from dataclasses import dataclass
 
@@ -7,17 +7,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 UNIT = 127
-"""Length of a quantised descriptor."""
+"""Euclidean length of a quantised descriptor, before rounding."""
 
 
 @dataclass(frozen=True)
 class Features:
-    """Keypoints with a descriptor each.
+    """Keypoints and a descriptor of each.
 
     Attributes:
-        keypoints: [N, 2] float32 (x, y) in pixels of the image; (0, 0) is the first pixel's
-            centre. Or [N, 4], where the extractor knows them: (x, y, diameter, angle), the last in
-            degrees.
+        keypoints: [N, 2] float32 (x, y) in pixels of the image, where (0, 0) is the centre of the
+            first pixel; or [N, 4] (x, y, diameter, angle), with the angle in degrees, if the
+            extractor gives them.
         descriptors: [N, D] int8, as `quantise` makes them.
     """
 
@@ -47,7 +47,7 @@ class ImageFeatures(Features):
     """Features, and the size of the image that their keypoints refer to.
 
     Attributes:
-        longest_side: of that image, in pixels. Thresholds in pixels scale with it.
+        longest_side: Longest side of that image, in pixels. Thresholds in pixels scale with it.
     """
 
     longest_side: float
@@ -60,15 +60,18 @@ class ImageFeatures(Features):
 
 
 def quantise(descriptors: NDArray[np.float32]) -> NDArray[np.int8]:
-    """Descriptors for matching: of length `UNIT`, in whole numbers, so that products are exact.
+    """Scale descriptors to length `UNIT` and round them to int8, so that products are exact.
 
-    Rounding moves the distance of two descriptors by about 0.003, where they are apart by 0.5 to 1.
+    Rounding changes the distance of two descriptors, which is 0.5 to 1, by about 0.003.
 
     Args:
-        descriptors: [N, D] of any length; a descriptor of zeros stays so.
+        descriptors: [N, D] of any length; a descriptor of zeros stays zero.
+
+    Returns:
+        [N, D] int8.
 
     Raises:
-        ValueError: a descriptor is not finite.
+        ValueError: A descriptor is not finite.
     """
     if not np.isfinite(descriptors).all():
         raise ValueError("descriptors must be finite numbers, got NaN or infinity")
@@ -77,7 +80,7 @@ def quantise(descriptors: NDArray[np.float32]) -> NDArray[np.int8]:
 
 
 def resize_to_side(image: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
-    """An image [H, W] or [H, W, 3] brought to a longest side of `side` pixels."""
+    """Resize an image [H, W] or [H, W, 3] to a longest side of `side` pixels."""
     height, width = image.shape[:2]
     factor = side / max(height, width)
     if factor == 1:
@@ -90,15 +93,15 @@ def resize_to_side(image: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
 def map_keypoints(
     keypoints: NDArray[np.float32], found_in: tuple[int, ...], image: tuple[int, ...]
 ) -> NDArray[np.float32]:
-    """Keypoints of a resized image in pixels of the original one.
+    """Convert keypoints from pixels of a resized image to pixels of the original image.
 
     Args:
         keypoints: [N, 2] (x, y) in pixels of the resized image.
-        found_in: shape (H, W, ...) of the resized image.
-        image: shape (H, W, ...) of the original.
+        found_in: Shape (H, W, ...) of the resized image.
+        image: Shape (H, W, ...) of the original image.
 
     Returns:
-        [N, 2] (x, y). Pixel centres are at whole numbers, as in OpenCV, hence the halves.
+        [N, 2] (x, y). Pixel centres are whole numbers, as in OpenCV; therefore 0.5 is added first.
     """
     factor = np.array([image[1] / found_in[1], image[0] / found_in[0]])
     return np.asarray((keypoints + 0.5) * factor - 0.5, np.float32)

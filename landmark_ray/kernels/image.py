@@ -15,13 +15,13 @@ from PIL.ImageFile import ImageFile
 from landmark_ray.kernels import colour
 
 pillow_heif.register_heif_opener()
-Image.MAX_IMAGE_PIXELS = None  # `Limits` speaks, which knows the option's name
+Image.MAX_IMAGE_PIXELS = None  # `Limits` refuses large images, and names the option
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "HEIF", "AVIF")
-"""What photos come in. Pillow's other decoders are left alone: that of EPS runs a program."""
+"""Formats of photos. Pillow's other decoders are not used: the one of EPS runs a program."""
 
 THUMBNAIL = 32
-"""Width and height of a thumbnail that images are compared by."""
+"""Width and height of the thumbnails by which images are compared, in pixels."""
 
 _TRANSPOSE = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -32,24 +32,24 @@ _TRANSPOSE = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-"""EXIF orientation -> what makes the image upright (EXIF 2.3, tag 0x0112)."""
+"""EXIF orientation -> transpose that makes the image upright (EXIF 2.3, tag 0x0112)."""
 
 
 class ImageError(Exception):
-    """An image that can't be used; the text is a kind, a colon, and what was found."""
+    """An image cannot be used; the text is a kind of problem, a colon, and details."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What `normalise` and `model_input` accept, and what `normalise` makes.
+    """The photos that `normalise` and `model_input` accept, and that `normalise` makes.
 
     Attributes:
-        max_side: longest side of a stored image, in pixels.
-        min_side: shortest side of a photo, in pixels.
-        max_pixels: of a photo, as `decoded_pixels` counts them.
-        quality: of a JPEG that is made.
-        max_option: what sets `max_pixels`, in millions; for people.
-        min_option: what sets `min_side`.
+        max_side: Longest side of a stored image, in pixels.
+        min_side: Smallest accepted length of the shorter side of a photo, in pixels.
+        max_pixels: Largest accepted number of pixels, as `decoded_pixels` counts them.
+        quality: JPEG quality of a stored image that had to be encoded.
+        max_option: Name, for error messages, of the option that sets `max_pixels` in millions.
+        min_option: Name, for error messages, of the option that sets `min_side`.
     """
 
     max_side: int = 800
@@ -60,14 +60,14 @@ class Limits:
     min_option: str = "min_side"
 
     def check(self, size: tuple[int, int], pixels: float) -> None:
-        """Refuse a photo by its header.
+        """Check the size of a photo before it is decoded.
 
         Args:
-            size: width and height.
-            pixels: that it takes to decode.
+            size: Width and height, in pixels.
+            pixels: Number of pixels that decoding takes, see `decoded_pixels`.
 
         Raises:
-            ImageError: it is too large or too small; names the option.
+            ImageError: The photo is too large or too small; the text names the option.
         """
         shown = f"{size[0]} x {size[1]} pixels"
         if pixels > self.max_pixels:
@@ -87,12 +87,16 @@ class Photo:
 
 
 def normalise(data: bytes, limits: Limits) -> Photo:
-    """Prove that an image decodes, and bring it to an upright sRGB JPEG of bounded size.
+    """Decode an image in full, and make an upright sRGB JPEG of bounded size from it.
 
-    The header is checked before a pixel is decoded. A JPEG that needs no change keeps its bytes.
+    The header is checked before any pixel is decoded. A JPEG that needs no change keeps its bytes.
+
+    Args:
+        data: The file.
+        limits: Limits of the sizes, and the JPEG quality.
 
     Raises:
-        ImageError: what is wrong with the image.
+        ImageError: The image cannot be used; the text says why.
     """
     image = _open(data)
     full = image.size
@@ -108,7 +112,14 @@ def normalise(data: bytes, limits: Limits) -> Photo:
 
 
 def decode(jpeg: bytes, max_side: int | None = None) -> NDArray[np.uint8]:
-    """[H, W, 3] RGB of an image of the `images` table; at most `max_side` long when given."""
+    """Decode an image of the table `images`, reduced to `max_side` pixels if that is given.
+
+    Returns:
+        [H, W, 3] uint8 RGB.
+
+    Raises:
+        ImageError: The image is damaged.
+    """
     image = _open(jpeg)
     if max_side:
         _bound(image, max_side)
@@ -119,31 +130,37 @@ def decode(jpeg: bytes, max_side: int | None = None) -> NDArray[np.uint8]:
 
 
 def square(data: bytes, size: int) -> Image.Image:
-    """The centre square of a stored image at `size` x `size`: the input of every model.
+    """Cut the centre square from a stored image, and resize it to `size` x `size` pixels.
 
-    `ImageOps.fit`, after decoding a JPEG at a fraction of its size where that suffices. Hamming's
-    filter is as sharp as the bicubic one in reducing, and half its work.
+    This is the input of every model. A JPEG is decoded at a fraction of its size if that suffices.
+    The Hamming filter reduces as sharply as the bicubic one, in half the time.
+
+    Raises:
+        ImageError: The image is damaged.
     """
-    found, _ = _square(data, size)
-    return found
+    picture, _ = _square(data, size)
+    return picture
 
 
 def model_input(data: bytes, size: int, limits: Limits) -> NDArray[np.uint8]:
-    """[size, size, 3]: the upright centre square of any photo, as the models saw it in training.
+    """Make the input of the models from any photo: its upright centre square, as in training.
 
-    The header is checked before a pixel is decoded.
+    The header is checked before any pixel is decoded.
+
+    Returns:
+        [size, size, 3] uint8 RGB.
 
     Raises:
-        ImageError: what is wrong with the photo.
+        ImageError: The photo cannot be used; the text says why.
     """
-    found, turn = _square(data, size, limits)
-    return np.asarray(found if turn is None else found.transpose(turn))
+    picture, turn = _square(data, size, limits)
+    return np.asarray(picture if turn is None else picture.transpose(turn))
 
 
 def _square(
     data: bytes, size: int, limits: Limits | None = None
 ) -> tuple[Image.Image, Image.Transpose | None]:
-    """The centre square, and what makes it upright."""
+    """Return the centre square, and the transpose that makes it upright, or None."""
     image = _open(data)
     _bound(image, size, limits)
     flat, turn = _load(image, data)
@@ -154,30 +171,34 @@ def _square(
 
 
 def encode(image: Image.Image, quality: int) -> bytes:
-    """JPEG bytes without chroma subsampling, so that small images keep their colours."""
+    """Encode a JPEG without chroma subsampling, so that small images keep their colours."""
     return _jpeg(image, quality, subsampling=0)
 
 
-class Fingerprint(NamedTuple):
-    """What tells whether two images are the same photo; the columns of `schemas.HASHES`."""
+class PerceptualHash(NamedTuple):
+    """Hashes and a thumbnail that are nearly equal for copies of a photo: columns of `HASHES`."""
 
     digest: bytes
     phash: int
     thumbnail: bytes
 
 
-def fingerprint(jpeg: bytes) -> Fingerprint:
-    """Hash of the file, 64-bit DCT hash of what it shows (imagehash.phash), and a thumbnail.
+def perceptual_hash(jpeg: bytes) -> PerceptualHash:
+    """Compute a hash of the file, the 64-bit DCT hash of the picture, and a thumbnail.
 
-    Near-duplicates differ in few bits of the second one. It is made from the thumbnail, and that
-    from a JPEG decoded at a fraction of its size: 2 ms instead of 12.
+    The DCT hashes (imagehash.phash) of near-duplicates differ in few bits. The thumbnail is made
+    from a JPEG that is decoded at a fraction of its size, and the DCT hash from the thumbnail,
+    which takes 2 ms in place of 12.
+
+    Raises:
+        ImageError: The file is no image.
     """
     image = _open(jpeg)
     image.draft("L", (4 * THUMBNAIL, 4 * THUMBNAIL))
     grey = image.convert("L").resize((THUMBNAIL, THUMBNAIL), Image.Resampling.LANCZOS)
     bits = imagehash.phash(grey, highfreq_factor=THUMBNAIL // 8).hash.ravel()
     digest = hashlib.blake2b(jpeg, digest_size=16).digest()
-    return Fingerprint(digest, int(np.packbits(bits).view(">u8")[0]), grey.tobytes())
+    return PerceptualHash(digest, int(np.packbits(bits).view(">u8")[0]), grey.tobytes())
 
 
 def _open(data: bytes) -> ImageFile:
@@ -193,7 +214,7 @@ def _open(data: bytes) -> ImageFile:
 
 
 def _bound(image: ImageFile, side: int, limits: Limits | None = None) -> None:
-    """Have a JPEG decoded at the least fraction that covers `side` squared; then check limits."""
+    """Let a JPEG be decoded at the smallest fraction that covers `side` squared; check limits."""
     full = image.size
     image.draft("RGB", (side, side))
     if limits:
@@ -201,20 +222,25 @@ def _bound(image: ImageFile, side: int, limits: Limits | None = None) -> None:
 
 
 def decoded_pixels(image: ImageFile, full: tuple[int, int]) -> float:
-    """What an open image of `full` size takes to decode, in pixels.
+    """Return the cost of decoding an open image, as a number of pixels.
 
-    A JPEG at a fraction takes what is left of it. But all its data are read: that is an eighth of
-    its pixels at least; and a progressive one is held in memory whole, as 3 to 6 bytes of
-    coefficients a pixel where another format's picture takes up to 16: a quarter.
+    A JPEG that is decoded at a fraction of its size counts with the pixels of that fraction. But
+    all of its data are read, so it counts with at least an eighth of its pixels. A progressive JPEG
+    is held in memory as a whole, with 3 to 6 bytes of coefficients for each pixel, while pictures
+    of other formats take up to 16 bytes: it counts with at least a quarter of its pixels.
+
+    Args:
+        image: The image; for a JPEG, its size is the fraction that will be decoded.
+        full: Width and height of the whole image, in pixels.
     """
-    least = 0.0
+    minimum = 0.0
     if image.format in ("JPEG", "MPO"):
-        least = full[0] * full[1] / (4 if "progressive" in image.info else 8)
-    return max(float(image.width * image.height), least)
+        minimum = full[0] * full[1] / (4 if "progressive" in image.info else 8)
+    return max(float(image.width * image.height), minimum)
 
 
 def _load(image: ImageFile, data: bytes) -> tuple[Image.Image, Image.Transpose | None]:
-    """Decode in full: an opaque picture of 8 bits (L, RGB or CMYK), and what makes it upright."""
+    """Decode in full to opaque 8-bit L, RGB or CMYK; return the transpose to upright, too."""
     try:
         flat = colour.load(image, lambda: _open(data))
     except MemoryError:
@@ -228,23 +254,23 @@ def _load(image: ImageFile, data: bytes) -> tuple[Image.Image, Image.Transpose |
 
 
 def _orientation(image: Image.Image) -> int:
-    """What is left to turn of a loaded image: TIFF's and HEIF's loaders have turned theirs."""
-    if image.format == "AVIF":  # whose own boxes say it, which Pillow shows as EXIF
+    """Return the EXIF orientation that is left to apply: loaders of TIFF and HEIF apply theirs."""
+    if image.format == "AVIF":  # Pillow shows the orientation in AVIF's own boxes as EXIF
         image.info.pop("xmp", None)
     try:
         return int(image.getexif().get(0x0112, 1))
-    except Exception:  # EXIF is decoration: an unreadable one leaves the image as it is
+    except Exception:  # an image with unreadable EXIF is used as it is
         return 1
 
 
 def _finish(
     flat: Image.Image, profile: bytes | None, turn: Image.Transpose | None = None
 ) -> Image.Image:
-    """A reduced picture in sRGB, upright, without anything else that its file said."""
-    found = colour.to_srgb(flat, profile)
-    found = found if turn is None else found.transpose(turn)
-    found.info = {}
-    return found
+    """Convert a reduced picture to sRGB, turn it upright, and drop all metadata."""
+    picture = colour.to_srgb(flat, profile)
+    picture = picture if turn is None else picture.transpose(turn)
+    picture.info = {}
+    return picture
 
 
 def _jpeg(image: Image.Image, quality: int, **options: int) -> bytes:

@@ -1,4 +1,4 @@
-"""The inlier rule: one affine map by RANSAC, whether a camera can make it, and inliers by place."""
+"""The inlier rule: an affine map by RANSAC that a camera can make; inliers count once a cell."""
 
 import math
 
@@ -7,13 +7,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 MAX_ZOOM = 5.0
-"""An affine map that enlarges or reduces any direction by more is taken for a chance fit."""
+"""An affine map that enlarges or reduces any direction by a larger factor is a chance fit."""
 
 MAX_STRETCH = 3.0
-"""So is one that stretches one direction by so many times as much as another."""
+"""An affine map whose factors in two directions have a larger ratio is a chance fit."""
 
 CONFIDENCE = 0.999
-"""RANSAC stops early when it is so sure that no better map exists."""
+"""RANSAC stops early when the probability that no better map exists reaches this value."""
 
 
 def verify(
@@ -24,18 +24,19 @@ def verify(
     trials: int,
     seed: int,
 ) -> tuple[NDArray[np.float64] | None, NDArray[np.bool_]]:
-    """Find the affine map that explains most matches.
+    """Find the affine map with the most inliers.
 
     Args:
-        points_a: [K, 2] (x, y) in pixels.
-        points_b: [K, 2] (x, y) in pixels of the other image.
-        residual_px: distance of an inlier, at most, in pixels of the second image.
-        trials: RANSAC trials, at most.
-        seed: equal seed and points give an equal result.
+        points_a: [K, 2] (x, y) of the matches in pixels of the first image.
+        points_b: [K, 2] (x, y) of the matches in pixels of the second image.
+        residual_px: Largest distance of an inlier from its mapped point, in pixels of the second
+            image.
+        trials: Largest number of RANSAC trials.
+        seed: An equal seed and equal points give an equal result.
 
     Returns:
-        The map [2, 3] from `points_a` to `points_b`, and which of the K matches are its inliers.
-        None and no inliers where there is no map: fewer than 3 matches, or all on a line.
+        The map [2, 3] from `points_a` to `points_b`, and the mask [K] of its inliers. None and no
+        inliers if there is no map: with fewer than 3 matches, or if all are on a line.
     """
     if len(points_a) < 3:
         return None, np.zeros(len(points_a), bool)
@@ -45,20 +46,20 @@ def verify(
     usac.maxIterations = trials
     usac.confidence = CONFIDENCE
     usac.randomGeneratorState = seed & 0x7FFFFFFF
-    found, mask = cv2.estimateAffine2D(points_a, points_b, usac)
-    if found is None or not np.isfinite(found).all():
+    affine, inlier_mask = cv2.estimateAffine2D(points_a, points_b, usac)
+    if affine is None or not np.isfinite(affine).all():
         return None, np.zeros(len(points_a), bool)
-    return np.asarray(found, np.float64), np.asarray(mask, bool).ravel()
+    return np.asarray(affine, np.float64), np.asarray(inlier_mask, bool).ravel()
 
 
 def enough_trials(inliers: float, matches: int) -> int:
-    """RANSAC trials that miss so many inliers once in a million pairs, if they are there."""
+    """Return the RANSAC trials that miss a map with this many inliers in one pair of a million."""
     share = min(inliers / matches, 0.9)
     return math.ceil(math.log(1e-6) / math.log1p(-(share**3)))
 
 
 def is_plausible(affine: NDArray[np.float64]) -> bool:
-    """Whether a camera makes such a map [2, 3]; never for one that mirrors or flattens."""
+    """Return whether a camera can make a map [2, 3]; it can't mirror, or zoom or stretch much."""
     linear = affine[:, :2]
     if np.linalg.det(linear) <= 0:
         return False
@@ -67,7 +68,7 @@ def is_plausible(affine: NDArray[np.float64]) -> bool:
 
 
 def count_cells(points: NDArray[np.float32], size: float) -> int:
-    """Square cells of `size` pixels that hold any of the points [K, 2]; K when `size` is 0."""
+    """Count the square cells of `size` pixels that hold points [K, 2]; return K if size is 0."""
     if not size:
         return len(points)
     x, y = np.floor(points / size).astype(np.int64).T

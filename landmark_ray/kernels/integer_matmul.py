@@ -1,8 +1,8 @@
-"""Scalar products of all descriptors of two images: int8 in, exact int32 out.
+"""Matrix product of the descriptors of two images: int8 in, exact int32 out.
 
-Whole numbers have no rounding: a product is the same on every machine, in any order and in any
-batch, so a decision that rests on it is, too. And 8-bit products (VNNI) run several times as fast
-as float32 ones.
+Integers are not rounded, so a product is the same on every machine, in any order and in any batch,
+and so are the decisions that are based on it. On processors with VNNI, products of int8 are several
+times as fast as products of float32.
 """
 
 import functools
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 
 def int8_matmul(a: NDArray[np.int8], b: NDArray[np.int8]) -> NDArray[np.int32]:
-    """[N, M] int32 scalar products of the rows of `a` [N, D] and `b` [M, D], by one thread."""
+    """Return the products [N, M] int32 of the rows of `a` [N, D] and `b` [M, D]; use one thread."""
     out = np.empty((len(a), len(b)), np.int32)
     if not out.size:
         return out
@@ -27,21 +27,21 @@ def int8_matmul(a: NDArray[np.int8], b: NDArray[np.int8]) -> NDArray[np.int32]:
 
 
 def _shifted(values: NDArray[np.int8]) -> NDArray[np.uint8]:
-    """Numbers from -128 to 127 as 0 to 255, as ONNX's MatMulInteger wants its first input."""
+    """Shift numbers from -128..127 to 0..255, which MatMulInteger of ONNX takes as first input."""
     return np.ascontiguousarray(values).view(np.uint8) ^ np.uint8(128)
 
 
 @functools.cache
 def _fastest_exact() -> tuple[Any, Any]:
-    """ONNX Runtime's session, and what makes its second input.
+    """Return a session of ONNX Runtime, and the function that prepares its second input.
 
-    Signed second inputs are the faster ones where the processor has VNNI; older ones saturate
-    there, and get unsigned ones.
+    With VNNI, a signed second input is faster. On processors without it, signed products saturate,
+    so these get an unsigned input.
     """
     signed = _session(signed=True)
     extreme = np.full((16, 64), -127, np.int8)
-    got = signed.run(None, {"a": _shifted(-extreme), "b": extreme})[0]
-    if (got == -64 * 127 * 127).all():
+    products = signed.run(None, {"a": _shifted(-extreme), "b": extreme})[0]
+    if (products == -64 * 127 * 127).all():
         return signed, np.ascontiguousarray
     return _session(signed=False), _shifted
 

@@ -1,15 +1,15 @@
-"""Names of landmarks: what a dataset calls them, and what a person does."""
+"""Names of landmarks: readable names and links from the names in a dataset."""
 
 from urllib.parse import unquote
 
 WEB = ("http://", "https://")
 
-LONGEST = 400
-"""Letters of an address that is shown."""
+MAX_LINK = 400
+"""Largest number of characters of an address that is shown as a link."""
 
 
 def readable(name: str) -> str:
-    """What a person calls a landmark: of a category link the last part, in words."""
+    """Return a readable name: the last part of a category link, in words, or the name itself."""
     if not name.startswith(WEB):
         return name
     last = name.partition("/Category:")[2] or name.rstrip("/").rpartition("/")[2]
@@ -17,5 +17,5 @@ def readable(name: str) -> str:
 
 
 def link(name: str) -> str | None:
-    """The address that a name is, if it is one."""
-    return name if name.startswith(WEB) and len(name) < LONGEST else None
+    """Return the name if it is a web address, else None."""
+    return name if name.startswith(WEB) and len(name) < MAX_LINK else None

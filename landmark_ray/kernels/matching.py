@@ -1,8 +1,9 @@
 """Geometric verification of a pair of images: nearest descriptors, affine RANSAC, inlier count.
 
-The procedure is DELF's (tensorflow/models, research/delf/delf/python/examples/match_images.py, and
-the TF-Hub tutorial): nearest descriptors, one affine map by RANSAC, its inliers counted. Ours: the
-residual scales with the image, maps that no camera makes are refused, and inliers count by place.
+The procedure is that of DELF (tensorflow/models, research/delf/delf/python/examples/match_images.py
+and the TF-Hub tutorial): match nearest descriptors, find one affine map by RANSAC, count its
+inliers. Three things are different here: the residual scales with the image, maps that no camera
+makes are refused, and inliers in the same place count as one.
 """
 
 import dataclasses
@@ -18,28 +19,30 @@ from landmark_ray.kernels.inliers import count_cells, enough_trials, is_plausibl
 from landmark_ray.kernels.integer_matmul import int8_matmul
 
 REFERENCE_SIDE = 512
-"""Longest side, in pixels, that a rule's `residual` and `cell` refer to."""
+"""Longest side of the image, in pixels, to which `residual` and `cell` of a rule refer."""
 
 
 @dataclass(frozen=True)
 class MatchingRule:
-    """What makes a match, and which matches count.
+    """Which descriptors match, and which matches count as inliers.
 
     Attributes:
-        ratio: distance to the nearest descriptor over that to the second nearest, at most
+        ratio: Largest ratio of the distances to the nearest and to the second-nearest descriptor
             (Lowe 2004, section 7.1); 1 turns the test off.
-        max_distance: descriptor distance, at most; 2, the largest there is, turns the test off.
-        mutual: a match's descriptors must each be the other's nearest.
-        vote: only matches count that turn and zoom about as most of the pair's matches do (see
-            `consistent_mask`). For features whose keypoints have a diameter and an angle.
-        residual: distance of an inlier from where the affine map puts it, at most, in pixels of an
-            image with a longest side of 512.
-        cell: inliers count once for each square cell of so many such pixels; 0 counts them all.
-        share: of a pair's matches, at least so many must be inliers, else none count: repetitive
-            facades have many matches, of which few agree by chance.
-        plausible: refuse affine maps that no camera makes: mirrored, or beyond `inliers.MAX_ZOOM`
-            and `inliers.MAX_STRETCH`.
-        trials: RANSAC trials, at most.
+        max_distance: Largest distance of matching descriptors; 2, which is the largest possible
+            distance, turns the test off.
+        mutual: Each descriptor of a match must be the other's nearest.
+        vote: Only matches count whose rotation and zoom agree with most matches of the pair (see
+            `consistent_mask`). The keypoints need a diameter and an angle.
+        residual: Largest distance of an inlier from its mapped point, in pixels of an image with a
+            longest side of 512.
+        cell: Inliers in the same square cell count as one; side of a cell in pixels of an image
+            with a longest side of 512. 0 counts every inlier.
+        share: Smallest share of a pair's matches that must be inliers, or else the pair has 0
+            inliers. Repetitive facades have many matches, of which a few agree by chance.
+        plausible: Refuse affine maps that no camera makes: those that mirror, or exceed
+            `inliers.MAX_ZOOM` or `inliers.MAX_STRETCH`.
+        trials: Largest number of RANSAC trials.
     """
 
     ratio: float = 1.0
@@ -68,31 +71,31 @@ class MatchingRule:
 
     @classmethod
     def sift(cls) -> "MatchingRule":
-        """For RootSIFT, 2000 features sought at 640 px."""
+        """Return the rule for RootSIFT with up to 2000 features at a longest side of 640 px."""
         return cls(ratio=0.95, vote=True, residual=16.0, cell=4.0, share=0.15)
 
     @classmethod
     def delf(cls) -> "MatchingRule":
-        """For DELF, 1000 features of 40 dimensions.
+        """Return the rule for DELF with up to 1000 features of 40 dimensions.
 
-        Set on a stand-in for DELF's weights: check it when the released ones are used.
+        Its values were set with a stand-in for DELF's weights; check them with the released ones.
         """
         return cls(max_distance=0.73, residual=14.0, cell=6.0)
 
     @classmethod
     def delf_tutorial(cls) -> "MatchingRule":
-        """The DELF tutorial's, which the reference cleaned its classes by: for comparison.
+        """Return the rule of the DELF tutorial, with which the reference solution was cleaned.
 
-        Its 20 px are those of photos cropped to 256 px. It keeps much of the noise.
+        It is for comparison: it keeps much of the noise. Its 20 px refer to photos of 256 px.
         """
         return cls(max_distance=0.8, mutual=False, residual=40.0, cell=0.0, plausible=False)
 
     def replace(self, **changes: Any) -> "MatchingRule":
-        """The rule with some values changed."""
+        """Return the rule with some values changed."""
         return dataclasses.replace(self, **changes)
 
     def as_dict(self) -> dict[str, Any]:
-        """Names and values."""
+        """Return the attributes as a dict."""
         return dataclasses.asdict(self)
 
 
@@ -101,21 +104,22 @@ class PairResult:
     """Outcome of one pair of images.
 
     Attributes:
-        matches: [K, 2] int32 features of the first image and of the second: the putative matches.
-        explained: [K] which of them the affine map explains.
-        inliers: how many those are, counted once a cell.
-        affine: [2, 3] float64, from pixels (x, y) of the first image to those of the second; None
-            where none was sought or found.
+        matches: [K, 2] int32 feature numbers in the first and in the second image: the putative
+            matches.
+        inlier_mask: [K] bool; the inliers of the affine map among the matches.
+        inliers: Number of inliers; those in the same cell count as one.
+        affine: [2, 3] float64 map from pixels (x, y) of the first image to pixels of the second;
+            None if no map was sought or found.
     """
 
     matches: NDArray[np.int32]
-    explained: NDArray[np.bool_]
+    inlier_mask: NDArray[np.bool_]
     inliers: int = 0
     affine: NDArray[np.float64] | None = None
 
     @property
     def putative(self) -> int:
-        """K."""
+        """Number K of putative matches."""
         return len(self.matches)
 
 
@@ -131,14 +135,16 @@ def putative_matches(
 
     Args:
         a: [N, D] as `features.quantise` makes them.
-        b: [M, D] likewise.
-        max_distance: of a match, at most, as of descriptors of unit length; 2 lets all pass.
-        ratio: nearest to second-nearest distance, at most; 1 lets all pass, as does M = 1.
-        mutual: keep a match only if its row of `a` is the nearest, too, of its row of `b`.
+        b: [M, D], likewise.
+        max_distance: Largest distance of a match, for descriptors of length 1; 2 lets all pass.
+        ratio: Largest ratio of the nearest and second-nearest distance; 1 lets all pass, and so
+            does M = 1.
+        mutual: Keep a match only if its row of `a` is also the nearest to its row of `b`.
 
     Returns:
-        [K, 2] int32 rows of `a` and `b`, in order of `a`. The first of equally near ones is taken.
-        All is worked out in whole numbers: equal arguments give equal matches on every machine.
+        [K, 2] int32 rows of `a` and `b`, in the order of `a`. Of equally near descriptors, the
+        first is taken. All numbers are integers, so equal arguments give equal matches on every
+        machine.
     """
     if not len(a) or not len(b):
         return np.zeros((0, 2), np.int32)
@@ -158,20 +164,21 @@ def putative_matches(
 def consistent_mask(
     keypoints_a: NDArray[np.float32], keypoints_b: NDArray[np.float32]
 ) -> NDArray[np.bool_]:
-    """Which matches turn and zoom as most do: weak geometric consistency.
+    """Find the matches whose rotation and zoom agree with most others: weak geometric consistency.
 
-    A match of two keypoints says by itself how much the second photo is turned and enlarged. The
-    right matches of a pair agree about it, the chance ones do not, and may be many: so the test on
-    descriptors can be loose. Source: Jegou, Douze, Schmid (ECCV 2008).
+    A match of two keypoints says by itself how much the second photo is rotated and enlarged. The
+    right matches of a pair agree on this, and chance matches do not. There may be many of these, so
+    the test on descriptors can be loose. Source: Jegou, Douze, Schmid (ECCV 2008).
 
     Args:
-        keypoints_a: [K, 4] (x, y, diameter, angle) of the matches in the first image.
-        keypoints_b: [K, 4] in the second. Diameters in any unit that is the same in both.
+        keypoints_a: [K, 4] (x, y, diameter, angle) of the matches in the first image; diameters in
+            any unit that is the same in both images, angles in degrees.
+        keypoints_b: [K, 4] the same of the second image.
 
     Returns:
-        [K] whether a match turns by at most 30 degrees more or less than the fullest of the windows
-        of 60 degrees and a factor of 2 in zoom that lie half a window apart, and zooms by at most
-        twice or half as much.
+        [K] bool mask. Windows of 60 degrees and a factor of 2 in zoom are half a window apart. A
+        match is consistent if its rotation is within 30 degrees, and its zoom within a factor of 2,
+        of the centre of the window that holds most matches.
     """
     turn = np.radians(keypoints_b[:, 3] - keypoints_a[:, 3]) % (2 * np.pi)
     zoom = np.log2(keypoints_b[:, 2] / keypoints_a[:, 2])
@@ -192,12 +199,12 @@ def match_pair(
     """Verify a pair of images.
 
     Args:
-        a: the image with the smaller id; a pair is always matched in this order.
-        b: the other one.
-        rule: what makes a match, and which count.
-        stop_below: RANSAC is skipped for fewer putative matches, and 0 inliers are reported: so
-            few can't give `stop_below` inliers.
-        seed: of RANSAC; equal arguments give an equal result, to the last bit.
+        a: The image with the smaller id; a pair is always matched in this order.
+        b: The other image.
+        rule: Which descriptors match, and which matches count.
+        stop_below: With fewer putative matches, RANSAC is skipped and 0 inliers are returned,
+            because there cannot be `stop_below` inliers.
+        seed: Seed of RANSAC; equal arguments give an equal result, to the last bit.
     """
     matches = putative_matches(
         a.descriptors,
@@ -213,15 +220,15 @@ def match_pair(
         agree = consistent_mask(points_a, points_b)
         matches, points_a, points_b = matches[agree], points_a[agree], points_b[agree]
     nothing = PairResult(matches, np.zeros(len(matches), bool))
-    least = max(stop_below, 3, rule.share * len(matches))  # three make an affine map
-    if len(matches) < least:
+    min_matches = max(stop_below, 3, rule.share * len(matches))  # an affine map needs three
+    if len(matches) < min_matches:
         return nothing
     points_a, points_b = points_a[:, :2], points_b[:, :2]
     affine, inlier = verify(
         points_a,
         points_b,
         residual_px=rule.residual,
-        trials=min(rule.trials, enough_trials(least, len(matches))),
+        trials=min(rule.trials, enough_trials(min_matches, len(matches))),
         seed=seed,
     )
     if affine is None or (rule.plausible and not is_plausible(affine)):
@@ -234,23 +241,23 @@ def match_pair(
 
 
 def pair_seed(image_a: str, image_b: str, seed: int = 0) -> int:
-    """RANSAC's seed for a pair, image_a < image_b: random in the ids and the run's seed only."""
+    """Return the seed of RANSAC for a pair: a hash of the ids and of the run's seed, 31 bits."""
     text = f"{seed}|{image_a}|{image_b}".encode()
     return int.from_bytes(hashlib.blake2b(text, digest_size=4).digest(), "little") >> 1
 
 
 def _in_units(keypoints: NDArray[np.float32], unit: float) -> NDArray[np.float32]:
-    """Keypoints [K, 2 or 4] with places and diameters in other units than pixels."""
+    """Convert positions and diameters of keypoints [K, 2 or 4] from pixels to other units."""
     per_unit = np.array([unit, unit, unit, 1], np.float32)
     return np.asarray(keypoints / per_unit[: keypoints.shape[1]], np.float32)
 
 
 def _squared_distance(product: NDArray[np.int32]) -> NDArray[np.int64]:
-    """Of descriptors of length UNIT, from their scalar product; rounding adds nothing."""
+    """Return squared distances of descriptors of length UNIT from their scalar products."""
     return np.clip(2 * (UNIT**2 - product.astype(np.int64)), 0, 4 * UNIT**2)
 
 
 def _first_of_each(matches: NDArray[np.int32]) -> NDArray[np.int32]:
-    """One match for each row of b, for rows of a that are equally near."""
+    """Keep one match for each row of b, the first of those that are equally near."""
     first = np.unique(matches[:, 1], return_index=True)[1]
     return matches[np.sort(first)]

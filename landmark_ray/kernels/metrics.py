@@ -1,7 +1,7 @@
-"""How good predictions are: GAP, top-k, calibration, precision and recall.
+"""Metrics of predictions: GAP, top-k accuracy, calibration error, precision and recall.
 
-An image has one prediction at most. A prediction is correct if it names any of the image's
-landmarks; for an image without a landmark every prediction is wrong.
+An image has at most one prediction. A prediction is correct if it names any of the image's
+landmarks; for an image without a landmark, every prediction is wrong.
 """
 
 from collections import Counter
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 NO_LANDMARK = -1
-"""In arrays of landmark ids: no landmark (truth), no prediction (predicted), no more (ranked)."""
+"""Stands in arrays of landmark ids for no landmark, for no prediction, and for the end of a row."""
 
 
 def global_average_precision(
@@ -23,29 +23,36 @@ def global_average_precision(
     *,
     landmarks_only: bool = False,
 ) -> float:
-    """GAP, or micro average precision, of the Google Landmark Recognition competitions.
+    """Compute GAP (micro average precision), as the Google Landmark Recognition competitions do.
 
-    All predictions stand in one list, the surest first: GAP = 1/M sum_i P(i) rel(i), with P(i) the
-    precision of the first i, rel(i) whether the i-th is correct, and M the images with a landmark,
-    whether or not they have a prediction. Of equally sure predictions the one with the smaller
-    image id comes first. Source: `GlobalAveragePrecision` in tensorflow/models, research/delf,
+    All predictions are in one list, the most confident first: GAP = 1/M sum_i P(i) rel(i), where
+    P(i) is the precision of the first i predictions, rel(i) is 1 if the i-th is correct and else 0,
+    and M is the number of images with a landmark, with a prediction or without. Of equally
+    confident predictions, the one with the smaller image id comes first. Source:
+    `GlobalAveragePrecision` in tensorflow/models, research/delf,
     google_landmarks_dataset/metrics.py; Perronnin, Liu, Renders (CVPR 2009).
 
     Args:
-        image_ids: [N], each once; images of the solution may be absent.
+        image_ids: [N] distinct ids; images of the solution may be absent.
         predicted: [N] landmark id, or None or `NO_LANDMARK` for an image without a prediction.
-        confidences: [N], of any range: only their order matters. Not read without a prediction.
-        solution: image id -> its landmarks, empty for an image without one.
-        landmarks_only: images without a landmark are left out, where a prediction is else wrong.
+        confidences: [N] in any range, since only their order matters. The confidence of an image
+            without a prediction is ignored.
+        solution: Image id -> its landmarks, empty for an image without a landmark.
+        landmarks_only: Leave out images without a landmark, whose predictions would be wrong.
+
+    Returns:
+        0 to 1.
 
     Raises:
-        ValueError: lengths differ, an id is there twice or not in the solution, the confidence of
+        ValueError: Lengths differ, an id occurs twice or is not in the solution, the confidence of
             a prediction is not finite, or no image of the solution has a landmark.
     """
     scores = np.asarray(confidences, np.float64)
     if not (scores.shape == (len(image_ids),) == (len(predicted),)):
         got = f"{len(image_ids)}, {len(predicted)} and {list(scores.shape)}"
-        raise ValueError(f"image_ids, predicted, confidences need one entry an image, got {got}")
+        raise ValueError(
+            f"image_ids, predicted and confidences need one entry for each image, got {got}"
+        )
     landmarks = sum(map(bool, solution.values()))
     if not landmarks:
         raise ValueError(f"GAP needs an image with a landmark, none of {len(solution)} has one")
@@ -67,15 +74,15 @@ def global_average_precision(
 
 
 def top_k_accuracy(ranked: NDArray[np.int64], truth: NDArray[np.int64], k: int) -> float:
-    """Share of the images with a landmark that have it among their first k predictions.
+    """Return the share of images with a landmark that have it among their first k predictions.
 
     Args:
-        ranked: [N, K] landmark ids, the surest first, filled up with `NO_LANDMARK`.
+        ranked: [N, K] landmark ids, the most confident first, filled up with `NO_LANDMARK`.
         truth: [N] landmark id; images with `NO_LANDMARK` don't count.
-        k: from 1 to K.
+        k: 1 to K.
 
     Raises:
-        ValueError: shapes don't fit, k is out of range, or no image has a landmark.
+        ValueError: Shapes do not fit, k is out of range, or no image has a landmark.
     """
     if ranked.ndim != 2 or truth.shape != ranked.shape[:1]:
         got = f"{list(ranked.shape)} and {list(truth.shape)}"
@@ -88,17 +95,18 @@ def top_k_accuracy(ranked: NDArray[np.int64], truth: NDArray[np.int64], k: int) 
     return float((ranked[known, :k] == truth[known, None]).any(axis=1).mean())
 
 
-def top1_of_sides(right: NDArray[np.bool_], own: NDArray[np.bool_]) -> dict[str, float]:
-    """Shares of right answers of a group's model; a kind without images is left out.
+def top1_of_sides(right: NDArray[np.bool_], in_group: NDArray[np.bool_]) -> dict[str, float]:
+    """Return the shares of right answers of a group's model; leave out a share of no images.
 
     Args:
-        right: [N] whether an image's best class is right.
-        own: [N] whether it shows one of the group's landmarks; for others, "other" is right.
+        right: [N] bool; whether the best class of an image is right.
+        in_group: [N] bool; whether the image shows a landmark of the group. For other images, the
+            class "other" is right.
 
     Returns:
-        `top1` of its landmarks' images, `other_top1` of the others.
+        `top1` of the images of the group's landmarks, `other_top1` of the other images.
     """
-    sides = {"top1": right[own], "other_top1": right[~own]}
+    sides = {"top1": right[in_group], "other_top1": right[~in_group]}
     return {name: float(hits.mean()) for name, hits in sides.items() if len(hits)}
 
 
@@ -107,11 +115,11 @@ class Reliability:
     """A reliability diagram: confidence against accuracy in bins of equal width.
 
     Attributes:
-        edges: [bins + 1] from 0 to 1; bin i holds confidences in (edges[i], edges[i + 1]], the
-            first one 0 also.
+        edges: [bins + 1] from 0 to 1; bin i holds confidences in (edges[i], edges[i + 1]], and the
+            first bin holds 0, too.
         confidence: [bins] mean confidence, NaN in an empty bin.
         accuracy: [bins] share of correct predictions, NaN in an empty bin.
-        count: [bins] int64 predictions.
+        count: [bins] int64 number of predictions.
     """
 
     edges: NDArray[np.float64]
@@ -126,10 +134,10 @@ def reliability(confidences: ArrayLike, correct: ArrayLike, bins: int = 15) -> R
     Args:
         confidences: [N] from 0 to 1.
         correct: [N] bool.
-        bins: number of bins.
+        bins: Number of bins.
 
     Raises:
-        ValueError: shapes or ranges are not as described.
+        ValueError: Shapes or ranges are not as described.
     """
     scores, hits = _checked(confidences, correct)
     if bins < 1:
@@ -144,34 +152,37 @@ def reliability(confidences: ArrayLike, correct: ArrayLike, bins: int = 15) -> R
 
 
 def expected_calibration_error(confidences: ArrayLike, correct: ArrayLike, bins: int = 15) -> float:
-    """ECE: the mean of |accuracy - confidence| over bins, weighted by their predictions.
+    """Return ECE: the mean of |accuracy - confidence| over bins, weighted by their predictions.
 
     Source: Guo et al., On Calibration of Modern Neural Networks (2017), equation 3.
 
     Args:
         confidences: [N] from 0 to 1.
         correct: [N] bool.
-        bins: number of bins.
+        bins: Number of bins.
+
+    Returns:
+        0 to 1.
 
     Raises:
-        ValueError: shapes or ranges are not as described, or N is 0.
+        ValueError: Shapes or ranges are not as described, or N is 0.
     """
-    found = reliability(confidences, correct, bins)
-    if not found.count.any():
+    diagram = reliability(confidences, correct, bins)
+    if not diagram.count.any():
         raise ValueError("the calibration error needs at least 1 prediction, got none")
-    errors = abs(found.accuracy - found.confidence)
-    return float(np.nansum(found.count * errors) / found.count.sum())
+    errors = abs(diagram.accuracy - diagram.confidence)
+    return float(np.nansum(diagram.count * errors) / diagram.count.sum())
 
 
 @dataclass(frozen=True)
 class PrecisionRecall:
-    """What each threshold accepts; a prediction is accepted from the threshold upwards.
+    """What each threshold accepts: all predictions whose confidence is at least the threshold.
 
     Attributes:
-        thresholds: [K] float64, the distinct confidences, the highest first.
-        accepted: [K] int64 predictions accepted.
-        correct: [K] int64 correct ones among them.
-        landmarks: images with a landmark, with a prediction or without.
+        thresholds: [K] float64; the distinct confidences, the highest first.
+        accepted: [K] int64 number of accepted predictions.
+        correct: [K] int64 number of accepted predictions that are correct.
+        landmarks: Number of images with a landmark, with a prediction or without.
     """
 
     thresholds: NDArray[np.float64]
@@ -181,33 +192,33 @@ class PrecisionRecall:
 
     @property
     def precision(self) -> NDArray[np.float64]:
-        """[K] correct accepted / accepted."""
+        """Precision [K]: correct accepted / accepted predictions."""
         return self.correct / self.accepted
 
     @property
     def recall(self) -> NDArray[np.float64]:
-        """[K] correct accepted / images with a landmark."""
+        """Recall [K]: correct accepted predictions / images with a landmark."""
         return self.correct / self.landmarks
 
     @property
     def f1(self) -> NDArray[np.float64]:
-        """[K] harmonic mean of precision and recall; equal fractions are equal numbers."""
+        """F1 [K]: harmonic mean of precision and recall; equal fractions give equal floats."""
         return 2 * self.correct / (self.accepted + self.landmarks)
 
 
 def precision_recall(
     confidences: ArrayLike, correct: ArrayLike, *, landmarks: int
 ) -> PrecisionRecall:
-    """Precision and recall at every threshold; equal confidences are accepted together.
+    """Compute precision and recall at every threshold; equal confidences are accepted together.
 
     Args:
         confidences: [N] of the predictions, from 0 to 1.
         correct: [N] bool.
-        landmarks: images with a landmark; those without a prediction lower the recall.
+        landmarks: Number of images with a landmark; those without a prediction lower the recall.
 
     Raises:
-        ValueError: shapes or values are not as described, or landmarks is 0 or less than the
-            correct predictions.
+        ValueError: Shapes or values are not as described, or landmarks is 0 or less than the
+            number of correct predictions.
     """
     scores, hits = _checked(confidences, correct)
     if landmarks < max(1, hits.sum()):
@@ -219,26 +230,28 @@ def precision_recall(
 
 
 def parse_solution(text: str) -> frozenset[int]:
-    """Landmarks of an image, from a solution's column: "", "123" or "123 456".
+    """Read the landmark ids of an image from a solution file: "", "123" or "123 456".
 
     Raises:
-        ValueError: anything but whole numbers separated by spaces.
+        ValueError: The text is anything but whole numbers separated by spaces.
     """
     parts = text.split()
     for part in parts:
         if not (part.isascii() and part.isdigit()):
-            raise ValueError(f"landmark ids must be whole numbers apart by spaces, got {text!r}")
+            raise ValueError(
+                f"landmark ids must be whole numbers separated by spaces, got {text!r}"
+            )
     return frozenset(map(int, parts))
 
 
 def format_prediction(landmark_id: int, confidence: float | np.floating) -> str:
-    """A submission's column, such as "123 0.987654".
+    """Format a prediction for a submission, such as "123 0.987654".
 
-    The confidence has the fewest decimals that read back as the same number of its own precision
-    (float32 or float64), so no ties arise; never an exponent.
+    The confidence has the fewest decimals that read back as the same float32 or float64, so that no
+    ties arise, and it never has an exponent.
 
     Raises:
-        ValueError: the id is negative, or the confidence not finite.
+        ValueError: The id is negative, or the confidence is not finite.
     """
     if landmark_id < 0:
         raise ValueError(f"a landmark id must not be negative, got {landmark_id}")
@@ -254,7 +267,7 @@ def _checked(
     scores, hits = np.asarray(confidences, np.float64), np.asarray(correct)
     if scores.ndim != 1 or scores.shape != hits.shape:
         got = f"{list(scores.shape)} and {list(hits.shape)}"
-        raise ValueError(f"confidences and correct need one entry a prediction, got {got}")
+        raise ValueError(f"confidences and correct need one entry for each prediction, got {got}")
     if len(hits) and hits.dtype != np.bool_:
         raise ValueError(f"correct must be bool, got {hits.dtype}")
     outside = scores[~((scores >= 0) & (scores <= 1))]

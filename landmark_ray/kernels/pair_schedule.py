@@ -1,11 +1,11 @@
 """Which pairs of a class are matched, and which images stay: decisions only, no features.
 
-Lazy matching makes exactly the kept set of matching every pair (see `decide`), from far fewer
+Lazy matching keeps exactly the images that matching every pair keeps (see `decide`), from far fewer
 pairs. The reason: whether an image stays depends only on whether *enough* partners verify it and on
 how many images before it, in seeded order, stay. So an image needs no further partner once it has
 enough, and a class needs no further pair once its first `max_images` verified images in that order
-are known. What is evaluated besides never changes the outcome, so parts of a class can be settled
-side by side without knowing of each other.
+are known. Further pairs never change the outcome, so chunks of a class can be decided side by side,
+independently of each other.
 """
 
 from collections import Counter
@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 Pair = tuple[int, int]
-"""Two of a class's images (i, j), i < j."""
+"""Numbers (i, j) of two images of a class, i < j."""
 
 
 @dataclass
@@ -21,9 +21,9 @@ class VerifiedPairs:
     """The evaluated pairs of a class and the images that they verify.
 
     Attributes:
-        min_inliers: inliers that verify both images of a pair.
-        min_partners: an image is verified by so many partners.
-        inliers: of each evaluated pair.
+        min_inliers: A pair with at least this many inliers verifies both of its images.
+        min_partners: An image is verified if at least this many partners verify it.
+        inliers: Number of inliers of each evaluated pair.
     """
 
     min_inliers: int
@@ -32,49 +32,52 @@ class VerifiedPairs:
     _partners: Counter[int] = field(default_factory=Counter)
 
     def add(self, pair: Pair, inliers: int) -> None:
-        """Credit a pair to both of its images; a pair that is known already changes nothing."""
+        """Count a pair for both of its images; a pair that is known already changes nothing."""
         if pair not in self.inliers and inliers >= self.min_inliers:
             self._partners.update(pair)
         self.inliers.setdefault(pair, inliers)
 
     def verified(self, image: int) -> bool:
-        """Whether enough partners verify an image."""
+        """Return whether enough partners verify an image."""
         return self._partners[image] >= self.min_partners
 
     def hits(self) -> list[Pair]:
-        """The pairs with enough inliers."""
+        """Return the pairs with enough inliers."""
         return [pair for pair, inliers in self.inliers.items() if inliers >= self.min_inliers]
 
 
 def rounds(
-    order: Sequence[int], evidence: VerifiedPairs, *, max_images: int
+    order: Sequence[int], verified_pairs: VerifiedPairs, *, max_images: int
 ) -> Iterator[list[int]]:
-    """The images to settle next, until it is known which images of a class stay.
+    """Yield the images to decide next, until it is known which images of a class stay.
 
-    The first `max_images` in order must be settled whatever comes out, then as many as fell out
-    among them, and so on: no wave holds an image that turns out not to be needed.
+    The first `max_images` in order must be decided in any case; then as many more as were not
+    verified among them, and so on. So no round holds an image that turns out not to be needed.
 
     Args:
-        order: all images of the class in seeded order.
-        evidence: the caller settles each wave, and adds its pairs, before it asks for the next.
-        max_images: no image counts after so many verified ones.
+        order: All images of the class in seeded order.
+        verified_pairs: The caller decides the images of a round, and adds their pairs, before it
+            asks for the next round.
+        max_images: No further image is needed when this many are verified.
     """
     start = kept = 0
     while start < len(order) and kept < max_images:
-        wave = list(order[start : start + max_images - kept])
-        yield wave
-        kept += sum(map(evidence.verified, wave))
-        start += len(wave)
+        round_images = list(order[start : start + max_images - kept])
+        yield round_images
+        kept += sum(map(verified_pairs.verified, round_images))
+        start += len(round_images)
 
 
-def chunks(images: Sequence[int], pairs_of: Callable[[int], int], most: int) -> list[list[int]]:
-    """Images cut into runs with at most so many pairs each, or one image."""
+def chunks(
+    images: Sequence[int], pairs_of: Callable[[int], int], max_pairs: int
+) -> list[list[int]]:
+    """Cut images into runs of at most `max_pairs` pairs each, or of one image that has more."""
     cut: list[list[int]] = []
     room = 0
     for image in images:
         if not cut or pairs_of(image) > room:
             cut.append([])
-            room = most
+            room = max_pairs
         cut[-1].append(image)
         room -= pairs_of(image)
     return cut
@@ -83,41 +86,42 @@ def chunks(images: Sequence[int], pairs_of: Callable[[int], int], most: int) -> 
 def verify_until_decided(
     images: Sequence[int],
     evaluate: Callable[[int, int], int],
-    likely: Callable[[int], Iterable[int]],
-    evidence: VerifiedPairs,
-    most: int | None = None,
+    partners_of: Callable[[int], Iterable[int]],
+    verified_pairs: VerifiedPairs,
+    max_pairs: int | None = None,
 ) -> list[int]:
-    """Evaluate pairs until each of some images is verified, or has met all others.
+    """Evaluate pairs until each of some images is decided: verified, or tried with all others.
 
     Args:
-        images: to settle.
-        evaluate: inliers of a pair (i, j), i < j; called for pairs that `evidence` doesn't hold.
-        likely: for an image, all others, the likeliest partner first.
-        evidence: what is known; the evaluated pairs are added.
-        most: begin with no further image after so many pairs.
+        images: The images to decide.
+        evaluate: Returns the inliers of a pair (i, j), i < j. It is called for pairs that
+            `verified_pairs` does not hold.
+        partners_of: Returns all other images for an image, the most likely partner first.
+        verified_pairs: The pairs that are known; the evaluated pairs are added.
+        max_pairs: Begin with no further image after this many pairs.
 
     Returns:
-        The images that this left.
+        The images that are not decided.
     """
-    room = float("inf") if most is None else len(evidence.inliers) + most
+    room = float("inf") if max_pairs is None else len(verified_pairs.inliers) + max_pairs
     for number, image in enumerate(images):
-        if evidence.verified(image):
+        if verified_pairs.verified(image):
             continue
-        if len(evidence.inliers) >= room:
+        if len(verified_pairs.inliers) >= room:
             return list(images[number:])
-        for partner in likely(image):
+        for partner in partners_of(image):
             pair = (min(image, partner), max(image, partner))
-            if pair in evidence.inliers:
+            if pair in verified_pairs.inliers:
                 continue
-            evidence.add(pair, evaluate(*pair))
-            if evidence.verified(image):
+            verified_pairs.add(pair, evaluate(*pair))
+            if verified_pairs.verified(image):
                 break
     return []
 
 
 @dataclass(frozen=True)
 class Decision:
-    """Whether an image stays, and its best partner among the evaluated pairs."""
+    """Whether an image stays, why not, and its best partner among the evaluated pairs."""
 
     keep: bool
     reason: str
@@ -134,20 +138,20 @@ def decide(
     min_images: int,
     min_partners: int = 1,
 ) -> dict[str, Decision]:
-    """Decide for every image of a class.
+    """Decide for every image of a class whether it stays.
 
     Args:
-        order: the class's image ids in seeded order.
+        order: Image ids of the class in seeded order.
         pairs: (image_a, image_b, inliers) of every evaluated pair, each once.
-        min_inliers: inliers that verify both images of a pair.
-        max_images: only the first so many verified images stay.
-        min_images: the class is dropped when fewer are left.
-        min_partners: an image is verified by so many partners.
+        min_inliers: A pair with at least this many inliers verifies both of its images.
+        max_images: At most this many verified images stay, the first in order.
+        min_images: The class is dropped if fewer images are left.
+        min_partners: An image is verified if at least this many partners verify it.
 
     Returns:
-        image id -> decision. The reason is empty for an image that stays, else `unverified`,
-        `over_cap` (comes after the first `max_images`; it may never have been matched) or
-        `small_class`. Of equally good partners the one with the smallest id is named.
+        Image id -> decision. The reason is empty for an image that stays, else `unverified`,
+        `over_cap` (the image comes after the first `max_images`, and may never have been matched)
+        or `small_class`. Of equally good partners, the one with the smallest id is named.
     """
     best: dict[str, tuple[int, str]] = {}
     partners: Counter[str] = Counter()

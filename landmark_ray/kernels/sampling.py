@@ -1,7 +1,7 @@
-"""Seeded, order-free choices over tables of images, and the layout of classes in shards.
+"""Random choices that depend on a seed and not on an order; the layout of classes in shards.
 
 Every random choice is a hash of (seed, key), so it depends neither on the order of the rows nor on
-how many processes make it.
+the number of processes.
 """
 
 from collections.abc import Sequence
@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 
 
 def rank_key(image_ids: Sequence[str] | NDArray[np.object_], seed: int) -> NDArray[np.uint64]:
-    """A number for each image that is random in (seed, image_id) and nothing else.
+    """Return a random number for each image that depends only on (seed, image_id).
 
     Args:
         image_ids: [N] strings.
-        seed: any integer.
+        seed: Any integer.
 
     Returns:
         [N] uint64: SipHash-2-4 of the id, keyed by the seed.
@@ -33,27 +33,40 @@ def choose_images(
     max_images: int,
     seed: int,
 ) -> NDArray[np.int64]:
-    """Rows of the classes with at least `min_images` images, at most `max_images` of each.
+    """Choose at most `max_images` images of each class that has at least `min_images` images.
+
+    Args:
+        image_ids: [N] strings.
+        landmark_ids: [N] class of each image.
+        min_images: Classes with fewer images are dropped.
+        max_images: Number of images that are chosen at random from larger classes.
+        seed: Any integer.
 
     Returns:
         [K] row numbers, sorted by landmark_id, then by the images' random rank.
     """
     order = np.lexsort((rank_key(image_ids, seed), landmark_ids))
     _, start, size = np.unique(landmark_ids[order], return_index=True, return_counts=True)
-    place = np.arange(len(order)) - np.repeat(start, size)
-    return order[(place < max_images) & np.repeat(size >= min_images, size)]
+    rank = np.arange(len(order)) - np.repeat(start, size)
+    return order[(rank < max_images) & np.repeat(size >= min_images, size)]
 
 
 def bucket_of(landmark_ids: NDArray[np.int64], buckets: int) -> NDArray[np.int32]:
-    """[N] bucket of each landmark: a hash of its id modulo `buckets`."""
+    """Return the bucket [N] of each landmark [N]: a hash of its id modulo `buckets`."""
     hashed = pd.util.hash_array(np.asarray(landmark_ids, np.int64))
     return (hashed % np.uint64(buckets)).astype(np.int32)
 
 
 def shard_of(class_sizes: NDArray[np.int64], shard_images: int) -> NDArray[np.int32]:
-    """[C] shard of each class of a bucket, filled in order to about `shard_images` images.
+    """Return the shard of each class of a bucket; shards are filled in the order of the classes.
 
-    A class is never split: one that is larger than `shard_images` has a shard of its own.
+    Args:
+        class_sizes: [C] number of images of each class.
+        shard_images: Approximate number of images in a shard. A class is never split, so a class
+            with more images has a shard of its own.
+
+    Returns:
+        [C] numbers of shards, from 0.
     """
     shards = np.zeros(len(class_sizes), np.int32)
     shard, filled = 0, 0

@@ -1,4 +1,4 @@
-"""Models of others: TF-Hub modules and SavedModels, called by their signature `default`."""
+"""TF-Hub modules and SavedModels, called by their signature `default`."""
 
 import contextlib
 import warnings
@@ -19,24 +19,24 @@ class SavedModel:
 
         Args:
             handle: TF-Hub address or SavedModel folder.
-            outputs: that it must have; they alone are returned.
-            example: an address that has them, for the error.
-            threads: of TensorFlow; without effect where this process has already run it.
+            outputs: Names of the outputs that the model must have, and that are returned.
+            example: Address of a model that has them, for error messages.
+            threads: Threads of TensorFlow, unless it has already run in this process.
 
         Raises:
-            ValueError: the handle can't be loaded, or lacks an output.
+            ValueError: The handle cannot be loaded, or the model lacks the signature or an output.
         """
         import tensorflow as tf
 
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # it imports the old pkg_resources
+            warnings.simplefilter("ignore", UserWarning)  # it imports pkg_resources, which is old
             import tensorflow_hub as hub
 
         _set_up(tf, threads)
         instead = f"give a TF-Hub address such as {example}, or a SavedModel folder"
         try:
-            self._model = hub.load(handle)  # the signature doesn't keep its variables alive
-        except Exception as error:  # the network, a missing file, a broken protobuf: one remedy
+            self._model = hub.load(handle)  # kept, since it keeps the signature's variables alive
+        except Exception as error:  # no network, a missing file or a broken file: same remedy
             why = f"{type(error).__name__}: {error}".splitlines()[0]
             raise ValueError(f"model {handle!r} can't be loaded ({why}); {instead}") from error
         signatures = getattr(self._model, "signatures", {})
@@ -54,13 +54,13 @@ class SavedModel:
         self._outputs = tuple(outputs)
 
     def __call__(self, *inputs: Any, **named: Any) -> dict[str, NDArray[Any]]:
-        """The outputs for some tensors."""
+        """Run the model, and return its outputs by name."""
         out = self._run(*inputs, **named)
         return {name: np.asarray(out[name]) for name in self._outputs}
 
 
 def _set_up(tf: Any, threads: int | None) -> None:
-    with contextlib.suppress(RuntimeError):  # already initialised: too late to change
+    with contextlib.suppress(RuntimeError):  # TensorFlow runs already, so it is too late
         for gpu in tf.config.list_physical_devices("GPU"):
             tf.config.experimental.set_memory_growth(gpu, True)
         if threads:

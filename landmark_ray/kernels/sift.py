@@ -12,21 +12,21 @@ DIMENSIONS = 128
 def extract_sift(
     image: NDArray[np.uint8], *, max_features: int, side: int
 ) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
-    """The strongest SIFT features of an image, strongest first.
+    """Extract the strongest SIFT features of an image, the strongest first.
 
     Args:
-        image: [H, W, 3] RGB.
-        max_features: most features, at least 1.
-        side: the image is reduced or enlarged to this longest side, in pixels, before the search.
+        image: [H, W, 3] uint8 RGB.
+        max_features: Largest number of features, at least 1.
+        side: Longest side to which the image is resized before the search, in pixels.
 
     Returns:
         Keypoints [N, 4] float32 (x, y, diameter, angle) in pixels of `image` and degrees, and
-        descriptors [N, 128] uint8 as OpenCV computes them. N is 0 for an image without any feature.
-        Features that tie in strength are in order of their place, so equal images give equal
+        descriptors [N, 128] uint8 as OpenCV computes them. N is 0 for an image without features.
+        Equally strong features are in the order of their positions, so equal images give equal
         arrays.
 
     Raises:
-        ValueError: an option is out of its range, or the image is not [H, W, 3] uint8.
+        ValueError: An option is out of its range, or the image is not [H, W, 3] uint8.
     """
     if max_features < 1 or side < 1:
         raise ValueError(f"max_features and side must be at least 1, got {max_features} and {side}")
@@ -34,21 +34,21 @@ def extract_sift(
         raise ValueError(f"image must be [H, W, 3] uint8, got {image.shape} {image.dtype}")
     grey = resize_to_side(np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), np.uint8), side)
     sift = cv2.SIFT.create(max_features, 3, 0.04, 10, 1.6, cv2.CV_8U)
-    found, descriptors = sift.detectAndCompute(grey, None)
-    if not found:
+    points, descriptors = sift.detectAndCompute(grey, None)
+    if not points:
         return np.zeros((0, 4), np.float32), np.zeros((0, DIMENSIONS), np.uint8)
-    places = np.array([(-k.response, *k.pt, k.size, k.angle) for k in found])
-    order = np.lexsort(places.T[::-1])[:max_features]  # OpenCV keeps ties beyond the limit
-    keypoints = places[order, 1:].astype(np.float32)
+    rows = np.array([(-k.response, *k.pt, k.size, k.angle) for k in points])
+    order = np.lexsort(rows.T[::-1])[:max_features]  # OpenCV keeps ties beyond the limit
+    keypoints = rows[order, 1:].astype(np.float32)
     keypoints[:, :2] = map_keypoints(keypoints[:, :2], grey.shape, image.shape)
     keypoints[:, 2] *= image.shape[1] / grey.shape[1]
     return keypoints, np.asarray(descriptors, np.uint8)[order]
 
 
 def root_sift(descriptors: NDArray[np.uint8]) -> NDArray[np.int8]:
-    """SIFT descriptors [N, 128] uint8 for matching, quantised; zeros stay zeros.
+    """Convert SIFT descriptors [N, 128] uint8 to RootSIFT, quantised to int8; zeros stay zeros.
 
-    Divided by their sums and under the square root, they are of unit length, and their Euclidean
-    distance is the Hellinger distance of the originals.
+    RootSIFT is the square root of a descriptor that is divided by its sum. It has length 1, and the
+    Euclidean distance of two is the Hellinger distance of the original descriptors.
     """
     return quantise(np.sqrt(descriptors, dtype=np.float32))

@@ -1,4 +1,4 @@
-"""Eleven answers to one: the surest landmarks over all groups."""
+"""The answers of all groups become one: the most confident landmarks over all groups."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,12 +12,12 @@ from landmark_ray.kernels.metrics import NO_LANDMARK
 
 @dataclass(frozen=True)
 class GroupAnswer:
-    """What a group's model says of some images.
+    """The output of a group's model for some images.
 
     Attributes:
         landmarks: [C] landmark ids of the first C logits.
-        logits: [N, C], or [N, C + 1] where the last one is everything else.
-        temperature: divides the logits before the softmax.
+        logits: [N, C], or [N, C + 1] if the last class is "other".
+        temperature: Divides the logits before the softmax.
     """
 
     landmarks: NDArray[np.int64]
@@ -25,47 +25,47 @@ class GroupAnswer:
     temperature: float = 1.0
 
     def confidences(self) -> NDArray[np.float64]:
-        """[N, C]: the share of "other" is left out, so a row may sum to less than 1."""
+        """Return [N, C] confidences; "other" is left out, so a row may sum to less than 1."""
         return softmax(self.logits, self.temperature)[:, : len(self.landmarks)]
 
 
 TopK = tuple[NDArray[np.int64], NDArray[np.float64]]
-"""Landmark ids [N, k] and confidences [N, k] of N images, the surest first."""
+"""Landmark ids [N, k] and confidences [N, k] of N images, the most confident first."""
 
 
 def top_k(answers: Sequence[GroupAnswer], k: int) -> TopK:
-    """The k surest landmarks of each image, over all groups.
+    """Return the k most confident landmarks of each image, over all groups.
 
     Args:
-        answers: of the groups, about the same N images; no landmark is in two groups.
-        k: at least 1.
+        answers: Answers of the groups for the same N images; no landmark is in two groups.
+        k: At least 1.
 
     Returns:
-        Of equally sure ones the one with the smaller id comes first. Filled up with `NO_LANDMARK`
-        and 0 where there are fewer landmarks.
+        Of equally confident landmarks, the one with the smaller id comes first. If there are fewer
+        than k landmarks, `NO_LANDMARK` and 0 follow.
 
     Raises:
-        ValueError: no answer, or k is below 1.
+        ValueError: There is no answer, or k is below 1.
     """
     if not answers or k < 1:
         raise ValueError(f"top_k needs an answer and k of 1 or more, got {len(answers)} and {k}")
-    return merged([_surest(a.landmarks, a.confidences(), k) for a in answers], k)
+    return merge_top_k([_most_confident(a.landmarks, a.confidences(), k) for a in answers], k)
 
 
-def merged(parts: Sequence[TopK], k: int) -> TopK:
-    """The k surest of several `top_k` of other groups each, about the same images."""
+def merge_top_k(parts: Sequence[TopK], k: int) -> TopK:
+    """Return the k most confident landmarks of several `top_k`, each of other groups."""
     landmarks, confidences = (np.concatenate(arrays, 1) for arrays in zip(*parts, strict=True))
-    landmarks, confidences = _surest(landmarks, confidences, k)
+    landmarks, confidences = _most_confident(landmarks, confidences, k)
     fill = ((0, 0), (0, max(k - landmarks.shape[1], 0)))
     return np.pad(landmarks, fill, constant_values=NO_LANDMARK), np.pad(confidences, fill)
 
 
-def _surest(landmarks: NDArray[np.int64], confidences: NDArray[np.float64], k: int) -> TopK:
-    """The k surest of each row; landmarks are [C] or [N, C]."""
+def _most_confident(landmarks: NDArray[np.int64], confidences: NDArray[np.float64], k: int) -> TopK:
+    """Return the k most confident landmarks of each row; landmarks are [C] or [N, C]."""
     landmarks = np.broadcast_to(landmarks, confidences.shape)
-    if confidences.shape[1] > k:  # to sort all would take longer than the rest
-        least = -np.partition(-confidences, k - 1, axis=1)[:, k - 1 : k]
-        some = np.flatnonzero((confidences >= least).any(axis=0))
-        landmarks, confidences = landmarks[:, some], confidences[:, some]
+    if confidences.shape[1] > k:  # sorting all columns would take longer than the rest
+        kth = -np.partition(-confidences, k - 1, axis=1)[:, k - 1 : k]
+        columns = np.flatnonzero((confidences >= kth).any(axis=0))
+        landmarks, confidences = landmarks[:, columns], confidences[:, columns]
     order = np.lexsort((landmarks, -confidences))[:, :k]
     return np.take_along_axis(landmarks, order, 1), np.take_along_axis(confidences, order, 1)

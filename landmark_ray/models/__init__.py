@@ -1,4 +1,4 @@
-"""The Keras networks: trunks, heads, augmentation, and what training them needs.
+"""The Keras networks: trunks, heads, augmentation and the training loop.
 
-`options` has what a configuration needs to know, and doesn't import Keras; the other modules do.
+`specs` has the names and options that configurations need, and does not import Keras.
 """

@@ -1,8 +1,8 @@
-"""Augmentation as Keras layers: on the accelerator inside a model, or in a tf.data pipeline.
+"""Augmentation as Keras layers, which run on the accelerator inside a model or in tf.data.
 
-Keras's own layers resample a photo three times for zoom, shift and rotation, and convert to HSV and
-back for colour: as long as a small network's training step. Here one affine map does all geometry
-and one 3x3 matrix all colour.
+Keras's own layers resample a photo three times for zoom, shift and rotation, and convert it to HSV
+and back for colour, which takes as long as the training step of a small network. Here, one affine
+map does all geometry, and one 3x3 matrix does all colour.
 """
 
 import math
@@ -16,21 +16,22 @@ from landmark_ray.models.layers import Tensor, register
 from landmark_ray.models.specs import AugmentationOptions
 
 ERASED = (0.02, 0.12)
-"""Least and greatest share of a photo's area that is painted over."""
+"""Smallest and largest share of a photo's area that is painted over."""
 
 _YIQ = np.array([[0.299, 0.587, 0.114], [0.5959, -0.2746, -0.3213], [0.2115, -0.5227, 0.3112]])
-"""RGB -> luma and two axes of colour (NTSC)."""
+"""Matrix from RGB to luma and two axes of colour (NTSC)."""
 
 
 def build_augmentation(options: AugmentationOptions, seed: int) -> keras.Model:
-    """A model that varies photos when called with training=True, and else returns them as they are.
+    """Build a model that augments photos if it is called with training=True.
 
     Args:
-        options: how much.
-        seed: equal seeds give equal sequences of batches.
+        options: How much each property of a photo changes.
+        seed: Equal seeds give equal sequences of batches.
 
     Returns:
-        A model from [B, H, W, 3] in 0..255 to the same shape and range, float32.
+        A model from [B, H, W, 3] in 0..255 to the same shape and range, float32. Without
+        training=True it returns the photos as they are.
     """
     inputs = x = keras.Input((None, None, 3), dtype="float32", name="photos")
     if options.flip or options.crop or options.rotation:
@@ -43,7 +44,7 @@ def build_augmentation(options: AugmentationOptions, seed: int) -> keras.Model:
 
 
 class _Random(keras.layers.Layer):  # type: ignore[misc]
-    """A layer that draws numbers in training, from a sequence of its own."""
+    """A layer that draws random numbers in training, from its own sequence."""
 
     def __init__(self, *, seed: int, **kwargs: Any) -> None:
         super().__init__(**{"dtype": "float32"} | kwargs)
@@ -51,49 +52,49 @@ class _Random(keras.layers.Layer):  # type: ignore[misc]
         self.generator = keras.random.SeedGenerator(seed)
 
     def call(self, images: Tensor, training: bool = False) -> Tensor:
-        """Vary the images, in training."""
-        return self.vary(images) if training else images
+        """Augment the images [B, H, W, 3] in training, else return them."""
+        return self.augment(images) if training else images
 
-    def vary(self, images: Tensor) -> Tensor:
-        """Images in, varied ones out."""
+    def augment(self, images: Tensor) -> Tensor:
+        """Augment the images [B, H, W, 3]."""
         raise NotImplementedError
 
     def draw(self, images: Tensor, low: float, high: float) -> Tensor:
-        """[B] uniform numbers in low..high, one an image."""
+        """Draw a uniform number [B] in low..high for each image."""
         return keras.random.uniform((ops.shape(images)[0],), low, high, seed=self.generator)
 
     def compute_output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
-        """The input's."""
+        """Return the shape of the input."""
         return input_shape
 
     def get_config(self) -> dict[str, Any]:
-        """Arguments of the constructor."""
+        """Return the arguments of the constructor."""
         return super().get_config() | {"seed": self.seed}
 
 
 @register
 class RandomView(_Random):
-    """Flip, random resized crop and rotation, in one bilinear resampling; edges are reflected."""
+    """Flip, random crop and rotation in one bilinear resampling; pixels outside are reflected."""
 
     def __init__(
         self, flip: bool, crop: float, rotation: float, *, seed: int, **kwargs: Any
     ) -> None:
-        """Settings.
+        """Set how much the photos change.
 
         Args:
-            flip: mirror half of the photos, left to right.
-            crop: share of the area left out, at most; the crop's width to height is that of the
-                photo within a factor of exp(crop / 2).
-            rotation: degrees, at most, to either side.
-            seed: of this layer's random numbers.
-            **kwargs: of every Keras layer.
+            flip: Mirror half of the photos, left to right.
+            crop: Largest share of the area that is left out. The aspect ratio of the crop is that
+                of the photo within a factor of exp(crop / 2).
+            rotation: Largest rotation to either side, in degrees.
+            seed: Seed of this layer's random numbers.
+            **kwargs: Arguments of every Keras layer.
         """
         super().__init__(seed=seed, **kwargs)
         self.flip, self.crop, self.rotation = flip, crop, rotation
         self.supports_jit = False  # XLA has no projective transform
 
-    def vary(self, images: Tensor) -> Tensor:
-        """Where each output pixel comes from, then one look-up."""
+    def augment(self, images: Tensor) -> Tensor:
+        """Compute where each output pixel comes from, then resample once."""
         half = (ops.cast(ops.shape(images)[1:3], "float32") - 1) / 2
         cy, cx = half[0], half[1]
         area = self.draw(images, 1 - self.crop, 1)
@@ -114,23 +115,23 @@ class RandomView(_Random):
         )
 
     def get_config(self) -> dict[str, Any]:
-        """Arguments of the constructor."""
-        own = {"flip": self.flip, "crop": self.crop, "rotation": self.rotation}
-        return super().get_config() | own
+        """Return the arguments of the constructor."""
+        config = {"flip": self.flip, "crop": self.crop, "rotation": self.rotation}
+        return super().get_config() | config
 
 
 @register
 class RandomColour(_Random):
-    """Brightness, contrast, saturation and hue, as one linear map of RGB, cut to 0..255."""
+    """Brightness, contrast, saturation and hue in one linear map of RGB, clipped to 0..255."""
 
     def __init__(self, strength: float, *, seed: int, **kwargs: Any) -> None:
-        """Settings.
+        """Set how much the colours change.
 
         Args:
-            strength: brightness, contrast and saturation are multiplied by 1 - strength to
-                1 + strength; hue turns by a tenth of the circle times strength.
-            seed: of this layer's random numbers.
-            **kwargs: of every Keras layer.
+            strength: Brightness, contrast and saturation are multiplied by 1 - strength to
+                1 + strength; hue turns by at most strength times a tenth of the colour circle.
+            seed: Seed of this layer's random numbers.
+            **kwargs: Arguments of every Keras layer.
         """
         super().__init__(seed=seed, **kwargs)
         self.strength = strength
@@ -144,8 +145,8 @@ class RandomColour(_Random):
             )
         )
 
-    def vary(self, images: Tensor) -> Tensor:
-        """Luma is kept by saturation and hue; contrast is about the photo's mean luma."""
+    def augment(self, images: Tensor) -> Tensor:
+        """Change the colours; saturation and hue keep luma, contrast keeps the mean luma."""
         share = self.strength
         gain, contrast, saturation = (self.draw(images, 1 - share, 1 + share) for _ in range(3))
         hue = self.draw(images, -share, share) * (0.2 * math.pi)
@@ -162,21 +163,21 @@ class RandomColour(_Random):
         return ops.reshape(ops.clip(mapped, 0, 255), ops.shape(images))
 
     def get_config(self) -> dict[str, Any]:
-        """Arguments of the constructor."""
+        """Return the arguments of the constructor."""
         return super().get_config() | {"strength": self.strength}
 
 
 @register
 class RandomErase(_Random):
-    """A rectangle of a random colour (Zhong et al. 2017), of an area within `ERASED`."""
+    """Random erasing (Zhong et al. 2017): a rectangle of a random colour, its area in `ERASED`."""
 
     def __init__(self, probability: float, *, seed: int, **kwargs: Any) -> None:
-        """probability: share of the photos; seed: of this layer's random numbers."""
+        """Erase in a share `probability` of the photos, with random numbers from `seed`."""
         super().__init__(seed=seed, **kwargs)
         self.probability = probability
 
-    def vary(self, images: Tensor) -> Tensor:
-        """Rectangles between twice as wide as high and the reverse; 0 wide in the other photos."""
+    def augment(self, images: Tensor) -> Tensor:
+        """Paint rectangles with an aspect of 1:2 to 2:1; in the other photos, their width is 0."""
         chosen = self.draw(images, 0, 1) < self.probability
         area = ops.where(chosen, self.draw(images, *ERASED), 0.0)
         aspect = ops.exp(self.draw(images, -math.log(2), math.log(2)))
@@ -184,12 +185,12 @@ class RandomErase(_Random):
         for axis, share in ((1, ops.sqrt(area / aspect)), (2, ops.sqrt(area * aspect))):
             length = ops.shape(images)[axis]
             start = self.draw(images, 0, 1) * (1 - share)
-            at = (ops.cast(ops.arange(length), "float32") + 0.5) / ops.cast(length, "float32")
-            inside.append((at >= start[:, None]) & (at < (start + share)[:, None]))
+            centre = (ops.cast(ops.arange(length), "float32") + 0.5) / ops.cast(length, "float32")
+            inside.append((centre >= start[:, None]) & (centre < (start + share)[:, None]))
         colour = ops.stack([self.draw(images, 0, 255) for _ in range(3)], axis=-1)
         mask = inside[0][:, :, None, None] & inside[1][:, None, :, None]
         return ops.where(mask, colour[:, None, None], images)
 
     def get_config(self) -> dict[str, Any]:
-        """Arguments of the constructor."""
+        """Return the arguments of the constructor."""
         return super().get_config() | {"probability": self.probability}

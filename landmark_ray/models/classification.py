@@ -1,4 +1,4 @@
-"""What `model.fit` needs: the whole classifier, loss, optimizer, schedule, precision."""
+"""The classifier of trunk and head, and its loss, optimizer, schedule and precision."""
 
 from typing import Any
 
@@ -9,25 +9,25 @@ from landmark_ray.models.layers import InferenceMode, Tensor, register
 from landmark_ray.models.specs import OptimizerKind
 
 UNDECAYED = ["bias", "gamma", "beta", "scale"]
-"""Variables that weight decay leaves alone."""
+"""Names of the variables to which weight decay does not apply."""
 
 
-def classifier(
+def build_classifier(
     trunk: keras.Model,
     head: keras.Model,
     augmentation: keras.Model | None = None,
     *,
     learn_statistics: bool | None = None,
 ) -> keras.Model:
-    """Augmentation, trunk and head in one model; they stay usable on their own.
+    """Build one model of augmentation, trunk and head, which stay usable on their own.
 
     Args:
-        trunk: of `networks.build_trunk`. Freeze it before, if it is to be frozen.
-        head: of `heads.build_head`.
-        augmentation: of `augmentation.build_augmentation`; none when not given.
-        learn_statistics: whether training updates the trunk's BatchNorm statistics and applies its
-            dropout. When not given, unless the trunk is frozen. For fine-tuning on few or small
-            batches, False.
+        trunk: From `networks.build_trunk`. If it is to be frozen, freeze it before.
+        head: From `heads.build_head`.
+        augmentation: From `augmentation.build_augmentation`; none when not given.
+        learn_statistics: Whether training updates the BatchNorm statistics of the trunk and applies
+            its dropout; when not given, it does so unless the trunk is frozen. Use False for
+            fine-tuning with few or small batches.
 
     Returns:
         A model from [B, H, W, 3] in 0..255 to logits [B, classes].
@@ -41,16 +41,16 @@ def classifier(
     return keras.Model(inputs, head(features), name="classifier")
 
 
-def parts(classifier: keras.Model) -> tuple[keras.Model, keras.Model]:
-    """The trunk and the head of a classifier; of one from a checkpoint, too."""
+def split_classifier(classifier: keras.Model) -> tuple[keras.Model, keras.Model]:
+    """Return the trunk and the head of a classifier, which may come from a checkpoint."""
     trunk, head = classifier.layers[-2:]
     return (trunk.layer if isinstance(trunk, InferenceMode) else trunk), head
 
 
 def freeze(trunk: keras.Model, frozen: bool = True) -> None:
-    """Keep a trunk's variables as they are in training, or let them learn again.
+    """Exclude a trunk's variables from training, or include them again.
 
-    Afterwards make the classifier anew, and compile it.
+    Build and compile the classifier again afterwards.
     """
     trunk.trainable = not frozen
 
@@ -58,15 +58,15 @@ def freeze(trunk: keras.Model, frozen: bool = True) -> None:
 def schedule(
     rate: float, steps: int, warmup_steps: int = 0
 ) -> keras.optimizers.schedules.LearningRateSchedule:
-    """Learning rates that rise to `rate` on a line, then fall to 0 on half a cosine.
+    """Return a learning rate schedule: linear warm-up, then cosine decay to 0.
 
     Args:
-        rate: the highest.
-        steps: batches of the whole training; later ones have a rate of 0.
-        warmup_steps: those in which the rate rises.
+        rate: Highest learning rate.
+        steps: Number of batches of the whole training; afterwards the rate is 0.
+        warmup_steps: Number of batches in which the rate rises.
 
     Raises:
-        ValueError: a rate or steps out of range.
+        ValueError: The rate or the steps are out of range.
     """
     if not rate > 0:
         raise ValueError(f"schedule: rate must be above 0, got {rate}")
@@ -86,44 +86,45 @@ def optimizer(
     rate: float | keras.optimizers.schedules.LearningRateSchedule,
     weight_decay: float = 0.0,
 ) -> keras.optimizers.Optimizer:
-    """An optimizer whose weight decay spares biases, BatchNorm and scales.
+    """Return an optimizer whose weight decay does not apply to biases, BatchNorm and scales.
 
     Args:
         kind: "adamw" (Loshchilov and Hutter 2019), or "sgd" with Nesterov momentum 0.9.
-        rate: learning rate, or a schedule of it.
-        weight_decay: share of a weight, times the rate, that each step takes away.
+        rate: Learning rate, or a schedule.
+        weight_decay: Each step subtracts this share, times the rate, from each weight.
 
     Raises:
-        ValueError: another kind, or a negative decay.
+        ValueError: The kind is unknown, or the decay is negative.
     """
     if weight_decay < 0:
         raise ValueError(f"optimizer: weight_decay must be at least 0, got {weight_decay}")
-    made: keras.optimizers.Optimizer
+    result: keras.optimizers.Optimizer
     if kind == "adamw":
-        made = keras.optimizers.AdamW(rate, weight_decay=weight_decay)
+        result = keras.optimizers.AdamW(rate, weight_decay=weight_decay)
     elif kind == "sgd":
         decay = weight_decay or None
-        made = keras.optimizers.SGD(rate, momentum=0.9, nesterov=True, weight_decay=decay)
+        result = keras.optimizers.SGD(rate, momentum=0.9, nesterov=True, weight_decay=decay)
     else:
         raise ValueError(f"optimizer: kind must be adamw or sgd, got {kind!r}")
-    made.exclude_from_weight_decay(var_names=UNDECAYED)
-    return made
+    result.exclude_from_weight_decay(var_names=UNDECAYED)
+    return result
 
 
 @register
 class SmoothedCrossentropy(keras.losses.Loss):  # type: ignore[misc]
     """Cross-entropy of class numbers and logits, with label smoothing (Szegedy et al. 2016).
 
-    y_true: [B] or [B, 1] class numbers, or [B, classes] probabilities; y_pred: [B, classes] logits.
+    `y_true` is [B] or [B, 1] class numbers, or [B, classes] probabilities; `y_pred` is [B, classes]
+    logits.
     """
 
     def __init__(self, smoothing: float = 0.0, **kwargs: Any) -> None:
-        """smoothing: share of each label's weight that is spread over all classes."""
+        """Spread the share `smoothing` of each label over all classes."""
         super().__init__(**{"name": "crossentropy", "dtype": "float32"} | kwargs)
         self.smoothing = smoothing
 
     def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
-        """[B] losses; Keras weights them by sample and reduces them."""
+        """Return the losses [B]; Keras applies sample weights and reduces them."""
         classes = y_pred.shape[-1]
         if len(y_true.shape) == 1 or y_true.shape[-1] != classes or classes == 1:
             y_true = ops.one_hot(ops.cast(ops.reshape(y_true, (-1,)), "int32"), classes)
@@ -131,18 +132,18 @@ class SmoothedCrossentropy(keras.losses.Loss):  # type: ignore[misc]
         return ops.categorical_crossentropy(y_true, y_pred, from_logits=True)
 
     def get_config(self) -> dict[str, Any]:
-        """Arguments of the constructor."""
+        """Return the arguments of the constructor."""
         return super().get_config() | {"smoothing": self.smoothing}
 
 
 def loss(smoothing: float = 0.0) -> keras.losses.Loss:
-    """The loss of a classifier's logits; it takes sample weights.
+    """Return the loss of a classifier's logits; it takes sample weights.
 
     Args:
-        smoothing: share of each label's weight that is spread over all classes.
+        smoothing: Share of each label that is spread over all classes.
 
     Raises:
-        ValueError: smoothing out of 0..1.
+        ValueError: `smoothing` is not at least 0 and below 1.
     """
     if not 0 <= smoothing < 1:
         raise ValueError(f"loss: smoothing must be at least 0 and below 1, got {smoothing}")
@@ -150,8 +151,9 @@ def loss(smoothing: float = 0.0) -> keras.losses.Loss:
 
 
 def set_mixed_precision(on: bool) -> None:
-    """Let networks built from now on compute in 16 bits, with variables and outputs in float32.
+    """Let networks that are built from now on compute in 16 bits, or in float32.
 
-    For GPUs. `model.fit` scales the loss by itself, so that small gradients aren't lost.
+    16 bits are for GPUs; variables and outputs stay float32, and `model.fit` scales the loss, so
+    that small gradients are not lost.
     """
     keras.config.set_dtype_policy("mixed_float16" if on else "float32")

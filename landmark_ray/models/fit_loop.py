@@ -1,4 +1,4 @@
-"""Training loops that go on from a checkpoint: batches in a seeded order, a report each epoch."""
+"""The training loop, which can continue from a checkpoint and reports its progress."""
 
 import contextlib
 import threading
@@ -14,14 +14,15 @@ from numpy.typing import NDArray
 
 from landmark_ray.models import augmentation, classification, layers  # noqa: F401 - registers the layers
 
-Report = Callable[[int, dict[str, float], keras.Model], bool | None]
-"""Told the number of finished epochs, what was measured, and the model; True ends the training."""
+ProgressCallback = Callable[[int, dict[str, float], keras.Model], bool | None]
+"""Called with the number of finished epochs, the measured figures and the model. If it returns
+True, the training ends."""
 
 FILE, SEEDS = "model.keras", "seeds.npz"
 
 
 class Batches(keras.utils.PyDataset):  # type: ignore[misc]
-    """Arrays in batches; the order of an epoch follows from the seed and the epoch alone."""
+    """Arrays in batches; the order of an epoch depends only on the seed and the epoch."""
 
     def __init__(
         self,
@@ -33,7 +34,7 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
         seed: int,
         epoch: int = 0,
     ) -> None:
-        """x: [N, ...]; y: [N]; weights: [N]; epoch: the first to come."""
+        """Use arrays x [N, ...], y [N] and weights [N]; `epoch` is the first epoch to come."""
         super().__init__()
         self.x, self.y, self.weights = x, y, weights
         self.batch, self.seed, self.epoch = batch, seed, epoch
@@ -43,47 +44,48 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
         self.order = np.random.default_rng([self.seed, self.epoch]).permutation(len(self.x))
 
     def __len__(self) -> int:
-        """Batches an epoch."""
+        """Return the number of batches in an epoch."""
         return -(-len(self.x) // self.batch)
 
     def __getitem__(self, index: int) -> tuple[NDArray[Any], ...]:
-        """A batch."""
+        """Return a batch (x, y, weights)."""
         rows = self.order[index * self.batch : (index + 1) * self.batch]
         return self.x[rows].astype(np.float32), self.y[rows], self.weights[rows]
 
     def on_epoch_end(self) -> None:
-        """Another order for the next one."""
+        """Choose the order of the next epoch."""
         self.epoch += 1
         self._shuffle()
 
 
 @dataclass(frozen=True)
 class Stream:
-    """Batches of all epochs that are left, one after the other.
+    """Batches of all remaining epochs, one after the other.
 
     Attributes:
-        batches: (x, y, weights), as arrays.
-        steps: batches an epoch.
+        batches: Batches (x, y, weights) of arrays.
+        steps: Number of batches in an epoch.
     """
 
     batches: Iterator[tuple[NDArray[Any], ...]]
     steps: int
 
     def __len__(self) -> int:
-        """Batches an epoch."""
+        """Return the number of batches in an epoch."""
         return self.steps
 
 
-class Reporting(keras.callbacks.Callback):  # type: ignore[misc]
-    """Reports every few epochs, and after the last.
+class ProgressReporter(keras.callbacks.Callback):  # type: ignore[misc]
+    """Calls back every few epochs, and after the last epoch.
 
-    `step_s` is the seconds of a step, but for an epoch's first one, which waits for its data.
+    It adds the figure `step_s`, the mean seconds of a step, without the first step of an epoch,
+    which waits for its data.
     """
 
-    def __init__(self, report: Report, every: int) -> None:
-        """report: told; every: epochs."""
+    def __init__(self, on_progress: ProgressCallback, every: int) -> None:
+        """Call `on_progress` after every `every` epochs."""
         super().__init__()
-        self.report, self.every = report, every
+        self.on_progress, self.every = on_progress, every
         self.second = 0.0
 
     def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
@@ -92,14 +94,14 @@ class Reporting(keras.callbacks.Callback):  # type: ignore[misc]
             self.second = time.monotonic()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Report, if it is time."""
+        """Call back if it is time."""
         done, later = epoch + 1, self.params["steps"] - 1
         seconds = time.monotonic() - self.second
         if done % self.every == 0 or done == self.params["epochs"]:
             figures = {k: float(v) for k, v in (logs or {}).items()}
             if later:
                 figures["step_s"] = seconds / later
-            self.model.stop_training = bool(self.report(done, figures, self.model))
+            self.model.stop_training = bool(self.on_progress(done, figures, self.model))
 
 
 def fit(
@@ -111,21 +113,24 @@ def fit(
     done: int = 0,
     warmup: float,
     options: Any,
-    report: Report,
+    on_progress: ProgressCallback,
     every: int = 1,
 ) -> keras.Model:
-    """Train a model; one from a checkpoint brings its optimizer along.
+    """Train a model; a model from a checkpoint is already compiled and has its optimizer.
 
     Args:
-        model: compiled already, if it is from a checkpoint.
-        data: its first epoch is `done`.
-        rate: highest learning rate.
-        epochs: in all.
-        done: epochs that the checkpoint has behind it.
-        warmup: share of the epochs in which the rate rises.
+        model: A new model, or one from a checkpoint.
+        data: The batches, beginning with epoch number `done`.
+        rate: Highest learning rate.
+        epochs: Total number of epochs.
+        done: Number of epochs that the model of the checkpoint was trained for.
+        warmup: Share of the epochs in which the learning rate rises.
         options: `TrainConfig`.
-        report: told after every so many epochs.
-        every: so many.
+        on_progress: Called after every `every` epochs, and after the last.
+        every: Number of epochs.
+
+    Returns:
+        The model.
     """
     if not done:
         steps = epochs * len(data)
@@ -139,7 +144,7 @@ def fit(
             weighted_metrics=["accuracy"],
         )
     common: dict[str, Any] = {"epochs": epochs, "initial_epoch": done, "verbose": 0}
-    common["callbacks"] = [Reporting(report, every)]
+    common["callbacks"] = [ProgressReporter(on_progress, every)]
     if isinstance(data, Stream):
         with _until_closed(data.batches) as batches:
             model.fit(batches, steps_per_epoch=len(data), shuffle=False, **common)
@@ -152,8 +157,8 @@ def fit(
 def _until_closed(batches: Iterator[Any]) -> Iterator[Iterator[Any]]:
     """Close a stream of batches at the end of the context, even if a thread still waits for one.
 
-    A training that ends early leaves a thread of tf.data behind, which prefetches: without this,
-    the stream would stay open, with all that it holds, while its process trains the next model.
+    A training that ends early leaves behind a thread of tf.data that prefetches. Without this, the
+    stream and all that it holds would stay open while the process trains the next model.
     """
     lock, is_closed = threading.Lock(), False
 
@@ -175,21 +180,21 @@ def _until_closed(batches: Iterator[Any]) -> Iterator[Iterator[Any]]:
 
 
 def save(model: keras.Model, folder: str) -> None:
-    """A checkpoint: the model with its optimizer, and where its random numbers are."""
+    """Write a checkpoint: the model, its optimizer, and the states of its random numbers."""
     model.save(Path(folder) / FILE)
     np.savez(Path(folder) / SEEDS, *(keras.ops.convert_to_numpy(v) for v in _seeds(model)))
 
 
 def load(folder: str) -> keras.Model:
-    """The model of a checkpoint: trained on, it does as if it had never been stopped."""
+    """Read the model of a checkpoint; training continues as if it had never been stopped."""
     model = keras.models.load_model(Path(folder) / FILE, safe_mode=True)  # runs no code of a file
     with np.load(Path(folder) / SEEDS, allow_pickle=False) as saved:
-        # Keras 3.15 begins all sequences anew
+        # Keras 3.15 restarts all sequences of random numbers
         for variable, name in zip(_seeds(model), saved.files, strict=True):
             variable.assign(saved[name])
     return model
 
 
 def _seeds(model: keras.Model) -> list[keras.Variable]:
-    """States of the sequences of random numbers that augmentation and dropout draw from."""
+    """Return the states of the random numbers that augmentation and dropout draw from."""
     return [v for v in model.variables if v.path.endswith("seed_generator_state")]

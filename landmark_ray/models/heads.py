@@ -1,4 +1,4 @@
-"""Heads: from a trunk's features to logits. The softmax is left to the loss and to serving."""
+"""Heads: from a trunk's features to logits. The loss and the service apply the softmax."""
 
 import keras
 
@@ -15,21 +15,21 @@ def build_head(
     scale: float = 20.0,
     learn_scale: bool = False,
 ) -> keras.Model:
-    """A classifier of features.
+    """Build a classifier of features.
 
     Args:
-        features: D, their dimension.
-        classes: number of classes, 1 or more.
-        dropout: share of the features that is dropped in training.
-        kind: "linear", or "cosine": scaled cosines, without regard to the features' length.
-        scale: cosine: what the cosines are multiplied by.
-        learn_scale: cosine: adjust the scale in training.
+        features: Dimension D of the features.
+        classes: Number of classes, at least 1.
+        dropout: Share of the features that is dropped in training.
+        kind: "linear", or "cosine" for scaled cosines, which ignore the length of the features.
+        scale: Factor of the cosines, if kind is "cosine".
+        learn_scale: Whether training adjusts the scale, if kind is "cosine".
 
     Returns:
         A model from [B, D] float32 to logits [B, classes] float32.
 
     Raises:
-        ValueError: a number out of range, or another kind.
+        ValueError: A number is out of range, or the kind is unknown.
     """
     for name, number in {"features": features, "classes": classes, "scale": scale}.items():
         if not number > 0:

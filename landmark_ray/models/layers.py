@@ -1,7 +1,7 @@
-"""Layers that Keras lacks. All are registered, so that saved models find them once this is loaded.
+"""Layers that Keras lacks. They are registered, so saved models find them after this import.
 
-They compute in float32 whatever the global policy: pixels up to 255 and cosines of near-equal
-vectors lose their last digits in 16 bits.
+They compute in float32 under any global policy, because pixels up to 255 and cosines of nearly
+equal vectors lose their last digits in 16 bits.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,16 +13,16 @@ from keras import ops
 from numpy.typing import NDArray
 
 Tensor = Any
-"""A tensor of Keras's backend, or a symbolic one."""
+"""A tensor of Keras's backend, or a symbolic tensor."""
 
 register: Callable[..., Any] = keras.saving.register_keras_serializable(package="landmark_ray")
 
 
 @register
 class Preprocess(keras.layers.Layer):  # type: ignore[misc]
-    """What a network expects for pixels: the channels' order, scales and offsets.
+    """The preprocessing of a network: order, scale and offset of the channels.
 
-    Input [B, H, W, 3] RGB in 0..255; output of the same shape, float32.
+    The input is [B, H, W, 3] RGB in 0..255; the output has the same shape, in float32.
     """
 
     def __init__(
@@ -34,14 +34,14 @@ class Preprocess(keras.layers.Layer):  # type: ignore[misc]
         offset: Sequence[float],
         **kwargs: Any,
     ) -> None:
-        """Output channel i is input channel `order[i]` times `scale[i]` plus `offset[i]`.
+        """Map input channel `order[i]`, times `scale[i]`, plus `offset[i]`, to output channel i.
 
         Args:
-            kind: a name for it, as bundles record.
-            order: [3] 0, 1, 2 for RGB, 2, 1, 0 for BGR.
-            scale: [3].
-            offset: [3].
-            **kwargs: of every Keras layer.
+            kind: Name of the preprocessing, which bundles record.
+            order: [3] input channels; 0, 1, 2 for RGB, and 2, 1, 0 for BGR.
+            scale: [3] factors.
+            offset: [3] summands.
+            **kwargs: Arguments of every Keras layer.
         """
         super().__init__(**{"name": "preprocess", "dtype": "float32"} | kwargs)
         self.kind = kind
@@ -51,12 +51,12 @@ class Preprocess(keras.layers.Layer):  # type: ignore[misc]
 
     @classmethod
     def like(cls, preprocess_input: Callable[..., Any]) -> "Preprocess":
-        """The layer that does what a `preprocess_input` of keras.applications does.
+        """Make the layer that does the same as a `preprocess_input` of keras.applications.
 
-        It is found by probing: such a function is affine, and mixes no channels.
+        Such a function is affine and does not mix channels, so a few probes determine it.
 
         Raises:
-            ValueError: the function isn't of this kind.
+            ValueError: The function is not of this kind.
         """
 
         def probe(pixel: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -66,8 +66,8 @@ class Preprocess(keras.layers.Layer):  # type: ignore[misc]
         columns = np.array([probe(255 * one) - offset for one in np.eye(3)]).T / 255
         order = np.abs(columns).argmax(axis=1)
         scale = columns[range(3), order]
-        some = np.array([12.0, 250.0, 99.0])
-        if not np.allclose(probe(some), some[order] * scale + offset, atol=1e-3):
+        pixel = np.array([12.0, 250.0, 99.0])
+        if not np.allclose(probe(pixel), pixel[order] * scale + offset, atol=1e-3):
             raise ValueError(f"{preprocess_input} isn't affine in each channel")
         kind = _kind(order.tolist(), offset.tolist())
         return cls(kind=kind, order=order.tolist(), scale=scale.tolist(), offset=offset.tolist())
@@ -79,17 +79,21 @@ class Preprocess(keras.layers.Layer):  # type: ignore[misc]
         return images * np.array(self.scale, np.float32) + np.array(self.offset, np.float32)
 
     def compute_output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
-        """The input's."""
+        """Return the shape of the input."""
         return input_shape
 
     def get_config(self) -> dict[str, Any]:
-        """Arguments of the constructor."""
-        own = {"kind": self.kind, "order": self.order, "scale": self.scale, "offset": self.offset}
-        return super().get_config() | own
+        """Return the arguments of the constructor."""
+        return super().get_config() | {
+            "kind": self.kind,
+            "order": self.order,
+            "scale": self.scale,
+            "offset": self.offset,
+        }
 
 
 def _kind(order: list[int], offset: list[float]) -> str:
-    """Keras's name of a way to preprocess."""
+    """Return Keras's name for a preprocessing: caffe, none, tf or torch."""
     if order == [2, 1, 0]:
         return "caffe"
     if not any(offset):
@@ -99,14 +103,15 @@ def _kind(order: list[int], offset: list[float]) -> str:
 
 @register
 class Resize(keras.layers.Layer):  # type: ignore[misc]
-    """Bilinear resizing: [B, H, W, C] to [B, size, size, C] float32.
+    """Bilinear resizing from [B, H, W, C] to [B, size, size, C] float32.
 
-    Not keras.layers.Resizing: its call has training=True for a default, and a model that is called
-    without the argument hands this on to all layers after it, BatchNorm among them (Keras 3.15).
+    keras.layers.Resizing is not used, because the default of its call is training=True. A model
+    that is called without the argument passes this on to all following layers, such as BatchNorm
+    (Keras 3.15).
     """
 
     def __init__(self, size: int, **kwargs: Any) -> None:
-        """size: width and height of the result, in pixels."""
+        """Resize to a width and height of `size` pixels."""
         super().__init__(**{"dtype": "float32"} | kwargs)
         self.size = size
 
@@ -115,11 +120,11 @@ class Resize(keras.layers.Layer):  # type: ignore[misc]
         return ops.image.resize(images, (self.size, self.size))
 
     def compute_output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
-        """[B, size, size, C]."""
+        """Return [B, size, size, C]."""
         return (input_shape[0], self.size, self.size, input_shape[-1])
 
     def get_config(self) -> dict[str, Any]:
-        """Arguments of the constructor."""
+        """Return the arguments of the constructor."""
         return super().get_config() | {"size": self.size}
 
 
@@ -127,16 +132,16 @@ class Resize(keras.layers.Layer):  # type: ignore[misc]
 class InferenceMode(keras.layers.Wrapper):  # type: ignore[misc]
     """A model that stays in inference mode: dropout is off, BatchNorm keeps its statistics.
 
-    `model(x, training=False)` doesn't do this in a functional model: in Keras 3.15 the training
-    argument of the outer model takes its place.
+    `model(x, training=False)` does not do this inside a functional model: in Keras 3.15, the
+    training argument of the outer model replaces it.
     """
 
     def __init__(self, layer: keras.Model, **kwargs: Any) -> None:
-        """layer: the model; of its variables, those that are trainable still learn."""
+        """Wrap a model; those of its variables that are trainable still learn."""
         super().__init__(layer, **{"name": f"inference_{layer.name}", "dtype": "float32"} | kwargs)
 
     def call(self, inputs: Tensor) -> Tensor:
-        """The model's outputs."""
+        """Return the outputs of the model."""
         return self.layer(inputs, training=False)
 
 
@@ -144,12 +149,12 @@ class InferenceMode(keras.layers.Wrapper):  # type: ignore[misc]
 class GeneralisedMean(keras.layers.Layer):  # type: ignore[misc]
     """GeM pooling (Radenovic, Tolias and Chum 2018, section 3.2): (mean of x^p)^(1/p).
 
-    Input [B, H, W, D], of which negative values count as 0; output [B, D] float32. p = 1 is the
-    mean, a large p nears the maximum.
+    The input is [B, H, W, D], where negative values count as 0; the output is [B, D] float32. p = 1
+    is the mean, and a large p approaches the maximum.
     """
 
     def __init__(self, p: float = 3.0, **kwargs: Any) -> None:
-        """p: the exponent, fixed."""
+        """Use the fixed exponent `p`."""
         super().__init__(**{"dtype": "float32"} | kwargs)
         self.p = p
 
@@ -159,11 +164,11 @@ class GeneralisedMean(keras.layers.Layer):  # type: ignore[misc]
         return ops.mean(powers, axis=(1, 2)) ** (1 / self.p)
 
     def compute_output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
-        """[B, D]."""
+        """Return [B, D]."""
         return (input_shape[0], input_shape[-1])
 
     def get_config(self) -> dict[str, Any]:
-        """Arguments of the constructor."""
+        """Return the arguments of the constructor."""
         return super().get_config() | {"p": self.p}
 
 
@@ -171,20 +176,20 @@ class GeneralisedMean(keras.layers.Layer):  # type: ignore[misc]
 class Cosine(keras.layers.Layer):  # type: ignore[misc]
     """Scaled cosines between features and a weight vector of each class.
 
-    Input [B, D]; output [B, classes] float32 in -scale..scale.
+    The input is [B, D]; the output is [B, classes] float32 in -scale..scale.
     """
 
     def __init__(
         self, classes: int, scale: float = 20.0, learn_scale: bool = False, **kwargs: Any
     ) -> None:
-        """Settings.
+        """Set the size and the scale.
 
         Args:
-            classes: number of classes.
-            scale: what the cosines are multiplied by; at 20, 1000 classes can be told apart with
-                a probability near 1 (Wang et al. 2017, NormFace, section 3.3).
-            learn_scale: adjust the scale in training.
-            **kwargs: of every Keras layer.
+            classes: Number of classes.
+            scale: Factor of the cosines. With 20, the probability of one in 1000 classes can come
+                near 1 (Wang et al. 2017, NormFace, section 3.3).
+            learn_scale: Whether training adjusts the scale.
+            **kwargs: Arguments of every Keras layer.
         """
         super().__init__(**{"dtype": "float32"} | kwargs)
         self.classes = classes
@@ -203,19 +208,18 @@ class Cosine(keras.layers.Layer):  # type: ignore[misc]
         )
 
     def call(self, features: Tensor) -> Tensor:
-        """Logits of the features."""
+        """Compute the logits [B, classes] of features [B, D]."""
         unit = ops.normalize(features, axis=-1)
         return self.scale * ops.matmul(unit, ops.normalize(self.kernel, axis=0))
 
     def compute_output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
-        """[B, classes]."""
+        """Return [B, classes]."""
         return (input_shape[0], self.classes)
 
     def get_config(self) -> dict[str, Any]:
-        """Arguments of the constructor."""
-        own = {
+        """Return the arguments of the constructor."""
+        return super().get_config() | {
             "classes": self.classes,
             "scale": self.initial_scale,
             "learn_scale": self.learn_scale,
         }
-        return super().get_config() | own

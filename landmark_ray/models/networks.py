@@ -1,6 +1,7 @@
-"""Trunks: photos in, one feature vector each. All of keras.applications, and our `small`.
+"""Trunks, which compute a feature vector of each photo: all of keras.applications, and `small`.
 
-A trunk holds its network's preprocessing and resizing, so that training and serving can't differ.
+A trunk contains the preprocessing and resizing of its network, so training and serving cannot
+differ in these.
 """
 
 import inspect
@@ -16,13 +17,13 @@ from keras import layers
 from landmark_ray.errors import UserError
 from landmark_ray.models.layers import GeneralisedMean, Preprocess, Resize
 from landmark_ray.models.small import small_network
-from landmark_ray.models.specs import SIZES, SMALL, Pooling, TrunkInfo, network_name, squeezed
+from landmark_ray.models.specs import SIZES, SMALL, Pooling, TrunkInfo, network_name, normalise_name
 
-LEAST_SIZE = 16
-"""Photos have at least so many pixels each way; many networks need more, and say so."""
+MIN_SIZE = 16
+"""Smallest width and height of photos, in pixels. Many networks need more, and refuse less."""
 
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-"""ImageNet's, of RGB in 0..1."""
+"""Mean and standard deviation of ImageNet's RGB in 0..1."""
 
 
 def build_trunk(
@@ -33,33 +34,34 @@ def build_trunk(
     input_size: int | None = None,
     pooling: Pooling = "avg",
 ) -> keras.Model:
-    """A network without its top, from pixels to features.
+    """Build a network without its top layers, from pixels to features.
 
     Args:
-        name: a name of `options.SIZES`, in any spelling.
-        weights: "imagenet" (Keras downloads them), None for random ones, or a file:
+        name: A name of `specs.SIZES`, in any spelling.
+        weights: "imagenet" (Keras downloads them), None for random weights, or a file:
             `*.weights.h5` of `save_trunk` or of the network's include_top=False model in
-            keras.applications, or `*.h5` as Keras offers for download.
-        size: width and height at which the network works, in pixels; its own when not given.
-        input_size: of the photos given to it, when not `size`: they are resized inside.
+            keras.applications, or a `*.h5` that Keras offers for download.
+        size: Width and height at which the network works, in pixels; by default its own size.
+        input_size: Width and height of the photos, in pixels, if it is not `size`; the trunk
+            resizes them.
         pooling: "avg", "max" or "gem" (p = 3).
 
     Returns:
-        A model from [B, input_size, input_size, 3] RGB in 0..255 to [B, D] float32. It takes
-        uint8, too. Its variables are float32 whatever the policy.
+        A model from [B, input_size, input_size, 3] RGB in 0..255 to [B, D] float32. It also takes
+        uint8. Its variables are float32 under any policy.
 
     Raises:
-        UserError: an unknown network, a size that it can't have, or weights that can't be had.
-        ValueError: another pooling.
+        UserError: The network is unknown, cannot have this size, or its weights cannot be loaded.
+        ValueError: The pooling is unknown.
     """
     if pooling not in get_args(Pooling):
         raise ValueError(f"pooling must be one of {get_args(Pooling)}, got {pooling!r}")
     name = network_name(name)
     size = SIZES[name] if size is None else size
     input_size = size if input_size is None else input_size
-    if min(size, input_size) < LEAST_SIZE:
+    if min(size, input_size) < MIN_SIZE:
         least = min(size, input_size)
-        raise UserError(f"network {name}: size must be {LEAST_SIZE} pixels or more, got {least}")
+        raise UserError(f"network {name}: size must be {MIN_SIZE} pixels or more, got {least}")
     inputs = keras.Input((input_size, input_size, 3), dtype="float32", name="photos")
     backbone, preprocess = _backbone(name, weights, size)
     maps = backbone(preprocess(_resized(inputs, size)))
@@ -67,17 +69,17 @@ def build_trunk(
 
 
 def save_trunk(trunk: keras.Model, path: str | Path) -> None:
-    """Write a trunk's weights, for `build_trunk(..., weights=path)`.
+    """Write the weights of a trunk, for `build_trunk(..., weights=path)`.
 
     Args:
-        trunk: of `build_trunk`.
+        trunk: A trunk of `build_trunk`.
         path: `*.weights.h5`. The file also fits the network in keras.applications.
     """
     _inner(trunk).save_weights(path, overwrite=True)
 
 
 def describe(trunk: keras.Model) -> TrunkInfo:
-    """What a bundle records of a trunk."""
+    """Return what a bundle records about a trunk."""
     preprocess = trunk.get_layer("preprocess")
     return TrunkInfo(
         network=trunk.name,
@@ -90,13 +92,13 @@ def describe(trunk: keras.Model) -> TrunkInfo:
 
 
 def constructors() -> dict[str, Callable[..., keras.Model]]:
-    """Every network of keras.applications by its squeezed name."""
-    found = vars(keras.applications).items()
-    return {squeezed(name): made for name, made in found if inspect.isfunction(made)}
+    """Return the constructor of every network of keras.applications by its normalised name."""
+    members = vars(keras.applications).items()
+    return {normalise_name(name): value for name, value in members if inspect.isfunction(value)}
 
 
 def module_of(constructor: Callable[..., keras.Model]) -> Any:
-    """The module that a network of keras.applications shares with its `preprocess_input`."""
+    """Return the module of a network of keras.applications, which holds `preprocess_input`."""
     return inspect.getmodule(constructor)
 
 
@@ -114,7 +116,7 @@ def _pool(pooling: Pooling) -> layers.Layer:
 
 
 def _resized(images: Any, size: int) -> Any:
-    """Whole factors by averaging, the rest bilinear: smooth, and any runtime has the operations."""
+    """Reduce by whole factors with means, then bilinearly; every runtime has these operations."""
     factor = images.shape[1] // size
     if factor > 1:
         images = layers.AveragePooling2D(factor, dtype="float32", name="reduce")(images)
@@ -124,13 +126,13 @@ def _resized(images: Any, size: int) -> Any:
 
 
 def _backbone(name: str, weights: str | Path | None, size: int) -> tuple[keras.Model, Preprocess]:
-    """A network [B, size, size, 3] -> [B, h, w, D], and what must come before it."""
+    """Return a network from [B, size, size, 3] to [B, h, w, D], and its preprocessing."""
     if name == SMALL:
         if weights == "imagenet":
             raise UserError(f"network {SMALL} has no imagenet weights: train it from scratch")
         model, preprocess = small_network(size), Preprocess.like(_minus_one_to_one)
     else:
-        constructor = constructors()[squeezed(name)]
+        constructor = constructors()[normalise_name(name)]
         model = _construct(name, constructor, "imagenet" if weights == "imagenet" else None, size)
         preprocess = Preprocess.like(module_of(constructor).preprocess_input)
         if name.startswith("efficientnet_b") and weights != "imagenet":
@@ -145,7 +147,7 @@ def _construct(
 ) -> keras.Model:
     try:
         return constructor(include_top=False, weights=weights, input_shape=(size, size, 3))
-    except ValueError as error:  # sizes, but also a download that came in part
+    except ValueError as error:  # a size that it can't have, but also an incomplete download
         with_weights = f" with {weights} weights" if weights else ""
         raise UserError(
             f"network {name}{with_weights} can't be built at {size} pixels: {_line(error)}"
@@ -163,15 +165,15 @@ def _construct(
 
 def _load(model: keras.Model, name: str, path: Path) -> None:
     misfit = (
-        f"network {name}: the weights in {path} don't fit: they are another network's, or not of "
-        "an include_top=False one"
+        f"network {name}: the weights in {path} don't fit: they belong to another network, or to "
+        "one with its top layers"
     )
     if not path.is_file():
         raise UserError(f"network {name}: there is no file of weights {path}")
     if path.suffix != ".h5":
         raise UserError(f"network {name}: weights must be in a file *.weights.h5 or *.h5: {path}")
     unset = [v for v in model.variables if keras.backend.is_float_dtype(v.dtype)]
-    for variable in unset:  # Keras may skip some in silence: then they keep this mark
+    for variable in unset:  # Keras may silently skip variables, which then keep this mark
         variable.assign(np.full(variable.shape, np.nan, "float32"))
     try:
         with warnings.catch_warnings():
@@ -189,7 +191,7 @@ def _load(model: keras.Model, name: str, path: Path) -> None:
 
 
 def _line(error: Exception) -> str:
-    """The beginning of an error's text, for messages of one line."""
+    """Return the beginning of an error's text, for messages of one line."""
     text = " ".join(str(error).split()) or type(error).__name__
     return text if len(text) <= 160 else text[:157] + "..."
 
@@ -199,12 +201,13 @@ def _minus_one_to_one(images: Any) -> Any:
 
 
 def _efficientnet_preprocess() -> Preprocess:
-    """EfficientNet (first version) has a quirk: with weights="imagenet" alone it gets a layer more.
+    """Return a preprocessing that corrects EfficientNet (first version) with weights from a file.
 
-    Its file holds standard deviations where variances belong, and that layer, after the
-    normalisation inside, mends it (keras/src/applications/efficientnet.py). Built without, and
-    loaded from the same file, the network would see other pixels than in its training. This does
-    the layer's work before the normalisation: (x a + b - mean) / sqrt(std) = (x - mean) / std.
+    The file of its weights holds standard deviations in place of variances. With
+    weights="imagenet" only, Keras adds a layer after the normalisation inside the network, which
+    corrects this (keras/src/applications/efficientnet.py). Without that layer, the network would
+    see other pixels than in its training. This layer corrects the pixels before the normalisation:
+    (x a + b - mean) / sqrt(std) = (x - mean) / std.
     """
     factor = [std**-0.5 for std in _STD]
     offset = [255 * mean * (1 - a) for mean, a in zip(_MEAN, factor, strict=True)]

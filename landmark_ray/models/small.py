@@ -1,14 +1,14 @@
-"""`small`: a residual network for a few classes, trained from scratch on a CPU in a minute."""
+"""`small`: a residual network for a few classes that trains from scratch on a CPU in a minute."""
 
 import keras
 from keras import layers
 
 WIDTHS = (32, 64, 128, 192)
-"""Channels after the stem, and after each of the residual blocks, which halve the map."""
+"""Channels after the stem and after each residual block; each block halves the feature map."""
 
 
 def small_network(size: int) -> keras.Model:
-    """A network [B, size, size, 3] in -1..1 -> [B, size / 32, size / 32, 192]."""
+    """Build a network from [B, size, size, 3] in -1..1 to maps [B, size / 32, size / 32, 192]."""
     inputs = keras.Input((size, size, 3), name="pixels")
     x = layers.Conv2D(WIDTHS[0], 5, strides=4, padding="same", use_bias=False)(inputs)
     x = layers.ReLU()(_normalised(x))

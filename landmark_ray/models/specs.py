@@ -1,4 +1,4 @@
-"""Names of networks, and options of augmentation: for configurations, so Keras isn't imported."""
+"""Names of networks and options of augmentation. This module does not import Keras."""
 
 import difflib
 import re
@@ -10,10 +10,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from landmark_ray.errors import UserError
 
 REFERENCE = ("resnet50", "vgg16", "vgg19", "inception_v3", "inception_resnet_v2")
-"""The five networks of the reference."""
+"""The five networks of the reference solution."""
 
 SMALL = "small"
-"""Our own network, `models.small`: for training from scratch, without any weights."""
+"""Name of the network of `models.small`, which trains from scratch."""
 
 _PLAIN = """
     resnet50 resnet101 resnet152 resnet50_v2 resnet101_v2 resnet152_v2 vgg16 vgg19
@@ -31,79 +31,84 @@ SIZES: dict[str, int] = {
     **{"efficientnet_v2_s": 384, "efficientnet_v2_m": 480, "efficientnet_v2_l": 480},
     SMALL: 112,
 }
-"""Every network: all of keras.applications and ours, and its own input size in pixels."""
+"""Name of every network (all of keras.applications, and `SMALL`) -> its input size in pixels."""
 
 Pooling = Literal["avg", "max", "gem"]
-"""How a trunk's map becomes a vector: mean, maximum, generalised mean (Radenovic et al. 2018)."""
+"""How a trunk's feature map becomes a vector: mean, maximum, or generalised mean (Radenovic et al.
+2018)."""
 
 HeadKind = Literal["linear", "cosine"]
-"""What a head computes: products with class weights, or scaled cosines."""
+"""What a head computes: a dense layer, or scaled cosines with a vector of each class."""
 
 OptimizerKind = Literal["adamw", "sgd"]
 
 
-def squeezed(name: str) -> str:
-    """A network's name without case and signs: equal for EfficientNetV2S, efficientnet_v2_s."""
+def normalise_name(name: str) -> str:
+    """Return a name without case and signs, so that EfficientNetV2S is efficientnet_v2_s."""
     return re.sub(r"[^a-z0-9]", "", name.lower())
 
 
-_BY_SQUEEZED = {squeezed(name): name for name in SIZES}
+_BY_NORMALISED_NAME = {normalise_name(name): name for name in SIZES}
 
 
 def network_name(name: str) -> str:
-    """The name that `SIZES` has for a network, however it is spelt.
+    """Return the name that `SIZES` has for a network, however it is spelt.
 
     Raises:
-        UserError: there is no such network.
+        UserError: There is no such network.
     """
-    found = _BY_SQUEEZED.get(squeezed(name))
-    if not found:
-        close = difflib.get_close_matches(squeezed(name), _BY_SQUEEZED, 1, 0.5)
+    known = _BY_NORMALISED_NAME.get(normalise_name(name))
+    if not known:
+        close = difflib.get_close_matches(normalise_name(name), _BY_NORMALISED_NAME, 1, 0.5)
         hint = (
-            f"did you mean {_BY_SQUEEZED[close[0]]}?" if close else f"there are {', '.join(SIZES)}"
+            f"did you mean {_BY_NORMALISED_NAME[close[0]]}?"
+            if close
+            else f"there are {', '.join(SIZES)}"
         )
         raise UserError(f"unknown network {name!r}: {hint}")
-    return found
+    return known
 
 
 class AugmentationOptions(BaseModel):
-    """How much the photos vary in training; 0 (or false) turns one kind off."""
+    """Vary the photos at random in training; 0 (or false) turns one kind of change off."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     flip: bool = Field(True, description="mirror half of the photos, left to right")
     crop: float = Field(
-        0.3, ge=0, lt=1, description="share of a photo's area that a random crop leaves out at most"
+        0.3, ge=0, lt=1, description="largest share of a photo's area that a random crop leaves out"
     )
-    rotation: float = Field(5.0, ge=0, le=45, description="turn by at most so many degrees")
+    rotation: float = Field(
+        5.0, ge=0, le=45, description="largest rotation to either side, in degrees"
+    )
     colour: float = Field(
         0.2,
         ge=0,
         le=1,
-        description="brightness, contrast and saturation change by at most this share, hue by a "
-        "tenth of this share of the circle",
+        description="largest change of brightness, contrast and saturation, as a share; the hue "
+        "turns by at most a tenth of this share of the colour circle",
     )
     erase: float = Field(
-        0.25, ge=0, le=1, description="share of the photos in which a rectangle is painted over"
+        0.25, ge=0, le=1, description="share of the photos in which one rectangle is painted over"
     )
 
     @classmethod
     def off(cls) -> "AugmentationOptions":
-        """Photos as they are."""
+        """Return options that leave photos as they are."""
         return cls(flip=False, crop=0, rotation=0, colour=0, erase=0)
 
 
 @dataclass(frozen=True)
 class TrunkInfo:
-    """What a bundle records of a trunk.
+    """What a bundle records about a trunk.
 
     Attributes:
-        network: its name in `SIZES`.
-        input_size: width and height of the photos it takes, in pixels.
-        size: width and height at which the network sees them.
-        preprocessing: Keras's name of it: caffe, tf, torch, or none where the network does it.
-        pooling: how its map becomes a vector.
-        features: D, dimension of that vector.
+        network: Name in `SIZES`.
+        input_size: Width and height of the photos that the trunk takes, in pixels.
+        size: Width and height to which the trunk resizes them for its network, in pixels.
+        preprocessing: Keras's name for it: caffe, tf, torch, or none if the network has its own.
+        pooling: How the feature map becomes a vector.
+        features: Dimension D of that vector.
     """
 
     network: str

@@ -18,7 +18,7 @@ from landmark_ray.kernels.evaluation import (
     FirstAnswers,
     accepted_from,
     first_answers,
-    judged,
+    scored,
     thinned,
 )
 from landmark_ray.kernels.metrics import precision_recall, reliability
@@ -97,7 +97,7 @@ class ImageSet:
     @classmethod
     def read(cls, key: str, figures: Figures, root: Root) -> "ImageSet":
         """Read the predictions of a set, and add them to its figures."""
-        rows = judged(root.dataset(SETS[key][1]).to_table(COLUMNS))
+        rows = scored(root.dataset(SETS[key][1]).to_table(COLUMNS))
         return cls(key, figures[key], rows, first_answers(rows))
 
     @property

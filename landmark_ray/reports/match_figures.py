@@ -65,7 +65,7 @@ class MatchFigures:
         if first != a:  # a is drawn on the left
             left, right = right, left
         photo_a, photo_b = (decode(images[image]["jpeg"]) for image in (a, b))
-        picture = draw(photo_a, photo_b, left, right, result.explained, "", side=SIDE)
+        picture = draw(photo_a, photo_b, left, right, result.inlier_mask, "", side=SIDE)
         return data_url(picture)
 
 

@@ -172,7 +172,7 @@ def show_match(config: ShowMatchConfig, root: Root) -> None:
         decode(image_b["jpeg"]),
         local_a.keypoints[result.matches[:, 0], :2],
         local_b.keypoints[result.matches[:, 1], :2],
-        result.explained,
+        result.inlier_mask,
         title,
         others=config.others,
     )

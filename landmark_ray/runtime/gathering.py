@@ -106,7 +106,7 @@ def gather(
     counts = StageCounts()
     todo = []
     for shard in sorted(shards):  # a lost worker, whose task Ray repeats, may have written some
-        report = root.report("images", bucket, shard)
+        report = root.stats("images", bucket, shard)
         if report:
             counts.add(StageCounts.from_json(report))
         else:

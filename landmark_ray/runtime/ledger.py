@@ -47,7 +47,7 @@ def read(root: Root, stage: str) -> Record | None:
     try:
         data = root.read(_name(stage))
     except FileNotFoundError:
-        if not (root.local and deletion.lying(root, _name(stage))):
+        if not (root.local and deletion.list_entries(root, _name(stage))):
             return None
         data = b""  # a link whose target is missing
     if record := _record(data):
@@ -79,7 +79,7 @@ def read_all(root: Root) -> dict[str, Record]:
     Raises:
         UserError: All records are damaged, so that the files may belong to another program.
     """
-    is_file = {entry.name: entry.plain for entry in deletion.lying(root, "_ledger")}
+    is_file = {entry.name: entry.is_file for entry in deletion.list_entries(root, "_ledger")}
     records = {
         stage: _record(root.read(name)) if is_file[name] else None
         for stage in STAGES
@@ -98,7 +98,7 @@ def mark_deleting(root: Root, stage: str) -> None:
     root.write_json(_name(stage), {**_EMPTY, "state": DELETING})
 
 
-def require_finished(root: Root, stage: str, identity: Record) -> Record:
+def require_finished(root: Root, stage: str, config_key: Record) -> Record:
     """Return the record of a stage whose tables another stage needs.
 
     Raises:
@@ -107,8 +107,8 @@ def require_finished(root: Root, stage: str, identity: Record) -> Record:
     record = read(root, stage)
     if record is None or record["state"] != "finished":
         raise UserError(f"{root.uri}: stage {stage} is not finished; run jobs/{stage}.py first")
-    if record["identity"] != identity:
-        raise _mixed_error(root, stage, record["identity"], identity)
+    if record["identity"] != config_key:
+        raise _mixed_error(root, stage, record["identity"], config_key)
     return record
 
 
@@ -147,32 +147,32 @@ def _listed(stages: Collection[str]) -> str:
     return ", ".join(sorted(stages, key=STAGES.index)) or "none"
 
 
-def begin(root: Root, stage: str, identity: Record, inputs: Record) -> Record:
+def begin(root: Root, stage: str, config_key: Record, inputs: Record) -> Record:
     """Write the record of a stage that begins, or return that of an earlier run with equal options.
 
     Args:
         root: The root.
         stage: The stage.
-        identity: Its options, by name.
+        config_key: Its options, by name: `Config.config_key`.
         inputs: What it reads, by name, as checksums and fingerprints.
 
     Raises:
         UserError: The root holds tables of other options or inputs; the message names them.
     """
-    text = json.dumps([stage, identity, inputs], sort_keys=True)
+    text = json.dumps([stage, config_key, inputs], sort_keys=True)
     fingerprint = hashlib.sha256(text.encode()).hexdigest()[:16]
     record = read(root, stage)
     if record is None:
         record = {
             "state": "running",
             "fingerprint": fingerprint,
-            "identity": identity,
+            "identity": config_key,
             "inputs": inputs,
             "seconds": 0.0,
         }
         root.write_json(_name(stage), record)
     elif record["fingerprint"] != fingerprint:
-        raise _mixed_error(root, stage, record["identity"] | record["inputs"], identity | inputs)
+        raise _mixed_error(root, stage, record["identity"] | record["inputs"], config_key | inputs)
     return record
 
 

@@ -49,7 +49,7 @@ def _identities(folder: Store) -> list[tuple[int, int] | str]:
     Returns:
         (device, inode) of each folder, from the inside out; the path of one that does not exist.
     """
-    path, identities = folder.place, []
+    path, identities = folder.real_path, []
     while True:
         try:
             status = os.stat(path) if folder.local else None
@@ -89,14 +89,14 @@ def check(root: Root, stages: Sequence[str], redo: str | None, folders: StageFol
         UserError: A file of another origin is in the way; nothing was changed.
     """
     records, deleted = ledger.read_all(root), stages_to_delete(root, redo)
-    deletion.checked(root, *(p for stage in deleted for p in folders[stage]), ours=layout.ours)
+    deletion.check_ours(root, *(p for stage in deleted for p in folders[stage]), ours=layout.ours)
     todo = [s for s in stages if s in deleted or records.get(s, {}).get("state") != "finished"]
     for stage in todo:
         if stage not in records:
             check_empty(root, stage, records, folders)
         elif stage not in deleted:
             scratch = (p for p in folders[stage] if p.startswith("_"))
-            deletion.checked(root, *scratch, ours=layout.ours)
+            deletion.check_ours(root, *scratch, ours=layout.ours)
     return todo
 
 
@@ -115,20 +115,20 @@ def check_empty(root: Root, stage: str, recorded: Collection[str], folders: Stag
     shared = {folder for other in recorded for folder in folders[other]}
     for folder in folders[stage]:
         if folder in shared:
-            deletion.checked(root, folder, ours=layout.ours)
-        elif (found := deletion.lying(root, folder)) and not _links_to_empty(root, folder):
+            deletion.check_ours(root, folder, ours=layout.ours)
+        elif (found := deletion.list_entries(root, folder)) and not _links_to_empty(root, folder):
             raise UserError(
                 f"{root.shown}/{folder} holds what no run of stage {stage} in this root wrote: "
-                f"{deletion.told(found)}. Nothing was touched: choose another --root, or move it "
-                "elsewhere"
+                f"{deletion.summarise(found)}. Nothing was touched: choose another --root, or move "
+                "it elsewhere"
             )
 
 
 def _links_to_empty(root: Root, folder: str) -> bool:
     """Return whether the folder of a table is a link to an empty folder, say on another disk."""
-    path = root.at(folder)
+    path = root.path_of(folder)
     link = root.local and os.path.islink(path) and os.path.isdir(path)
-    return link and not folder.startswith("_") and not deletion.lying(Store(path), "")
+    return link and not folder.startswith("_") and not deletion.list_entries(Store(path), "")
 
 
 def delete_stages(root: Root, redo: str | None, folders: StageFolders) -> None:
@@ -138,7 +138,7 @@ def delete_stages(root: Root, redo: str | None, folders: StageFolders) -> None:
         UserError: A folder holds a file that no run of this root wrote; nothing was deleted.
     """
     stages = stages_to_delete(root, redo)
-    deletion.checked(root, *(p for stage in stages for p in folders[stage]), ours=layout.ours)
+    deletion.check_ours(root, *(p for stage in stages for p in folders[stage]), ours=layout.ours)
     for stage in stages:
         ledger.mark_deleting(root, stage)
     for stage in stages:

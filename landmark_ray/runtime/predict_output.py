@@ -57,15 +57,15 @@ class Submission:
 
     def _check(self, now: dict[str, Any]) -> str | None:
         """Return the checksum of the csv of an earlier run, or None if there is no csv."""
-        found = deletion.lying(self.root, self.answers)
+        found = deletion.list_entries(self.root, self.answers)
         note = f"{self.answers}/{IDENTITY}"
         noted = deletion.Entry(note, True) in found
-        strange = deletion.strangers(found, self._ours if noted else lambda _: False)
+        strange = deletion.foreign_entries(found, self._ours if noted else lambda _: False)
         if strange:
             raise UserError(
                 f"--output: {self.root.shown}/{self.answers} holds what jobs/predict.py did not "
-                f"write: {deletion.told(strange)}. Nothing was touched: choose another --output, "
-                "or move it elsewhere"
+                f"write: {deletion.summarise(strange)}. Nothing was touched: choose another "
+                "--output, or move it elsewhere"
             )
         was = self.root.read_json(note) if noted else {}
         if not isinstance(was, dict):
@@ -76,7 +76,7 @@ class Submission:
                 f"{self.root.uri}/{self.answers} holds answers to something else ({difference}): "
                 f"delete it with {self.name}, or choose another --output"
             )
-        if noted and "csv" not in was and deletion.lying(self.root, self.name):
+        if noted and "csv" not in was and deletion.list_entries(self.root, self.name):
             was["csv"] = [checksum(self.root.read(self.name))]  # an older version noted none
         return check_file(self.root, self.name, was.get("csv", []), "--output: ")
 
@@ -89,7 +89,7 @@ class Submission:
         Raises:
             UserError: Another program has written or changed it since this object was made.
         """
-        deletion.sweep(self.root, self.answers)
+        deletion.delete_partial_files(self.root, self.answers)
         data = text.encode()
         known = [self._existing] if self._existing else []
         self._note(check_file(self.root, self.name, known, "--output: "), checksum(data))

@@ -34,10 +34,10 @@ def check_file(folder: Store, name: str, known: Collection[str], option: str = "
     Raises:
         UserError: There is a folder or link of this name, or a file with another checksum.
     """
-    in_the_way = [e for e in deletion.lying(folder, name) if e.name != name or not e.plain]
+    in_the_way = [e for e in deletion.list_entries(folder, name) if e.name != name or not e.is_file]
     if not in_the_way and not folder.exists(name):
         return None
-    if not in_the_way and not (folder.local and folder.fs.isdir(folder.at(name))):
+    if not in_the_way and not (folder.local and folder.fs.isdir(folder.path_of(name))):
         actual = checksum(folder.read(name))
         if actual in known:
             return actual
@@ -98,7 +98,7 @@ def write(root: Root, files: Mapping[str, bytes], folder: Store | None = None) -
 
 def _key(root: Root, name: str, folder: Store | None) -> str:
     """Return the path of a file, relative to the root if it lies in it: a root may be moved."""
-    return f"{(folder or root).place}/{name}".removeprefix(f"{root.place}/")
+    return f"{(folder or root).real_path}/{name}".removeprefix(f"{root.real_path}/")
 
 
 def _receipt(key: str) -> str:

@@ -199,7 +199,7 @@ def _committing(stage: StageName, table: str, rule: Rule, root: Root) -> Callabl
     def task(unit: Row) -> Row:
         unit = dict(unit)
         key, images = (unit.pop("bucket"), unit.pop("shard")), unit.pop("rows")
-        report = root.report(table, *key)
+        report = root.stats(table, *key)
         if report is None:
             result = rule(ShardReader(root, stage, *key, images, unit))
             report = result.counts.to_json()

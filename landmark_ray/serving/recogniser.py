@@ -16,7 +16,7 @@ from ray.serve.handle import DeploymentHandle
 from landmark_ray.errors import UserError
 from landmark_ray.kernels.contentless import without_contentless
 from landmark_ray.kernels.metrics import NO_LANDMARK
-from landmark_ray.kernels.topk import TopK, merged
+from landmark_ray.kernels.topk import TopK, merge_top_k
 from landmark_ray.serving.api_errors import APIError, models_not_ready, queue_full
 from landmark_ray.serving.api_models import Candidate, PhotoAnswer
 from landmark_ray.serving.bundle_metadata import BundleMetadata
@@ -172,7 +172,7 @@ class Recogniser:
                 )
                 answers = [(i[None], c[None]) for i, c in filter(None, replies)]
                 if len(answers) == len(self.shards):
-                    merged_top_k = merged(answers, MAX_TOP_K)
+                    merged_top_k = merge_top_k(answers, MAX_TOP_K)
                     ids, confidences = without_contentless(merged_top_k, photos[size][None])
                     models_s = time.monotonic() - decoded
                     top_k = ids[0], confidences[0]

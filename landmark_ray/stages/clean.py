@@ -125,11 +125,13 @@ def drop_by_objects(cleaned: CleanedRows, detections: pa.Table, config: Config) 
             np.array(row["boxes"], np.float32).reshape(-1, 4),
         )
         image = cleaned[row["image_id"]]
-        people = detection.covered(objects, rule.people, rule.min_score)
+        people = detection.covered_share(objects, rule.people, rule.min_score)
         examined[image["landmark_id"]] += 1
         with_people[image["landmark_id"]] += people >= rule.people_cover
-        cover = detection.covered(objects, scenery, rule.min_score)
-        if cover >= rule.min_cover and not detection.shows(objects, rule.buildings, rule.min_score):
+        cover = detection.covered_share(objects, scenery, rule.min_score)
+        if cover >= rule.min_cover and not detection.contains_any(
+            objects, rule.buildings, rule.min_score
+        ):
             names = sorted({*objects.entities} & scenery)
             drop(image, "no_building", f"{', '.join(names[:3])} on {cover:.0%} of the image")
     for row in cleaned.values():

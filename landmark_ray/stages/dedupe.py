@@ -18,7 +18,7 @@ from landmark_ray.data import schemas
 from landmark_ray.data.root import Root, Shard
 from landmark_ray.data.sources import Source
 from landmark_ray.kernels import duplicates as kernel
-from landmark_ray.kernels.image import THUMBNAIL, fingerprint
+from landmark_ray.kernels.image import THUMBNAIL, perceptual_hash
 from landmark_ray.runtime.counts import StageCounts
 from landmark_ray.runtime.progress import ProgressBar
 from landmark_ray.runtime.ray_start import start_ray
@@ -50,7 +50,7 @@ def run(config: Config, root: Root, source: Source) -> StageCounts:
 def hash_images(shard: ShardReader) -> ShardResult:
     """Compute the hashes and the thumbnail of each image of a shard."""
     images = shard.read("images", ["image_id", "landmark_id", "jpeg"])
-    rows = [{**row, **fingerprint(row.pop("jpeg"))._asdict()} for row in images.to_pylist()]
+    rows = [{**row, **perceptual_hash(row.pop("jpeg"))._asdict()} for row in images.to_pylist()]
     return ShardResult(pa.Table.from_pylist(rows, schemas.HASHES), StageCounts())
 
 
@@ -130,16 +130,16 @@ def pairs_of_near_hashes(hashes: np.ndarray, config: Config) -> np.ndarray:
         [P, 2] indices into `hashes`.
     """
     start_ray(config)
-    ways = kernel.ways(config.dedupe.bits)
+    combinations = kernel.block_combinations(config.dedupe.bits)
     shared = ray.put(hashes)
     task = ray.remote(kernel.near_pairs).options(**task_resources(config, "dedupe"))
-    tasks = [task.remote(shared, config.dedupe.bits, way) for way in ways]
+    tasks = [task.remote(shared, config.dedupe.bits, blocks) for blocks in combinations]
     pairs = []
-    with ProgressBar("compare", len(ways), unit="ways") as progress_bar:
+    with ProgressBar("compare", len(combinations), unit="combinations") as progress_bar:
         for result in tasks:
             pairs.append(ray.get(result))
             progress_bar.add(1)
-    return kernel.merged(pairs)
+    return kernel.merge_pairs(pairs)
 
 
 def cluster_rows(

@@ -68,7 +68,7 @@ def embed_rows(examples: pa.Table, embedder: "Embedder", config: Config) -> pa.T
         return schemas.EMBEDDINGS.empty_table()
     photos = np.stack([pixels(jpeg, config.resize.size) for jpeg in examples["jpeg"].to_pylist()])
     train = np.flatnonzero(examples["split"].to_numpy() == "train")
-    views = [(np.arange(len(photos)), embedder.plain(photos))]
+    views = [(np.arange(len(photos)), embedder.embed(photos))]
     for view in range(1, config.train.views):
         key = f"{view} {examples['image_id'][0]}"
         seed = int(rank_key([key], config.seed)[0] % 2**31)

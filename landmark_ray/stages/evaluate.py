@@ -25,7 +25,7 @@ from landmark_ray.data.photo_ids import PhotoIds
 from landmark_ray.data.root import Root
 from landmark_ray.data.sources import Archive, Source
 from landmark_ray.data.store import Store
-from landmark_ray.kernels.calibration import choose_floor
+from landmark_ray.kernels.calibration import choose_rejection_floor
 from landmark_ray.kernels.contentless import without_contentless
 from landmark_ray.kernels.evaluation import figures, ranking, synthetic_accepted
 from landmark_ray.reports import evaluation_page
@@ -216,11 +216,13 @@ def score_test_set(
         run_tasks(todo, lambda units: units.map(worker, **workers.pool), config, progress_bar)
 
 
-def floor_of(predictions: pa.Table) -> float:
-    """`choose_floor` of validation images."""
+def rejection_floor_of(predictions: pa.Table) -> float:
+    """Return `choose_rejection_floor` of the validation images."""
     ranked, confidences = ranking(predictions)
     named = zip(ranked[:, 0].tolist(), predictions["truth"].to_pylist(), strict=True)
-    return choose_floor(confidences[:, 0], [landmark in truth for landmark, truth in named])
+    return choose_rejection_floor(
+        confidences[:, 0], [landmark in truth for landmark, truth in named]
+    )
 
 
 def one_row_per_photo(predictions: pa.Table) -> pa.Table:
@@ -234,12 +236,9 @@ def one_row_per_photo(predictions: pa.Table) -> pa.Table:
 def rows_of_unreadable(
     ids: list[str], solution: dict[str, frozenset[int]], groups: dict[int, int]
 ) -> pa.Table:
-    """Make rows of `predictions` for photos that cannot be read, with empty answers.
+    """Make rows of `predictions` with empty answers for photos that cannot be read.
 
-    Args:
-        ids: The ids of the photos.
-        solution: image_id -> the landmarks that it shows.
-        groups: Landmark -> group.
+    `solution` is image_id -> the landmarks that it shows, `groups` is landmark -> group.
     """
     own = [groups.get(min(solution[i], default=-1), 0) for i in ids]
     rows = [
@@ -264,7 +263,7 @@ def figures_of(config: Config, root: Root, test: bool) -> dict[str, Any]:
     predictions = root.dataset("predictions").to_table()
     results: dict[str, Any] = {
         "validation": figures(predictions),
-        "floor": floor_of(predictions),
+        "floor": rejection_floor_of(predictions),
         "models": [
             {
                 "group": info.group,

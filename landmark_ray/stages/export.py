@@ -65,7 +65,7 @@ def run(config: Config, root: Root, source: Source) -> StageCounts:
         min_side=config.ingest.min_side,
         max_megapixels=config.ingest.max_megapixels,
         max_megabytes=config.ingest.max_megabytes,
-        floor=evaluation["floor"],
+        rejection_floor=evaluation["floor"],
         landmarks=sum(len(info.landmarks) for info in infos),
         groups=[info.group for info in infos],
         metrics={k: evaluation[k]["ensemble"] for k in ("validation", "test") if k in evaluation},
@@ -133,7 +133,7 @@ def check(config: Config, root: Root) -> None:
         UserError: It holds files that no export wrote.
     """
     bundle, ours = bundle_folder(config, root)
-    deletion.checked(bundle, "", ours=ours)
+    deletion.check_ours(bundle, "", ours=ours)
 
 
 def files_of(trunks: list[str], infos: list[HeadInfo]) -> list[str]:

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from landmark_ray.config import Config
-from landmark_ray.config.curation import ExtractConfig
+from landmark_ray.config.verification import ExtractConfig
 from landmark_ray.data import schemas
 from landmark_ray.data.root import Root
 from landmark_ray.data.sources import Source

@@ -72,11 +72,13 @@ def fit_group(job: TrainingJob) -> None:
         keras.utils.set_random_seed((config.seed + group) % 2**31)
         head = read_head(folder, GROUPS, info, dropout=options.dropout)
         vary = build_augmentation(options.augment, config.seed + group)
-        return classification.classifier(read_trunk(folder), head, vary, learn_statistics=False)
+        return classification.build_classifier(
+            read_trunk(folder), head, vary, learn_statistics=False
+        )
 
     schedule = TrainSchedule(options.epochs, options.rate, options.patience)
     model, history = learn(job, train, validator, classifier, schedule)
-    trunk, head = classification.parts(model)
+    trunk, head = classification.split_classifier(model)
     name = f"{FINETUNED}/group={group}"
     report = {"history": history, "seconds": time.monotonic() - begun}
     for side, pool in (("train", train), ("validation", validation)):

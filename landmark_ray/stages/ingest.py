@@ -63,7 +63,7 @@ class CatalogIndex:
         """Read the whole catalog; `listed` are all ids that the source lists."""
         ids = PhotoIds(pc.unique(listed.drop_null()))
         rows = root.dataset("catalog").to_table()
-        indices = ids.places(rows["image_id"])
+        indices = ids.indices(rows["image_id"])
         columns = []
         for name in ("landmark_id", "bucket", "shard"):
             values = rows[name].to_numpy()
@@ -90,7 +90,7 @@ def run(config: Config, root: Root, source: Source) -> StageCounts:
         raise _nothing_in_common(source, notes)
     counts = gather_all(config, root, notes)
     counts.notes = [line for note in notes.values() for line in note["notes"]]
-    counts.counters += left_out.facts()
+    counts.counters += left_out.counters()
     root.delete(STAGING)
     return counts
 

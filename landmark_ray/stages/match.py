@@ -273,7 +273,7 @@ def run_chunks(
     task = ray.remote(run_chunk).options(**task_resources(config, "match"))
     ray.get(
         [
-            task.remote(images.place, chunk, config, root, name)
+            task.remote(images.location, chunk, config, root, name)
             for chunk, name in zip(chunks, names, strict=True)
             if not root.exists(name)
         ]

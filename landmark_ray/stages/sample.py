@@ -36,7 +36,7 @@ def run(config: Config, root: Root, source: Source) -> StageCounts:
         write_catalog(catalog, root)
         root.write_table("landmarks/landmarks.parquet", landmarks)
         progress_bar.add(images.num_rows)
-    counts.counters += source.left_out.facts()
+    counts.counters += source.left_out.counters()
     counts.notes += source.notes
     return counts
 

@@ -121,13 +121,13 @@ def fit_trunk(job: TrainingJob) -> None:
             scale=options.scale,
         )
         vary = build_augmentation(options.augment, config.seed)
-        return classification.classifier(trunk, head, vary, learn_statistics=True)
+        return classification.build_classifier(trunk, head, vary, learn_statistics=True)
 
     schedule = TrainSchedule(options.trunk_epochs, options.trunk_rate, patience=None)
     model, history = learn(job, train, Validator(root, validation), classifier, schedule)
     folder = Store(f"{root.uri}/models")
     folder.write_json(HISTORY, history)
-    write_trunk(folder, TRUNK, classification.parts(model)[0])
+    write_trunk(folder, TRUNK, classification.split_classifier(model)[0])
 
 
 STAGE = Stage("trunk", reads=("examples",), writes=("models/trunk",), run=run, scratch=(STAGING,))

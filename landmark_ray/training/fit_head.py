@@ -11,7 +11,7 @@ from landmark_ray.training.vectors import GroupVectors
 if TYPE_CHECKING:
     import keras
 
-    from landmark_ray.models.fit_loop import Report
+    from landmark_ray.models.fit_loop import ProgressCallback
 
 
 def new_head(data: GroupVectors, group: int, config: Config) -> "keras.Model":
@@ -35,7 +35,7 @@ def fit_head(
     head: "keras.Model",
     data: GroupVectors,
     config: Config,
-    report: "Report",
+    report: "ProgressCallback",
     *,
     reports: int,
     done: int = 0,
@@ -71,7 +71,7 @@ def fit_head(
         done=done,
         warmup=options.warmup,
         options=options,
-        report=report,
+        on_progress=report,
         every=max(options.head_epochs // reports, 1),
     )
 

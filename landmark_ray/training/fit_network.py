@@ -152,7 +152,7 @@ def learn(
                 done=done,
                 warmup=job.config.train.warmup,
                 options=job.config.train,
-                report=report,
+                on_progress=report,
             )
     if best.weights:
         model.set_weights(best.weights)

@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 from landmark_ray.config import Config
 from landmark_ray.data.examples import background_split
 from landmark_ray.data.root import Root
-from landmark_ray.kernels.calibration import FEW_STRANGERS, USUAL
+from landmark_ray.kernels.calibration import FALLBACK_QUANTILE, FEW_STRANGERS
 
 
 def learned(root: Root, config: Config) -> dict[int, int]:
@@ -69,7 +69,7 @@ def warning(learned: dict[int, int], validated: int, landmarks: int) -> str:
     return (
         f"these models can't be trusted to know when a photo doesn't show {known}: "
         f"{', and '.join(reasons)}, but {FEW_STRANGERS} are needed. Therefore, the threshold is at "
-        f"least the confidence that {1 - USUAL:.0%} of the right answers reach, regardless of what "
-        "else reaches it. Add photos of other landmarks to the source, or photos that match no "
-        "other photo of their class"
+        f"least the confidence that {1 - FALLBACK_QUANTILE:.0%} of the right answers reach, "
+        "regardless of what else reaches it. Add photos of other landmarks to the source, or "
+        "photos that match no other photo of their class"
     )

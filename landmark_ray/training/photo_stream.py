@@ -121,7 +121,7 @@ def read_index(root: Root, seed: int) -> pd.DataFrame:
     for table, names in (("examples", ["group", "split"]), ("background", [])):
         columns = ["image_id", "landmark_id", *names, "__filename"]
         frame = root.dataset(table).to_table(columns).to_pandas()
-        frame["file"] = frame.pop("__filename").str[len(root.at("")) + 1 :].astype("category")
+        frame["file"] = frame.pop("__filename").str[len(root.path_of("")) + 1 :].astype("category")
         frame["row"] = frame.groupby("file", observed=True).cumcount()
         if table == "background":
             frame["group"] = 0

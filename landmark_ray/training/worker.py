@@ -222,4 +222,4 @@ def readers_of(config: Config, parallel: int) -> tuple[int, float]:
 
 def storage_of(root: Root, folder: str = STAGING) -> str:
     """Return the path or URI of a folder of the root, as Ray Train and Ray Tune expect it."""
-    return root.at(folder) if root.local else f"{root.uri}/{folder}"
+    return root.path_of(folder) if root.local else f"{root.uri}/{folder}"

@@ -8,12 +8,12 @@ from hypothesis.extra import numpy as hnp
 
 from landmark_ray.kernels import calibration
 from landmark_ray.kernels.calibration import (
-    MOST,
-    choose_floor,
+    MAX_TEMPERATURE,
+    choose_rejection_floor,
     choose_threshold,
+    fallback_threshold,
     fit_temperature,
     softmax,
-    usual_confidence,
 )
 from landmark_ray.kernels.calibration import negative_log_likelihood as likelihood
 
@@ -105,22 +105,22 @@ def test_logits_in_parts_give_the_same(monkeypatch):
 def test_no_other_temperature_is_better(case):
     logits, labels, weights = case
     found = fit_temperature(logits, labels, weights)
-    assert 1 / MOST <= found <= MOST
+    assert 1 / MAX_TEMPERATURE <= found <= MAX_TEMPERATURE
     best = likelihood(logits, labels, weights, temperature=found)
     assert best <= likelihood(logits, labels, weights) + 1e-12
-    for other in np.geomspace(1 / MOST, MOST, 31):
+    for other in np.geomspace(1 / MAX_TEMPERATURE, MAX_TEMPERATURE, 31):
         assert best <= likelihood(logits, labels, weights, temperature=float(other)) + 1e-4
 
 
 def test_separable_logits_reach_the_bound():
     logits = np.float32([[0.1, 0], [0, 0.1]])
-    assert fit_temperature(logits, np.array([0, 1])) == pytest.approx(1 / MOST, rel=1e-4)
-    assert fit_temperature(logits, np.array([1, 0])) == pytest.approx(MOST, rel=1e-4)
+    assert fit_temperature(logits, np.array([0, 1])) == pytest.approx(1 / MAX_TEMPERATURE, rel=1e-4)
+    assert fit_temperature(logits, np.array([1, 0])) == pytest.approx(MAX_TEMPERATURE, rel=1e-4)
 
 
 def test_separable_logits_are_made_no_colder_than_perfect():
     found = fit_temperature(np.float32([[10, 0], [0, 10]]), np.array([0, 1]))
-    assert 1 / MOST < found < 0.1  # exp(-10 / 0.05) is far below what float64 adds to 1
+    assert 1 / MAX_TEMPERATURE < found < 0.1  # exp(-10 / 0.05) is far below what float64 adds to 1
 
 
 @pytest.mark.parametrize(
@@ -220,22 +220,22 @@ def test_without_a_correct_prediction_nothing_is_rejected(confidences):
 
 
 @pytest.mark.parametrize(
-    ("least", "wanted"),
+    ("min_threshold", "wanted"),
     [(0.1, (0.6, 1, 2 / 3)), (0.85, (0.85, 1, 1 / 3)), (0.95, (0.95, 0, 0)), (1.0, (1, 0, 0))],
 )
-def test_threshold_is_no_lower_than_the_least(least, wanted):
+def test_threshold_is_no_lower_than_the_least(min_threshold, wanted):
     sure, hits = [0.9, 0.8, 0.4, 0.3, 0.2], [True, True, False, False, False]
-    found = choose_threshold(sure, hits, landmarks=3, least=least)
+    found = choose_threshold(sure, hits, landmarks=3, min_threshold=min_threshold)
     assert (found.value, found.precision, found.recall) == pytest.approx(wanted)
-    assert choose_threshold([0.4], [False], landmarks=1, least=0.5).value == 0.5
+    assert choose_threshold([0.4], [False], landmarks=1, min_threshold=0.5).value == 0.5
 
 
 def test_usual_confidence_is_what_all_but_a_twentieth_of_the_right_answers_reach():
     right = np.arange(1, 101) / 100
-    found = usual_confidence(np.append(right, 0.001), np.append(np.ones(100, bool), False))
+    found = fallback_threshold(np.append(right, 0.001), np.append(np.ones(100, bool), False))
     assert (right >= found).mean() == pytest.approx(0.95, abs=0.011)
-    assert usual_confidence([0.7, 0.9, 0.8], [True] * 3) == 0.7
-    assert usual_confidence([0.9], [False]) == usual_confidence([], []) == 0.5
+    assert fallback_threshold([0.7, 0.9, 0.8], [True] * 3) == 0.7
+    assert fallback_threshold([0.9], [False]) == fallback_threshold([], []) == 0.5
 
 
 def test_threshold_refuses_what_is_no_validation():
@@ -281,7 +281,7 @@ def test_smoothing_keeps_images_that_are_all_correct_from_full_confidence():
 
 
 def test_floor_is_half_of_what_nearly_all_right_answers_reach():
-    assert choose_floor([0.8, 0.4, 0.1], [True, True, False]) == pytest.approx(0.2)
-    assert choose_floor([0.3], [False]) == 0.0
+    assert choose_rejection_floor([0.8, 0.4, 0.1], [True, True, False]) == pytest.approx(0.2)
+    assert choose_rejection_floor([0.3], [False]) == 0.0
     many = np.linspace(0.0, 1.0, 10_001)
-    assert choose_floor(many, np.ones(10_001, bool)) == pytest.approx(0.0005)
+    assert choose_rejection_floor(many, np.ones(10_001, bool)) == pytest.approx(0.0005)

@@ -43,7 +43,9 @@ def test_ids_of_class_folders_stay_when_others_come(tmp_path):
 
 def test_a_datasets_parts_are_no_classes(tmp_path):
     put(tmp_path, "train/tower/x.jpg", "val/tower/y.jpg")
-    with pytest.raises(UserError, match=r"parts of a dataset, no classes: is .*/train meant"):
+    with pytest.raises(
+        UserError, match=r"parts of a dataset and not classes: did you mean .*/train"
+    ):
         Source(str(tmp_path))
     assert set(ids_by_name(Source(str(tmp_path / "train")))) == {"tower"}
 

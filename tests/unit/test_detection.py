@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from landmark_ray.kernels.detection import Detections, Detector, covered, shows
+from landmark_ray.kernels.detection import Detections, Detector, contains_any, covered_share
 from tests.detector import ENTITIES, save
 
 
@@ -49,14 +49,16 @@ BOXES = Detections(
 
 
 def test_what_overlaps_is_covered_once():
-    assert covered(BOXES, {"Person", "Man"}, 0.3) == pytest.approx(0.5)
-    assert covered(BOXES, {"Person", "Tree"}, 0.3) == pytest.approx(0.75)
-    assert covered(BOXES, {"Boat"}, 0.3) == 0
+    assert covered_share(BOXES, {"Person", "Man"}, 0.3) == pytest.approx(0.5)
+    assert covered_share(BOXES, {"Person", "Tree"}, 0.3) == pytest.approx(0.75)
+    assert covered_share(BOXES, {"Boat"}, 0.3) == 0
 
 
 def test_unsure_objects_do_not_count():
-    assert covered(BOXES, {"Building"}, 0.3) == 0 and not shows(BOXES, {"Building"}, 0.3)
-    assert shows(BOXES, {"Building"}, 0.1)
+    assert covered_share(BOXES, {"Building"}, 0.3) == 0 and not contains_any(
+        BOXES, {"Building"}, 0.3
+    )
+    assert contains_any(BOXES, {"Building"}, 0.1)
 
 
 def test_a_model_without_boxes_is_refused(tmp_path):

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from landmark_ray.kernels import duplicates
-from landmark_ray.kernels.image import fingerprint
+from landmark_ray.kernels.image import perceptual_hash
 
 
 def all_near(hashes, bits):
@@ -17,8 +17,11 @@ def all_near(hashes, bits):
 
 
 def found(hashes, bits):
-    parts = [duplicates.near_pairs(hashes, bits, way) for way in duplicates.ways(bits)]
-    pairs = duplicates.merged(parts)
+    parts = [
+        duplicates.near_pairs(hashes, bits, combination)
+        for combination in duplicates.block_combinations(bits)
+    ]
+    pairs = duplicates.merge_pairs(parts)
     assert len(np.unique(pairs, axis=0)) == len(pairs)  # each is found in one way only
     return pairs
 
@@ -80,7 +83,7 @@ def jpeg(image, quality=90):
 
 
 def apart(a, b):
-    one, two = fingerprint(a), fingerprint(b)
+    one, two = perceptual_hash(a), perceptual_hash(b)
     thumbs = np.stack([np.frombuffer(f.thumbnail, np.uint8).reshape(32, 32) for f in (one, two)])
     rows = np.array([0]), np.array([1])
     return (one.phash ^ two.phash).bit_count(), duplicates.difference(thumbs, *rows)[0]
@@ -98,5 +101,5 @@ def test_a_smaller_copy_of_other_quality_is_near_and_another_photo_is_not(seed):
 
 
 def test_a_fingerprint_tells_equal_bytes():
-    assert fingerprint(picture(0)) == fingerprint(picture(0))
-    assert fingerprint(picture(0)).digest != fingerprint(picture(0, quality=91)).digest
+    assert perceptual_hash(picture(0)) == perceptual_hash(picture(0))
+    assert perceptual_hash(picture(0)).digest != perceptual_hash(picture(0, quality=91)).digest

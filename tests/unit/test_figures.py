@@ -8,7 +8,7 @@ from landmark_ray.kernels.evaluation import (
     accepted_from,
     figures,
     first_answers,
-    judged,
+    scored,
     synthetic_accepted,
     thinned,
 )
@@ -38,7 +38,7 @@ ROWS = table(
 
 
 def test_background_named_as_the_web_names_it_is_not_judged():
-    assert judged(ROWS)["image_id"].to_pylist() == list("abcdegh")
+    assert scored(ROWS)["image_id"].to_pylist() == list("abcdegh")
 
 
 def test_drawn_images_are_counted_by_themselves_and_change_no_figure():
@@ -84,7 +84,7 @@ def test_without_any_landmark_or_any_right_answer_the_threshold_is_not_0():
 
 
 def test_first_answers_by_hand():
-    found = first_answers(judged(ROWS))
+    found = first_answers(scored(ROWS))
     assert found.named.tolist() == [1, 3, 2, 2, 1, -1, 2]
     assert found.confidences.tolist() == [0.5, 1, 0.25, 0.75, 0.5, 0, 0.75]
     assert found.right.tolist() == [True, True, False, False, False, False, False]

@@ -24,7 +24,7 @@ def batches(steps, seed=0):
 def train(head, epochs, report, done=0):
     stream = fit_loop.Stream(batches(5 * (epochs - done)), 5)
     options = {"rate": 1e-2, "epochs": epochs, "warmup": 0.1, "done": done}
-    fit_loop.fit(head, stream, options=TrainConfig(), report=report, **options)
+    fit_loop.fit(head, stream, options=TrainConfig(), on_progress=report, **options)
 
 
 def test_a_report_ends_the_training_or_lets_it_go_on():
@@ -57,7 +57,7 @@ def test_training_that_ends_early_leaves_no_stream_behind():
         epochs=6,
         warmup=0.1,
         options=TrainConfig(),
-        report=lambda epoch, *_: epoch == 2,
+        on_progress=lambda epoch, *_: epoch == 2,
     )
     del head
     keras.utils.clear_session()
@@ -67,7 +67,7 @@ def test_training_that_ends_early_leaves_no_stream_behind():
 def test_seconds_of_a_step_leave_out_the_first_of_an_epoch(monkeypatch):
     seen, now = [], iter([100.0, 103.0, 200.0, 206.0])
     monkeypatch.setattr(fit_loop.time, "monotonic", lambda: next(now))
-    reporting = fit_loop.Reporting(lambda _, figures, __: seen.append(figures), 1)
+    reporting = fit_loop.ProgressReporter(lambda _, figures, __: seen.append(figures), 1)
     reporting.set_params({"steps": 4, "epochs": 2})
     reporting.set_model(build_head(8, 3))
     for epoch in range(2):
@@ -87,7 +87,7 @@ def test_one_step_has_no_seconds_besides_its_waiting():
         epochs=2,
         warmup=0.1,
         options=TrainConfig(),
-        report=lambda _, figures, __: seen.append(set(figures)),
+        on_progress=lambda _, figures, __: seen.append(set(figures)),
     )
     assert seen == [{"loss", "accuracy"}] * 2
 
@@ -148,7 +148,7 @@ def build():
 
 def fit(model, done, epochs):
     fitting.fit(model, fitting.Stream(batches(), 4), rate=5e-3, epochs=epochs, done=done,
-                warmup=0.1, options=options, report=lambda *_: logs.append(_[1]["loss"]))
+                warmup=0.1, options=options, on_progress=lambda *_: logs.append(_[1]["loss"]))
 
 logs = []
 devices = [d.name for d in tf.config.list_logical_devices("CPU")]

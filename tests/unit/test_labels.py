@@ -142,9 +142,12 @@ def test_an_empty_list_is_one_without_rows():
         (b"", "must be a csv with the columns id, landmark_id (it begins with '')"),
         (b"id,label\na,1\n", "must be a csv with the columns id, landmark_id"),
         (b"id,id,landmark_id\na,b,1\n", "in/train.csv has the column id twice"),
-        (b"id,landmark_id\na,1\nb\n", "in/train.csv, line 3: 1 columns and not 2"),
-        (b"id,landmark_id\na,1\nb,2,3\n", "in/train.csv, line 3: 3 columns and not 2"),
-        (b"id,landmark_id\na,1\n\xe9,2\n", "in/train.csv, line 3: it is not UTF-8"),
+        (b"id,landmark_id\na,1\nb\n", "in/train.csv, line 3: 1 columns, but the first line has 2"),
+        (
+            b"id,landmark_id\na,1\nb,2,3\n",
+            "in/train.csv, line 3: 3 columns, but the first line has 2",
+        ),
+        (b"id,landmark_id\na,1\n\xe9,2\n", "in/train.csv, line 3: the file is not UTF-8"),
         (bytes(range(256)), "must be a csv with the columns"),
     ],
 )

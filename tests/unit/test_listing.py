@@ -187,7 +187,11 @@ def test_pipes_and_closed_folders_are_counted(tmp_path, monkeypatch):
     monkeypatch.setattr("builtins.open", refuse_file)
     photos, left_out = photo_files(folder)
     assert list(photos) == ["a/x.jpg"]
-    assert left_out.counts == {listing.SPECIAL: 1, listing.CLOSED: 1, listing.UNREADABLE: 1}
+    assert left_out.counts == {
+        listing.SPECIAL: 1,
+        listing.UNREADABLE_FOLDERS: 1,
+        listing.UNREADABLE: 1,
+    }
 
 
 def test_a_name_that_is_not_utf8_can_be_opened_and_printed(tmp_path):
@@ -208,7 +212,7 @@ def test_lines_name_one_example_of_each_kind():
         "left out: tables, such as a.csv: 1,201",
         "left out: pipes, such as p: 1",
     ]
-    assert sum(left_out.facts().values()) == 1202
+    assert sum(left_out.counters().values()) == 1202
 
 
 def test_the_examples_of_the_field(shared):

@@ -21,7 +21,7 @@ def bundle(tmp_path):
         max_megapixels=100,
         max_megabytes=64,
         threshold=0.5,
-        floor=0.1,
+        rejection_floor=0.1,
         landmarks=2,
         groups=[3],
         metrics={"validation": {"top1": 0.9}},

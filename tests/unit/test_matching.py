@@ -150,9 +150,9 @@ def test_match_pair_says_which_matches_the_affine_map_explains():
     b = ImageFeatures(astray, b.descriptors, 512)
     result = match_pair(a, b, MatchingRule(residual=3, cell=0), stop_below=11)
     assert (result.matches == np.arange(40)[:, None]).all()
-    assert result.explained[:30].all() and result.inliers == result.explained.sum() < 33
+    assert result.inlier_mask[:30].all() and result.inliers == result.inlier_mask.sum() < 33
     mapped = moved(a.keypoints, result.affine) - b.keypoints
-    assert np.abs(mapped[result.explained]).max() < 3 and result.affine.shape == (2, 3)
+    assert np.abs(mapped[result.inlier_mask]).max() < 3 and result.affine.shape == (2, 3)
 
 
 @pytest.mark.parametrize("noise", [40, 200])
@@ -182,7 +182,7 @@ def test_affines_that_no_view_of_a_building_gives_do_not_count(linear):
     rule = MatchingRule(cell=0, residual=3)
     result = match_pair(a, b, rule, stop_below=11)
     assert (result.putative, result.inliers, result.affine) == (40, 0, None)
-    assert not result.explained.any()
+    assert not result.inlier_mask.any()
     assert match_pair(a, b, rule.replace(plausible=False), stop_below=11).inliers == 40
 
 

@@ -11,7 +11,7 @@ from PIL import Image, ImageOps
 from landmark_ray.errors import UserError
 from landmark_ray.models import networks
 from landmark_ray.models.layers import Preprocess
-from landmark_ray.models.specs import REFERENCE, SIZES, TrunkInfo, network_name, squeezed
+from landmark_ray.models.specs import REFERENCE, SIZES, TrunkInfo, network_name, normalise_name
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (2, 5, 7, 3)).astype("float32")
 
@@ -27,7 +27,7 @@ def photos(size, batch=2):
 
 
 def test_every_network_of_keras_has_a_name():
-    assert {squeezed(name) for name in SIZES} == set(networks.constructors()) | {"small"}
+    assert {normalise_name(name) for name in SIZES} == set(networks.constructors()) | {"small"}
     assert set(REFERENCE) < set(SIZES)
 
 
@@ -44,7 +44,7 @@ def test_every_network_has_its_native_size(monkeypatch):
         if name == "small" or name.startswith("mobilenet_v3"):
             continue  # of these, mobilenet_v3 has its size of 224 in words only
         with pytest.raises(Asked) as asked:
-            made[squeezed(name)](weights=None, input_shape=None)
+            made[normalise_name(name)](weights=None, input_shape=None)
         assert asked.value.args == (size,), name
 
 
@@ -92,7 +92,7 @@ def test_trunk_is_preprocessing_then_network_then_pooling(name, kind, features):
     trunk = networks.build_trunk(name, weights=None, size=64, pooling="max")
     assert networks.describe(trunk) == TrunkInfo(name, 64, 64, kind, "max", features)
     assert SIZES[name] == 224
-    constructor = networks.constructors()[squeezed(name)]
+    constructor = networks.constructors()[normalise_name(name)]
     plain = constructor(weights=None, include_top=False, input_shape=(64, 64, 3), pooling="max")
     plain.set_weights(trunk.get_weights())
     prepared = networks.module_of(constructor).preprocess_input(photos(64).copy())

@@ -68,7 +68,7 @@ def test_every_id_finds_its_file_and_its_place():
     )
     rng.shuffle(ids)
     index = PhotoIds(pa.chunked_array([ids[:500], ids[500:]]))
-    assert [index[place] for place in index.places(pa.chunked_array([ids]))] == ids
+    assert [index[place] for place in index.indices(pa.chunked_array([ids]))] == ids
     for name in ids:
         assert index[index.find(f"t/{name}.jpg")[0]] == name
         assert index[index.find(name)[0]] == name

@@ -65,7 +65,10 @@ def test_of_an_unpacked_dataset_the_test_set_is_meant(tmp_path, training):
     photos = Photos(str(tmp_path))
     assert read(photos)[0] == [":test/a/b/c/abc1.jpg"]
     assert (
-        photos.left_out.counts["files outside of test/, which alone is answered of a dataset"] == 2
+        photos.left_out.counts[
+            "files outside of test/, the only part of a dataset that is answered"
+        ]
+        == 2
     )
 
 

@@ -86,16 +86,16 @@ def tried(n: int, alone: int, rng: np.random.Generator, cap: int = 100) -> tuple
     """Pairs that the matcher itself tries, and tries of verified images; half the pairs match."""
     lonely = set(rng.permutation(n)[:alone].tolist())
     matches = rng.random((n, n)) < 0.5
-    evidence = pair_schedule.VerifiedPairs(11)
+    verified_pairs = pair_schedule.VerifiedPairs(11)
 
     def evaluate(a: int, b: int) -> int:
         return 20 if not {a, b} & lonely and matches[a, b] else 0
 
-    for wave in pair_schedule.rounds(list(range(n)), evidence, max_images=cap):
+    for round_images in pair_schedule.rounds(list(range(n)), verified_pairs, max_images=cap):
         pair_schedule.verify_until_decided(
-            wave, evaluate, lambda i: [j for j in range(n) if j != i], evidence
+            round_images, evaluate, lambda i: [j for j in range(n) if j != i], verified_pairs
         )
-    return len(evidence.inliers), sum(map(evidence.verified, range(n)))
+    return len(verified_pairs.inliers), sum(map(verified_pairs.verified, range(n)))
 
 
 @pytest.mark.parametrize(("n", "alone"), [(12, 2), (60, 12), (90, 0), (400, 80)])

@@ -40,7 +40,13 @@ class Colours:
 
 
 MANIFEST = SimpleNamespace(
-    version="v", warning="", size=32, limits=Limits(), max_megabytes=1, threshold=0.5, floor=0.1
+    version="v",
+    warning="",
+    size=32,
+    limits=Limits(),
+    max_megabytes=1,
+    threshold=0.5,
+    rejection_floor=0.1,
 )
 
 

@@ -29,11 +29,11 @@ def match_graphs(draw):
 def settled(graph, cap, min_partners, most):
     """Pairs that waves cut into parts evaluate, each part without knowing of the others."""
     n, inliers, order, likely = graph
-    evidence = VerifiedPairs(MIN_INLIERS, min_partners)
+    verified_pairs = VerifiedPairs(MIN_INLIERS, min_partners)
     seen = []
-    for wave in rounds(order, evidence, max_images=cap):
-        before = dict(evidence.inliers)
-        for part in chunks(wave, lambda _: n - 1, most):
+    for round_images in rounds(order, verified_pairs, max_images=cap):
+        before = dict(verified_pairs.inliers)
+        for part in chunks(round_images, lambda _: n - 1, most):
             mine = VerifiedPairs(MIN_INLIERS, min_partners)
             for pair, count in before.items():
                 mine.add(pair, count)
@@ -43,7 +43,7 @@ def settled(graph, cap, min_partners, most):
             new = set(mine.inliers) - set(before)
             seen += sorted(new)
             for pair in new:
-                evidence.add(pair, mine.inliers[pair])
+                verified_pairs.add(pair, mine.inliers[pair])
     return seen
 
 
@@ -93,15 +93,15 @@ def test_class_is_left_once_enough_images_are_settled():
 
 
 def test_a_wave_holds_no_more_images_than_must_be_settled():
-    evidence = VerifiedPairs(MIN_INLIERS)
+    verified_pairs = VerifiedPairs(MIN_INLIERS)
     sizes = []
-    for wave in rounds(range(20), evidence, max_images=8):
-        sizes.append(len(wave))
+    for round_images in rounds(range(20), verified_pairs, max_images=8):
+        sizes.append(len(round_images))
         if len(sizes) == 1:  # 2 of the first 8 are verified, all others are
-            evidence.add((0, 1), 11)
+            verified_pairs.add((0, 1), 11)
         else:
-            for image in wave:
-                evidence.add((image, image + 1), 11)
+            for image in round_images:
+                verified_pairs.add((image, image + 1), 11)
     assert sizes == [8, 6]
 
 

@@ -13,7 +13,7 @@ from landmark_ray.bundle.multihead import by_trunk
 from landmark_ray.bundle.reference import Disagreement, Reference, difference
 from landmark_ray.data.store import Store
 from landmark_ray.errors import UserError
-from landmark_ray.kernels.topk import merged
+from landmark_ray.kernels.topk import merge_top_k
 from landmark_ray.serving import openvino_conversion
 from landmark_ray.serving.backends import load_openvino
 from landmark_ray.serving.inference import MAX_TOP_K, ShardNetworks
@@ -90,7 +90,9 @@ def test_groups_answer_as_the_models_whatever_serves_them(trunks, way, request):
                 for group in network.groups:
                     found = np.concatenate([part[group] for part in parts])
                     assert np.abs(found - logits[group][:count]).max() < 8 * apart, group
-            answers = [merged([n.top_k(batch) for n in networks], MAX_TOP_K) for batch in batches]
+            answers = [
+                merge_top_k([n.top_k(batch) for n in networks], MAX_TOP_K) for batch in batches
+            ]
             ids, sure = (np.concatenate(part) for part in zip(*answers, strict=True))
             assert np.abs(sure - wanted[1][:count]).max() < apart
             if way == "bf16":

@@ -34,7 +34,7 @@ def assembled():
     trunk = build_trunk("small", weights=None, size=48)
     head = build_head(describe(trunk).features, 2)
     augmentation = build_augmentation(AugmentationOptions(), 0)
-    return trunk, head, classification.classifier(trunk, head, augmentation)
+    return trunk, head, classification.build_classifier(trunk, head, augmentation)
 
 
 def test_options_are_read_without_keras():
@@ -59,7 +59,7 @@ def test_frozen_trunk_stays_as_it_is_while_the_head_learns():
     photos, labels = stripes(16)
     trunk, head, _ = assembled()
     classification.freeze(trunk)
-    model = classification.classifier(trunk, head)
+    model = classification.build_classifier(trunk, head)
     before = trunk.get_weights(), head.get_weights()
     model.compile(classification.optimizer("sgd", 0.1), classification.loss())
     model.fit(photos, labels, verbose=0)
@@ -72,7 +72,7 @@ def test_frozen_trunk_drops_nothing(tmp_path):
     inputs = keras.Input((4, 4, 3))
     trunk = keras.Model(inputs, keras.layers.Flatten()(keras.layers.Dropout(0.5)(inputs)))
     classification.freeze(trunk)
-    model = classification.classifier(trunk, build_head(48, 2, dropout=0))
+    model = classification.build_classifier(trunk, build_head(48, 2, dropout=0))
     photos = np.random.default_rng(0).uniform(0, 255, (2, 4, 4, 3))
     np.testing.assert_array_equal(model(photos, training=True), model(photos, training=False))
     model.save(tmp_path / "model.keras")
@@ -88,7 +88,7 @@ def test_unfrozen_trunk_learns_and_keeps_its_statistics_when_told():
     statistics = [w for w in trunk.non_trainable_variables if "moving" in w.path]
     assert statistics
     for learn in (False, True):
-        model = classification.classifier(trunk, head, learn_statistics=learn)
+        model = classification.build_classifier(trunk, head, learn_statistics=learn)
         model.compile(classification.optimizer("sgd", 0.01), classification.loss())
         before = [keras.ops.convert_to_numpy(w).copy() for w in statistics]
         weights = keras.ops.convert_to_numpy(trunk.trainable_variables[0]).copy()

@@ -63,8 +63,8 @@ def test_the_layout_of_kaggle_is_read_like_tars(tmp_path):
     assert source.test_set() is None
     assert source.left_out.counts == {
         sources.HIDDEN: 1,
-        sources.BESIDE: 2,
-        sources.UNSOLVED: 1,
+        sources.OTHER_FILES: 2,
+        sources.NO_SOLUTION: 1,
     }
     before = source.fingerprint()
     (tmp_path / f"train/0/0/0/{ids[2]}.jpg").rename(tmp_path / f"train/0/0/0/{ids[2]}.png")
@@ -88,7 +88,7 @@ def test_the_first_of_several_lists_counts_and_the_others_are_named(tmp_path):
     source = Source(str(tmp_path))
     assert source.lines() == [
         "the photos and landmarks are those of train.csv",
-        f"left out: {sources.LISTS_TOO}, such as metadata/train_clean.csv: 1",
+        f"left out: {sources.OTHER_LISTS}, such as metadata/train_clean.csv: 1",
     ]
     (tmp_path / "train.csv").unlink()
     source = Source(str(tmp_path))

@@ -111,5 +111,5 @@ def test_md5_file_without_an_md5_is_a_note(tmp_path):
     assert [m.data for m in archive.members(100)] == [b"jpeg"]
     assert archive.problem == ""
     assert archive.notes == [
-        "train/images_000.tar was not checked: md5sum/train/md5.images_000.txt says no md5 of it"
+        "train/images_000.tar was not checked: md5sum/train/md5.images_000.txt holds no md5 of it"
     ]

@@ -34,7 +34,7 @@ def test_parts_of_killed_writers_are_neither_listed_nor_kept(tmp_path):
     (tmp_path / f"t/bucket=0/.{uuid.uuid4().hex}.part").write_bytes(b"half")
     (tmp_path / "t/bucket=0/.film.part").write_bytes(b"a browser's")
     assert folder.files("t") == {"t/bucket=0/a.parquet": 4}
-    deletion.sweep(folder, "t")
+    deletion.delete_partial_files(folder, "t")
     assert sorted(os.listdir(tmp_path / "t/bucket=0")) == [".film.part", "a.parquet"]
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from landmark_ray.data import decompression
-from landmark_ray.data.decompression import Hashed
+from landmark_ray.data.decompression import HashedStream
 from landmark_ray.data.file_kinds import HIDDEN, OTHERS, TABLES
 from landmark_ray.data.sources import Archive
 from landmark_ray.data.store import Store
@@ -138,7 +138,7 @@ def test_damage_is_noted_and_soon_and_what_came_before_it_counts(tmp_path, what)
         (b"", [], "empty header"),
         (b"\0" * 512, [], None),
         (gzip.compress(b"x"), [], "truncated header"),
-        (b"\x1f\x8b" * 900, [], "bad packed data"),
+        (b"\x1f\x8b" * 900, [], "bad compressed data"),
         (PHOTO, ["good"], "empty header"),
     ],
 )
@@ -179,7 +179,10 @@ def test_packed_parts_in_a_row_are_one_tar_and_damage_is_noted(tmp_path, pack):
     cut = parts[: len(parts) // 2]
     flipped = bytearray(parts)
     flipped[len(parts) // 2] ^= 255
-    for data, why in ((cut, "unexpected end of packed data"), (bytes(flipped), "bad packed data")):
+    for data, why in (
+        (cut, "unexpected end of compressed data"),
+        (bytes(flipped), "bad compressed data"),
+    ):
         (tmp_path / why).mkdir()
         found, (note,) = read(tmp_path / why, data)
         assert found == ["good"]
@@ -194,7 +197,7 @@ def test_a_bomb_is_given_up_and_takes_no_memory(tmp_path, pack, monkeypatch):
     found, notes = read(tmp_path, bomb)
     most = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert found[0] == "good" and "it unpacks to more than 100 times its size" in notes[0]
+    assert found[0] == "good" and "it decompresses to more than 100 times its size" in notes[0]
     assert most < 16 << 20
 
 
@@ -228,7 +231,7 @@ def peak(members: int) -> int:
 
 def lenient(members: int):
     with contextlib.suppress(DAMAGED):  # it has no end
-        yield from tar_members(Hashed(Endless(members)), 1e6)
+        yield from tar_members(HashedStream(Endless(members)), 1e6)
 
 
 def test_memory_does_not_grow_with_the_members():

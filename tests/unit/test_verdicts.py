@@ -46,7 +46,7 @@ def test_a_bad_line_is_named(tmp_path, line, says):
 
 def test_contradictions_are_named(tmp_path):
     first = written(tmp_path, "keep,a,,", name="first.csv")
-    with pytest.raises(UserError, match=r"second.csv, line 3: a is both to keep and to drop"):
+    with pytest.raises(UserError, match=r"second.csv, line 3: a has the verdicts keep and drop"):
         read_verdicts([first, written(tmp_path, "keep,b,,", "drop,a,,", name="second.csv")])
 
 
@@ -56,5 +56,5 @@ def test_another_csv_is_refused(tmp_path):
 
 
 def test_a_missing_list_is_named(tmp_path):
-    with pytest.raises(UserError, match="nowhere.csv is not there"):
+    with pytest.raises(UserError, match="nowhere.csv does not exist"):
         read_verdicts([str(tmp_path / "nowhere.csv")])
