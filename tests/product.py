@@ -73,7 +73,7 @@ def stand_in(stage: str):
         else:
             for name in names(stage):
                 if not root.exists(name):
-                    root.write(name, f"{stage} {name} {config.identity(stage)}".encode())
+                    root.write(name, f"{stage} {name} {config.config_key(stage)}".encode())
         if stage == "evaluate":
             receipts.write(root, {n: str(config.seed).encode() for n in evaluation_page.FILES})
         if stage in CLEARED:

@@ -94,7 +94,7 @@ def test_the_csv_and_the_table_have_the_same_ids_and_any_name_survives(tmp_path)
         ("t.tar", "arch/1.jpg"),
         ("t.tar", "2.jpg"),
     ]
-    assert root.report("s.parquet", 0, 1) == "report 1"
+    assert root.stats("s.parquet", 0, 1) == "report 1"
     assert (made.rows, made.files, made.landmarks) == (9, 7, 1)
     check_count(made, 9, 7)
     assert make_csv(root, "s.parquet", 2, 0.6) == made

@@ -38,7 +38,7 @@ def write(folder, sizes):
 def test_features_are_the_files_whatever_the_memory(tmp_path, memory_mb):
     root, rows = write(tmp_path, [70, 3, 90])
     classes = FeatureShard(root, 0, 0, memory_mb).classes()
-    assert [(c.landmark_id, len(c), c.place) for c in classes] == [
+    assert [(c.landmark_id, len(c), c.location) for c in classes] == [
         (0, 70, (0, 0, 0)),
         (1, 3, (0, 0, 1)),
         (2, 90, (0, 0, 2)),

@@ -46,7 +46,7 @@ def root(tmp_path):
     config = Config(seed=7, match=options, prune={"max_images": 50}, extract={"max_side": 512})
     root = Root(str(tmp_path))
     for stage in STAGES[: STAGES.index("group")]:
-        record = ledger.begin(root, stage, config.identity(stage), {})
+        record = ledger.begin(root, stage, config.config_key(stage), {})
         ledger.finish(root, stage, record, StageCounts(), 1.0)
     return root
 

@@ -47,7 +47,7 @@ def config_with_secrets() -> Config:
 def test_ledgers_and_so_bundles_and_reports_hold_none(tmp_path):
     config, root = config_with_secrets(), Root(str(tmp_path))
     for stage in STAGES:
-        identity = config.identity(stage)
+        identity = config.config_key(stage)
         ledger.begin(root, stage, identity, {})
         assert ledger.begin(root, stage, json.loads(json.dumps(identity)), {})
     written = b"".join(root.read(name) for name in root.files())
