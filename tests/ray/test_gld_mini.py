@@ -21,8 +21,6 @@ pytestmark = [pytest.mark.shared, pytest.mark.ray]
 MIN_INLIERS = 11
 LAST = "prune"
 WEIGHTS = "mobilenet_v2_imagenet_notop.weights.h5"
-FEWER = ("--extract.max_side", "480", "--extract.max_feature_num", "1000")
-"""Of the defaults' pixels and features: a run takes half of the time."""
 
 
 @pytest.fixture(scope="module")
@@ -32,18 +30,19 @@ def truth(gld_mini):
 
 @pytest.fixture(scope="module")
 def root(gld_mini, run_job, tmp_path_factory):
-    """The tables up to those of the kept images, from fewer features."""
+    """The tables up to those of the kept images."""
     out = tmp_path_factory.mktemp("gld-mini") / "root"
-    done = run_job("pipeline", *everything(gld_mini, out), *FEWER, "--to", LAST)
+    done = run_job("pipeline", *everything(gld_mini, out), "--to", LAST)
     assert done.returncode == 0, done.stderr
     print(done.stdout)
     return out
 
 
 @pytest.fixture(scope="module")
-def whole(gld_mini, run_job, tmp_path_factory):
-    """All tables up to the bundle, by the defaults."""
+def whole(root, gld_mini, run_job, tmp_path_factory):
+    """`root`, gone on with to the bundle."""
     out = tmp_path_factory.mktemp("gld-mini-whole") / "root"
+    shutil.copytree(root, out)
     done = run_job("pipeline", *everything(gld_mini, out))
     assert done.returncode == 0, done.stderr
     return out
@@ -131,10 +130,8 @@ def test_all_duplicates_are_found_and_verify_nothing(root, truth, gld_mini):
     )
 
 
-@pytest.mark.parametrize("tables", ["root", pytest.param("whole", marks=pytest.mark.long)])
-def test_photos_are_kept_and_noise_is_not(tables, truth, request):
-    kept = rows(request.getfixturevalue(tables), "kept").set_index("image_id")
-    verified = kept.inliers >= MIN_INLIERS
+def test_photos_are_kept_and_noise_is_not(root, truth):
+    verified = rows(root, "kept").set_index("image_id").inliers >= MIN_INLIERS
     photos = verified.reindex(of_kind(truth, "photo"), fill_value=False).mean()
     noise = verified.reindex(of_kind(truth, "noise"), fill_value=False).mean()
     print(f"photos kept {photos:.3f}, noise kept {noise:.3f}")
@@ -153,7 +150,8 @@ def test_early_and_exhaustive_matching_keep_the_same_images(root, gld_mini, run_
     every = tmp_path / "exhaustive"
     shutil.copytree(root, every)
     options = ("--match.mode", "exhaustive", "--redo", "match", "--from", "match", "--to", "prune")
-    done = run_job("pipeline", *everything(gld_mini, every), *FEWER, *options)
+    conf = REPO / "jobs/conf/gldv2.toml"
+    done = run_job("pipeline", "--config", conf, "--source", gld_mini, "--root", every, *options)
     assert done.returncode == 0, done.stderr
     columns = ["image_id", "keep", "reason"]
     pd.testing.assert_frame_equal(rows(root, "kept")[columns], rows(every, "kept")[columns])
@@ -186,7 +184,7 @@ def test_examples_are_grouped_and_split_with_duplicates_on_one_side(whole, truth
 
 def test_finished_stages_are_skipped(root, gld_mini, run_job):
     before = {p: p.stat().st_mtime_ns for p in root.rglob("*.parquet")}
-    done = run_job("pipeline", *everything(gld_mini, root), *FEWER, "--to", LAST)
+    done = run_job("pipeline", *everything(gld_mini, root), "--to", LAST)
     stages = STAGES[: STAGES.index(LAST) + 1]
     assert done.returncode == 0 and done.stderr.count("finished already") == len(stages)
     assert {p: p.stat().st_mtime_ns for p in root.rglob("*.parquet")} == before
@@ -194,12 +192,12 @@ def test_finished_stages_are_skipped(root, gld_mini, run_job):
 
 def test_other_options_on_the_same_root_are_refused(root, gld_mini, run_job):
     options = ("--config", REPO / "jobs/conf/gldv2.toml", "--source", gld_mini, "--root", root)
-    done = run_job("pipeline", *options, *FEWER, "--match.min_inliers", "15")
+    done = run_job("pipeline", *options, "--match.min_inliers", "15")
     assert done.returncode == 2
     (line,) = done.stderr.strip().splitlines()[-1:]
     assert "match.min_inliers = 11, now 15" in line and "--redo match" in line
-    done = run_job("match", *options, *FEWER[2:], "--extract.max_side", "512")
-    assert done.returncode == 2 and "extract.max_side = 480, now 512" in done.stderr
+    done = run_job("match", *options, "--extract.max_side", "512")
+    assert done.returncode == 2 and "extract.max_side = 640, now 512" in done.stderr
 
 
 @pytest.mark.long
