@@ -56,6 +56,15 @@ def run_process():
     return running.in_a_process
 
 
+@pytest.fixture(scope="module")
+def browser():
+    """Chromium; of one module, since Playwright keeps an event loop running in this thread."""
+    from tests.browser import chromium  # most tests need neither
+
+    with chromium() as browser:
+        yield browser
+
+
 def line_of(done: "subprocess.CompletedProcess[str]") -> str:
     """The one line of a job that a person's mistake ended."""
     assert done.returncode == 2, done.stderr

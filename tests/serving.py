@@ -29,6 +29,7 @@ PORTS = range(20_000, 32_000)
 """Neither Ray nor outgoing connections take any of these."""
 
 JPEG = {"Content-Type": "image/jpeg"}
+KEY = "a-key-of-some-letters"
 
 CONFIDENCES = {100: 0.75, 201: 0.125, 300: 0.0625}
 """Landmark id -> confidence."""

@@ -13,7 +13,7 @@ from werkzeug.serving import make_server
 
 BUCKET = "landmarks"
 ANSWERS = {"500 Internal Server Error": "InternalError", "503 Slow Down": "SlowDown"}
-LATE_S = 1.0
+LATE_S = 0.3
 OUTAGE_S = 5.0
 
 Start = Callable[..., Any]
@@ -40,12 +40,12 @@ class Ill:
             self._well_at = time.monotonic() + OUTAGE_S
         out = time.monotonic() < self._well_at
         self.seen["outage"] += out
-        if out or number % 11 == 5:
+        if out or number % 43 == 5:
             return self._error(start, list(ANSWERS)[number % 2])
-        if number % 13 == 7:
+        if number % 47 == 7:
             self.seen["late"] += 1
             time.sleep(LATE_S)
-        if number % 17 == 9 and environ["REQUEST_METHOD"] == "GET":
+        if number % 37 == 9 and environ["REQUEST_METHOD"] == "GET":
             return self._half(environ, start)
         return self.app(environ, start)
 

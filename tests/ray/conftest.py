@@ -14,6 +14,24 @@ def bundle(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def own_trunks(tmp_path_factory) -> Path:
+    """A bundle of two groups, each with a trunk of its own."""
+    place: Path = tmp_path_factory.mktemp("own-trunks") / "bundle"
+    bundles.write(place, groups=(1, 2), shared=False, seed=3)
+    return place
+
+
+@pytest.fixture(scope="session")
+def replicas(own_trunks, tmp_path_factory):
+    """The address of a service of those trunks, with a key, and replicas that a test may kill."""
+    options = ("--packs", "2", "--replicas", "2", "--queue", "4", "--max_megabytes", "1")
+    options += ("--cluster.cpus", "4")  # each of the four replicas takes half of one
+    place = tmp_path_factory.mktemp("replicas")
+    with serving.running(own_trunks, place, *options, LANDMARK_RAY_KEY=serving.KEY) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
 def metrics_port() -> int:
     """Where the service shows its metrics."""
     return serving.free_port()

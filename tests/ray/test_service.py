@@ -12,12 +12,13 @@ import pyarrow.dataset as pads
 import pytest
 import tritonclient.http as triton
 
-from tests import bundles, drawn, serving
+from tests import drawn, serving
 from tests.conftest import line_of
 
 pytestmark = pytest.mark.ray
 
-JPEG = {"Content-Type": "image/jpeg"}
+JPEG = serving.JPEG
+KEY = {"Authorization": f"Bearer {serving.KEY}"}
 
 
 @pytest.fixture(scope="module")
@@ -56,12 +57,18 @@ def test_answers_over_http_equal_batch_predictions(bundle, predicted, photos, se
     assert_same(ask(service, photos), predicted(bundle))
 
 
-def test_packs_of_own_trunks_on_tensorflow_answer_as_batch_predictions(predicted, photos, tmp_path):
-    bundles.write(tmp_path / "bundle", shared=False, seed=3)
+def test_packs_of_own_trunks_answer_as_batch_predictions(own_trunks, predicted, photos, replicas):
+    assert_same(ask(replicas, photos), predicted(own_trunks))
+
+
+@pytest.mark.long
+def test_packs_of_own_trunks_on_tensorflow_answer_as_batch_predictions(
+    own_trunks, predicted, photos, tmp_path
+):
     options = ("--packs", "2", "--runtime", "tensorflow")
-    with serving.running(tmp_path / "bundle", tmp_path, *options) as url:
+    with serving.running(own_trunks, tmp_path, *options) as url:
         answers = ask(url, photos)
-    assert_same(answers, predicted(tmp_path / "bundle"))
+    assert_same(answers, predicted(own_trunks))
 
 
 def assert_same(answers, rows):
@@ -80,7 +87,8 @@ def ask(url, photos):
     answers = {}
     for path in sorted(photos.iterdir()):
         with path.open("rb") as file:
-            answer = httpx.post(f"{url}/predict", files=[("a", file), ("b", ("x", b"bad"))])
+            files = [("a", file), ("b", ("x", b"bad"))]
+            answer = httpx.post(f"{url}/predict", files=files, headers=KEY)
         found = answer.json()["photos"] if answer.status_code == 200 else [{"error": answer.text}]
         answers[path.stem] = {"landmarks": [], "is_landmark": False} | found[0]
     return answers
@@ -148,14 +156,6 @@ def has(lines, name, label) -> bool:
     return any(line.startswith(name) and all(p in line for p in parts) for line in lines)
 
 
-@pytest.fixture(scope="module")
-def replicas(bundle, tmp_path_factory):
-    """The address of a service with a short queue, and with replicas that a test may kill."""
-    options = ("--queue", "4", "--replicas", "2")
-    with serving.running(bundle, tmp_path_factory.mktemp("replicas"), *options) as url:
-        yield url
-
-
 async def load(url, photo, clients, until, asked):
     """Clients that ask one after the other, until told; the statuses, latencies and versions."""
     found = []
@@ -164,7 +164,7 @@ async def load(url, photo, clients, until, asked):
         while not until():
             begun = time.monotonic()
             try:
-                answer = await session.post(f"{url}/predict", content=photo, headers=JPEG)
+                answer = await session.post(f"{url}/predict", content=photo, headers=JPEG | KEY)
                 version = answer.json().get("model_version")
                 found.append((answer.status_code, time.monotonic() - begun, version))
             except httpx.HTTPError as error:
@@ -179,7 +179,7 @@ async def load(url, photo, clients, until, asked):
 
 
 def test_overload_is_shed_with_429_and_the_served_wait_a_bounded_time(replicas, photos):
-    end = time.monotonic() + 8
+    end = time.monotonic() + 4
     found = asyncio.run(load(replicas, first(photos), 24, lambda: time.monotonic() > end, []))
     statuses = Counter(status for status, _, _ in found)
     assert set(statuses) == {200, 429}, statuses

@@ -39,11 +39,11 @@ def folder():
 
 
 def start(bundle, folder: Path) -> tuple["subprocess.Popen[bytes]", str]:
-    """A service whose every file lies in a folder, and its address."""
+    """A service whose every file lies in a folder or the cache, and its address."""
     port = serving.free_port()
     words = [sys.executable, REPO / "jobs/serve.py", "--bundle", bundle, "--port", port]
     words += ["--metrics_port", serving.free_port()]
-    env = os.environ | {"XDG_CACHE_HOME": str(folder), "TMPDIR": str(folder)}
+    env = os.environ | {"XDG_CACHE_HOME": serving.CACHE.name, "TMPDIR": str(folder)}
     log = folder / "serve.log"
     with log.open("w") as out:
         service = subprocess.Popen(list(map(str, words)), stdout=out, stderr=out, env=env)
@@ -102,7 +102,8 @@ def test_signals_end_it_with_all_its_processes(bundle, folder, signals, status, 
         assert noise not in log
     _, alive = psutil.wait_procs(children, timeout=20)
     assert not alive
-    files = [path for path in folder.rglob("*") if path.is_file()]
+    places = (folder, Path(serving.CACHE.name))
+    files = [path for place in places for path in place.rglob("*") if path.is_file()]
     assert any("ServeReplica" in path.name or "replica_" in path.name for path in files)
     for path in files:  # now all logs are written
         assert MARK not in path.read_bytes(), f"{path} has an upload"

@@ -1,4 +1,4 @@
-"""One truth: evaluate, predict, HTTP and the Inference Protocol say the same of 200 photos."""
+"""One truth: evaluate, predict, HTTP and the Inference Protocol say the same of 96 photos."""
 
 import asyncio
 import io
@@ -24,11 +24,11 @@ from landmark_ray.serving import service_check
 from landmark_ray.serving.client import TOP_K, Client
 from landmark_ray.serving.service_check import CheckOptions
 from landmark_ray.stages.evaluate import EnsembleScorer
-from tests import bundles, drawn
+from tests import bundles, drawn, serving
 
 pytestmark = pytest.mark.ray
 
-COUNT = 200
+COUNT = 96
 
 
 @pytest.fixture(scope="module")
@@ -147,7 +147,7 @@ def test_check_prints_the_figures_of_evaluate_and_of_the_service(
     [
         ({"top1": 0.03}, "the service doesn't answer as the models do: top1"),
         ({"gap": -0.03}, "the service doesn't answer as the models do: gap"),
-        ({"images": 1}, "isn't the test set that evaluate saw: 200 images, evaluate had 201"),
+        ({"images": 1}, "isn't the test set that evaluate saw: 96 images, evaluate had 97"),
     ],
 )
 def test_check_fails_where_figures_differ(known, source, service, evaluated, changed, says):
@@ -180,9 +180,9 @@ def test_a_service_that_does_not_start_is_a_line(known, source):
 
 
 def test_job_starts_a_service_of_its_own_and_leaves_nothing_behind(
-    known, source, run_process, evaluated, tmp_path
+    known, source, run_process, evaluated
 ):
-    env = os.environ | {"XDG_CACHE_HOME": str(tmp_path)}
+    env = os.environ | {"XDG_CACHE_HOME": serving.CACHE.name}
     done = run_process("check_service", "--bundle", known, "--source", source, env=env)
     assert done.returncode == 0, done.stderr
     top1 = f"{figures(evaluated)['ensemble']['top1']:.4f}"

@@ -1,4 +1,5 @@
 import asyncio
+from unittest.mock import AsyncMock
 
 import pytest
 from starlette.testclient import TestClient
@@ -13,25 +14,33 @@ def bundle(tmp_path_factory):
     return str(place), bundles.write(place, threshold=0.5, warning=bundles.WARNING)
 
 
+@pytest.fixture(scope="session")
+def decoder():
+    """A decoder with one running process, which takes a second to start."""
+    from landmark_ray.serving.decoding import Decoder
+
+    running = Decoder(1, timeout_s=10)
+    asyncio.run(running.start())
+    running.start = AsyncMock()
+    yield running
+    running.stop()
+
+
 @pytest.fixture
-def make(bundle, monkeypatch):
+def make(bundle, decoder, monkeypatch):
     """A client of a service with options, and the made-up model shard behind it."""
     from landmark_ray.serving import api  # Ray, which most tests don't need
     from tests.serving import FakeModelShard, ingress
 
-    made = []
-
     def client(key="", confidences=None, **options):
         monkeypatch.setenv("LANDMARK_RAY_KEY", key)
+        monkeypatch.setattr("landmark_ray.serving.recogniser.Decoder", lambda *_: decoder)
         uri, manifest = bundle
         shard = FakeModelShard(
             {manifest.version: uri}, **({"confidences": confidences} if confidences else {})
         )
-        service = ingress(shard, **{"decoders": 1, **options})
+        service = ingress(shard, **options)
         asyncio.run(service.reconfigure({"bundle": uri}))
-        made.append(service)
         return TestClient(api.build_app(service), raise_server_exceptions=False), shard
 
-    yield client
-    for service in made:
-        service.decoder.stop()
+    return client

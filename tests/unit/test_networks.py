@@ -16,7 +16,7 @@ from landmark_ray.models.specs import REFERENCE, SIZES, TrunkInfo, network_name,
 PIXELS = np.random.default_rng(0).integers(0, 256, (2, 5, 7, 3)).astype("float32")
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(autouse=True, scope="module")
 def _forget_models():
     yield
     keras.backend.clear_session()

@@ -61,7 +61,7 @@ def test_frozen_trunk_stays_as_it_is_while_the_head_learns():
     classification.freeze(trunk)
     model = classification.build_classifier(trunk, head)
     before = trunk.get_weights(), head.get_weights()
-    model.compile(classification.optimizer("sgd", 0.1), classification.loss())
+    model.compile(classification.optimizer("sgd", 0.1), classification.loss(), jit_compile=False)
     model.fit(photos, labels, verbose=0)
     for old, new in zip(before[0], trunk.get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)
@@ -89,7 +89,8 @@ def test_unfrozen_trunk_learns_and_keeps_its_statistics_when_told():
     assert statistics
     for learn in (False, True):
         model = classification.build_classifier(trunk, head, learn_statistics=learn)
-        model.compile(classification.optimizer("sgd", 0.01), classification.loss())
+        sgd = classification.optimizer("sgd", 0.01)
+        model.compile(sgd, classification.loss(), jit_compile=False)  # XLA takes a while
         before = [keras.ops.convert_to_numpy(w).copy() for w in statistics]
         weights = keras.ops.convert_to_numpy(trunk.trainable_variables[0]).copy()
         model.fit(photos, labels, verbose=0)

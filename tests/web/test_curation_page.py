@@ -8,7 +8,7 @@ import shutil
 import pytest
 from playwright.sync_api import expect
 
-from tests.web.conftest import SECONDS
+from tests.browser import SECONDS
 
 pytestmark = pytest.mark.ray
 
