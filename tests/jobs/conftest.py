@@ -23,13 +23,19 @@ def again(trained_root, tmp_path) -> Path:
     return tmp_path / "root"
 
 
+def untrain(root: Path, *groups: int) -> Path:
+    """Make a trained root one in which the networks of some groups are still to be trained."""
+    record = json.loads((root / "_ledger/finetune.json").read_text())
+    (root / "_ledger/finetune.json").write_text(json.dumps(record | {"state": "running"}))
+    for group in groups:
+        (root / f"models/finetuned/group={group}/head.json").unlink()
+    return root
+
+
 @pytest.fixture
 def one_left(again) -> Path:
-    """A trained root of which one group's network is still to be trained."""
-    record = json.loads((again / "_ledger/finetune.json").read_text())
-    (again / "_ledger/finetune.json").write_text(json.dumps(record | {"state": "running"}))
-    (again / "models/finetuned/group=1/head.json").unlink()
-    return again
+    """A trained root in which the network of one group is still to be trained."""
+    return untrain(again, 1)
 
 
 @pytest.fixture(scope="session")
