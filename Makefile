@@ -44,6 +44,10 @@ test: $(MADE)requirements-dev.txt
 	@echo "The output of lint, test-service and test-jobs is shown when each of them ends."
 	@$(MAKE) --no-print-directory --jobs=3 --keep-going --output-sync=target lint test-service test-jobs
 
+# By default Ray's workers give way to all other processes. Beside the other half of the tests a
+# worker could then take longer to start than the minute that Ray waits for it.
+test-service test-jobs: export RAY_worker_niceness = 0
+
 test-service: $(MADE)requirements-dev.txt
 	$(RUN) -m pytest $(PYTEST) tests/unit tests/web tests/ray
 
