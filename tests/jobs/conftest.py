@@ -1,19 +1,39 @@
 import json
+import os
+import runpy
 import shutil
-from collections.abc import Iterator
+import sys
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
 from tests import detector
-from tests.cluster import Running, running
+from tests.running import REPO
+
+BENCH = REPO / "bench"
 
 
-@pytest.fixture(scope="session")
-def cluster(tmp_path_factory) -> Iterator[Running]:
-    """A head and two workers, started for the tests."""
-    with running(tmp_path_factory.mktemp("token")) as cluster:
-        yield cluster
+@pytest.fixture
+def toy_figures(monkeypatch, capfd, run_job):
+    """Run bench/NAME.py --smoke in this process, on the Ray of `run_job`; returns its figures."""
+
+    def run(name: str) -> dict[str, dict]:
+        script = str(BENCH / f"{name}.py")
+        monkeypatch.syspath_prepend(str(BENCH))
+        monkeypatch.setattr(sys, "argv", [script, "--smoke"])
+        with mock.patch.dict(os.environ), pytest.raises(SystemExit) as end:
+            os.environ.pop("RAY_ADDRESS", None)
+            runpy.run_path(script, run_name="__main__")
+        out, err = capfd.readouterr()
+        assert end.value.code == 0, out + err
+        figures: dict[str, dict] = json.loads(out.splitlines()[-1])
+        for name, row in figures.items():
+            assert isinstance(row["value"], int | float), name
+            assert {"what", "unit", "bound", "met", "quoted"} <= set(row), name
+        return figures
+
+    return run
 
 
 @pytest.fixture
