@@ -107,8 +107,9 @@ def test_photo_that_kills_its_worker_is_rejected_and_the_rest_goes_on(
     assert "kills its worker" in done.stdout
 
 
+@pytest.mark.long
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("where", [pytest.param("decoding", marks=pytest.mark.long), "model"])
+@pytest.mark.parametrize("where", ["decoding", "model"])
 def test_photo_that_kills_a_worker_with_a_model_is_rejected(
     where, marked, marked_root, whole, small_source, run_process, run_job, tmp_path
 ):
