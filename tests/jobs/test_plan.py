@@ -123,6 +123,6 @@ def test_interrupted_plan_leaves_nothing(small_source, tmp_path):
         begun = "*/*-root/_ledger/ingest.json"
         wait_until(lambda: job.poll() is not None or any(tmp_path.glob(begun)), "no trial runs")
         os.killpg(job.pid, signal.SIGINT)
-        _, errors = job.communicate(timeout=60)
+        _, errors = job.communicate(timeout=180)
     assert job.returncode == 130 and "Traceback" not in errors
     assert not list(tmp_path.iterdir())
