@@ -38,13 +38,20 @@ lint: $(MADE)requirements-dev.txt
 	.venv/bin/mypy
 	.venv/bin/lint-imports
 
-# Two processes that take about the same time; `make -j2 test` runs them side by side.
-test: test-service test-jobs
+# Three processes run side by side. The output of each is shown when it ends, and all run to their
+# end even if one fails.
+test: $(MADE)requirements-dev.txt
+	@echo "The output of lint, test-service and test-jobs is shown when each of them ends."
+	@$(MAKE) --no-print-directory --jobs=3 --keep-going --output-sync=target lint test-service test-jobs
 
-test-service: lint
+# By default Ray's workers give way to all other processes. Beside the other half of the tests a
+# worker could then take longer to start than the minute that Ray waits for it.
+test-service test-jobs: export RAY_worker_niceness = 0
+
+test-service: $(MADE)requirements-dev.txt
 	$(RUN) -m pytest $(PYTEST) tests/unit tests/web tests/ray
 
-test-jobs: lint
+test-jobs: $(MADE)requirements-dev.txt
 	$(RUN) -m pytest $(PYTEST) tests/jobs
 
 test-all:

@@ -15,6 +15,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import httpx
+
 from tests.conftest import REPO
 from tests.ray_private import node_ip_address_from_perspective, ray_constants
 from tests.serving import free_port
@@ -44,7 +46,7 @@ class Running:
         *command: object,
         options: tuple[str, ...] = (),
         env: dict[str, str] | None = None,
-        timeout: float = 120,
+        timeout: float = 300,
     ) -> "subprocess.CompletedProcess[str]":
         """Run a command as a job that brings the code of this checkout; by default to its end."""
         words = ("submit", "--working-dir", REPO, *options, "--", *command)
@@ -52,19 +54,32 @@ class Running:
 
     def stop(self, submission: str) -> "subprocess.CompletedProcess[str]":
         """Stop a job that has such an id."""
-        return self._job(("stop", submission), self.env, 120)
+        return self._job(("stop", submission), self.env, 300)
+
+    def applications(self, method: str = "GET") -> str:
+        """Return what the cluster knows of its Serve applications, as JSON; DELETE ends Serve."""
+        token = Path(self.env["RAY_AUTH_TOKEN_PATH"]).read_text()
+        headers, url = (
+            {"Authorization": f"Bearer {token}"},
+            f"{self.address}/api/serve/applications/",
+        )
+        return httpx.request(method, url, headers=headers, timeout=300).raise_for_status().text
 
     def _job(
         self, words: tuple[object, ...], env: dict[str, str], timeout: float
     ) -> "subprocess.CompletedProcess[str]":
         command = [BIN / "ray", "job", words[0], "--address", self.address, *words[1:]]
-        return subprocess.run(
-            [str(word) for word in command],
-            env=env,
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-        )
+        try:
+            return subprocess.run(
+                [str(word) for word in command],
+                env=env,
+                capture_output=True,
+                text=True,
+                timeout=timeout,
+            )
+        except subprocess.TimeoutExpired as late:
+            print("said until then:", late.stdout, late.stderr)
+            raise
 
     def refuses_strangers(self) -> bool:
         """Whether a job of somebody without the token is refused."""
@@ -73,7 +88,7 @@ class Running:
         said = done.stdout + done.stderr
         return done.returncode != 0 and ("401" in said or "uthentication" in said)
 
-    def ready(self, seconds: float = 120) -> bool:
+    def ready(self, seconds: float = 240) -> bool:
         """Whether it runs a job, with all its workers, before `seconds` are over.
 
         A head answers well before it can.
@@ -82,7 +97,7 @@ class Running:
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             with contextlib.suppress(subprocess.TimeoutExpired):
-                job = self.submit(sys.executable, "-c", count + str(WORKERS), timeout=40)
+                job = self.submit(sys.executable, "-c", count + str(WORKERS), timeout=80)
                 if job.returncode == 0:
                     return True
                 print(job.stdout, job.stderr)

@@ -1,5 +1,6 @@
 import random
 import shutil
+import signal
 import subprocess
 from collections import defaultdict
 from dataclasses import dataclass
@@ -15,6 +16,11 @@ SHARED = REPO.parent / "shared"
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--order-seed", help="run modules, and the tests of each, in a random order")
+
+
+def pytest_configure() -> None:
+    """Let tests interrupt jobs even in the background of a shell, which ignores Ctrl-C there."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -1,19 +1,39 @@
 import json
+import os
+import runpy
 import shutil
-from collections.abc import Iterator
+import sys
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
 from tests import detector
-from tests.cluster import Running, running
+from tests.running import REPO
+
+BENCH = REPO / "bench"
 
 
-@pytest.fixture(scope="session")
-def cluster(tmp_path_factory) -> Iterator[Running]:
-    """A head and two workers, started for the tests."""
-    with running(tmp_path_factory.mktemp("token")) as cluster:
-        yield cluster
+@pytest.fixture
+def toy_figures(monkeypatch, capfd, run_job):
+    """Run bench/NAME.py --smoke in this process, on the Ray of `run_job`; returns its figures."""
+
+    def run(name: str) -> dict[str, dict]:
+        script = str(BENCH / f"{name}.py")
+        monkeypatch.syspath_prepend(str(BENCH))
+        monkeypatch.setattr(sys, "argv", [script, "--smoke"])
+        with mock.patch.dict(os.environ), pytest.raises(SystemExit) as end:
+            os.environ.pop("RAY_ADDRESS", None)
+            runpy.run_path(script, run_name="__main__")
+        out, err = capfd.readouterr()
+        assert end.value.code == 0, out + err
+        figures: dict[str, dict] = json.loads(out.splitlines()[-1])
+        for name, row in figures.items():
+            assert isinstance(row["value"], int | float), name
+            assert {"what", "unit", "bound", "met", "quoted"} <= set(row), name
+        return figures
+
+    return run
 
 
 @pytest.fixture
@@ -23,13 +43,19 @@ def again(trained_root, tmp_path) -> Path:
     return tmp_path / "root"
 
 
+def untrain(root: Path, *groups: int) -> Path:
+    """Make a trained root one in which the networks of some groups are still to be trained."""
+    record = json.loads((root / "_ledger/finetune.json").read_text())
+    (root / "_ledger/finetune.json").write_text(json.dumps(record | {"state": "running"}))
+    for group in groups:
+        (root / f"models/finetuned/group={group}/head.json").unlink()
+    return root
+
+
 @pytest.fixture
 def one_left(again) -> Path:
-    """A trained root of which one group's network is still to be trained."""
-    record = json.loads((again / "_ledger/finetune.json").read_text())
-    (again / "_ledger/finetune.json").write_text(json.dumps(record | {"state": "running"}))
-    (again / "models/finetuned/group=1/head.json").unlink()
-    return again
+    """A trained root in which the network of one group is still to be trained."""
+    return untrain(again, 1)
 
 
 @pytest.fixture(scope="session")

@@ -107,6 +107,7 @@ def test_photo_that_kills_its_worker_is_rejected_and_the_rest_goes_on(
     assert "kills its worker" in done.stdout
 
 
+@pytest.mark.long
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("where", ["decoding", "model"])
 def test_photo_that_kills_a_worker_with_a_model_is_rejected(

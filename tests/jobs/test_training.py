@@ -17,6 +17,7 @@ from landmark_ray.bundle.ensemble import Ensemble
 from landmark_ray.bundle.manifest import REFERENCE, Bundle
 from landmark_ray.bundle.reference import Reference
 from tests.conftest import FINETUNING, REPO, TRAINING, line_of
+from tests.jobs.conftest import untrain
 from tests.training import (
     assert_same_end,
     assert_went_on,
@@ -73,24 +74,25 @@ def meanwhile(work: Callable[[], T]) -> Iterator[Future[T]]:
         yield pool.submit(work)
 
 
-@pytest.mark.parametrize("trainings", [1, pytest.param(2, marks=pytest.mark.long)])
+@pytest.mark.parametrize("groups", [(1,), pytest.param((1, 2), marks=pytest.mark.long)])
 def test_killed_workers_cost_no_more_than_an_epoch(
-    trainings, small_source, trained_root, again, run_job
+    groups, small_source, trained_root, again, run_job
 ):
-    """All workers are killed until so many trainings have lost theirs after two epochs."""
+    """All workers are killed until the training of each group has lost one after two epochs."""
+    untrain(again, *groups)
     marked: set[str] = set()
 
     def kill_all() -> None:
-        while len(marked) < trainings:
+        while len(marked) < len(groups):
             marked.update(kill(again, caught(again, workers, done=marked)))
 
-    job = command("finetune", small_source, again, "--redo", "finetune")
+    job = command("finetune", small_source, again)
     with meanwhile(kill_all) as killing:
         done = run_job("finetune", *job[2:])
     killing.result()
     assert done.returncode == 0, done.stderr
     assert_went_on(again, marked)
-    for group in (1, 2):
+    for group in groups:
         assert_same_end(again, trained_root, group)
 
 
