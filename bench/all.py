@@ -217,24 +217,23 @@ def table(state: Figures) -> str:
     if not state:
         return f"{BEGIN}\nNothing is measured yet.\n{END}"
     where = state["machine"]
-    processor = f"{where['processor']}, {where['cores']} cores"
-    able = ", ".join(where["instructions"]) or "none of AVX2, AVX-512 and AMX"
+    able = ", ".join(where["instructions"]) or "none of AVX2, AVX-512, AMX"
     lines = [
         BEGIN,
-        f"Measured on {state['date']} at commit {state['commit'][:12]} on a machine with "
-        f"{where['memory_gib']} GiB and a processor with {able}, on which the ratios of kernels "
-        "depend. A value without a unit is a share, or the ratio to the baseline.",
+        f"Measured on {state['date']} at commit {state['commit'][:12]}, on a machine with "
+        f"{where['cores']} cores, {able} and {where['memory_gib']} GiB. The ratios of kernels "
+        "depend on the processor. A value without a unit is a share, or the ratio to the baseline.",
         "",
-        "| What is measured | Value | Bound | Baseline | `bench/` | Processor |",
+        "| What is measured | Value | Bound | Baseline | In `bench/` | Processor |",
         "|---|---|---|---|---|---|",
     ]
     for key, row in state["figures"].items():
         if row["quoted"]:
-            bound = row["bound"] + ("" if row["met"] else " (**not met**)")
-            name = f"`{key.partition('.')[0]}.py`"
-            cells = (row["what"], shown(row), bound, row["baseline"], name, processor)
+            bound = row["bound"] + ("" if row["met"] else ", **not met**")
+            name = f"`{key.partition('.')[0]}`"
+            cells = (row["what"], shown(row), bound, row["baseline"], name, where["processor"])
             lines.append(f"| {' | '.join(cells)} |")
-    if missing := [f"`{name}.py`" for name in BENCHMARKS if not of(name, state)]:
+    if missing := [f"`{name}`" for name in BENCHMARKS if not of(name, state)]:
         lines += ["", f"Not measured: {', '.join(missing)}."]
     return "\n".join([*lines, END])
 

@@ -81,8 +81,8 @@ class Figure:
         """The figure with a value, as it is stored."""
         low = -math.inf if self.least is None else self.least
         high = math.inf if self.most is None else self.most
-        bounds = [f"at least {self.least:g}"] if self.least is not None else []
-        bounds += [f"at most {self.most:g}"] if self.most is not None else []
+        bounds = [f"≥ {self.least:g}"] if self.least is not None else []
+        bounds += [f"≤ {self.most:g}"] if self.most is not None else []
         return {
             "what": self.what,
             "baseline": self.baseline,

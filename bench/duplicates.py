@@ -31,7 +31,9 @@ QUARTER = 4
 
 FIGURES = {
     "seconds": Figure("finding the duplicates among a million images", unit="s", most=300),
-    "peak_gib": Figure("the same, memory", unit="GiB", most=4),
+    "peak_gib": Figure(
+        "memory for finding the duplicates among a million images", unit="GiB", most=4
+    ),
     "found_within": Figure("planted copies found inside a landmark", least=0.999, quoted=False),
     "found_across": Figure("planted copies found across landmarks", least=0.999, quoted=False),
     "mixed": Figure("clusters of unlike images", most=0.001, quoted=False),

@@ -47,9 +47,11 @@ FIGURES = {
         "neither 200 nor 429",
         most=0,
     ),
-    "growth": Figure("the same, memory at the end", "at the beginning", most=1.1, quoted=False),
-    "served": Figure("the same, requests served", quoted=False),
-    "shed": Figure("the same, requests answered 429", quoted=False),
+    "growth": Figure(
+        "memory at the end of this load", "memory at its beginning", most=1.1, quoted=False
+    ),
+    "served": Figure("requests served under this load", quoted=False),
+    "shed": Figure("requests answered 429 under this load", quoted=False),
 }
 
 

@@ -39,16 +39,15 @@ from landmark_ray.runtime.ray_start import start_ray
 LAST = max(STAGES.index("group"), STAGES.index("resize"))
 REHEARSED = STAGES[: LAST + 1]
 
+REHEARSAL = "rehearsal with a quarter of GLDv2's landmarks"
 FIGURES = {
-    "peak_gib": Figure(
-        "rehearsal with 50,774 landmarks of GLDv2 (1 million images): memory of the driver",
-        unit="GiB",
-        most=4,
-    ),
+    "peak_gib": Figure(f"{REHEARSAL}: memory of the driver", unit="GiB", most=4),
     "growth": Figure(
-        "the same, time of all stages for each image", "a quarter of the landmarks", most=1.2
+        f"{REHEARSAL}: time of all stages for each image", "a quarter of the landmarks", most=1.2
     ),
-    "rate": Figure("the same, landmarks that `match` schedules in a second", least=500),
+    "rate": Figure(
+        f"{REHEARSAL}: landmarks that `match` schedules in a second", unit="/s", least=500
+    ),
     "sample_s": Figure("choosing the images from `train.csv`", unit="s", most=60, quoted=False),
     "files": Figure("files of a table for each shard", most=1, quoted=False),
     "page_mb": Figure("the curation page without photos", unit="MB", most=50, quoted=False),

@@ -39,8 +39,8 @@ def state() -> dict:
         "date": "2026-01-02",
         "machine": machine,
         "figures": {
-            "x.good": {**row, "bound": "at most 3", "met": True},
-            "x.bad": {**row, "what": "a stage", "bound": "at most 2", "met": False},
+            "x.good": {**row, "bound": "≤ 3", "met": True},
+            "x.bad": {**row, "what": "a stage", "bound": "≤ 2", "met": False},
             "x.inner": {**row, "what": "nobody asks", "bound": "", "met": True, "quoted": False},
         },
     }
@@ -53,17 +53,17 @@ def test_readme_has_the_figures_of_the_file(all_):
 
 def test_table_names_commit_and_of_each_figure_bound_baseline_benchmark_and_processor(all_, state):
     table = all_["table"](state)
-    assert "0123456789ab" in table and "AVX2" in table and "24 GiB" in table
-    rest = "| plain Keras | `x.py` | Chip 9, 2 cores |"
-    assert f"| a kernel | 2.5 s | at most 3 {rest}" in table
-    assert f"| a stage | 2.5 s | at most 2 (**not met**) {rest}" in table
+    assert "0123456789ab" in table and "2 cores, AVX2 and 24 GiB" in table
+    rest = "| plain Keras | `x` | Chip 9 |"
+    assert f"| a kernel | 2.5 s | ≤ 3 {rest}" in table
+    assert f"| a stage | 2.5 s | ≤ 2, **not met** {rest}" in table
     assert "nobody asks" not in table
 
 
 def test_table_names_benchmarks_without_figures(all_, state, monkeypatch):
     table = all_["table"]
     monkeypatch.setitem(table.__globals__, "BENCHMARKS", {"x": 1, "y": 2})
-    assert "Not measured: `y.py`." in table(state)
+    assert "Not measured: `y`." in table(state)
     monkeypatch.setitem(table.__globals__, "BENCHMARKS", {"x": 1})
     assert "Not measured" not in table(state)
 
@@ -174,4 +174,4 @@ def test_benchmark_without_a_finite_value_for_each_figure_fails(common, values, 
 def test_figure_is_met_within_its_bounds(common, value, met):
     row = common["Figure"]("a ratio", least=1, most=2).judged(value)
     assert row["met"] is met
-    assert row["bound"] == "at least 1, at most 2"
+    assert row["bound"] == "≥ 1, ≤ 2"
