@@ -50,6 +50,7 @@ TINY_NETWORK = (
     *("--train.trunk_epochs", "1", "--train.head_epochs", "2", "--train.views", "1"),
 )
 """Options that make a training quick; its models learn nothing."""
+FEW_FEATURES = ("--extract.max_side", "320", "--extract.max_feature_num", "500")
 MOBILENET = (
     *("--train.network", "mobilenet_v2", "--train.weights"),
     str(SHARED / "models/mobilenet_v2_imagenet_notop.weights.h5"),

@@ -1,4 +1,4 @@
-"""The service at twice the rate that it can serve, for 90 s; one of its replicas is killed.
+"""The service at twice the rate that it can serve, for a minute; one of its replicas is killed.
 
 Requests come at a fixed rate, whether earlier ones are answered or not, at twice the rate that 8
 clients get. In the middle a replica of the models gets SIGKILL. Answers must have status 200 or 429
@@ -6,7 +6,7 @@ alone, memory must stay flat, and the queue bounds the latency of those that are
 
     python bench/overload.py [--smoke | --large]
 
-3 minutes, 4 GB of memory. `--large` loads the service for 5 minutes.
+2 minutes, 4 GB of memory. `--large` loads the service for 5 minutes.
 """
 
 import asyncio
@@ -195,4 +195,4 @@ def measure(size: Size, folder: Path) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    run(measure, FIGURES, full=Size(RESNETS, 90), large=Size(RESNETS, 300), smoke=Size(TINY, 3))
+    run(measure, FIGURES, full=Size(RESNETS, 60), large=Size(RESNETS, 300), smoke=Size(TINY, 3))

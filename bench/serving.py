@@ -14,7 +14,7 @@ of networks whose best landmarks are nearly equal.
 
     python bench/serving.py [--smoke | --large]
 
-7 minutes, 8 GB of memory. `--large` has 200 photographs and rounds of 20 s: 15 minutes.
+6 minutes, 8 GB of memory. `--large` has 200 photographs and rounds of 20 s: 15 minutes.
 """
 
 import csv
@@ -281,7 +281,7 @@ if __name__ == "__main__":
     run(
         measure,
         FIGURES,
-        full=Size(RESNETS, tuple(VARIANTS), rounds=2, seconds=5, warmup=1),
+        full=Size(RESNETS, tuple(VARIANTS), rounds=2, seconds=4, warmup=0.5),
         large=Size(MANY_PHOTOS, tuple(VARIANTS), rounds=2, seconds=20, warmup=3),
         smoke=Size(TINY, ("shared",), rounds=1, seconds=1, warmup=0),
         without=[*figures_of("f32"), *figures_of("bf16")],

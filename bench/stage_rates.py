@@ -14,7 +14,7 @@ The sides take turns, and the mean of two rounds counts.
 
     python bench/stage_rates.py [--smoke | --large]
 
-4 minutes, on 2,600 photographs. `--large` has 5,200: 8 minutes.
+4 minutes, on 2,000 photographs. `--large` has 5,200: 9 minutes.
 """
 
 import io
@@ -33,7 +33,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from common import CORES, Figure, Photo, photographs, run, run_stages, source_folder, write_copies
+from common import (
+    CORES,
+    FEW_FEATURES,
+    Figure,
+    Photo,
+    photographs,
+    run,
+    run_stages,
+    source_folder,
+    write_copies,
+)
 from PIL import Image, ImageOps
 
 from landmark_ray.config import STAGES
@@ -45,7 +55,7 @@ from landmark_ray.stages.resize import example
 
 SIDE, QUALITY, SQUARE = 1024, 90, 224
 ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-OPTIONS = ("--extract.max_side", 320, "--extract.max_feature_num", 500, "--cluster.cpus", CORES)
+OPTIONS = (*FEW_FEATURES, "--cluster.cpus", CORES)
 BY_TURNS = ("--match.cpus", CORES)
 DRAWN = "synthetic-"
 """How the ids of images begin that `resize` draws itself."""
@@ -233,7 +243,7 @@ if __name__ == "__main__":
     run(
         measure,
         FIGURES,
-        full=Size(smoke=False, copies=4, rounds=2, squares=120),
+        full=Size(smoke=False, copies=3, rounds=2, squares=120),
         large=Size(smoke=False, copies=8, rounds=2, squares=240),
         smoke=Size(
             smoke=True,

@@ -22,7 +22,16 @@ from typing import Any
 
 import numpy as np
 import pyarrow.dataset as pads
-from common import MOBILENET, TINY_NETWORK, Figure, report, run, run_stages, source_folder
+from common import (
+    FEW_FEATURES,
+    MOBILENET,
+    TINY_NETWORK,
+    Figure,
+    report,
+    run,
+    run_stages,
+    source_folder,
+)
 from PIL import Image
 
 from landmark_ray.bundle.network_files import (
@@ -38,10 +47,7 @@ from landmark_ray.data.root import Root
 from landmark_ray.data.store import Store
 from landmark_ray.runtime import ledger
 
-OPTIONS = (
-    *("--group.edges", "6", "--train.phases", "head,finetune"),
-    *("--extract.max_side", "320", "--extract.max_feature_num", "500"),  # which nothing measures
-)
+OPTIONS = ("--group.edges", "6", "--train.phases", "head,finetune", *FEW_FEATURES)
 
 FIGURES = {
     "loop": Figure("rate of fine-tuning", "Keras `fit` on arrays in memory", least=0.9),
