@@ -96,15 +96,13 @@ def peaks(size: Size, folder: Path, copies: int) -> dict[str, float]:
     words = [*size.options, *OPTIONS, "--to", size.last]
     words += ["--source", folder / "source", "--root", folder / "root"]
     command = [sys.executable, str(REPO / "jobs/pipeline.py"), *map(str, words)]
-    tables, todo = Root(str(folder / "root")), list(STAGES[: STAGES.index(size.last) + 1])
-    peak = dict.fromkeys(todo, 0.0)
+    tables, peak = Root(str(folder / "root")), dict.fromkeys(STAGES, 0.0)
     with (folder / "log").open("w+") as log:
         job = psutil.Popen(command, stdout=log, stderr=subprocess.STDOUT)
         while job.poll() is None:
-            while len(todo) > 1 and ledger.read(tables, todo[0]):
-                del todo[0]
+            stage = max(ledger.begun(tables), key=STAGES.index, default=STAGES[0])
             with contextlib.suppress(psutil.NoSuchProcess):
-                peak[todo[0]] = max(peak[todo[0]], held(job) / (1 << 20))
+                peak[stage] = max(peak[stage], held(job) / (1 << 20))
             time.sleep(EVERY_S)
         if job.wait():
             log.seek(0)
@@ -133,5 +131,5 @@ if __name__ == "__main__":
         FIGURES,
         full=Size(smoke=False, images=500, times=4, last="export"),
         large=Size(smoke=False, images=2_000, times=4, last="export"),
-        smoke=Size(smoke=True, images=30, times=2, last="ingest", options=("--sample.buckets", 2)),
+        smoke=Size(smoke=True, images=30, times=2, last="sample", options=("--sample.buckets", 2)),
     )

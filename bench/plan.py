@@ -6,8 +6,7 @@ jobs/pipeline.py with the same options, from `sample` to `export`.
     python bench/plan.py [--smoke | --large]
 
 7 minutes. The machine must have nothing else to do, or both sides meet different loads. `--large`
-has four times as many landmarks: 20 minutes, 3 GB of disk. `--smoke` plans and runs some drawn
-photos as far as `ingest`.
+has four times as many landmarks: 20 minutes, 3 GB of disk. `--smoke` plans and runs `sample` alone.
 """
 
 import json
@@ -95,5 +94,5 @@ if __name__ == "__main__":
         FIGURES,
         full=Size("export", 1, FULL, DEMO, sample=256),
         large=Size("export", 4, FULL, DEMO, sample=384),
-        smoke=Size("ingest", 1, TOY, (), sample=20),
+        smoke=Size("sample", 1, TOY, (), sample=20),
     )
