@@ -5,8 +5,8 @@
 
 Without names, all benchmarks run whose figures `bench/figures.json` does not have yet for this code
 on this machine; named ones run again. Each is a process of its own, and its figures are stored when
-it ends, with commit, date and machine: after Ctrl-C, the same command continues. A benchmark that
-fails, or does not meet a bound, does not stop the others.
+it ends, with commit, date and machine: after Ctrl-C, the command without names continues. A
+benchmark that fails, or does not meet a bound, does not stop the others.
 
 The exit status is 0 if all figures are there and meet their bounds, 1 if one does not meet its
 bound, 3 if one is missing, and 130 after Ctrl-C. `--readme` only writes the table from the file.
@@ -186,14 +186,14 @@ def run(names: Sequence[str], dirty: bool) -> int:
     try:
         for number, name in enumerate(todo):
             left = sum(BENCHMARKS[other] for other in todo[number:])
-            about = f"about {BENCHMARKS[name]} minutes; about {left} minutes left in all"
+            about = f"about {BENCHMARKS[name]} min; {left} min left in all"
             say(f"{datetime.datetime.now():%H:%M}, {number + 1} of {len(todo)}: {name}, {about}")
             found = {name: measure(name)}
             parts = [found.get(other, of(other, state)) for other in BENCHMARKS]
             state["figures"] = {key: row for part in parts for key, row in part.items()}
             FILE.write_text(json.dumps(state, indent=1) + "\n")
     except KeyboardInterrupt:
-        say("interrupted: the same command continues with what is missing")
+        say("interrupted: python bench/all.py continues with the benchmarks without figures")
         return INTERRUPTED
     rows = state["figures"]
     report(

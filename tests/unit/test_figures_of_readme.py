@@ -120,7 +120,7 @@ def test_run_goes_on_after_a_failed_benchmark_and_an_unmet_bound(benchmarks, cap
     assert json.loads(file.read_text())["figures"] == found["y"] | found["z"]
     out, err = capfd.readouterr()
     assert "without figures: x" in err and "not met" in out
-    assert "1 of 3: x, about 2 minutes; about 6 minutes left in all" in err
+    assert "1 of 3: x, about 2 min; 6 min left in all" in err
     found["x"] = {"x.good": found["z"]["z.good"]}
     assert run([], dirty=False) == 1, "y does not meet its bound"
     assert measured == ["x", "y", "z", "x"], "what is there is not measured again"
@@ -168,6 +168,18 @@ def test_benchmark_without_a_finite_value_for_each_figure_fails(common, values, 
     figures = {"speed": common["Figure"]("how fast it is")}
     with pytest.raises(RuntimeError, match="figures"):
         common["run"](lambda size, folder: values, figures, full=None, smoke=None)
+
+
+def test_larger_size_is_measured_on_request_where_there_is_one(common, monkeypatch, capfd):
+    monkeypatch.setattr("sys.argv", ["x.py", "--large"])
+    monkeypatch.setitem(common["run"].__globals__, "GLD_MINI", REPO)
+    figures = {"speed": common["Figure"]("how fast it is")}
+    sizes = {"full": 1.0, "smoke": 2.0}
+    with pytest.raises(SystemExit, match="0"):
+        common["run"](lambda size, folder: {"speed": size}, figures, **sizes, large=3.0)
+    assert json.loads(capfd.readouterr().out.splitlines()[-1])["speed"]["value"] == 3
+    with pytest.raises(SystemExit, match="2"):
+        common["run"](lambda size, folder: {"speed": size}, figures, **sizes)
 
 
 @pytest.mark.parametrize(("value", "met"), [(0.9, False), (1.0, True), (2.0, True), (2.1, False)])
