@@ -1,11 +1,11 @@
 """The service against the reference's Flask app: 11 ResNet50s, JPEGs of about 100 KB, two cores.
 
-Three of ours are compared with it, one after the other: f32; bf16; one trunk for all groups in
-bf16. The first two have the same random networks as Flask (see `bundles`). Flask and the service
-that it is compared with are both up, and are asked in turn, in short rounds, so that both meet the
-same machine; the one that is not asked is idle. All get the same 100 photographs, over and over:
-from 1 client for the latency, from 8 and from 32 for the throughput. Flask has one worker, which 32
-clients keep no busier than 8 do, so it is asked by 8 alone; the smaller ratio counts.
+Three variants of the service are compared with it, one after the other: f32; bf16; one trunk for
+all groups in bf16. The first two have the same random networks as Flask (see `bundles`). Flask and
+the variant are both up, and are asked in turn, in short rounds, so that both meet the same machine;
+the one that is not asked is idle. Both get the same 100 photographs, over and over: from 1 client
+for the latency, from 8 and from 32 for the throughput, of which the smaller ratio counts. Flask has
+one worker, which 32 clients keep no busier than 8 do, so it is asked by 8 alone.
 
 The answers to all photographs are compared, those of the shared trunk with what jobs/predict.py
 says of its bundle. A photo that a side takes for several landmarks counts as wrong. The networks
