@@ -10,13 +10,13 @@ at their defaults.
 2. Pairs of one landmark, 1,000 features for each image, against the tutorial's method, in one
    thread: `scipy.spatial.cKDTree`, descriptors at most 0.8 apart, then `skimage.measure.ransac`
    with an affine map, a residual of 20 pixels and 1,000 trials.
-3. A landmark of 500 photographs, of which 75 match no other: the stage `match` in one task, against
-   the tutorial's method on every pair (timed on some of them). On gld-mini, the stage must keep the
-   same images as by every pair.
+3. A landmark of 500 photographs, of which 75 match no other of their landmark: the stage `match` in
+   one task, against the tutorial's method on every pair (timed on some of them). On gld-mini, the
+   stage must keep the same images as by every pair.
 
     python bench/matching.py [--smoke]
 
-5 minutes.
+6 minutes.
 """
 
 import itertools
@@ -84,7 +84,7 @@ def figures_of(extractor: str) -> dict[str, Figure]:
             f"matching a pair of images, 1,000 features of {name} each",
             TUTORIAL,
             "times as fast",
-            least=50,
+            least=50,  # on every processor: 155 to 183 were measured without AMX, 63 to 88 with it
         ),
     }
 
@@ -100,9 +100,6 @@ FIGURES = {
     ),
     "same": Figure(
         "whether the same images of gld-mini are kept", "matching every pair", least=1, quoted=False
-    ),
-    "unmatched": Figure(
-        "share of that landmark's photos that match none", least=0.1, most=0.2, quoted=False
     ),
 }
 
@@ -202,12 +199,18 @@ def pair_speedup(tables: Root, rule: MatchingRule, size: Size) -> float:
 
 
 def large_class(tables: Root, photos: Sequence[Photo], size: Size) -> list[Photo]:
-    """Photos for one landmark: some that match another of them, some that match none."""
+    """Photos for one landmark: some that match another photo of theirs, some that match none.
+
+    Raises:
+        ValueError: there are too few for that.
+    """
     mine = [photo for photo in sorted(photos, key=lambda p: (p.landmark_id, p.image_id))]
     used = set(tables.dataset("features").to_table(["image_id"])["image_id"].to_pylist())
     best = best_inliers(tables, pd.Index([p.image_id for p in mine]))
     matched = [p for p in mine if best[p.image_id] >= INLIERS]
     unmatched = [p for p in mine if p.image_id in used and best[p.image_id] < INLIERS]
+    if len(matched) < size.verified or len(unmatched) < size.unmatched:
+        raise ValueError(f"{len(matched)} photos match another one, {len(unmatched)} match none")
     chosen = matched[: size.verified] + unmatched[: size.unmatched]
     return [Photo(photo.image_id, 1, photo.data) for photo in chosen]
 
@@ -227,8 +230,8 @@ def same_kept(words: Sequence[object]) -> float:
     return float(kept[0] == kept[1])
 
 
-def compare_class(photos: Sequence[Photo], size: Size, folder: Path) -> dict[str, float]:
-    """The stage match on one large class."""
+def class_speedup(photos: Sequence[Photo], size: Size, folder: Path) -> float:
+    """How much faster the stage match is on one large class than the tutorial on every pair."""
     write_source([photos], folder / "source")
     words = ["--source", folder / "source", "--root", folder / "root", *ONE_TASK]
     _, tables = run_stages(words, "sample", "match")
@@ -238,8 +241,7 @@ def compare_class(photos: Sequence[Photo], size: Size, folder: Path) -> dict[str
     timed = random.Random(1).sample(pairs, size.pairs)
     theirs = len(pairs) * statistics.mean(seconds(lambda p=p: tutorial(*p)) for p in timed)
     print(f"{len(features)} images: {theirs:,.0f} s and {took:.1f} s", file=sys.stderr)
-    best = best_inliers(tables, pd.Index([photo.image_id for photo in photos]))
-    return {"class": theirs / took, "unmatched": float((best < INLIERS).mean())}
+    return theirs / took
 
 
 def measure(size: Size, folder: Path) -> dict[str, float]:
@@ -257,7 +259,7 @@ def measure(size: Size, folder: Path) -> dict[str, float]:
             figures[f"{extractor}_pair"] = pair_speedup(tables, RULES[extractor](), size)
             if extractor == "sift":
                 photos = large_class(tables, photographs(source), size)
-                figures |= compare_class(photos, size, folder / "class")
+                figures["class"] = class_speedup(photos, size, folder / "class")
                 figures["same"] = same_kept(words)
         cv2.setNumThreads(threads)
     return figures
@@ -267,7 +269,7 @@ if __name__ == "__main__":
     run(
         measure,
         FIGURES,
-        full=Size(False, ("sift", "delf"), pairs=24, features=1000, verified=425, unmatched=75),
+        full=Size(False, ("sift", "delf"), pairs=20, features=1000, verified=425, unmatched=75),
         smoke=Size(True, ("sift",), pairs=2, features=100, verified=10, unmatched=2),
         without=[*figures_of("delf")],
     )

@@ -63,7 +63,9 @@ DRAWN = "synthetic-"
 FIGURES = {
     "resize": Figure("rate of `resize`", "its bare kernel in a pool of two", least=0.75),
     "extract": Figure("rate of `extract`", "its bare kernel in a pool of two", least=0.9),
-    "match": Figure("`match` on two cores", "one core", "times as fast", least=1.7),
+    "match": Figure(  # 1.85 is for larger landmarks; starting the stage weighs more on these
+        "`match` on two cores", "one core", "times as fast", least=1.7
+    ),
     "square": Figure(
         "a 1024-px JPEG to 224 px",
         "`Image.open` and `ImageOps.fit`",
