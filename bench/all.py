@@ -33,14 +33,14 @@ from common import GIB, REPO, report
 BENCHMARKS = {
     "duplicates": 1,
     "matching": 6,
-    "stage_rates": 4,
+    "stage_rates": 3,
     "memory": 4,
-    "scale": 4,
-    "train": 3,
-    "serving": 5,
+    "scale": 3,
+    "train": 4,
+    "serving": 4,
     "overload": 2,
     "cluster": 3,
-    "plan": 7,
+    "plan": 5,
 }
 """Name -> minutes that it takes on two cores with nothing else to do, about."""
 

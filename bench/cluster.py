@@ -1,13 +1,14 @@
-"""A head and two workers on this machine against a plain local run: all stages of gld-mini.
+"""A head and two workers on this machine against a plain local run, of gld-mini.
 
 The cluster is started by `ray start` with a token (tests/cluster.py): the head has no cores, each
 worker has one, so that both sides have two. The run is one submitted job, which brings its own code
 (`ray job submit --working-dir .`); its start counts, the cluster's does not. A job without the
-token must be refused. Features are few, and the network is small, to save time.
+token must be refused. The stages are those from `sample` to `embed`, with few features and a small
+network, to save time.
 
     python bench/cluster.py [--smoke | --large]
 
-4 minutes. `--large` has all features and trains mobilenet_v2: 10 minutes.
+3 minutes. `--large` has all features and stages, and trains mobilenet_v2: 10 minutes.
 """
 
 import subprocess
@@ -108,7 +109,7 @@ if __name__ == "__main__":
     run(
         measure,
         FIGURES,
-        full=Size(False, (*TINY_NETWORK, *FEW_FEATURES), "export"),
+        full=Size(False, (*TINY_NETWORK, *FEW_FEATURES), "embed"),
         large=Size(False, MOBILENET, "export"),
         smoke=Size(True, TINY_NETWORK, "ingest"),
     )

@@ -22,7 +22,7 @@ import re
 import sys
 import tarfile
 import tempfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -104,7 +104,7 @@ def run(
     full: Any,
     smoke: Any,
     large: Any = None,
-    without: Sequence[str] = (),
+    without: Callable[[Any], Collection[str]] = lambda size: (),
 ) -> None:
     """Run a benchmark as the command line asks for; exit with status 1 if a bound is not met.
 
@@ -114,7 +114,7 @@ def run(
         full: the size whose figures count.
         smoke: the size of a toy.
         large: a size that takes longer than `full`, if there is one.
-        without: figures that the toy does without.
+        without: size -> figures that it does without.
 
     Raises:
         RuntimeError: a figure is missing, unknown or not finite.
@@ -132,7 +132,7 @@ def run(
         sys.exit(f"error: the full size needs the photographs of {GLD_MINI}, which is not there")
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         values = measure(size, Path(folder))
-    wanted = set(figures) - set(without if given.smoke else ())
+    wanted = set(figures) - set(without(size))
     if set(values) != wanted:
         raise RuntimeError(f"figures {sorted(set(values) ^ wanted)} are missing or unknown")
     broken = {name: value for name, value in values.items() if not math.isfinite(value)}

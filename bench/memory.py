@@ -40,6 +40,7 @@ EVERY_S = 0.2
 OPTIONS = (
     *("--cluster.cpus", CORES, "--cluster.object_store_gb", 0.2, "--ingest.buffer_mb", 8),
     *("--extract.max_feature_num", 200, "--extract.max_side", 256, *TINY_NETWORK),
+    *("--group.edges", "6,12"),
 )
 
 FIGURES = {

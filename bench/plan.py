@@ -1,11 +1,11 @@
 """What jobs/plan.py forecasts against what the run then takes, on this machine.
 
 The drawn demo is planned first (two trial runs on some of its photos), and then run by
-jobs/pipeline.py with the same options, from `sample` to `export`.
+jobs/pipeline.py with the same options, from `sample` to `export`. The trunk learns for few epochs.
 
     python bench/plan.py [--smoke | --large]
 
-7 minutes. The machine must have nothing else to do, or both sides meet different loads. `--large`
+5 minutes. The machine must have nothing else to do, or both sides meet different loads. `--large`
 has four times as many landmarks: 20 minutes, 3 GB of disk. `--smoke` plans and runs `sample` alone.
 """
 
@@ -87,12 +87,13 @@ def measure(size: Size, folder: Path) -> dict[str, float]:
 
 
 DEMO = ("--config", str(REPO / "jobs/conf/demo.toml"))
+QUICK = ("--train.trunk_epochs", "5")
 
 if __name__ == "__main__":
     run(
         measure,
         FIGURES,
-        full=Size("export", 1, FULL, DEMO, sample=256),
+        full=Size("export", 1, FULL, (*DEMO, *QUICK), sample=256),
         large=Size("export", 4, FULL, DEMO, sample=384),
         smoke=Size("sample", 1, TOY, (), sample=20),
     )
