@@ -48,8 +48,6 @@ TOY = Plan(sizes=(13, 9, 9), small=(3,), tests=1, strangers=2, noise=3, duplicat
 TINY_NETWORK = (
     *("--train.network", "small", "--train.weights", "none", "--resize.size", "32"),
     *("--train.trunk_epochs", "1", "--train.head_epochs", "2", "--train.views", "1"),
-    *("--train.augment.crop", "0", "--train.augment.rotation", "0"),
-    *("--train.augment.colour", "0", "--train.augment.erase", "0"),
 )
 """Options that make a training quick; its models learn nothing."""
 FEW_FEATURES = ("--extract.max_side", "320", "--extract.max_feature_num", "500")
