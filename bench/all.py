@@ -1,21 +1,25 @@
-"""Run all benchmarks at full size, one after the other, and write their figures.
+"""Measure all figures of the README, and write its table.
 
-    python bench/all.py [NAME ...] [--redo] [--dirty]
+    python bench/all.py [NAME ...] [--dirty]
     python bench/all.py --readme
 
-Each benchmark is a process of its own. One that fails is named at the end, and the others go on.
-The figures, with commit, date and machine, are written to `bench/figures.json` after each: the same
-command goes on after a stop, and leaves out what is there already for the same code on the same
-machine, but for `--redo`. `--readme` writes the README's table anew from that file, as does a run.
+Without names, all benchmarks run whose figures `bench/figures.json` does not have yet for this code
+on this machine; named ones run again. Each is a process of its own, and its figures are stored when
+it ends, with commit, date and machine: after Ctrl-C, the command without names continues. A
+benchmark that fails, or does not meet a bound, does not stop the others.
 
-Under two hours on two cores; `BENCHMARKS` says what each takes. The machine must have nothing else
-to do.
+The exit status is 0 if all figures are there and meet their bounds, 1 if one does not meet its
+bound, 3 if one is missing, and 130 after Ctrl-C. `--readme` only writes the table from the file.
+
+About 35 minutes on two cores with nothing else to do.
 """
 
 import argparse
+import contextlib
 import datetime
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -25,21 +29,20 @@ from typing import Any
 
 import psutil
 from common import GIB, REPO, report
-from rich.console import Console
 
 BENCHMARKS = {
     "duplicates": 1,
-    "matching": 12,
-    "stage_rates": 8,
-    "memory": 8,
-    "scale": 15,
-    "train": 6,
-    "serving": 12,
-    "overload": 4,
-    "cluster": 10,
-    "plan": 35,
+    "matching": 6,
+    "stage_rates": 3,
+    "memory": 4,
+    "scale": 3,
+    "train": 4,
+    "serving": 4,
+    "overload": 2,
+    "cluster": 3,
+    "plan": 5,
 }
-"""Name -> minutes that it takes on two cores, about."""
+"""Name -> minutes that it takes on two cores with nothing else to do, about."""
 
 FILE, README = REPO / "bench/figures.json", REPO / "README.md"
 BEGIN, END = "<!-- figures: made by bench/all.py -->", "<!-- end of figures -->"
@@ -49,12 +52,19 @@ CODE = (
     "landmark_ray",
     "requirements.txt",
     "tests/cluster.py",
+    "tests/tables.py",
     ":!bench/figures.json",
 )
 """What figures depend on."""
 
 MOST_BUSY = 15.0
 """Percent of all cores that others may use before a benchmark begins; above, a warning is given."""
+
+MET, NOT_MET, MISSING, INTERRUPTED = 0, 1, 3, 130
+"""Exit statuses."""
+
+STOP_S = 60
+"""A benchmark that is interrupted has this many seconds to stop what it started."""
 
 Figures = dict[str, Any]
 
@@ -109,50 +119,92 @@ def kept(dirty: bool) -> Figures:
     return file if holds and file["machine"] == machine() else fresh(dirty)
 
 
-def measure(name: str) -> tuple[str, Figures]:
-    """Run a benchmark; how it ended, and its figures."""
+def output_of(command: Sequence[str]) -> tuple[int, str]:
+    """Run a command in a process group of its own; its exit status, and what it prints on stdout.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C, which is passed on.
+    """
+    process = subprocess.Popen(
+        command, cwd=REPO, stdout=subprocess.PIPE, text=True, start_new_session=True
+    )
+    try:
+        out, _ = process.communicate()
+    except KeyboardInterrupt:
+        os.killpg(process.pid, signal.SIGINT)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(STOP_S)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        raise
+    return process.returncode, out
+
+
+def measure(name: str) -> Figures:
+    """Run a benchmark; its figures, or none if it fails."""
     script = f"bench/{name}.py"
     busy = psutil.cpu_percent(interval=2)
     if busy > MOST_BUSY:
-        print(f"warning: the cores are busy ({busy:.0f}%): times will be too long", file=sys.stderr)
+        say(f"warning: other programs use {busy:.0f}% of the cores: times will be too long")
     begun = time.monotonic()
-    command = [sys.executable, str(REPO / script)]
-    done = subprocess.run(command, cwd=REPO, stdout=subprocess.PIPE, text=True, check=False)
+    status, out = output_of([sys.executable, str(REPO / script)])
     seconds = round(time.monotonic() - begun)
-    print(done.stdout, flush=True)
+    print(out, flush=True)
     try:
-        rows = dict(json.loads(done.stdout.splitlines()[-1]))
+        rows = dict(json.loads(out.splitlines()[-1]))
     except (IndexError, ValueError, TypeError):
-        return f"failed with status {done.returncode}", {}
+        say(f"{name} failed with status {status} after {seconds} s: it has no figures")
+        return {}
+    missed = [figure for figure, row in rows.items() if not row["met"]]
+    say(f"{name} took {seconds / 60:.1f} minutes; bounds not met: {', '.join(missed) or 'none'}")
     more = {"command": f"python {script}", "seconds": seconds, "busy_percent": busy}
-    figures = {f"{name}.{figure}": {**row, **more} for figure, row in rows.items()}
-    return "done" if done.returncode == 0 else "missed a bound", figures
+    return {f"{name}.{figure}": {**row, **more} for figure, row in rows.items()}
 
 
-def run(names: Sequence[str], redo: bool, dirty: bool) -> bool:
-    """Run benchmarks, and store what they find; whether all bounds are met."""
+def say(line: str) -> None:
+    """Print how far the run is."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def of(name: str, state: Figures) -> Figures:
+    """The figures of a benchmark."""
+    return {key: row for key, row in state["figures"].items() if key.partition(".")[0] == name}
+
+
+def run(names: Sequence[str], dirty: bool) -> int:
+    """Run benchmarks, store what each finds, and show all figures that are there.
+
+    Args:
+        names: of those that run again; if there is none, those without figures run.
+        dirty: the code is not committed, so that no stored figure holds.
+
+    Returns:
+        The exit status.
+    """
     state = kept(dirty)
-    ends = {}
-    for number, name in enumerate(names, 1):
-        earlier = [key for key in state["figures"] if key.partition(".")[0] == name]
-        if earlier and not redo:
-            met = all(state["figures"][key]["met"] for key in earlier)
-            ends[name] = "kept" if met else "kept; missed a bound"
-            continue
-        begun = datetime.datetime.now().strftime("%H:%M")
-        about = f"about {BENCHMARKS[name]} minutes from {begun}"
-        print(f"{number} of {len(names)}: {name}, {about}", file=sys.stderr, flush=True)
-        ends[name], figures = measure(name)
-        others = {key: row for key, row in state["figures"].items() if key not in earlier}
-        state["figures"] = others | figures
-        FILE.write_text(json.dumps(state, indent=1) + "\n")
-    rows = [
-        [key, shown(row), row["bound"], "" if row["met"] else "MISSED"]
-        for key, row in state["figures"].items()
-    ]
-    report(f"Figures of {state['commit'][:12]}", ["figure", "value", "bound", ""], rows)
-    report("Benchmarks", ["", "end"], [[name, end] for name, end in ends.items()])
-    return set(ends.values()) <= {"done", "kept"}
+    todo = list(names) or [name for name in BENCHMARKS if not of(name, state)]
+    try:
+        for number, name in enumerate(todo):
+            left = sum(BENCHMARKS[other] for other in todo[number:])
+            about = f"about {BENCHMARKS[name]} min; {left} min left in all"
+            say(f"{datetime.datetime.now():%H:%M}, {number + 1} of {len(todo)}: {name}, {about}")
+            found = {name: measure(name)}
+            parts = [found.get(other, of(other, state)) for other in BENCHMARKS]
+            state["figures"] = {key: row for part in parts for key, row in part.items()}
+            FILE.write_text(json.dumps(state, indent=1) + "\n")
+    except KeyboardInterrupt:
+        say("interrupted: python bench/all.py continues with the benchmarks without figures")
+        return INTERRUPTED
+    rows = state["figures"]
+    report(
+        f"Figures of {state['commit'][:12]}",
+        ["figure", "value", "bound", ""],
+        [[k, shown(row), row["bound"], "" if row["met"] else "not met"] for k, row in rows.items()],
+    )
+    if missing := [name for name in BENCHMARKS if not of(name, state)]:
+        say(f"without figures: {', '.join(missing)}")
+        return MISSING
+    return MET if all(row["met"] for row in rows.values()) else NOT_MET
 
 
 def shown(row: Figures) -> str:
@@ -161,25 +213,28 @@ def shown(row: Figures) -> str:
 
 
 def table(state: Figures) -> str:
-    """The README's block: what was measured, where, and with which command."""
+    """The README's block: what was measured, where, against what, and with which benchmark."""
     if not state:
         return f"{BEGIN}\nNothing is measured yet.\n{END}"
     where = state["machine"]
-    able = ", ".join(where["instructions"]) or "none of AVX2, AVX-512 and AMX"
+    able = ", ".join(where["instructions"]) or "none of AVX2, AVX-512, AMX"
     lines = [
         BEGIN,
-        f"Measured on {state['date']} at commit {state['commit'][:12]}, each on the same machine: "
-        f"{where['processor']}, {where['cores']} cores, {able}, {where['memory_gib']} GiB. "
-        "Ratios of kernels depend on the processor.",
+        f"Measured on {state['date']} at commit {state['commit'][:12]}, on a machine with "
+        f"{where['cores']} cores, {able} and {where['memory_gib']} GiB. The ratios of kernels "
+        "depend on the processor. A value without a unit is a share, or the ratio to the baseline.",
         "",
-        "| what | figure | bound | command |",
-        "|---|---|---|---|",
+        "| What is measured | Value | Bound | Baseline | In `bench/` | Processor |",
+        "|---|---|---|---|---|---|",
     ]
-    for row in state["figures"].values():
+    for key, row in state["figures"].items():
         if row["quoted"]:
-            bound = row["bound"] + ("" if row["met"] else " (missed)")
-            cells = (row["what"], shown(row), bound, f"`{row['command']}`")
+            bound = row["bound"] + ("" if row["met"] else ", **not met**")
+            name = f"`{key.partition('.')[0]}`"
+            cells = (row["what"], shown(row), bound, row["baseline"], name, where["processor"])
             lines.append(f"| {' | '.join(cells)} |")
+    if missing := [f"`{name}`" for name in BENCHMARKS if not of(name, state)]:
+        lines += ["", f"Not measured: {', '.join(missing)}."]
     return "\n".join([*lines, END])
 
 
@@ -189,30 +244,27 @@ def written(readme: str, state: Figures) -> str:
     return before + table(state) + rest.split(END)[1]
 
 
-def main() -> None:
-    """Run what is asked for, and write the README's table."""
+def main() -> int:
+    """Run what is asked for, and write the README's table; the exit status."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument("names", nargs="*", metavar="NAME", help="benchmarks; all by default")
-    parser.add_argument("--redo", action="store_true", help="measure again what is there")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="benchmarks that run again")
     parser.add_argument("--dirty", action="store_true", help="measure code that isn't committed")
     parser.add_argument("--readme", action="store_true", help="only write the README's table")
     given = parser.parse_args()
-    unknown = set(given.names) - set(BENCHMARKS)
-    if unknown:
+    if unknown := set(given.names) - set(BENCHMARKS):
         parser.error(f"there is no benchmark {', '.join(unknown)}; there are {list(BENCHMARKS)}")
-    met = True
+    status = MET
     if not given.readme:
-        dirty = not same_code("HEAD") or bool(
-            git("ls-files", "--others", "--exclude-standard", *CODE)
-        )
+        new = git("ls-files", "--others", "--exclude-standard", *CODE)
+        dirty = bool(new) or not same_code("HEAD")
         if dirty and not given.dirty:
             parser.error("the code isn't committed: figures need a commit, or --dirty")
-        met = run(given.names or list(BENCHMARKS), given.redo, dirty)
+        status = run(given.names, dirty)
     README.write_text(written(README.read_text(), stored()))
-    Console().print(f"{README} has the table of {FILE}")
-    sys.exit(0 if met else 1)
+    say(f"{README} has the table of {FILE}")
+    return status
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

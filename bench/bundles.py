@@ -71,7 +71,7 @@ class Models:
     known: int
 
 
-RESNETS = Models(False, "resnet50", 224, groups=11, classes=1_000, photos=200, known=180)
+RESNETS = Models(False, "resnet50", 224, groups=11, classes=1_000, photos=100, known=90)
 TINY = Models(True, "small", 32, groups=2, classes=8, photos=8, known=6)
 
 

@@ -1,13 +1,14 @@
-"""A head and two workers on this machine against a plain local run: all stages of gld-mini.
+"""A head and two workers on this machine against a plain local run, of gld-mini.
 
 The cluster is started by `ray start` with a token (tests/cluster.py): the head has no cores, each
 worker has one, so that both sides have two. The run is one submitted job, which brings its own code
-(`ray job submit --working-dir .`); its start counts, the cluster's does not. Who has no token must
-be refused.
+(`ray job submit --working-dir .`); its start counts, the cluster's does not. A job without the
+token must be refused. The stages are those from `sample` to `embed`, with few features and a small
+network, to save time.
 
-    python bench/cluster.py [--smoke]
+    python bench/cluster.py [--smoke | --large]
 
-10 minutes.
+3 minutes. `--large` has all features and stages, and trains mobilenet_v2: 10 minutes.
 """
 
 import subprocess
@@ -17,7 +18,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from common import CORES, REPO, Figure, report, run, run_options
+from common import (
+    CORES,
+    FEW_FEATURES,
+    MOBILENET,
+    REPO,
+    TINY_NETWORK,
+    Figure,
+    report,
+    run,
+    source_folder,
+)
 
 from landmark_ray.config import STAGES
 from landmark_ray.data.root import Root
@@ -29,9 +40,9 @@ from tests.tables import TABLES, rows  # noqa: E402
 
 FIGURES = {
     "ratio": Figure(
-        "time of a submitted job on a head and two workers against a plain local run", most=1.25
+        "time of a submitted job on a head and two workers", "a plain local run", most=1.25
     ),
-    "same": Figure("tables with the same rows as of the local run", least=1, quoted=False),
+    "same": Figure("tables with the same rows", "a plain local run", least=1, quoted=False),
     "refused": Figure("whether a job without the token is refused", least=1, quoted=False),
 }
 
@@ -42,10 +53,12 @@ class Size:
 
     Attributes:
         smoke: whether the dataset is the toy.
+        options: of both runs.
         last: stage that both run to.
     """
 
     smoke: bool
+    options: tuple[str, ...]
     last: str
 
 
@@ -68,7 +81,7 @@ def local(words: list[str]) -> float:
 
 def measure(size: Size, folder: Path) -> dict[str, float]:
     """Both runs, and what they made."""
-    words = [*run_options(size.smoke), "--to", size.last]
+    words = ["--source", str(source_folder(size.smoke)), *size.options, "--to", size.last]
     roots = [folder / "local", folder / "cluster"]
     sides = [local([*words, "--root", str(roots[0])])]
     with running(folder) as cluster:
@@ -93,4 +106,10 @@ def measure(size: Size, folder: Path) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    run(measure, FIGURES, full=Size(False, "export"), smoke=Size(True, "ingest"))
+    run(
+        measure,
+        FIGURES,
+        full=Size(False, (*TINY_NETWORK, *FEW_FEATURES), "embed"),
+        large=Size(False, MOBILENET, "export"),
+        smoke=Size(True, TINY_NETWORK, "ingest"),
+    )

@@ -2,7 +2,8 @@
 
 The hashes are generated: classes of GLDv2's sizes; a twentieth of the images are copies, in the
 same class or another, that differ in up to 4 bits; 2% share one hash, as a web server's placeholder
-does. The copies must be found. A quarter of a million come first, to see how the time grows.
+does. The copies must be found. A run with a quarter of a million comes first, to see how the time
+grows.
 
     python bench/duplicates.py [--smoke]
 
@@ -29,13 +30,15 @@ COPIES, FLIPPED, PLACEHOLDERS = 0.05, 4, 0.02
 QUARTER = 4
 
 FIGURES = {
-    "seconds": Figure("finding the duplicates among a million images", "s", most=300),
-    "peak_gib": Figure("memory for finding the duplicates among a million images", "GiB", most=4),
+    "seconds": Figure("finding the duplicates among a million images", unit="s", most=300),
+    "peak_gib": Figure(
+        "memory for finding the duplicates among a million images", unit="GiB", most=4
+    ),
     "found_within": Figure("planted copies found inside a landmark", least=0.999, quoted=False),
     "found_across": Figure("planted copies found across landmarks", least=0.999, quoted=False),
     "mixed": Figure("clusters of unlike images", most=0.001, quoted=False),
     "growth": Figure(
-        "time an image among a million against a quarter of a million", most=1.2, quoted=False
+        "time for each image among a million", "a quarter of a million", most=1.2, quoted=False
     ),
 }
 

@@ -1,12 +1,12 @@
-"""The service at twice the rate that it can serve, for minutes; one of its replicas is killed.
+"""The service at twice the rate that it can serve, for a minute; one of its replicas is killed.
 
 Requests come at a fixed rate, whether earlier ones are answered or not, at twice the rate that 8
 clients get. In the middle a replica of the models gets SIGKILL. Answers must have status 200 or 429
 alone, memory must stay flat, and the queue bounds the latency of those that are served.
 
-    python bench/overload.py [--smoke]
+    python bench/overload.py [--smoke | --large]
 
-4 minutes, 4 GB of memory.
+2 minutes, 4 GB of memory. `--large` loads the service for 5 minutes.
 """
 
 import asyncio
@@ -37,8 +37,8 @@ JPEG = {"Content-Type": "image/jpeg"}
 
 FIGURES = {
     "p99": Figure(
-        "at twice the load that it can serve: latency, 99%, of those served against the time for a "
-        "full queue",
+        "requests at twice the load that the service can serve: latency of 99% of those served",
+        "the time for a full queue",
         most=3,
         quoted=False,
     ),
@@ -47,9 +47,11 @@ FIGURES = {
         "neither 200 nor 429",
         most=0,
     ),
-    "growth": Figure("in it, memory at the end against the beginning", most=1.1, quoted=False),
-    "served": Figure("in it, requests served", quoted=False),
-    "shed": Figure("in it, requests answered 429", quoted=False),
+    "growth": Figure(
+        "memory at the end of this load", "memory at its beginning", most=1.1, quoted=False
+    ),
+    "served": Figure("requests served under this load", quoted=False),
+    "shed": Figure("requests answered 429 under this load", quoted=False),
 }
 
 
@@ -193,4 +195,4 @@ def measure(size: Size, folder: Path) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    run(measure, FIGURES, full=Size(RESNETS, 150), smoke=Size(TINY, 4))
+    run(measure, FIGURES, full=Size(RESNETS, 60), large=Size(RESNETS, 300), smoke=Size(TINY, 3))

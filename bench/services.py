@@ -93,7 +93,7 @@ def running(command: list[str], port: int, folder: Path) -> Iterator[Service]:
     environment["XDG_CACHE_HOME"] = str(folder / "cache")
     url = f"http://{HOST}:{port}"
     begun = time.monotonic()
-    with (folder / "service.log").open("w+") as log:
+    with (folder / f"service-{port}.log").open("w+") as log:
         process = psutil.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environment)
         try:
             while not answers(f"{url}/readyz"):

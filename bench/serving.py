@@ -1,36 +1,42 @@
 """The service against the reference's Flask app: 11 ResNet50s, JPEGs of about 100 KB, two cores.
 
-In turn, never two at once: Flask, ours (f32; bf16; one trunk for all groups in bf16), Flask again.
-All but the last of ours have the same random networks (see `bundles`). All get the same 200
-photographs, over and over: from 1 client for the latency, from 8 and from 32 for the throughput.
-A ratio is against the mean of both runs of Flask; of the two throughputs' ratios the smaller one
-counts. The answers to all photographs are compared, those of the shared trunk with what
-jobs/predict.py says of its bundle; where a side takes one for now this and now that landmark, it
-counts as wrong. The networks are such that answers have a margin, as those of trained ones: of
-networks whose answers are all but tied bf16 would change more.
+Variants of the service are compared with it, one after the other: f32; one trunk for all groups in
+bf16; with `--large`, also bf16. All but the shared trunk are the same random networks as Flask's
+(see `bundles`). Flask and
+the variant are both up, and are asked in turn, in short rounds, so that both meet the same machine;
+the one that is not asked is idle. Both get the same 100 photographs, over and over: from 1 client
+for the latency, from 8 and from 32 for the throughput, of which the smaller ratio counts. Flask has
+one worker, which 32 clients keep no busier than 8 do, so it is asked by 8 alone.
 
-    python bench/serving.py [--smoke]
+The answers to all photographs are compared, those of the shared trunk with what jobs/predict.py
+says of its bundle. A photo that a side takes for several landmarks counts as wrong. The networks
+are such that answers have a margin, as those of trained ones have; bf16 would change more answers
+of networks whose best landmarks are nearly equal.
 
-12 minutes, 6 GB of memory.
+    python bench/serving.py [--smoke | --large]
+
+4 minutes, 8 GB of memory. `--large` has 200 photographs and rounds of 20 s: 15 minutes.
 """
 
 import csv
 import json
+import math
 import os
 import statistics
 import subprocess
 import sys
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from bundles import RESNETS, TINY, Models, enlarge, pictures, random_bundle
 from common import CORES, REPO, Figure, in_own_process, report, run
-from services import ENVIRONMENT, flask_command, free_port, our_command, running
+from services import ENVIRONMENT, Service, flask_command, free_port, our_command, running
 
 from landmark_ray import cli, predict
 
-CLIENTS = (1, 8, 32)
+FLASK_CLIENTS, OUR_CLIENTS = (1, 8), (1, 8, 32)
 MOST = 600
 """Requests of a measurement, at most."""
 
@@ -38,6 +44,7 @@ VARIANTS = {"f32": "f32", "bf16": "bf16", "shared": "bf16"}
 """Bundle and precision of each of our sides."""
 
 NAMES = {"f32": "in f32", "bf16": "in bf16", "shared": "in bf16 with one trunk for all groups"}
+MANY_PHOTOS = replace(RESNETS, photos=200, known=180)
 LEAST = {"f32": 4.0, "bf16": 7.0, "shared": 40.0}
 SAME = {"f32": 1.0, "bf16": 0.99, "shared": 0.99}
 
@@ -45,26 +52,28 @@ SAME = {"f32": 1.0, "bf16": 0.99, "shared": 0.99}
 def figures_of(name: str) -> dict[str, Figure]:
     """What is measured of one of our sides."""
     service = f"11 ResNet50s served {NAMES[name]}"
-    other = "jobs/predict.py" if name == "shared" else "Flask"
     return {
         f"p50_{name}": Figure(
-            f"{service} against Flask and `model.predict` in turn: latency",
+            f"{service}: latency",
+            "Flask, which calls `model.predict` 11 times",
             "times as fast",
             least=LEAST[name],
             quoted=name != "bf16",
         ),
         f"throughput_{name}": Figure(
             f"{service}: throughput at 8 and 32 clients, the smaller one",
+            "Flask, which calls `model.predict` 11 times",
             "times as high",
             least=LEAST[name],
             quoted=name != "bf16",
         ),
         f"top1_{name}": Figure(
-            f"{service}: share of 200 photos with the same answer as {other}'s",
+            f"{service}: share of photos with the same answer",
+            "`jobs/predict.py`" if name == "shared" else "Flask",
             least=SAME[name],
             quoted=False,
         ),
-        f"memory_{name}_gb": Figure(f"{service}: memory", "GB", quoted=False),
+        f"memory_{name}_gb": Figure(f"{service}: memory", unit="GB", quoted=False),
     }
 
 
@@ -78,33 +87,33 @@ class Size:
     Attributes:
         models: that are served.
         variants: our sides.
-        again: whether Flask runs a second time.
+        rounds: in which each side is asked.
         seconds: of a measurement.
         warmup: seconds of it that no figure counts.
     """
 
     models: Models
     variants: tuple[str, ...]
-    again: bool
+    rounds: int
     seconds: float
     warmup: float
 
 
 @dataclass
 class Side:
-    """What was measured of a service: of each run one figure.
+    """What was measured of a service.
 
     Attributes:
         start: seconds until it was ready.
         memory: GB that its processes held under load.
-        p50: of a photo, with 1 client, in ms.
+        p50: of a photo, with 1 client, in ms, of each round.
         p95: of the same.
-        rates: clients -> requests/s.
-        answers: number of a photo -> landmarks that it was taken for, in all runs.
+        rates: clients -> requests/s of each round.
+        answers: number of a photo -> landmarks that it was taken for, in all rounds.
     """
 
-    start: list[float] = field(default_factory=list)
-    memory: list[float] = field(default_factory=list)
+    start: float = 0.0
+    memory: float = 0.0
     p50: list[float] = field(default_factory=list)
     p95: list[float] = field(default_factory=list)
     rates: dict[int, list[float]] = field(default_factory=dict)
@@ -114,18 +123,14 @@ class Side:
         """Photos without an answer so far."""
         return [number for number in range(photos) if number not in self.answers]
 
-    def speedup(self, before: "Side") -> float:
+    def speedup(self, flask: "Side") -> float:
         """The ratio of latencies."""
-        return statistics.mean(before.p50) / statistics.mean(self.p50)
+        return statistics.mean(flask.p50) / statistics.mean(self.p50)
 
-    def gain(self, before: "Side") -> float:
+    def gain(self, flask: "Side") -> float:
         """The ratio of throughputs, for the number of clients where it is the smallest."""
-        ratios = (
-            statistics.mean(rates) / statistics.mean(before.rates[clients])
-            for clients, rates in self.rates.items()
-            if clients > 1
-        )
-        return min(ratios)
+        ours = min(statistics.mean(self.rates[clients]) for clients in OUR_CLIENTS[1:])
+        return ours / statistics.mean(flask.rates[FLASK_CLIENTS[-1]])
 
     def agreement(self, other: "Side", photos: int) -> float:
         """Share of all photos that both always take for the same landmark."""
@@ -180,74 +185,76 @@ def predicted(bundle: Path, folder: Path) -> Side:
     return Side(answers={number: {landmark} for number, landmark in rows})
 
 
-def serve(side: Side, command: list[str], port: int, size: Size, folder: Path, every: bool) -> None:
-    """A run of a service from its start to its end.
+@dataclass(frozen=True)
+class Asked:
+    """A service that is up, and what is measured of it."""
 
-    Args:
-        side: gets the figures.
-        command: that starts it.
-        port: where it listens.
-        size: how long it is asked.
-        folder: with the photos.
-        every: at the end all photos must have an answer.
-    """
-    photos = size.models.photos
+    service: Service
+    side: Side
+    size: Size
+    folder: Path
 
-    def ask(**options: float) -> dict[str, Any]:
-        start = min(side.missing(photos), default=0)
-        measured = load(f"{service.url}/predict?top_k=1", folder, start=start, **options)
+    def ask(self, **options: float) -> dict[str, Any]:
+        """Load it, first with the photos that have no answer yet; the figures of bench/load.py."""
+        start = min(self.side.missing(self.size.models.photos), default=0)
+        url = f"{self.service.url}/predict?top_k=1"
+        measured = load(url, self.folder, start=start, **options)
         for number, landmarks in measured["answers"].items():
-            side.answers.setdefault(int(number), set()).update(landmarks)
+            self.side.answers.setdefault(int(number), set()).update(landmarks)
         return measured
 
-    with running(command, port, folder) as service:
-        print(f"{' '.join(command)}: ready in {service.start_s:.1f} s", file=sys.stderr)
-        side.start.append(service.start_s)
-        for clients in CLIENTS:
-            last = clients == CLIENTS[-1]
-            missing = len(side.missing(photos))
-            if last and every and missing:
-                ask(clients=1, most=max(missing, 3), seconds=300, warmup=0)
-            drain = 0 if last else 30  # at the end nobody waits for what isn't counted
-            timing = {"seconds": size.seconds, "warmup": size.warmup, "drain": drain}
-            measured = ask(clients=clients, most=MOST, **timing)
-            side.rates.setdefault(clients, []).append(measured["rate"])
+    def round(self, counts: Sequence[int]) -> None:
+        """Ask it once with each number of clients."""
+        for clients in counts:
+            seconds, warmup = self.size.seconds, self.size.warmup
+            measured = self.ask(clients=clients, most=MOST, seconds=seconds, warmup=warmup)
+            self.side.rates.setdefault(clients, []).append(measured["rate"])
             if clients == 1:
-                side.p50.append(measured["p50_ms"])
-                side.p95.append(measured["p95_ms"])
-        side.memory.append(service.held())
+                self.side.p50.append(measured["p50_ms"])
+                self.side.p95.append(measured["p95_ms"])
+        self.side.memory = max(self.side.memory, self.service.held())
+
+    def finish(self) -> None:
+        """Ask for the photos that have no answer yet."""
+        while missing := len(self.side.missing(self.size.models.photos)):
+            self.ask(clients=1, most=max(missing, 3), seconds=300, warmup=0)
 
 
-def serve_all(size: Size, folder: Path) -> dict[str, Side]:
-    """All sides by their names."""
+def serve_all(size: Size, folder: Path) -> dict[str, tuple[Side, Side]]:
+    """Each of our sides by its name, and Flask as it was in turn with it."""
     prepare(size.models, folder)
-    sides = {name: Side() for name in ("flask", *size.variants)}
-
-    def flask(every: bool) -> None:
-        port = free_port()
-        serve(sides["flask"], flask_command(folder / "distinct", port), port, size, folder, every)
-
-    flask(every=not size.again)
-    for name in size.variants:
-        port, bundle = free_port(), folder / ("shared" if name == "shared" else "distinct")
-        command = our_command(bundle, port, VARIANTS[name], "--packs", "0")
-        serve(sides[name], command, port, size, folder, every=True)
-    if size.again:
-        flask(every=True)
+    sides: dict[str, tuple[Side, Side]] = {}
+    port = free_port()
+    answers: dict[int, set[int]] = {}
+    with running(flask_command(folder / "distinct", port), port, folder) as reference:
+        for name in size.variants:
+            ours, flask = Side(), Side(start=reference.start_s, answers=answers)
+            bundle = folder / ("shared" if name == "shared" else "distinct")
+            port = free_port()
+            command = our_command(bundle, port, VARIANTS[name], "--packs", "0")
+            with running(command, port, folder) as service:
+                ours.start = service.start_s
+                theirs = Asked(reference, flask, size, folder)
+                mine = Asked(service, ours, size, folder)
+                for _ in range(size.rounds):
+                    theirs.round(FLASK_CLIENTS)
+                    mine.round(OUR_CLIENTS)
+                mine.finish()
+            sides[name] = ours, flask
+        theirs.finish()
     return sides
 
 
-def show(sides: dict[str, Side]) -> None:
+def show(sides: dict[str, tuple[Side, Side]]) -> None:
     """Print what was measured."""
-    columns = ["", "start s", "memory GB", "p50 ms", "p95 ms", *(f"{n} clients/s" for n in CLIENTS)]
+    columns = ["", "start s", "memory GB", "p50 ms", "p95 ms", *(f"{n}: /s" for n in OUR_CLIENTS)]
     rows: list[list[str | float]] = []
-    for name, side in sides.items():
-        for number, p50 in enumerate(side.p50):
-            rates = [side.rates[clients][number] for clients in CLIENTS]
-            label = f"{name}, run {number + 1}"
-            rows.append([label, side.start[number], side.memory[number], p50, side.p95[number]])
-            rows[-1] += rates
-    report("A photo a request, on two cores", columns, rows)
+    for name, (ours, flask) in sides.items():
+        for label, side in ((name, ours), (f"flask beside {name}", flask)):
+            latency = [statistics.mean(side.p50), statistics.mean(side.p95)]
+            rates = [statistics.mean(side.rates.get(n, [math.nan])) for n in OUR_CLIENTS]
+            rows.append([label, side.start, side.memory, *latency, *rates])
+    report("A photo for each request, two cores; requests/s by clients", columns, rows)
 
 
 def measure(size: Size, folder: Path) -> dict[str, float]:
@@ -261,14 +268,13 @@ def measure(size: Size, folder: Path) -> dict[str, float]:
     finally:
         os.sched_setaffinity(0, cpus)
     show(sides)
-    flask, photos = sides["flask"], size.models.photos
     figures: dict[str, float] = {}
-    for name in size.variants:
-        side = sides[name]
-        figures[f"p50_{name}"] = side.speedup(flask)
-        figures[f"throughput_{name}"] = side.gain(flask)
-        figures[f"top1_{name}"] = side.agreement(offline if name == "shared" else flask, photos)
-        figures[f"memory_{name}_gb"] = max(side.memory)
+    for name, (ours, flask) in sides.items():
+        figures[f"p50_{name}"] = ours.speedup(flask)
+        figures[f"throughput_{name}"] = ours.gain(flask)
+        wanted = offline if name == "shared" else flask
+        figures[f"top1_{name}"] = ours.agreement(wanted, size.models.photos)
+        figures[f"memory_{name}_gb"] = ours.memory
     return figures
 
 
@@ -276,7 +282,10 @@ if __name__ == "__main__":
     run(
         measure,
         FIGURES,
-        full=Size(RESNETS, tuple(VARIANTS), again=True, seconds=20, warmup=3),
-        smoke=Size(TINY, ("shared",), again=False, seconds=1.5, warmup=0.2),
-        without=[*figures_of("f32"), *figures_of("bf16")],
+        full=Size(RESNETS, ("f32", "shared"), rounds=2, seconds=4, warmup=0.5),
+        large=Size(MANY_PHOTOS, tuple(VARIANTS), rounds=2, seconds=20, warmup=3),
+        smoke=Size(TINY, ("shared",), rounds=1, seconds=1, warmup=0),
+        without=lambda size: [
+            figure for name in VARIANTS if name not in size.variants for figure in figures_of(name)
+        ],
     )
