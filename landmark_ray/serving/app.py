@@ -130,8 +130,11 @@ def local_service(options: ServeOptions) -> Iterator[str]:
     check_port("127.0.0.1", options.metrics_port, "--metrics_port")
     draining.enable()
     signal.signal(signal.SIGTERM, _exit)
-    _start_ray(options)
-    signal.signal(signal.SIGTERM, _exit)  # Ray has set its own handler, which prints a stack trace
+    try:
+        _start_ray(options)
+    except SystemExit:
+        sys.exit(0)  # while Ray starts, its own handler is there, whose status is another
+    signal.signal(signal.SIGTERM, _exit)  # Ray's handler prints a stack trace
     try:
         yield deploy(app, options)
     finally:
