@@ -15,10 +15,12 @@ venv: $(MADE)$(REQUIREMENTS)
 
 # pip installs uv, with the hash from the lock; uv installs the rest much faster than pip would. uv
 # doesn't read pip's configuration: where that names the only index within reach, pip goes on alone.
+# uv compiles all modules, as pip does. Otherwise the first processes would do it, or, where
+# PYTHONDONTWRITEBYTECODE is set, each process: importing TensorFlow would then take 8 s longer.
 $(MADE)%.txt: %.txt requirements-dev.txt pyproject.toml
 	$(PYTHON) -m venv .venv
 	sed -n '/^uv==/,/[^\\]$$/p' requirements-dev.txt | $(RUN) -m pip install --quiet --require-hashes -r /dev/stdin
-	.venv/bin/uv pip install --quiet --python $(RUN) --require-hashes -r $< || \
+	.venv/bin/uv pip install --quiet --compile-bytecode --python $(RUN) --require-hashes -r $< || \
 	  $(RUN) -m pip install --quiet --require-hashes -r $<
 	$(RUN) -m pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $(MADE)requirements.txt $@

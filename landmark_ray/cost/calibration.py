@@ -6,7 +6,6 @@ A stage's time is a fixed part and a rate; two runs of different sizes tell them
 import os
 import sys
 import tempfile
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -45,7 +44,6 @@ class Calibration(BaseModel):
 
     about: str  # the machine, the photos and the network
     photos: list[int] = []  # of each trial run
-    seconds: float = 0.0  # that the calibration took
     fits: dict[str, Fit]  # seconds, for each unit of work on one core or GPU of this machine
     bytes: dict[str, Fit]  # of the tables, for each unit of `table_rows`
     files: dict[str, float]  # of the tables, for each unit of `file_pieces`
@@ -84,7 +82,7 @@ def calibrate(
     Raises:
         UserError: not even the first stage ran, or the source can't be read.
     """
-    begun, load = time.monotonic(), os.getloadavg()[0]
+    load = os.getloadavg()[0]
     if load > BUSY * (os.cpu_count() or 1):
         print(
             f"calibration: warning: this machine has other work (load {load:.1f}): stages take "
@@ -115,7 +113,6 @@ def calibrate(
     if not whole:
         default = default_calibration().rates
         known.rates = default.model_copy(update={"usable": known.rates.usable})
-    known.seconds = time.monotonic() - begun
     return known
 
 

@@ -7,6 +7,7 @@ import re
 import signal
 import sys
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import ray
@@ -95,34 +96,60 @@ def run(options: ServeOptions) -> None:
         UserError: An option is invalid, or the service doesn't start.
         SystemExit: After SIGTERM, with status 0.
     """
-    check_exposure(options.host, options.key())
-    app = build(options.model_dump(include=set(ServiceOptions.model_fields)))
-    joined = bool(os.environ.get("RAY_ADDRESS"))
-    if not joined:
-        check_port(options.host, options.port, "--port")
-        check_port("127.0.0.1", options.metrics_port, "--metrics_port")
-        draining.enable()
-    for name, value in LOCAL.items():
-        os.environ.setdefault(name, value)
-    start_ray(options, metrics_port=options.metrics_port)
-    logging.getLogger("ray.serve").setLevel(logging.ERROR)
-    if not joined:
-        signal.signal(signal.SIGTERM, _exit)  # Ray's own handler prints a C++ stack trace
-    deploy(app, options)
-    if joined:
+    if os.environ.get("RAY_ADDRESS"):
+        check_exposure(options.host, options.key())
+        app = build(options.model_dump(include=set(ServiceOptions.model_fields)))
+        _start_ray(options)
+        deploy(app, options)
         print("run the same command with another --bundle to roll that out", file=sys.stderr)
         return
-    metrics = f"http://127.0.0.1:{options.metrics_port}/metrics"
-    print(f"metrics at {metrics}; Ctrl-C stops the service", file=sys.stderr)
-    try:
+    with local_service(options):
+        metrics = f"http://127.0.0.1:{options.metrics_port}/metrics"
+        print(f"metrics at {metrics}; Ctrl-C stops the service", file=sys.stderr)
         while True:
             signal.pause()
+
+
+@contextlib.contextmanager
+def local_service(options: ServeOptions) -> Iterator[str]:
+    """Serve with a Ray of this process until the context ends.
+
+    A signal ends the context at any time. From the moment when Serve listens, also while it still
+    deploys, the requests in flight are then answered.
+
+    Yields:
+        The service's address.
+
+    Raises:
+        UserError: An option is invalid, or the service doesn't start.
+        SystemExit: After SIGTERM, with status 0.
+    """
+    check_exposure(options.host, options.key())
+    app = build(options.model_dump(include=set(ServiceOptions.model_fields)))
+    check_port(options.host, options.port, "--port")
+    check_port("127.0.0.1", options.metrics_port, "--metrics_port")
+    draining.enable()
+    signal.signal(signal.SIGTERM, _exit)
+    try:
+        _start_ray(options)
+    except SystemExit:
+        sys.exit(0)  # while Ray starts, its own handler is there, whose status is another
+    signal.signal(signal.SIGTERM, _exit)  # Ray's handler prints a stack trace
+    try:
+        yield deploy(app, options)
     finally:
         stop(options)
 
 
-def deploy(app: serve.Application, options: ServeOptions) -> None:
-    """Serve an application, and print its address.
+def _start_ray(options: ServeOptions) -> None:
+    for name, value in LOCAL.items():
+        os.environ.setdefault(name, value)
+    start_ray(options, metrics_port=options.metrics_port)
+    logging.getLogger("ray.serve").setLevel(logging.ERROR)
+
+
+def deploy(app: serve.Application, options: ServeOptions) -> str:
+    """Serve an application, print its address, and return it.
 
     Raises:
         UserError: The application doesn't start.
@@ -137,6 +164,7 @@ def deploy(app: serve.Application, options: ServeOptions) -> None:
         raise start_error(error) from None
     url = f"http://{http.host}:{http.port}"
     print(f"serving {redact_url(options.bundle)} at {url} (page: /, API: /docs)", file=sys.stderr)
+    return url
 
 
 def stop(options: ServeOptions) -> None:

@@ -9,15 +9,12 @@ port of this machine, and stopped at the end.
 
 import asyncio
 import contextlib
-import multiprocessing
 import os
 import secrets
-import signal
 import socket
+import sys
 from collections.abc import Iterator, Mapping
 from itertools import islice
-from multiprocessing.connection import Connection
-from typing import Any
 
 import numpy as np
 from pydantic import Field
@@ -34,7 +31,6 @@ from landmark_ray.kernels.topk import TopK
 from landmark_ray.runtime.progress import ProgressBar
 from landmark_ray.serving import app
 from landmark_ray.serving.client import TOP_K, Client, RankedLandmarks
-from landmark_ray.serving.readiness import wait_until_ready
 from landmark_ray.serving.serve_options import ServeOptions, ServiceOptions
 
 PORTS = range(20_000, 32_000)
@@ -169,7 +165,7 @@ def check_figures(
 
 @contextlib.contextmanager
 def start_service(options: CheckOptions) -> Iterator[str]:
-    """Start a service of the bundle in another process, which ends with the context.
+    """Serve the bundle with a Ray of this process until the context ends.
 
     Yields:
         The service's address.
@@ -177,43 +173,25 @@ def start_service(options: CheckOptions) -> Iterator[str]:
     Raises:
         UserError: The service doesn't start.
     """
-    port, metrics_port = _free_port(), _free_port()
-    fields = options.model_dump(include={*ServiceOptions.model_fields, "cluster"})
-    fields |= {"host": "127.0.0.1", "port": port, "metrics_port": metrics_port}
-    context = multiprocessing.get_context("spawn")
-    errors, error_sender = context.Pipe(duplex=False)
-    service = context.Process(target=_serve, args=(fields, error_sender))
-    service.start()
-    error_sender.close()  # so that `errors` ends when the service does
-    url = f"http://127.0.0.1:{port}"
-    try:
-        if not wait_until_ready(url, lambda: errors.poll(0.2)):
-            raise UserError(_read_error(errors))
-        yield url
-    finally:
-        if service.pid and service.is_alive():
-            os.kill(service.pid, signal.SIGINT)
-        service.join(60)
-        service.kill()
-
-
-def _serve(fields: dict[str, Any], error_sender: "Connection[str, None]") -> None:
-    """Serve in this process, with a Ray of its own; if that fails, send the reason."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # when Ray ends, it prints a line for each actor
     os.environ.pop("RAY_ADDRESS", None)
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    with contextlib.suppress(KeyboardInterrupt):
-        try:
-            app.run(ServeOptions(**fields))
-        except UserError as error:
-            error_sender.send(str(error))
+    fields = options.model_dump(include={*ServiceOptions.model_fields, "cluster"})
+    fields |= {"host": "127.0.0.1", "port": _free_port(), "metrics_port": _free_port()}
+    with _silent_stdout(), app.local_service(ServeOptions(**fields)) as url:
+        yield url
 
 
-def _read_error(errors: "Connection[None, str]") -> str:
+@contextlib.contextmanager
+def _silent_stdout() -> Iterator[None]:
+    """Discard what is printed: when Ray ends, its core prints a line for each actor."""
+    sys.stdout.flush()
+    screen = os.dup(1)
+    with open(os.devnull, "wb") as nothing:
+        os.dup2(nothing.fileno(), 1)
     try:
-        return errors.recv()
-    except EOFError:
-        return "the service ended before it was ready"
+        yield
+    finally:
+        os.dup2(screen, 1)
+        os.close(screen)
 
 
 def _free_port() -> int:

@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import httpx
@@ -38,10 +37,26 @@ def folder():
         yield Path(folder)
 
 
-def start(bundle, folder: Path) -> tuple["subprocess.Popen[bytes]", str]:
-    """A service whose every file lies in a folder or the cache, and its address."""
+STILL_DEPLOYING = """
+import runpy, signal, sys
+from ray import serve
+
+def run(*args, run=serve.run, **named):
+    run(*args, **named)
+    while True:
+        signal.pause()
+
+serve.run = run
+del sys.argv[0]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+"""A program that runs a job, but whose deployment of a service never ends."""
+
+
+def start(bundle, folder: Path, *program: str) -> tuple["subprocess.Popen[bytes]", str]:
+    """A ready service whose every file lies in a folder or the cache, and its address."""
     port = serving.free_port()
-    words = [sys.executable, REPO / "jobs/serve.py", "--bundle", bundle, "--port", port]
+    words = [sys.executable, *program, REPO / "jobs/serve.py", "--bundle", bundle, "--port", port]
     words += ["--metrics_port", serving.free_port()]
     env = os.environ | {"XDG_CACHE_HOME": serving.CACHE.name, "TMPDIR": str(folder)}
     log = folder / "serve.log"
@@ -49,18 +64,19 @@ def start(bundle, folder: Path) -> tuple["subprocess.Popen[bytes]", str]:
         service = subprocess.Popen(list(map(str, words)), stdout=out, stderr=out, env=env)
     url = f"http://127.0.0.1:{port}"
     serving.wait_until_ready(url, service, log)
-    while "stops the service" not in log.read_text():  # now it ends as a service does
-        assert service.poll() is None
-        time.sleep(0.05)
     return service, url
 
 
 @pytest.mark.parametrize(
-    ("signals", "status", "answered"),
-    [([signal.SIGTERM], 0, True), ([signal.SIGINT] * 2, 130, False)],
+    ("program", "signals", "status", "answered"),
+    [
+        (("-c", STILL_DEPLOYING), [signal.SIGTERM], 0, True),
+        ((), [signal.SIGINT] * 2, 130, False),
+    ],
+    ids=["while it is being deployed", "at once"],
 )
-def test_signals_end_it_with_all_its_processes(bundle, folder, signals, status, answered):
-    service, url = start(bundle, folder)
+def test_signals_end_it_with_all_its_processes(bundle, folder, program, signals, status, answered):
+    service, url = start(bundle, folder, *program)
     children = psutil.Process(service.pid).children(recursive=True)
     assert len(children) > 5
     for data in (photo(), MARK + b" is no photo"):  # answered, and refused

@@ -2,14 +2,19 @@
 
 import asyncio
 import os
+import signal
+import sys
+from unittest import mock
 
 import httpx
 import pytest
 import uvicorn
 
+from landmark_ray.serving import app as service
 from landmark_ray.serving import draining
 from landmark_ray.serving.draining import PATH, TOKEN_VARIABLE, DrainMiddleware
 from landmark_ray.serving.proxy import middlewares
+from landmark_ray.serving.serve_options import ServeOptions
 
 
 async def asked(app, path="/predict", **headers):
@@ -122,3 +127,32 @@ def test_who_asks_waits_a_while_and_goes_on_where_nobody_is(monkeypatch):
         assert await asks(5)
 
     asyncio.run(asyncio.wait_for(run(), 20))
+
+
+@pytest.mark.parametrize(
+    ("moment", "drains"), [("start_ray", False), ("deploy", True), ("served", True)]
+)
+def test_sigterm_ends_the_service_in_order_at_any_moment(moment, drains, monkeypatch):
+    happened = []
+
+    def step(name):
+        happened.append(name)
+        if name == "start_ray":  # as Ray does
+            signal.signal(signal.SIGTERM, lambda *_: sys.exit(15))
+        if name == moment:
+            signal.raise_signal(signal.SIGTERM)
+
+    for name in ("build", "check_port", "start_ray", "deploy", "stop"):
+        monkeypatch.setattr(service, name, lambda *_, name=name, **__: step(name))
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        with (
+            mock.patch.dict(os.environ),
+            pytest.raises(SystemExit) as end,
+            service.local_service(ServeOptions(bundle="a bundle")),
+        ):
+            step("served")
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert end.value.code == 0
+    assert moment in happened and (happened[-1] == "stop") == drains
