@@ -144,7 +144,7 @@ def batches():
 def build():
     trunk = build_trunk("small", weights=None, input_size=32)
     vary = build_augmentation(options.augment, 0)
-    return training.classifier(trunk, build_head(192, 2), vary, learn_statistics=True)
+    return training.build_classifier(trunk, build_head(192, 2), vary, learn_statistics=True)
 
 def fit(model, done, epochs):
     fitting.fit(model, fitting.Stream(batches(), 4), rate=5e-3, epochs=epochs, done=done,
@@ -164,7 +164,7 @@ with tempfile.TemporaryDirectory() as place:
         again = fitting.load(place)
         assert again.distribute_strategy.num_replicas_in_sync == 2
         fit(again, 4, 6)
-trunk, head = training.parts(again)
+trunk, head = training.split_classifier(again)
 found, wanted = outputs_of(model, photos), alone(photos.astype(np.float32), training=False)
 assert found.shape == (2, 2) and np.allclose(found, wanted, atol=1e-4), (found, wanted)
 assert logs[5] < logs[0], logs
