@@ -97,11 +97,11 @@ def peaks(size: Size, folder: Path, copies: int) -> dict[str, float]:
     words = [*size.options, *OPTIONS, "--to", size.last]
     words += ["--source", folder / "source", "--root", folder / "root"]
     command = [sys.executable, str(REPO / "jobs/pipeline.py"), *map(str, words)]
-    tables, peak = Root(str(folder / "root")), dict.fromkeys(STAGES, 0.0)
+    root, peak = Root(str(folder / "root")), dict.fromkeys(STAGES, 0.0)
     with (folder / "log").open("w+") as log:
         job = psutil.Popen(command, stdout=log, stderr=subprocess.STDOUT)
         while job.poll() is None:
-            stage = max(ledger.begun(tables), key=STAGES.index, default=STAGES[0])
+            stage = max(ledger.read_all(root), key=STAGES.index, default=STAGES[0])
             with contextlib.suppress(psutil.NoSuchProcess):
                 peak[stage] = max(peak[stage], held(job) / (1 << 20))
             time.sleep(EVERY_S)

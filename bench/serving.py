@@ -37,9 +37,6 @@ from services import ENVIRONMENT, Service, flask_command, free_port, our_command
 from landmark_ray import cli, predict
 
 FLASK_CLIENTS, OUR_CLIENTS = (1, 8), (1, 8, 32)
-MOST = 600
-"""Requests of a measurement, at most."""
-
 VARIANTS = {"f32": "f32", "bf16": "bf16", "shared": "bf16"}
 """Bundle and precision of each of our sides."""
 
@@ -90,6 +87,7 @@ class Size:
         rounds: in which each side is asked.
         seconds: of a measurement.
         warmup: seconds of it that no figure counts.
+        most: requests of a measurement, at most.
     """
 
     models: Models
@@ -97,6 +95,7 @@ class Size:
     rounds: int
     seconds: float
     warmup: float
+    most: int = 600
 
 
 @dataclass
@@ -206,8 +205,10 @@ class Asked:
     def round(self, counts: Sequence[int]) -> None:
         """Ask it once with each number of clients."""
         for clients in counts:
-            seconds, warmup = self.size.seconds, self.size.warmup
-            measured = self.ask(clients=clients, most=MOST, seconds=seconds, warmup=warmup)
+            size = self.size
+            measured = self.ask(
+                clients=clients, most=size.most, seconds=size.seconds, warmup=size.warmup
+            )
             self.side.rates.setdefault(clients, []).append(measured["rate"])
             if clients == 1:
                 self.side.p50.append(measured["p50_ms"])
@@ -284,7 +285,7 @@ if __name__ == "__main__":
         FIGURES,
         full=Size(RESNETS, ("f32", "shared"), rounds=2, seconds=4, warmup=0.5),
         large=Size(MANY_PHOTOS, tuple(VARIANTS), rounds=2, seconds=20, warmup=3),
-        smoke=Size(TINY, ("shared",), rounds=1, seconds=1, warmup=0),
+        smoke=Size(TINY, ("shared",), rounds=1, seconds=60, warmup=0, most=64),
         without=lambda size: [
             figure for name in VARIANTS if name not in size.variants for figure in figures_of(name)
         ],

@@ -38,7 +38,7 @@ def test_best_options_are_a_file_that_config_reads(trained_root, run_job, tmp_pa
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        (("--tune.group", "9"), "--tune.group 9: it has no landmark with validation images"),
+        (("--tune.group", "9"), "--tune.group 9: no landmark of this group has validation images"),
         (("--output", "best.yaml"), "--output: best.yaml must end in .toml"),
         (("--tune.trials", "0"), "tune.trials"),
         (("--redo", "train"), "this job only reads"),
