@@ -55,7 +55,7 @@ CODE = (
     "tests/tables.py",
     ":!bench/figures.json",
 )
-"""What figures depend on."""
+"""What figures depend on; those of one benchmark do not depend on the others, or on this file."""
 
 MOST_BUSY = 15.0
 """Percent of all cores that others may use before a benchmark begins; above, a warning is given."""
@@ -75,9 +75,10 @@ def git(*words: str) -> str:
     return done.stdout.strip()
 
 
-def same_code(commit: str) -> bool:
-    """Whether what figures depend on is now as it was in a commit."""
-    command = ["git", "diff", "--quiet", commit, "--", *CODE]
+def same_code(commit: str, name: str = "") -> bool:
+    """Whether the code of a benchmark, of all if `name` is empty, is as it was in a commit."""
+    others = [f":!bench/{other}.py" for other in ("all", *BENCHMARKS) if name not in ("", other)]
+    command = ["git", "diff", "--quiet", commit, "--", *CODE, *others]
     return subprocess.run(command, cwd=REPO, capture_output=True, check=False).returncode == 0
 
 
@@ -113,10 +114,13 @@ def fresh(dirty: bool) -> Figures:
 
 
 def kept(dirty: bool) -> Figures:
-    """The figures that hold for this code on this machine, or none."""
-    file = stored()
-    holds = file and not dirty and "+" not in file["commit"] and same_code(file["commit"])
-    return file if holds and file["machine"] == machine() else fresh(dirty)
+    """The figures that hold for this code on this machine, as figures of this commit."""
+    file, state = stored(), fresh(dirty)
+    if dirty or not file or "+" in file["commit"] or file["machine"] != state["machine"]:
+        return state
+    same = {name for name in BENCHMARKS if same_code(file["commit"], name)}
+    rows = {k: row for k, row in file["figures"].items() if k.partition(".")[0] in same}
+    return {**state, "figures": rows}
 
 
 def output_of(command: Sequence[str]) -> tuple[int, str]:

@@ -3,9 +3,9 @@
 1. `extract` and `resize` on Ray against what they do with an image in a bare pool, on the same
    files. Each side has two processes of one thread and works through the same shards. The stage
    reads and writes its tables; the pool discards what the kernel returns. The rate is that of a
-   side which has started: from its first finished shard to its end, when (for the stage) all files
-   are written. Features are sought at 320 px, not 640: with a quarter of the work for each image,
-   Ray's share of the time is larger.
+   side which has started: from its first finished shard to its last one. So neither the start of
+   processes counts, nor the picture that a run draws of all stages at its end. Features are sought
+   at 320 px, not 640: with a quarter of the work for each image, Ray's share of the time is larger.
 2. `match` with one task at a time against two.
 3. `square` on JPEGs of 1,024 px against `ImageOps.fit` of the same file decoded in full: CPU time
    in turn, and the mean absolute difference of their pixels.
@@ -112,10 +112,10 @@ def key_of(file: Path) -> Key:
     return int(file.parent.name.partition("=")[2]), int(file.stem.partition("-")[2])
 
 
-def rate(finished: dict[Key, float], images: dict[Key, int], end: float) -> float:
-    """Images a second, from the first finished shard to the end."""
+def rate(finished: dict[Key, float], images: dict[Key, int]) -> float:
+    """Images a second, from the first finished shard to the last."""
     first = min(finished, key=lambda key: finished[key])
-    return (sum(images.values()) - images[first]) / (end - finished[first])
+    return (sum(images.values()) - images[first]) / (max(finished.values()) - finished[first])
 
 
 def stage_rate(
@@ -126,7 +126,6 @@ def stage_rate(
     before = shard_files(root)
     begun = time.time()
     run_stages([*again, *words], stage, stage)
-    end = time.time()
     finished: dict[Key, float] = {}
     worked: dict[Key, set[str]] = {}
     for file in shard_files(root):
@@ -135,7 +134,7 @@ def stage_rate(
             finished[key] = max(finished.get(key, 0.0), file.stat().st_mtime)
             ids = pq.read_table(file, columns=["image_id"])["image_id"].to_pylist()
             worked.setdefault(key, set()).update(i for i in ids if not i.startswith(DRAWN))
-    return rate(finished, {key: len(ids) for key, ids in worked.items()}, end), worked
+    return rate(finished, {key: len(ids) for key, ids in worked.items()}), worked
 
 
 def bare_rate(kernel: Kernel, root: Root, worked: dict[Key, set[str]]) -> float:
@@ -144,8 +143,7 @@ def bare_rate(kernel: Kernel, root: Root, worked: dict[Key, set[str]]) -> float:
     work = [(kernel, root, key, ids) for key, ids in largest]
     with multiprocessing.get_context("spawn").Pool(CORES, cv2.setNumThreads, (1,)) as pool:
         done = list(pool.imap_unordered(bare_shard, work))
-        end = time.time()
-    return rate({k: at for k, at, _ in done}, {k: n for k, _, n in done}, end)
+    return rate({k: at for k, at, _ in done}, {k: n for k, _, n in done})
 
 
 def bare_shard(work: tuple[Kernel, Root, Key, set[str]]) -> tuple[Key, float, int]:

@@ -4,6 +4,7 @@ import json
 import os
 import runpy
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -72,11 +73,13 @@ def test_figures_of_another_machine_are_not_kept(all_, state, monkeypatch, tmp_p
     kept = all_["kept"]
     file = tmp_path / "figures.json"
     monkeypatch.setitem(kept.__globals__, "FILE", file)
-    monkeypatch.setitem(kept.__globals__, "same_code", lambda commit: True)
+    monkeypatch.setitem(kept.__globals__, "same_code", lambda commit, name="": True)
     file.write_text(json.dumps(state))
     assert kept(dirty=False)["figures"] == {}
     monkeypatch.setitem(kept.__globals__, "machine", lambda: state["machine"])
-    assert kept(dirty=False) == state
+    monkeypatch.setitem(kept.__globals__, "BENCHMARKS", {"x": 1})
+    assert kept(dirty=False)["figures"] == state["figures"]
+    assert kept(dirty=False)["commit"] == all_["git"]("rev-parse", "HEAD")
     assert kept(dirty=True)["figures"] == {}
 
 
@@ -84,9 +87,36 @@ def test_figure_of_other_code_is_not_kept(all_, state, monkeypatch, tmp_path):
     kept = all_["kept"]
     monkeypatch.setitem(kept.__globals__, "FILE", tmp_path / "figures.json")
     monkeypatch.setitem(kept.__globals__, "machine", lambda: state["machine"])
-    monkeypatch.setitem(kept.__globals__, "same_code", lambda commit: False)
+    monkeypatch.setitem(kept.__globals__, "same_code", lambda commit, name="": False)
     (tmp_path / "figures.json").write_text(json.dumps(state))
     assert kept(dirty=False)["figures"] == {}
+
+
+@pytest.mark.parametrize(
+    ("changed", "same"),
+    [
+        ("bench/x.py", {"y"}),
+        ("bench/common.py", set()),
+        ("landmark_ray/match.py", set()),
+        ("bench/all.py", {"x", "y"}),
+        ("README.md", {"x", "y"}),
+    ],
+)
+def test_figures_are_of_the_code_that_they_depend_on(all_, monkeypatch, tmp_path, changed, same):
+    same_code = all_["same_code"]
+    monkeypatch.setitem(same_code.__globals__, "REPO", tmp_path)
+    monkeypatch.setitem(same_code.__globals__, "BENCHMARKS", {"x": 1, "y": 1})
+    for name in ("bench/x.py", "bench/y.py", "bench/common.py", "bench/all.py", "README.md"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("before")
+    (tmp_path / "landmark_ray").mkdir()
+    (tmp_path / "landmark_ray/match.py").write_text("before")
+    author = ("-c", "user.name=a", "-c", "user.email=a@example.org")
+    for words in (["init", "--quiet"], ["add", "."], [*author, "commit", "--quiet", "-m", "x"]):
+        subprocess.run(["git", *words], cwd=tmp_path, check=True)
+    (tmp_path / changed).write_text("after")
+    assert {name for name in ("x", "y") if same_code("HEAD", name)} == same
+    assert same_code("HEAD") == (changed == "README.md")
 
 
 @pytest.fixture
@@ -107,7 +137,7 @@ def benchmarks(all_, state, monkeypatch, tmp_path):
         "BENCHMARKS": dict.fromkeys(found, 2),
         "machine": lambda: state["machine"],
         "git": lambda *words: "0123",
-        "same_code": lambda commit: True,
+        "same_code": lambda commit, name="": True,
         "measure": measure,
     }.items():
         monkeypatch.setitem(run.__globals__, name, value)
