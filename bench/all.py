@@ -34,7 +34,7 @@ BENCHMARKS = {
     "duplicates": 1,
     "matching": 6,
     "stage_rates": 3,
-    "memory": 4,
+    "memory": 6,
     "scale": 3,
     "train": 4,
     "serving": 4,
