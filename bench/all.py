@@ -37,7 +37,7 @@ BENCHMARKS = {
     "memory": 6,
     "scale": 3,
     "train": 4,
-    "serving": 6,
+    "serving": 7,
     "overload": 2,
     "cluster": 3,
     "plan": 5,

@@ -1,12 +1,12 @@
 """The service against the reference's Flask app: 11 ResNet50s, JPEGs of about 100 KB, two cores.
 
-Variants of the service are compared with it, one after the other: f32; one trunk for all groups in
-bf16; with `--large`, also bf16. All but the shared trunk are the same random networks as Flask's
-(see `bundles`). Flask and
-the variant are both up, and are asked in turn, in short rounds, so that both meet the same machine;
-the one that is not asked is idle. Both get the same 100 photographs, over and over: from 1 client
-for the latency, from 8 and from 32 for the throughput, of which the smaller ratio counts. Flask has
-one worker, which 32 clients keep no busier than 8 do, so it is asked by 8 alone.
+Variants of the service are compared with Flask, one after the other: f32; one trunk for all groups
+in bf16; with `--large`, also bf16. All but the shared trunk are the same random networks as Flask's
+(see `bundles`). Flask and the variant are both up, and are asked in turn, so that both meet the same
+machine; the one that is not asked is idle. Both get the same 100 photographs, over and over: from 1
+client for the latency, from 8 and from 32 for the throughput, of which the smaller ratio counts.
+Flask has one worker, which 32 clients keep no busier than 8 do, so it is asked by 8 alone. A
+measurement lasts for several batches: in f32, a batch of 32 photos takes 6 s.
 
 The answers to all photographs are compared, those of the shared trunk with what jobs/predict.py
 says of its bundle. A photo that a side takes for several landmarks counts as wrong. The networks
@@ -15,7 +15,7 @@ of networks whose best landmarks are nearly equal.
 
     python bench/serving.py [--smoke | --large]
 
-6 minutes, 8 GB of memory. `--large` has 200 photographs and rounds of 20 s: 15 minutes.
+7 minutes, 8 GB of memory. `--large` has 200 photographs and two rounds: 15 minutes.
 """
 
 import csv
@@ -235,8 +235,7 @@ def serve_all(size: Size, folder: Path) -> dict[str, tuple[Side, Side]]:
             command = our_command(bundle, port, VARIANTS[name], "--packs", "0")
             with running(command, port, folder) as service:
                 ours.start = service.start_s
-                longer = replace(size, seconds=4 * size.seconds)  # it answers about once a second
-                theirs = Asked(reference, flask, longer, folder)
+                theirs = Asked(reference, flask, size, folder)
                 mine = Asked(service, ours, size, folder)
                 for _ in range(size.rounds):
                     theirs.round(FLASK_CLIENTS)
@@ -284,7 +283,7 @@ if __name__ == "__main__":
     run(
         measure,
         FIGURES,
-        full=Size(RESNETS, ("f32", "shared"), rounds=2, seconds=4, warmup=0.5),
+        full=Size(RESNETS, ("f32", "shared"), rounds=1, seconds=20, warmup=2),
         large=Size(MANY_PHOTOS, tuple(VARIANTS), rounds=2, seconds=20, warmup=3),
         smoke=Size(TINY, ("shared",), rounds=1, seconds=60, warmup=0, most=64),
         without=lambda size: [
