@@ -2,11 +2,11 @@
 
 Variants of the service are compared with Flask, one after the other: f32; one trunk for all groups
 in bf16; with `--large`, also bf16. All but the shared trunk are the same random networks as Flask's
-(see `bundles`). Flask and the variant are both up, and are asked in turn, so that both meet the same
-machine; the one that is not asked is idle. Both get the same 100 photographs, over and over: from 1
-client for the latency, from 8 and from 32 for the throughput, of which the smaller ratio counts.
-Flask has one worker, which 32 clients keep no busier than 8 do, so it is asked by 8 alone. A
-measurement lasts for several batches: in f32, a batch of 32 photos takes 6 s.
+(see `bundles`). Flask and the variant are both up, and are asked in turn, so that both meet the
+same machine; the one that is not asked is idle. Both get the same 100 photographs, over and over:
+from 1 client for the latency, from 8 and from 32 for the throughput, of which the smaller ratio
+counts. Flask has one worker, which 32 clients keep no busier than 8 do, so it is asked by 8 alone.
+A measurement lasts for several batches: in f32, a batch of 32 photos takes 6 s.
 
 The answers to all photographs are compared, those of the shared trunk with what jobs/predict.py
 says of its bundle. A photo that a side takes for several landmarks counts as wrong. The networks
