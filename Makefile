@@ -49,6 +49,11 @@ test: $(MADE)requirements-dev.txt
 # By default Ray's workers give way to all other processes. Beside the other half of the tests a
 # worker could then take longer to start than the minute that Ray waits for it.
 test-service test-jobs: export RAY_worker_niceness = 0
+# These save processor time: Ray looks at its own processes once a minute, and Python keeps what it
+# compiled of this checkout, even where an image of a container tells it not to.
+test-service test-jobs: export RAY_USAGE_STATS_ENABLED = 0
+test-service test-jobs: export REPORTER_UPDATE_INTERVAL_MS = 60000
+test-service test-jobs: export PYTHONDONTWRITEBYTECODE =
 
 # These files of tests/jobs are in the other half, so that both halves take about the same time.
 CURATION = $(addprefix tests/jobs/test_,curation.py full_disk.py hostile_source.py poison.py sweep_show.py)
