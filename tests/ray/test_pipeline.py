@@ -23,6 +23,7 @@ def run(job, source, root, *options):
     return done
 
 
+@pytest.mark.long  # the killed runs of test_killed.py have such options, too
 def test_other_cores_and_buckets_give_the_same_tables(
     small_source, small_root, run_process, tmp_path
 ):
@@ -108,7 +109,7 @@ def s3(monkeypatch):
     "ill", [pytest.param(False, marks=pytest.mark.long), True], ids=["well", "ill"]
 )
 def test_whole_run_on_s3_gives_the_same_tables(
-    ill, s3, small_source, small_root, run_process, tmp_path
+    ill, s3, small_source, small_root, run_process, run_job, tmp_path
 ):
     server, bucket = s3
     for file in small_source.path.rglob("*"):
@@ -127,7 +128,7 @@ def test_whole_run_on_s3_gives_the_same_tables(
         target.parent.mkdir(parents=True, exist_ok=True)
         bucket.download_file(store.BUCKET, key, str(target))
     assert_same_tables(tmp_path, small_root)
-    again = run(run_process, *run_all, *small_source.options)
+    again = run(run_job, *run_all, *small_source.options)
     assert again.stderr.count("finished already") == len(STAGES[: STAGES.index("resize") + 1])
 
 

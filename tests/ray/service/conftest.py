@@ -5,7 +5,7 @@ import pytest
 from tests import bundles, serving
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def bundle(tmp_path_factory) -> Path:
     """A bundle of small networks with random weights: 44 landmarks in 11 groups, one trunk."""
     place: Path = tmp_path_factory.mktemp("bundle") / "bundle"
@@ -13,7 +13,7 @@ def bundle(tmp_path_factory) -> Path:
     return place
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def own_trunks(tmp_path_factory) -> Path:
     """A bundle of two groups, each with a trunk of its own."""
     place: Path = tmp_path_factory.mktemp("own-trunks") / "bundle"
@@ -21,7 +21,7 @@ def own_trunks(tmp_path_factory) -> Path:
     return place
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def replicas(own_trunks, tmp_path_factory):
     """The address of a service of those trunks, with a key, and replicas that a test may kill."""
     options = ("--packs", "2", "--replicas", "2", "--queue", "4", "--max_megabytes", "1")
@@ -31,13 +31,13 @@ def replicas(own_trunks, tmp_path_factory):
         yield url
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def metrics_port() -> int:
     """Where the service shows its metrics."""
     return serving.free_port()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def service(bundle, metrics_port, tmp_path_factory):
     """The address of a service of that bundle, with small limits."""
     options = ("--max_megabytes", "2", "--max_megapixels", "8", "--upload_seconds", "3")
