@@ -1,3 +1,4 @@
+import os
 import random
 import shutil
 import signal
@@ -121,10 +122,15 @@ def small_root(small_source, run_job, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def trained_root(small_source, small_root, run_job, tmp_path_factory) -> Path:
-    """`small_root`, gone on with to the bundle: two groups, both phases."""
+    """`small_root`, gone on with to the bundle: two groups, both phases.
+
+    The heads are trained side by side; all else has one worker, which starts TensorFlow once.
+    """
     root = tmp_path_factory.mktemp("trained") / "root"
     shutil.copytree(small_root, root)
     args = ("--source", small_source.path, "--root", root, *small_source.options, *TRAINING)
-    done = run_job("pipeline", *args, *FINETUNING, "--redo", "group")
-    assert done.returncode == 0, done.stderr
+    one = ("--train.cpus", os.cpu_count())
+    for more in ((*one, "--redo", "group", "--to", "embed"), ("--to", "train"), one):
+        done = run_job("pipeline", *args, *FINETUNING, *more)
+        assert done.returncode == 0, done.stderr
     return root
