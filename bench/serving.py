@@ -285,7 +285,7 @@ if __name__ == "__main__":
         FIGURES,
         full=Size(RESNETS, ("f32", "shared"), rounds=1, seconds=20, warmup=2),
         large=Size(MANY_PHOTOS, tuple(VARIANTS), rounds=2, seconds=20, warmup=3),
-        smoke=Size(TINY, ("shared",), rounds=1, seconds=60, warmup=0, most=64),
+        smoke=Size(TINY, ("shared",), rounds=1, seconds=60, warmup=0, most=40),
         without=lambda size: [
             figure for name in VARIANTS if name not in size.variants for figure in figures_of(name)
         ],

@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 import pyarrow.dataset as pads
 from common import (
+    CORES,
     FEW_FEATURES,
     MOBILENET,
     TINY_NETWORK,
@@ -181,5 +182,13 @@ if __name__ == "__main__":
         measure,
         FIGURES,
         full=Size(smoke=False, rounds=1, epochs=3, options=MOBILENET),
-        smoke=Size(smoke=True, rounds=1, epochs=1, options=(*TINY_NETWORK, "--train.batch", 4)),
+        smoke=Size(
+            smoke=True,
+            rounds=1,
+            epochs=1,
+            options=(
+                *(*TINY_NETWORK, "--resize.synthetic", 16),
+                *("--train.batch", 8, "--train.cpus", CORES),  # one worker embeds
+            ),
+        ),
     )
