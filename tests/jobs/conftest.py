@@ -12,6 +12,8 @@ from tests import detector
 from tests.running import REPO
 
 BENCH = REPO / "bench"
+ONE_DETECTOR = ("--detect.cpus", os.cpu_count())
+"""Options with which one worker detects, so that TensorFlow starts once."""
 
 
 @pytest.fixture
@@ -69,7 +71,8 @@ def detected(small_source, small_root, detector_model, run_job, tmp_path_factory
     """`small_root` with a detector that really looks."""
     root = tmp_path_factory.mktemp("detected") / "root"
     shutil.copytree(small_root, root)
-    done = run_job("pipeline", *detecting(small_source, root, detector_model), "--redo", "detect")
+    options = (*detecting(small_source, root, detector_model), *ONE_DETECTOR)
+    done = run_job("pipeline", *options, "--redo", "detect")
     assert done.returncode == 0, done.stderr
     return root
 

@@ -16,7 +16,7 @@ from landmark_ray.kernels.detection import Detector
 from landmark_ray.kernels.image import decode
 from tests.conftest import REPO, line_of
 from tests.holds import Holds
-from tests.jobs.conftest import detecting
+from tests.jobs.conftest import ONE_DETECTOR, detecting
 from tests.tables import assert_same_tables, rows
 
 pytestmark = pytest.mark.ray
@@ -91,7 +91,7 @@ def test_killed_while_detecting_it_goes_on(
     root, holds = tmp_path / "root", Holds(tmp_path / "holds")
     shutil.copytree(small_root, root)
     holds.order("detections", after=1)
-    options = detecting(small_source, root, detector_model)
+    options = (*detecting(small_source, root, detector_model), *ONE_DETECTOR)
     job = subprocess.Popen(
         [sys.executable, REPO / "jobs/pipeline.py", *map(str, options), "--redo", "detect"],
         env=os.environ | holds.env(),

@@ -54,6 +54,7 @@ def test_killed_between_two_parts_the_same_command_ends_with_the_same_file(
     output, holds = tmp_path / "submission.csv", Holds(tmp_path / "holds")
     holds.order("submission.parquet", after=1)
     job = command(trained_root / "bundle", small_source.path / "train", output)
+    job += ["--cpus", str(os.cpu_count())]  # one worker, which starts TensorFlow once
     env = os.environ | holds.env()
     driver = subprocess.Popen(job, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     held = psutil.Process(holds.wait("submission.parquet", driver))
