@@ -55,10 +55,9 @@ class Forecast:
 
     def to_json(self) -> dict[str, Any]:
         """Return all rows and totals, as values of JSON."""
-        names = [name for name in asdict(self.rows[0]) if name not in ("stage", "amount", "unit")]
         return {
             "stages": {row.stage: asdict(row) for row in self.rows},
-            "total": {name: self.total(name) for name in names},
+            "total": {name: self.total(name) for name in COLUMNS},
             "dominant": self.longest.stage,
             "peak_gb": self.peak_gb,
             "month_dollars": self.month_dollars,
@@ -134,8 +133,6 @@ COLUMNS: dict[str, tuple[str, Callable[[float], str]]] = {
     "objects": ("objects", lambda value: f"{value:,.0f}" if value else ""),
     "dollars": ("$", number),
 }
-OPTIONAL = ("gpu_hours", "dollars")
-"""Columns that are left out where there is nothing in them."""
 
 
 def show(run: Run, found: Forecast, known: Calibration, cluster: Cluster) -> None:
@@ -143,7 +140,7 @@ def show(run: Run, found: Forecast, known: Calibration, cluster: Cluster) -> Non
     data = run.data
     title = f"{data.images:,} of {data.listed:,} images, {len(data.sizes):,} landmarks"
     table = Table("stage", title=f"{title}; {cluster.about}", title_justify="left")
-    columns = {n: c for n, c in COLUMNS.items() if n not in OPTIONAL or found.total(n)}
+    columns = {n: c for n, c in COLUMNS.items() if found.total(n)}
     for name in ("work", *(title for title, _ in columns.values())):
         table.add_column(name, justify="right")
     for row in found.rows:
