@@ -242,7 +242,6 @@ def read_trial(config: Config) -> Trial:
     kept = count("kept", pc.field("keep"))
     alone, over = (count("kept", pc.field("reason") == r) for r in ("unverified", "over_cap"))
     judged = usable - over  # photos over the cap are taken to match as often as those below it
-    verified = (usable * (1 - alone / np.maximum(judged, 1))).round().astype(np.int64)
     lonely_pairs = pairs_with(usable, alone).sum()
     trunk = trunk_info(models)
     rates = Rates(
@@ -255,7 +254,7 @@ def read_trial(config: Config) -> Trial:
     group = group_of(examples, config.group.edges).astype(np.int64)
     resized = pipeline.OWNERS["background"] in records
     background = root.dataset("background").count_rows() if resized else 0
-    run = Run(config, data, rates, usable, verified, pairs, kept, examples, group, background)
+    run = Run(config, data, rates, usable, pairs, kept, examples, group, background)
     seconds = {stage: record["seconds"] for stage, record in records.items()}
     return Trial(run, seconds, sizes, files, _seconds_per_item(models, config))
 

@@ -102,7 +102,6 @@ class Run:
     data: Workload
     rates: Rates
     usable: Counts  # [C] after `ingest`
-    verified: Counts  # [C] matched by another photo
     pairs: Counts | Floats  # [C] that `match` tries
     kept: Counts  # [C] after `prune`
     examples: Counts  # [C] after `clean`, in landmarks that are large enough for a group
@@ -147,8 +146,7 @@ def expected_run(config: Config, data: Workload, rates: Rates) -> Run:
         config,
         data,
         rates,
-        usable,
-        verified,
+        usable=usable,
         pairs=expected_pairs(usable, verified, rates.tries, config),
         kept=kept,
         examples=np.where(group > 0, cleaned, 0),
