@@ -43,16 +43,16 @@ MAX_BYTES = 64e6
 """Larger photos are not copied."""
 
 TAR_PHOTOS = 48
-"""Photos of a tar, about: few, so that all cores of most machines have a tar to read."""
+"""Photos of a tar on average: few, so that all cores of most machines have a tar to read."""
 
 VERDICTS = "verdicts.csv"
-"""Verdicts, beside unrelated photos, that keep all of them; few would reach later stages."""
+"""Verdicts that keep all photos: few unrelated ones would reach later stages without them."""
 
 CLEANUP_S = 20.0
 """Seconds that an interrupted run has to stop its Ray."""
 
 MOST_EPOCHS = 2
-"""Of networks that learn from photos, but for `small`, whose epochs take less than a second."""
+"""Largest number of epochs that learn from photos; `small` has all, as they take no second."""
 
 
 @dataclass(frozen=True)
