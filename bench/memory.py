@@ -1,6 +1,6 @@
 """Peak memory of every stage on some images and on three times as many: it must be the same.
 
-`jobs/pipeline.py` runs all stages, on about 1,300 photographs and on about 3,900 in classes of the
+`jobs/pipeline.py` runs all stages, on about 2,000 photographs and on about 5,900 in classes of the
 same sizes. The memory is the sum of the proportional set sizes (PSS: a page that n processes share
 counts 1/n in each) of the job, Ray's processes and workers, five times a second. Buffers and the
 object store are set small, so that the smaller run fills them too; features and views are few, and
@@ -8,7 +8,7 @@ the network is small, to save time.
 
     python bench/memory.py [--smoke | --large]
 
-6 minutes. `--large` has 2,600 and 7,900 photographs: 10 minutes.
+8 minutes. `--large` has 2,600 and 7,900 photographs: 10 minutes.
 """
 
 import contextlib
@@ -130,7 +130,7 @@ if __name__ == "__main__":
     run(
         measure,
         FIGURES,
-        full=Size(smoke=False, images=1_300, times=3, last="export"),
+        full=Size(smoke=False, images=1_900, times=3, last="export"),
         large=Size(smoke=False, images=2_600, times=3, last="export"),
         smoke=Size(smoke=True, images=30, times=2, last="sample", options=("--sample.buckets", 2)),
     )

@@ -13,8 +13,7 @@ from pydantic import Field, ValidationError, field_validator
 
 from landmark_ray.config import Config
 from landmark_ray.config.base import StageConfig
-from landmark_ray.cost.volumes import Floats
-from landmark_ray.cost.work import Work
+from landmark_ray.cost.work import Floats, Work
 from landmark_ray.errors import UserError
 
 FILE = Path(__file__).parent / "clusters.toml"
@@ -59,21 +58,16 @@ class Cluster(StageConfig):
         return machines
 
     def kind(self, gpus: bool) -> Machines:
-        """The machines with GPUs, or those without; the others where there are none."""
+        """Return the machines with GPUs, or those without; the others if there are none."""
         fitting = [m for m in self.machines if (m.gpus > 0) == gpus]
         return (fitting or self.machines)[0]
 
 
 def read_cluster(name: str, file: str | None, cores: int | None) -> Cluster:
-    """The cluster of a name.
-
-    Args:
-        name: `this` for this machine, or a section of the file.
-        file: toml file; clusters.toml when not given.
-        cores: cores of this machine to use; all when not given.
+    """Return `this` machine with a number of cores, or a cluster of a file, clusters.toml if None.
 
     Raises:
-        UserError: there is no cluster of that name, or the file is wrong.
+        UserError: There is no cluster of that name, or the file is wrong.
     """
     if name == "this":
         return this_machine(cores)
@@ -93,7 +87,7 @@ def read_cluster(name: str, file: str | None, cores: int | None) -> Cluster:
 
 
 def this_machine(cores: int | None) -> Cluster:
-    """This machine, with some of its cores or all."""
+    """Return this machine with a number of its cores, all if None."""
     cores = cores or os.cpu_count() or 1
     gpus = len(list(NVIDIA.iterdir())) if NVIDIA.is_dir() else 0
     about = f"this machine: {cores} cores" + (f", {gpus} GPUs" if gpus else "")
@@ -102,7 +96,7 @@ def this_machine(cores: int | None) -> Cluster:
 
 @dataclass(frozen=True)
 class WorkerPool:
-    """The workers of a stage. A speed of 1 is that of a core of the machine that calibrated."""
+    """The workers of a stage; a core of the machine that calibrated has the speed 1."""
 
     machines: Machines
     count: int
@@ -111,45 +105,36 @@ class WorkerPool:
     gpus: float = 0.0  # of each worker; 0 where it works on cores
 
     def each(self, work: Work) -> Floats:
-        """[N] weight of each piece, divided by the speed of the worker that does it."""
+        """Return the weight [N] of each piece, divided by the speed of the worker that does it."""
         share = np.asarray(work.gpu_share)
         return work.weights * ((1 - share) / self.speed + share / self.network_speed)
 
     def busiest(self, work: Work) -> float:
-        """What the busiest worker has to do, in weight that a core of speed 1 does as fast."""
+        """Return the work of the busiest worker, as weight for a core of speed 1."""
         return makespan(self.each(work), self.count)
 
 
 def worker_pool(stage: str, work: Work, config: Config, cluster: Cluster) -> WorkerPool:
-    """The workers that a stage has on a cluster."""
+    """Return the workers that a stage has on a cluster."""
     options: Any = config.train if stage in CLASSIFIERS else getattr(config, stage)
     cpus, gpus = getattr(options, "cpus", 1.0), getattr(options, "gpus", None)
-    limit = (config.train.parallel_groups if stage in TRAINING else None) or math.inf
-    on_gpus = bool(np.any(work.gpu_share)) and gpus != 0
-    machines = cluster.kind(gpus=on_gpus)
-    if on_gpus and machines.gpus:
-        gpus = gpus or 1
-        count = min(max(int(machines.count * machines.gpus / gpus), 1), limit)
-        return WorkerPool(
-            machines, int(count), machines.core_speed, machines.gpu_cores * gpus, gpus
-        )
-    count = min(max(int(machines.count * machines.cores / cpus), 1), limit)
-    speed = machines.core_speed
+    networks = bool(np.any(work.gpu_share))
+    machines = cluster.kind(gpus=networks and gpus != 0)
+    on_gpus = networks and gpus != 0 and machines.gpus > 0
+    each, have = (gpus or 1, machines.gpus) if on_gpus else (cpus, machines.cores)
+    count, speed = max(int(machines.count * have / each), 1), machines.core_speed
+    if stage in TRAINING and config.train.parallel_groups:
+        count = min(count, config.train.parallel_groups)
+    if on_gpus:
+        return WorkerPool(machines, count, speed, machines.gpu_cores * each, each)
     if stage in ALL_CORES:
         count = min(count, max(len(work.weights), 1))
         cpus = machines.cores // math.ceil(count / machines.count)
-    elif not np.any(work.gpu_share):
-        cpus = 1.0
-    return WorkerPool(machines, int(count), speed, speed * max(cpus, 1))
+    return WorkerPool(machines, count, speed, speed * max(cpus if networks else 1, 1))
 
 
 def makespan(weights: Floats, workers: int) -> float:
-    """Work of the busiest worker, where each free worker takes the largest piece that is left.
-
-    Args:
-        weights: [N] work of each piece.
-        workers: their number, at least 1.
-    """
+    """Return the work of the busiest worker; a free one takes the largest piece [N] left."""
     if workers >= len(weights):
         return float(weights.max(initial=0.0))
     busy = [0.0] * workers

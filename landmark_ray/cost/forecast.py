@@ -10,10 +10,9 @@ from rich.table import Table
 
 from landmark_ray.cost.calibration import Calibration, default_calibration
 from landmark_ray.cost.clusters import TRAINING, Cluster, worker_pool
-from landmark_ray.cost.work import PlannedRun, file_pieces, table_rows, work_of
+from landmark_ray.cost.work import Run, file_pieces, table_rows, work_of
 
 HOUR, GB = 3600.0, 1e9
-START = "start"
 REFERENCE = ("extract", "match")
 REFERENCE_TIME = (
     "The reference took 12 days for extract and match of all of Google Landmarks on 8 cores (2 of "
@@ -46,7 +45,7 @@ class Forecast:
     month_dollars: float  # for a month of what stays
 
     def total(self, name: str) -> float:
-        """The sum of a field of all rows."""
+        """Return the sum of a field of all rows."""
         return float(sum(getattr(row, name) for row in self.rows))
 
     @property
@@ -55,21 +54,18 @@ class Forecast:
         return max(self.rows, key=lambda row: row.seconds)
 
     def to_json(self) -> dict[str, Any]:
-        """All rows and totals, as values of JSON."""
-        names = [name for name in asdict(self.rows[0]) if name not in ("stage", "amount", "unit")]
+        """Return all rows and totals, as values of JSON."""
         return {
             "stages": {row.stage: asdict(row) for row in self.rows},
-            "total": {name: self.total(name) for name in names},
+            "total": {name: self.total(name) for name in COLUMNS},
             "dominant": self.longest.stage,
             "peak_gb": self.peak_gb,
             "month_dollars": self.month_dollars,
         }
 
 
-def forecast(
-    run: PlannedRun, known: Calibration, cluster: Cluster, stages: Sequence[str]
-) -> Forecast:
-    """What some stages of a run take."""
+def forecast(run: Run, known: Calibration, cluster: Cluster, stages: Sequence[str]) -> Forecast:
+    """Return what some stages of a run take."""
     rows = [row_of(stage, run, known, cluster) for stage in stages]
     kept = np.cumsum([0.0] + [row.kept_gb for row in rows])
     peak = max(before + row.written_gb for before, row in zip(kept, rows, strict=False))
@@ -77,12 +73,12 @@ def forecast(
     seconds = known.start + 60 * cluster.start_minutes * len(kinds)
     waiting = sum(m.count * m.dollars_hour for m in kinds) * cluster.start_minutes / 60
     dollars = cluster.head_dollars_hour * seconds / HOUR + waiting
-    start = Row(START, seconds=seconds, dollars=dollars)
+    start = Row("start", seconds=seconds, dollars=dollars)
     return Forecast([start, *rows], float(peak), float(kept[-1]) * cluster.gb_month_dollars)
 
 
-def row_of(stage: str, run: PlannedRun, known: Calibration, cluster: Cluster) -> Row:
-    """What a stage takes. Its workers start side by side, once, and share the work."""
+def row_of(stage: str, run: Run, known: Calibration, cluster: Cluster) -> Row:
+    """Return what a stage takes; its workers start side by side, once, and share the work."""
     work, fit, size = work_of(stage, run), known.fits[stage], known.bytes[stage]
     pool = worker_pool(stage, work, run.config, cluster)
     starts = stage not in TRAINING or len(work.weights) > 0
@@ -113,14 +109,14 @@ def row_of(stage: str, run: PlannedRun, known: Calibration, cluster: Cluster) ->
 
 
 def clock(seconds: float) -> str:
-    """0:00:07, or days."""
+    """Return seconds as 0:00:07, or as days."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours / 24:.1f} days" if hours >= 48 else f"{hours}:{minutes:02d}:{rest:02d}"
 
 
 def number(value: float) -> str:
-    """The value with three digits; nothing for 0."""
+    """Return the value with three digits; nothing for 0."""
     if not value:
         return ""
     if value >= 99.95:
@@ -137,16 +133,14 @@ COLUMNS: dict[str, tuple[str, Callable[[float], str]]] = {
     "objects": ("objects", lambda value: f"{value:,.0f}" if value else ""),
     "dollars": ("$", number),
 }
-OPTIONAL = ("gpu_hours", "dollars")
-"""Columns that are left out where there is nothing in them."""
 
 
-def show(run: PlannedRun, found: Forecast, known: Calibration, cluster: Cluster) -> None:
+def show(run: Run, found: Forecast, known: Calibration, cluster: Cluster) -> None:
     """Print the table, and what it rests on."""
     data = run.data
     title = f"{data.images:,} of {data.listed:,} images, {len(data.sizes):,} landmarks"
     table = Table("stage", title=f"{title}; {cluster.about}", title_justify="left")
-    columns = {n: c for n, c in COLUMNS.items() if n not in OPTIONAL or found.total(n)}
+    columns = {n: c for n, c in COLUMNS.items() if found.total(n)}
     for name in ("work", *(title for title, _ in columns.values())):
         table.add_column(name, justify="right")
     for row in found.rows:
@@ -174,10 +168,8 @@ def show(run: PlannedRun, found: Forecast, known: Calibration, cluster: Cluster)
         console.print(line, soft_wrap=True, highlight=False, markup=False)
 
 
-def assumptions(
-    rows: list[Row], run: PlannedRun, known: Calibration, cluster: Cluster
-) -> Iterator[str]:
-    """What the figures rest on, in lines."""
+def assumptions(rows: list[Row], run: Run, known: Calibration, cluster: Cluster) -> Iterator[str]:
+    """Yield lines that say what the figures rest on."""
     rates = known.rates
     yield (
         f"{rates.usable:.1%} of the photos are usable, {1 - rates.unverified:.1%} of these are "

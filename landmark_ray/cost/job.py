@@ -1,15 +1,21 @@
 """A run's time, disk space and dollars before it starts, from train.csv and some of its photos."""
 
-import json
+import os
+import sys
+import tempfile
+from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
 from pydantic import Field
 
+from landmark_ray.config import STAGES
 from landmark_ray.config.base import Share, StageConfig
-from landmark_ray.cost import forecast
-from landmark_ray.cost.calibration import calibrate, default_calibration
+from landmark_ray.cost.calibration import Calibration, default_calibration, fitted
 from landmark_ray.cost.clusters import read_cluster
-from landmark_ray.cost.volumes import read_workload
-from landmark_ray.cost.work import PlannedRun
+from landmark_ray.cost.forecast import forecast, show
+from landmark_ray.cost.trial import draw_samples, read_trial, run_stages, scaled_down
+from landmark_ray.cost.work import expected_run, read_workload
 from landmark_ray.data import deletion
 from landmark_ray.data.sources import Source
 from landmark_ray.data.store import Store
@@ -18,6 +24,12 @@ from landmark_ray.pipeline import PipelineConfig
 
 KEYS = ("cluster", "calibration")
 """The first keys of the JSON file; a file without them is no forecast."""
+
+SMALLER = 4
+"""The first trial has this many times fewer photos than the second."""
+
+BUSY = 0.5
+"""Load of each core from which on a person is warned."""
 
 
 class CostOptions(StageConfig):
@@ -64,7 +76,7 @@ def run(config: CostConfig) -> None:
     """Calibrate, forecast, and show the result.
 
     Raises:
-        UserError: anything that a person can mend.
+        UserError: A person can solve the problem.
     """
     options = config.plan
     if not config.source:
@@ -76,30 +88,59 @@ def run(config: CostConfig) -> None:
     cluster = read_cluster(options.cluster, options.clusters, config.cluster.cpus)
     source = Source(config.source)
     data, catalog = read_workload(config, source, options.tests)
-    known = default_calibration()
-    if options.sample:
-        known = calibrate(
-            config,
-            source,
-            catalog,
-            photos=options.sample,
-            read_bytes=options.read_gb * 1e9,
-            scratch=options.scratch,
-        )
+    known = calibrate(config, source, catalog) if options.sample else default_calibration()
     if options.unverified is not None:
         known.rates.unverified = options.unverified
-    planned = PlannedRun.of(config, data, known.rates)
-    found = forecast.forecast(planned, known, cluster, stages)
-    forecast.show(planned, found, known, cluster)
+    planned = expected_run(config, data, known.rates)
+    found = forecast(planned, known, cluster, stages)
+    show(planned, found, known, cluster)
     if options.output:
         values = (cluster.model_dump(), known.model_dump())
-        value = dict(zip(KEYS, values, strict=True)) | found.to_json()
         folder, name = output_place(options.output)
-        folder.write(name, json.dumps(value, indent=1).encode())
+        folder.write_json(name, dict(zip(KEYS, values, strict=True)) | found.to_json())
+
+
+def calibrate(config: CostConfig, source: Source, catalog: pa.Table) -> Calibration:
+    """Run the stages, up to the last one that is planned, twice on a few photos of the catalog.
+
+    Raises:
+        UserError: Not even the first stage ran, or the source can't be read.
+    """
+    options, load = config.plan, os.getloadavg()[0]
+    if load > BUSY * (os.cpu_count() or 1):
+        print(
+            f"calibration: warning: this machine has other work (load {load:.1f}): stages take "
+            "longer meanwhile, and so does the plan",
+            file=sys.stderr,
+        )
+    most = min(options.sample, catalog.num_rows)
+    sizes = [max(most // SMALLER, 1), most]
+    archives = sum(archive.size for archive in source.archives())
+    whole = not source.csv or archives <= options.read_gb * 1e9
+    trials, extra = [], []
+    with tempfile.TemporaryDirectory(prefix="landmark-plan-", dir=options.scratch) as folder:
+        samples = draw_samples(source, catalog, Path(folder), sizes, whole, config.seed)
+        for sample in samples:
+            print(f"calibrating on {sample.photos:,} photos", file=sys.stderr)
+            small = scaled_down(config, sample, catalog.num_rows)
+            seconds, error = run_stages(small, STAGES[: STAGES.index(config.to) + 1])
+            if not Path(f"{small.root}/catalog").exists():
+                raise UserError(f"the calibration failed: {error or 'its process died'}")
+            if error:
+                print(f"calibration: warning: {error}", file=sys.stderr)
+            trials.append(read_trial(small))
+            extra.append(seconds - sum(trials[-1].seconds.values()))
+    known = fitted(trials, config.cluster.cpus)
+    known.photos = [sample.photos for sample in samples]
+    known.start, known.read_s = float(np.mean(extra)), samples[-1].read_s
+    if not whole:
+        default = default_calibration().rates
+        known.rates = default.model_copy(update={"usable": known.rates.usable})
+    return known
 
 
 def output_place(output: str) -> tuple[Store, str]:
-    """The folder and the name of a file."""
+    """Return the folder and the name of a file."""
     folder, _, name = output.rpartition("/")
     return Store(folder or "."), name
 
@@ -108,7 +149,7 @@ def check_output(output: str | None) -> None:
     """Make sure that the file isn't there, or is an older forecast.
 
     Raises:
-        UserError: another file is there.
+        UserError: Another file is there.
     """
     if not output:
         return

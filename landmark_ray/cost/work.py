@@ -1,21 +1,21 @@
-"""The work of each stage, in its own unit, cut into the pieces that its workers are given."""
+"""How many photos reach each stage, and the work of each stage, cut into pieces for its workers."""
 
-from collections.abc import Callable
+import time
 from dataclasses import dataclass
 
 import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from pydantic import BaseModel
 
 from landmark_ray.config import Config
-from landmark_ray.cost.volumes import (
-    Counts,
-    Floats,
-    Rates,
-    StageVolumes,
-    Workload,
-    expected_pairs,
-    expected_volumes,
-)
 from landmark_ray.data.examples import BACKGROUND_VALIDATION
+from landmark_ray.data.sources import Source
+from landmark_ray.kernels.splitting import group_of, validation_share
+from landmark_ray.stages import sample
+
+Counts = NDArray[np.int64]
+Floats = NDArray[np.float64]
 
 SOFTMAX = 390_000.0
 """Features times landmarks at which a head takes twice as long for a vector as the smallest head.
@@ -23,6 +23,156 @@ SOFTMAX = 390_000.0
 Measured on a core, batches of 64 of 2,048 features: 0.040 ms a vector for 10 landmarks, 0.27 for
 1,000, 1.03 for 5,000, 4.2 for 20,000.
 """
+
+
+class Rates(BaseModel):
+    """What a trial run found out about the photos."""
+
+    usable: float = 1.0  # share of the photos that `ingest` accepts
+    unverified: float = 0.15  # share of the usable photos that match no other of their landmark
+    tries: float = 2.0  # pairs that a photo tries until one verifies it
+    cleaned: float = 1.0  # share of the photos kept by `prune` that `clean` keeps
+    features: int = 2048  # length of the trunk's vector of a photo
+
+
+@dataclass(frozen=True)
+class Workload:
+    """What a run reads, according to the list of the source."""
+
+    listed: int  # photos that the source lists
+    landmarks: Counts  # [C] id of each landmark that `sample` chooses, ordered by shard
+    sizes: Counts  # [C] photos of each landmark
+    shard: Counts  # [C] number of each landmark's shard, from 0
+    archives: Counts  # [A] bytes of each tar, or chunk of single files
+    tests: int = 0  # photos of the test set
+    sample_s: float = 0.0  # seconds that the stage `sample` takes
+
+    @property
+    def images(self) -> int:
+        """The number of photos that `sample` chooses."""
+        return int(self.sizes.sum())
+
+    @property
+    def shards(self) -> int:
+        """The number of files of a table."""
+        return int(self.shard.max()) + 1
+
+
+def read_workload(config: Config, source: Source, tests: int | None) -> tuple[Workload, pa.Table]:
+    """Read the source's list; return the workload, and the catalog that `sample` would write.
+
+    If `tests`, the number of photos of the test set, is None, it is that of the source's solution.
+
+    Raises:
+        UserError: No landmark is large enough, or there are no photos.
+    """
+    begun = time.monotonic()
+    images, names, _ = source.index()
+    read_s = time.monotonic() - begun
+    catalog, _, _ = sample.choose(images, names, config)
+    seconds = time.monotonic() - begun + read_s  # the stage reads the list twice
+    if tests is None:
+        test_set = source.test_set()
+        tests = len(test_set[1]) if test_set else 0
+    return workload_of(catalog, source, images.num_rows, tests, seconds), catalog
+
+
+def workload_of(
+    catalog: pa.Table, source: Source, listed: int, tests: int = 0, sample_s: float = 0.0
+) -> Workload:
+    """Return the workload of a catalog."""
+    keys = ["bucket", "shard", "landmark_id"]
+    rows = catalog.group_by(keys).aggregate([([], "count_all")]).to_pandas().sort_values(keys)
+    return Workload(
+        listed=listed,
+        landmarks=rows["landmark_id"].to_numpy(np.int64),
+        sizes=rows["count_all"].to_numpy(np.int64),
+        shard=rows.groupby(keys[:2]).ngroup().to_numpy(np.int64),
+        archives=np.array([archive.size for archive in source.archives()], np.int64),
+        tests=tests,
+        sample_s=sample_s,
+    )
+
+
+@dataclass(frozen=True)
+class Run:
+    """A planned or finished run: the photos of each landmark that get as far as a stage."""
+
+    config: Config
+    data: Workload
+    rates: Rates
+    usable: Counts  # [C] after `ingest`
+    pairs: Counts | Floats  # [C] that `match` tries
+    kept: Counts  # [C] after `prune`
+    examples: Counts  # [C] after `clean`, in landmarks that are large enough for a group
+    group: Counts  # [C] number of the group, 0 for none
+    background: int  # discarded photos that the models learn from
+
+    @property
+    def validation(self) -> Counts:
+        """The examples [C] that are in the validation set, by the share of their group."""
+        options, groups = self.config.group, len(self.config.group.edges)
+        ends = options.validation_first, options.validation_last
+        shares = [0.0] + [validation_share(g, groups, *ends) for g in range(1, groups + 1)]
+        return np.floor(np.array(shares)[self.group] * self.examples + 0.5).astype(np.int64)
+
+    def by_shard(self, images: Counts | Floats, background: float = 0.0) -> Floats:
+        """Add up the photos [C] of landmarks by shard [S]; the background is spread evenly."""
+        sums: Floats = np.bincount(self.data.shard, images, self.data.shards).astype(np.float64)
+        return sums + background / len(sums)
+
+    def by_group(self, images: Counts | None = None) -> Floats:
+        """Add up the photos [C], or else the number, of landmarks by group [G] without empty ones.
+
+        Landmarks without a group count nowhere.
+        """
+        sums: Floats = np.bincount(self.group, images).astype(np.float64)
+        return sums[np.unique(self.group[self.group > 0])]
+
+
+def expected_run(config: Config, data: Workload, rates: Rates) -> Run:
+    """Draw at random, by the rates, how many photos of each landmark reach each stage."""
+    rng = np.random.default_rng(config.seed)
+    options = config.prune
+    usable = rng.binomial(data.sizes, rates.usable)
+    verified = rng.binomial(usable, 1 - rates.unverified)
+    kept = np.minimum(verified, options.max_images)
+    kept[kept < options.min_images] = 0
+    cleaned = rng.binomial(kept, rates.cleaned)
+    cleaned[cleaned < options.min_images] = 0
+    group = group_of(cleaned, config.group.edges).astype(np.int64)
+    over = np.maximum(verified - options.max_images, 0)
+    return Run(
+        config,
+        data,
+        rates,
+        usable=usable,
+        pairs=expected_pairs(usable, verified, rates.tries, config),
+        kept=kept,
+        examples=np.where(group > 0, cleaned, 0),
+        group=group,
+        background=min(int((usable - cleaned - over).sum()), config.resize.background),
+    )
+
+
+def expected_pairs(usable: Counts, verified: Counts, tries: float, config: Config) -> Floats:
+    """Return the pairs [C] of each landmark that `match` tries (see kernels/pair_schedule.py).
+
+    In the mode `early` photos come in seeded order until `prune.max_images` of them are verified. A
+    verified photo tries `tries` partners; a photo that nothing verifies tries all others.
+    """
+    possible = pairs_with(usable, usable)
+    if config.match.mode == "exhaustive":
+        return possible
+    cap = np.minimum(verified, config.prune.max_images)
+    settled = np.where(verified > 0, cap / np.maximum(verified, 1), 1.0)
+    pairs: Floats = tries * cap + pairs_with(usable, (usable - verified) * settled)
+    return np.minimum(pairs, possible)
+
+
+def pairs_with(n: Counts, some: Counts | Floats) -> Floats:
+    """Return the number of pairs of n photos in which at least one of `some` photos takes part."""
+    return some * (n - 1) - some * (some - 1) / 2
 
 
 @dataclass(frozen=True)
@@ -35,181 +185,102 @@ class Work:
     counts: Floats | None = None  # [N] units of each piece, where they don't take equally long
 
     @property
-    def total(self) -> float:
-        """Weight of all pieces."""
-        return float(self.weights.sum())
-
-    @property
     def units(self) -> Floats:
-        """[N] units of each piece."""
+        """The units [N] of each piece."""
         return self.weights if self.counts is None else self.counts
 
 
-@dataclass(frozen=True)
-class PlannedRun:
-    """A run: its options, its data, and what is expected of the photos."""
-
-    config: Config
-    data: Workload
-    rates: Rates
-    volumes: StageVolumes
-    pairs: int | None = None  # that `match` tried, where the run is over
-
-    @classmethod
-    def of(cls, config: Config, data: Workload, rates: Rates) -> "PlannedRun":
-        """A run with the volumes that are expected by the rates."""
-        return cls(config, data, rates, expected_volumes(data, rates, config))
-
-    @property
-    def groups(self) -> list[int]:
-        """Numbers of the groups that have landmarks."""
-        return sorted(set(self.volumes.group[self.volumes.group > 0].tolist()))
-
-    def by_shard(self, images: Counts | Floats) -> Floats:
-        """[S] photos of each shard, from [C] photos of each landmark."""
-        return np.bincount(self.data.shard, images, self.data.shards).astype(float)
-
-    def with_background(self, images: Counts, background: float) -> Floats:
-        """[S] photos of each shard; the background is spread evenly over the shards."""
-        own = self.by_shard(images)
-        return own + background / len(own)
-
-
-def work_of(stage: str, run: PlannedRun) -> Work:
-    """The work of a stage."""
-    return WORK[stage](run)
-
-
-def table_rows(stage: str, run: PlannedRun) -> float:
-    """The number that the bytes of a stage's tables grow with."""
-    if stage in ("train", "export"):
-        return float((run.volumes.group > 0).sum())  # the landmarks that a model knows
-    if stage == "finetune":
-        return float(len(work_of(stage, run).weights))
-    return 0.0 if stage == "trunk" else work_of(stage, run).total
+def work_of(stage: str, run: Run) -> Work:
+    """Return the work of a stage."""
+    data, train = run.data, run.config.train
+    match stage:
+        case "sample":
+            return Work("rows", np.array([float(data.listed)]))
+        case "ingest":  # the photos are in proportion to the bytes of the archives
+            return Work("images", data.archives / max(data.archives.sum(), 1) * data.images)
+        case "extract":
+            delf = run.config.extract.extractor == "delf"
+            return Work("images", run.by_shard(run.usable), gpu_share=float(delf))
+        case "match":
+            return Work("pairs", _pieces_of_pairs(run))
+        case "dedupe" | "prune" | "clean":
+            return Work("images", run.by_shard(run.usable))
+        case "detect":
+            detects = float(bool(run.config.detect.handle))
+            return Work("images", detects * run.by_shard(run.kept), gpu_share=detects)
+        case "group":
+            return Work("images", run.by_shard(run.examples))
+        case "resize":
+            return Work("images", run.by_shard(run.examples, run.background))
+        case "trunk":  # one training on the photos of all landmarks
+            learns = float(train.from_scratch)
+            seen = learns * float(run.examples.sum()) * train.trunk_epochs
+            return Work("photos seen", np.array([seen]), gpu_share=learns)
+        case "embed":  # one vector of each photo, and more of those to learn from
+            training = float((run.examples - run.validation).sum())
+            training += round((1 - BACKGROUND_VALIDATION) * run.background)
+            images = run.by_shard(run.examples, run.background)
+            views = 1 + (train.views - 1) * training / max(images.sum(), 1)
+            return Work("vectors", images * views, gpu_share=1.0)
+        case "train":
+            return _heads(run)
+        case "finetune":
+            return _finetuned(run)
+        case "evaluate":  # all models see the photos for validation, and the test set
+            images = run.by_shard(run.validation, BACKGROUND_VALIDATION * run.background)
+            return Work("images", np.append(images, float(data.tests)), gpu_share=1.0)
+    return Work("", np.zeros(0))
 
 
-def file_pieces(stage: str, run: PlannedRun) -> float:
-    """The number that the files of a stage grow with: shards, trainings or folders."""
-    if stage in ("train", "finetune"):
-        return float(len(work_of(stage, run).weights))
-    return float({"sample": run.data.buckets, "trunk": 1, "export": 1}.get(stage, run.data.shards))
-
-
-def _images(run: PlannedRun, images: Counts, gpu_share: float = 0.0) -> Work:
-    return Work("images", run.by_shard(images), gpu_share)
-
-
-def _nothing(unit: str = "") -> Work:
-    return Work(unit, np.zeros(0))
-
-
-def _archives(run: PlannedRun) -> Work:
-    """The photos, in the proportion of the archives' bytes."""
-    archives = run.data.archives
-    return Work("images", archives / max(archives.sum(), 1) * run.data.images)
-
-
-def _extracted(run: PlannedRun) -> Work:
-    delf = run.config.extract.extractor == "delf"
-    return _images(run, run.volumes.usable, gpu_share=float(delf))
-
-
-def _detected(run: PlannedRun) -> Work:
-    if not run.config.detect.handle:
-        return _nothing("images")
-    return _images(run, run.volumes.kept, gpu_share=1.0)
-
-
-def _pairs(run: PlannedRun) -> Work:
-    """Pairs by shard; landmarks with many pairs are cut into pieces of their own."""
-    pairs = expected_pairs(run.volumes, run.rates.tries, run.config)
-    if run.pairs is not None:
-        pairs = pairs * run.pairs / max(pairs.sum(), 1)
+def _pieces_of_pairs(run: Run) -> Floats:
+    """Return the pairs of each shard; landmarks with many are cut into pieces of their own."""
     most = run.config.match.task_pairs
-    n = run.volumes.usable.astype(float)
-    large = n * (n - 1) / 2 > most
-    pieces = np.ceil(np.maximum(pairs[large], 1) / most).astype(int)
-    cut = np.repeat(pairs[large] / pieces, pieces)
-    return Work("pairs", np.concatenate([run.by_shard(np.where(large, 0, pairs)), cut]))
+    large = pairs_with(run.usable, run.usable) > most
+    pieces = np.ceil(np.maximum(run.pairs[large], 1) / most).astype(int)
+    cut = np.repeat(run.pairs[large] / pieces, pieces)
+    return np.concatenate([run.by_shard(np.where(large, 0, run.pairs)), cut])
 
 
-def _resized(run: PlannedRun) -> Work:
-    return Work("images", run.with_background(run.volumes.examples, run.volumes.background))
-
-
-def _vectors(run: PlannedRun) -> Work:
-    images = _resized(run).weights
-    each = run.volumes.vectors(run.config) / max(images.sum(), 1)
-    return Work("vectors", images * each, gpu_share=1.0)
-
-
-def _trunk(run: PlannedRun) -> Work:
-    """One training on the photos of all landmarks, where the trunk has no weights yet."""
-    train = run.config.train
-    if not train.from_scratch:
-        return _nothing("epochs")
-    seen = float(run.volumes.examples.sum()) * train.trunk_epochs
-    return Work("photos seen", np.array([seen]), gpu_share=1.0)
-
-
-def _heads(run: PlannedRun) -> Work:
-    """For each group the vectors that its head sees in all epochs.
+def _heads(run: Run) -> Work:
+    """Return for each group the vectors that its head sees in all epochs.
 
     A group's own vectors count twice: a second head, the closed one, sees them and no others.
     """
-    train, volumes = run.config.train, run.volumes
-    learns = volumes.examples - volumes.validation(run.config)
-    background = (1 - BACKGROUND_VALIDATION) * volumes.background
-    seen, softmax = [], []
-    for group in run.groups:
-        members = volumes.group == group
-        own = float(learns[members].sum())
-        others = min(float(learns.sum()) - own + background, train.others)
-        vectors = 2 * own + (others if train.other_share else 0)
-        seen.append(vectors * train.views * train.head_epochs)
-        softmax.append(run.rates.features * float(members.sum()) / SOFTMAX)
-    counts, extra = np.array(seen), np.array(softmax)
-    return Work("vectors seen", counts * (1 + extra), extra / (1 + extra), counts)
+    train, learns = run.config.train, run.examples - run.validation
+    own = run.by_group(learns)
+    background = (1 - BACKGROUND_VALIDATION) * run.background
+    others = np.minimum(learns.sum() - own + background, train.others) * (train.other_share > 0)
+    seen = (2 * own + others) * train.views * train.head_epochs
+    softmax = run.rates.features * run.by_group() / SOFTMAX
+    return Work("vectors seen", seen * (1 + softmax), softmax / (1 + softmax), seen)
 
 
-def _finetuned(run: PlannedRun) -> Work:
-    """For each group its own photos and others, in as many epochs as there are at most."""
-    train, volumes = run.config.train, run.volumes
+def _finetuned(run: Run) -> Work:
+    """Return for each group its own photos and others, in the largest number of epochs."""
+    train, share = run.config.train, run.config.train.other_share
     if "finetune" not in train.phases:
-        return _nothing("photos seen")
-    weights, share = [], train.other_share
-    for group in run.groups:
-        own = float(volumes.examples[volumes.group == group].sum())
-        rest = float(volumes.examples.sum()) - own + volumes.background
-        others = min(max(own * share / (1 - share), 1000), rest, train.others) if share else 0.0
-        weights.append((own + others) * train.epochs)
-    return Work("photos seen", np.array(weights), gpu_share=1.0)
+        return Work("photos seen", np.zeros(0))
+    own = run.by_group(run.examples)
+    rest = np.minimum(run.examples.sum() - own + run.background, train.others)
+    others = np.minimum(np.maximum(own * share / (1 - share), 1000), rest) * (share > 0)
+    return Work("photos seen", (own + others) * train.epochs, gpu_share=1.0)
 
 
-def _evaluated(run: PlannedRun) -> Work:
-    """Photos that all models see: those for validation, and the test set."""
-    background = BACKGROUND_VALIDATION * run.volumes.background
-    validation = run.with_background(run.volumes.validation(run.config), background)
-    return Work("images", np.append(validation, float(run.data.tests)), gpu_share=1.0)
+def table_rows(stage: str, run: Run) -> float:
+    """Return the number that the bytes of a stage's tables grow with."""
+    match stage:
+        case "train" | "export":
+            return float((run.group > 0).sum())  # the landmarks that a model knows
+        case "finetune":
+            return float(len(work_of(stage, run).weights))
+        case "trunk":
+            return 0.0
+    return float(work_of(stage, run).weights.sum())
 
 
-WORK: dict[str, Callable[[PlannedRun], Work]] = {
-    "sample": lambda run: Work("rows", np.array([float(run.data.listed)])),
-    "ingest": _archives,
-    "dedupe": lambda run: _images(run, run.volumes.usable),
-    "extract": _extracted,
-    "match": _pairs,
-    "prune": lambda run: _images(run, run.volumes.usable),
-    "detect": _detected,
-    "clean": lambda run: _images(run, run.volumes.usable),
-    "resize": _resized,
-    "group": lambda run: _images(run, run.volumes.examples),
-    "trunk": _trunk,
-    "embed": _vectors,
-    "train": _heads,
-    "finetune": _finetuned,
-    "evaluate": _evaluated,
-    "export": lambda run: _nothing(),
-}
-"""Stage -> its work. The order here means nothing: config.STAGES has the order of the stages."""
+def file_pieces(stage: str, run: Run) -> float:
+    """Return the number that the files of a stage grow with: shards, trainings or folders."""
+    if stage in ("train", "finetune"):
+        return float(len(work_of(stage, run).weights))
+    folders = {"sample": run.config.sample.buckets, "trunk": 1, "export": 1}
+    return float(folders.get(stage, run.data.shards))

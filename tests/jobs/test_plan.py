@@ -16,7 +16,7 @@ from landmark_ray.cost.calibration import fitted
 from landmark_ray.cost.clusters import this_machine
 from landmark_ray.cost.forecast import forecast
 from landmark_ray.cost.job import CostConfig
-from landmark_ray.cost.trial_run import read_trial
+from landmark_ray.cost.trial import read_trial
 from landmark_ray.data.root import Root
 from tests.conftest import REPO, TRAINING, line_of
 from tests.training import wait_until
@@ -65,10 +65,9 @@ def planned(run_process, source, folder: Path, *options: object):
 def test_finished_run_is_read_as_a_trial_of_all_stages(small_source, trained_root):
     given = CostConfig(source=str(small_source.path), root=str(trained_root))
     trial = read_trial(cli.recorded_config(given, Root(given.root), "export"))
-    for table in ("images", "examples"):
-        volume = {"images": "usable"}.get(table, table)
+    for table, attribute in (("images", "usable"), ("pairs", "pairs"), ("examples", "examples")):
         rows = Root(given.root).dataset(table).count_rows()
-        assert getattr(trial.run.volumes, volume).sum() == rows > 0
+        assert getattr(trial.run, attribute).sum() == rows > 0
     known = fitted([trial], cores=2)
     assert known.stored == []
     assert known.fits["extract"].rate > 0 and known.bytes["extract"].rate > 0

@@ -11,21 +11,15 @@ from landmark_ray.cost.calibration import (
     Calibration,
     Fit,
     default_calibration,
-    fit_fixed,
     fit_line,
     fitted,
+    training_rate,
 )
 from landmark_ray.cost.clusters import Cluster, makespan, read_cluster, worker_pool
 from landmark_ray.cost.forecast import clock, forecast, number, row_of
 from landmark_ray.cost.job import CostConfig
-from landmark_ray.cost.trial_run import Trial
-from landmark_ray.cost.volumes import (
-    Rates,
-    StageVolumes,
-    Workload,
-    expected_pairs,
-)
-from landmark_ray.cost.work import WORK, PlannedRun, work_of
+from landmark_ray.cost.trial import Trial
+from landmark_ray.cost.work import Rates, Run, Workload, expected_pairs, expected_run, work_of
 from landmark_ray.errors import UserError
 from landmark_ray.kernels import pair_schedule
 
@@ -35,12 +29,12 @@ PLAIN = Rates(usable=1.0, unverified=0.0, tries=2.0)
 def data_of(sizes, shard=None, archives=(10,), **more) -> Workload:
     ids = np.arange(len(sizes))
     shard = ids if shard is None else np.array(shard)
-    return Workload(sum(sizes), ids, np.array(sizes), shard, 4, np.array(archives), **more)
+    return Workload(sum(sizes), ids, np.array(sizes), shard, np.array(archives), **more)
 
 
-def run_of(sizes, rates=PLAIN, **more) -> PlannedRun:
+def run_of(sizes, rates=PLAIN, **more) -> Run:
     config = CostConfig(**more.pop("config", {}))
-    return PlannedRun.of(config, data_of(sizes, **more), rates)
+    return expected_run(config, data_of(sizes, **more), rates)
 
 
 def cluster_of(name: str = "this"):
@@ -72,8 +66,8 @@ def test_two_runs_tell_the_fixed_part_from_the_rate():
 
 def test_neither_part_is_negative():
     assert fit_line([(10, 5), (30, 4)]) == Fit(fixed=4.5)
-    assert fit_fixed([(10, 5), (30, 4)], 0.1) == Fit(fixed=2.5, rate=0.1)
-    assert fit_fixed([(10, 5), (30, 4)], 1.0) == Fit(rate=1.0)
+    assert fit_line([(10, 5), (30, 4)], 0.1) == Fit(fixed=2.5, rate=0.1)
+    assert fit_line([(10, 5), (30, 4)], 1.0) == Fit(rate=1.0)
     assert fit_line([(10, 1), (30, 9)]).fixed == 0
 
 
@@ -102,29 +96,28 @@ def tried(n: int, alone: int, rng: np.random.Generator, cap: int = 100) -> tuple
 def test_pairs_are_about_as_many_as_the_matcher_tries(n, alone):
     rng = np.random.default_rng(0)
     real, _ = tried(n, alone, rng)
-    one = np.array([n])
-    volumes = StageVolumes(one, one - alone, one, one, one, 0)
-    assert expected_pairs(volumes, 2.0, CostConfig())[0] == pytest.approx(real, rel=0.35, abs=15)
+    (pairs,) = expected_pairs(np.array([n]), np.array([n - alone]), 2.0, CostConfig())
+    assert pairs == pytest.approx(real, rel=0.35, abs=15)
 
 
 def test_every_pair_is_tried_where_that_is_asked_for():
-    run = run_of([10, 7], config={"match": {"mode": "exhaustive"}})
-    assert expected_pairs(run.volumes, 2.0, run.config).tolist() == [45, 21]
+    assert run_of([10, 7], config={"match": {"mode": "exhaustive"}}).pairs.tolist() == [45, 21]
 
 
 def test_classes_are_capped_and_small_ones_dropped():
-    volumes = run_of([500, 6, 5]).volumes
-    assert volumes.kept.tolist() == volumes.examples.tolist() == [100, 6, 0]
-    assert volumes.group.tolist() == [11, 1, 0]
-    assert volumes.background == 5  # what is over the cap shows its landmark
+    run = run_of([500, 6, 5])
+    assert run.kept.tolist() == run.examples.tolist() == [100, 6, 0]
+    assert run.group.tolist() == [11, 1, 0]
+    assert run.background == 5  # what is over the cap shows its landmark
     half = Rates(usable=1.0, unverified=0.5, tries=2.0)
-    assert run_of([1000], half).volumes.verified[0] == pytest.approx(500, abs=60)
+    run = run_of([1000], half, config={"prune": {"max_images": 1000}})
+    assert run.kept[0] == pytest.approx(500, abs=60)
 
 
 def test_a_large_class_is_work_for_several():
     run = run_of([500, 10], Rates(usable=1.0, unverified=1.0, tries=0.0))
     work = work_of("match", run)
-    assert work.total == pytest.approx(500 * 499 / 2 + 45)
+    assert work.weights.sum() == pytest.approx(500 * 499 / 2 + 45)
     assert work.weights.max() <= run.config.match.task_pairs
 
 
@@ -136,7 +129,6 @@ def test_each_stage_has_work():
     run = run_of([50, 20, 8] * 4, tests=30, config=config)
     amounts = {stage: work_of(stage, run).units.sum() for stage in STAGES}
     assert [stage for stage in STAGES if not amounts[stage]] == ["export"]
-    assert set(WORK) == set(STAGES)
     assert amounts["ingest"] == amounts["extract"] == amounts["group"] == 312
     assert amounts["trunk"] == 312 * 20
 
@@ -171,8 +163,8 @@ def test_options_limit_the_groups_side_by_side():
 
 
 def test_a_head_of_many_landmarks_takes_longer_for_a_vector():
-    few, many = run_of([10] * 20), run_of([10] * 2000, config={"train": {"others": 1}})
-    each = [w.total / w.units.sum() for w in (work_of("train", few), work_of("train", many))]
+    runs = run_of([10] * 20), run_of([10] * 2000, config={"train": {"others": 1}})
+    each = [w.weights.sum() / w.units.sum() for w in (work_of("train", run) for run in runs)]
     assert each == pytest.approx([1 + 2048 * 20 / 390_000, 1 + 2048 * 2000 / 390_000])
 
 
@@ -233,7 +225,7 @@ def test_photos_of_a_training_take_what_its_steps_took():
     ]
     known = fitted(trials, cores=2)
     assert known.fits["trunk"].rate == pytest.approx(0.002 * 2)
-    seen = sum(work_of("trunk", trial.run).total for trial in trials) / 2
+    seen = sum(work_of("trunk", trial.run).weights.sum() for trial in trials) / 2
     assert known.fits["trunk"].fixed == pytest.approx(30 - 0.002 * seen)
     assert known.stored == [stage for stage in STAGES if stage != "trunk"]
     assert known.fits["extract"] == default_calibration().fits["extract"]
@@ -253,10 +245,10 @@ def test_vectors_of_heads_take_what_steps_took_where_there_are_steps():
     assert len(work.weights) == 2
     trial = trial_of(run, {}, {"train": np.array([np.nan, 1e-4])})
     each = 1e-4 * work.units[1] / work.weights[1]
-    assert trial.training_rate("train", pool) == pytest.approx(each)
+    assert training_rate("train", trial, pool) == pytest.approx(each)
     none = trial_of(run, {}, {"train": np.array([np.nan, np.nan])})
-    assert none.training_rate("train", pool) is None
-    assert none.training_rate("extract", pool) is None
+    assert training_rate("train", none, pool) is None
+    assert training_rate("extract", none, pool) is None
 
 
 @pytest.mark.parametrize(

@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 
 from landmark_ray.cost.job import CostConfig
-from landmark_ray.cost.sample_source import Sample, draw_samples
-from landmark_ray.cost.trial_run import scaled_down
-from landmark_ray.cost.volumes import read_workload
+from landmark_ray.cost.trial import Sample, draw_samples, scaled_down
+from landmark_ray.cost.work import read_workload
 from landmark_ray.data.sources import Source
 from landmark_ray.data.verdicts import read_verdicts
 from tests import drawn
