@@ -119,7 +119,7 @@ def rate(finished: dict[Key, float], images: dict[Key, int]) -> float:
 def stage_rate(
     stage: str, words: Sequence[object], root: Root
 ) -> tuple[float, dict[Key, set[str]]]:
-    """Run a stage anew; its images a second, and the images of each shard that it worked on."""
+    """Run a stage anew; its images a second, and each shard's images in the order of their ends."""
     again = ["--redo", stage] if ledger.read(root, stage) else []
     before = shard_files(root)
     begun = time.time()
@@ -132,13 +132,13 @@ def stage_rate(
             finished[key] = max(finished.get(key, 0.0), file.stat().st_mtime)
             ids = pq.read_table(file, columns=["image_id"])["image_id"].to_pylist()
             worked.setdefault(key, set()).update(ids)
-    return rate(finished, {key: len(ids) for key, ids in worked.items()}), worked
+    in_order = {key: worked[key] for key in sorted(finished, key=lambda key: finished[key])}
+    return rate(finished, {key: len(ids) for key, ids in worked.items()}), in_order
 
 
 def bare_rate(kernel: Kernel, root: Root, worked: dict[Key, set[str]]) -> float:
-    """Images a second of the kernel alone on the same images, the largest shards first."""
-    largest = sorted(worked.items(), key=lambda item: -len(item[1]))
-    work = [(kernel, root, key, ids) for key, ids in largest]
+    """Images a second of the kernel alone on the same images, in the same order."""
+    work = [(kernel, root, key, ids) for key, ids in worked.items()]
     with multiprocessing.get_context("spawn").Pool(CORES, cv2.setNumThreads, (1,)) as pool:
         done = list(pool.imap_unordered(bare_shard, work))
     return rate({k: at for k, at, _ in done}, {k: n for k, _, n in done})
