@@ -42,9 +42,6 @@ from landmark_ray.reports import curation_page
 from landmark_ray.runtime import ledger
 from landmark_ray.runtime.ray_start import start_ray
 
-INLIERS = 11
-"""Of a pair that verifies, the default of --match.min_inliers."""
-
 LAST = max(STAGES.index("group"), STAGES.index("resize"))
 REHEARSED = STAGES[: LAST + 1]
 
@@ -141,7 +138,7 @@ def pair_s() -> float:
         keypoints = rng.uniform(0, 640, (1000, 4)).astype(np.float32)
         descriptors = quantise(rng.normal(size=(1000, 128)).astype(np.float32))
         images.append(ImageFeatures(keypoints, descriptors, 640))
-    match = partial(match_pair, *images, MatchingRule.sift(), stop_below=INLIERS)
+    match = partial(match_pair, *images, MatchingRule.sift(), stop_below=Config().match.min_inliers)
     with threadpool_limits(1):
         return min(timeit.repeat(match, number=10)) / 10
 

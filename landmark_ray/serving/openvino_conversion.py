@@ -103,6 +103,7 @@ def convert(bundle: Store, trunk: str, infos: list[HeadInfo], folder: Path) -> N
     Raises:
         UserError: A network is missing or damaged, or the converted one answers differently.
     """
+    allow_new_python()
     stem = _file_stem(trunk)
     network = build_multihead(bundle, trunk, infos)
     photos = sample_photos(bundle, network.input_shape[1])
@@ -120,6 +121,18 @@ def convert(bundle: Store, trunk: str, infos: list[HeadInfo], folder: Path) -> N
         for suffix in SUFFIXES:
             shutil.move(f"{scratch}/{stem}.{suffix}", folder / f"{stem}.{suffix}")
     Store(str(folder)).write_json(f"{stem}.json", checksums)
+
+
+def allow_new_python() -> None:
+    """Let OpenVINO look for TensorFlow without `exec`.
+
+    OpenVINO 2026.4 imports TensorFlow with one `exec` and deletes that name with another, which
+    fails from Python 3.13 on: each `exec` has local variables of its own (PEP 667). TensorFlow is
+    imported here already.
+    """
+    from openvino.frontend.tensorflow import utils
+
+    utils.exec = lambda code: None
 
 
 def sample_photos(bundle: Store, size: int) -> NDArray[np.uint8]:

@@ -3,9 +3,11 @@
 import json
 import re
 import shutil
+from importlib.metadata import version
 
 import numpy as np
 import pytest
+from openvino.frontend.tensorflow import utils
 
 from landmark_ray.bundle.ensemble import Ensemble
 from landmark_ray.bundle.manifest import REFERENCE, Bundle, checksum
@@ -288,3 +290,13 @@ def test_f32_is_nearer_than_bf16(shared_trunk):
         found = load_openvino(file, infos, precision)(PHOTOS[:32])
         far[precision] = max(difference(g, [found[g]], wanted[g]).share for g in GROUPS)
     assert far["f32"] < 1e-4 and far["f32"] <= far["bf16"] < 0.05
+
+
+def test_openvino_finds_tensorflow_without_exec(monkeypatch):
+    def as_in_python_3_13(code):
+        raise NameError(code)
+
+    monkeypatch.setattr("builtins.exec", as_in_python_3_13)
+    monkeypatch.setattr(utils, "exec", as_in_python_3_13, raising=False)
+    openvino_conversion.allow_new_python()
+    assert utils.get_environment_setup("tf")["tensorflow"] == version("tensorflow")
