@@ -1,3 +1,4 @@
+import ctypes
 import os
 import random
 import shutil
@@ -34,6 +35,25 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     chance = random.Random(seed)
     order = chance.sample(sorted(modules), len(modules))
     items[:] = [item for path in order for item in chance.sample(modules[path], len(modules[path]))]
+
+
+class SignalStack(ctypes.Structure):
+    """`stack_t` of sigaltstack(2)."""
+
+    _fields_ = (("start", ctypes.c_void_p), ("flags", ctypes.c_int), ("size", ctypes.c_size_t))
+
+
+@pytest.fixture(autouse=True)
+def own_signal_stack():
+    """Python handles signals on the stack that it had before the test.
+
+    OpenVINO gives the thread that it runs in another one, which goes with the network: the next
+    signal would end the process.
+    """
+    stack, libc = SignalStack(), ctypes.CDLL(None)
+    libc.sigaltstack(None, ctypes.byref(stack))
+    yield
+    libc.sigaltstack(ctypes.byref(stack), None)
 
 
 @pytest.fixture(scope="session")

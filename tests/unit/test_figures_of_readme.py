@@ -178,7 +178,6 @@ finally:
     time.sleep(0.5)
     pathlib.Path({str(ended)!r}).touch()
 """
-    # in a process of its own: OpenVINO, which other tests load, crashes at a signal
     script = f"""
 import runpy, signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)
