@@ -3,7 +3,7 @@
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,43 +21,6 @@ True, the training ends."""
 FILE, SEEDS = "model.keras", "seeds.npz"
 
 
-class Batches(keras.utils.PyDataset):  # type: ignore[misc]
-    """Arrays in batches; the order of an epoch depends only on the seed and the epoch."""
-
-    def __init__(
-        self,
-        x: NDArray[Any],
-        y: NDArray[np.int32],
-        weights: NDArray[np.float32],
-        *,
-        batch: int,
-        seed: int,
-        epoch: int = 0,
-    ) -> None:
-        """Use arrays x [N, ...], y [N] and weights [N]; `epoch` is the first epoch to come."""
-        super().__init__()
-        self.x, self.y, self.weights = x, y, weights
-        self.batch, self.seed, self.epoch = batch, seed, epoch
-        self._shuffle()
-
-    def _shuffle(self) -> None:
-        self.order = np.random.default_rng([self.seed, self.epoch]).permutation(len(self.x))
-
-    def __len__(self) -> int:
-        """Return the number of batches in an epoch."""
-        return -(-len(self.x) // self.batch)
-
-    def __getitem__(self, index: int) -> tuple[NDArray[Any], ...]:
-        """Return a batch (x, y, weights)."""
-        rows = self.order[index * self.batch : (index + 1) * self.batch]
-        return self.x[rows].astype(np.float32), self.y[rows], self.weights[rows]
-
-    def on_epoch_end(self) -> None:
-        """Choose the order of the next epoch."""
-        self.epoch += 1
-        self._shuffle()
-
-
 @dataclass(frozen=True)
 class Stream:
     """Batches of all remaining epochs, one after the other.
@@ -70,9 +33,31 @@ class Stream:
     batches: Iterator[tuple[NDArray[Any], ...]]
     steps: int
 
-    def __len__(self) -> int:
-        """Return the number of batches in an epoch."""
-        return self.steps
+
+def shuffled_batches(
+    x: NDArray[Any],
+    y: NDArray[np.int32],
+    weights: NDArray[np.float32],
+    *,
+    batch: int,
+    seed: int,
+    epochs: Iterable[int],
+) -> Iterator[tuple[NDArray[Any], ...]]:
+    """Yield the batches (x, y, weights) of epochs; an epoch's order depends on it and the seed.
+
+    Args:
+        x: [N, ...] inputs, which are converted to float32 batch by batch.
+        y: [N] number of the class of each.
+        weights: [N] weight of each.
+        batch: Number of samples in a batch; the last batch of an epoch may have fewer.
+        seed: Seed of the orders.
+        epochs: Numbers of the epochs.
+    """
+    for epoch in epochs:
+        order = np.random.default_rng([seed, epoch]).permutation(len(x))
+        for start in range(0, len(x), batch):
+            rows = order[start : start + batch]
+            yield x[rows].astype(np.float32), y[rows], weights[rows]
 
 
 class ProgressReporter(keras.callbacks.Callback):  # type: ignore[misc]
@@ -106,7 +91,7 @@ class ProgressReporter(keras.callbacks.Callback):  # type: ignore[misc]
 
 def fit(
     model: keras.Model,
-    data: Batches | Stream,
+    data: Stream,
     *,
     rate: float,
     epochs: int,
@@ -133,7 +118,7 @@ def fit(
         The model.
     """
     if not done:
-        steps = epochs * len(data)
+        steps = epochs * data.steps
         model.compile(
             optimizer=classification.optimizer(
                 options.optimizer,
@@ -143,13 +128,16 @@ def fit(
             loss=classification.loss(options.smoothing),
             weighted_metrics=["accuracy"],
         )
-    common: dict[str, Any] = {"epochs": epochs, "initial_epoch": done, "verbose": 0}
-    common["callbacks"] = [ProgressReporter(on_progress, every)]
-    if isinstance(data, Stream):
-        with _until_closed(data.batches) as batches:
-            model.fit(batches, steps_per_epoch=len(data), shuffle=False, **common)
-    else:
-        model.fit(data, **common)
+    with _until_closed(data.batches) as batches:
+        model.fit(
+            batches,
+            steps_per_epoch=data.steps,
+            epochs=epochs,
+            initial_epoch=done,
+            verbose=0,
+            shuffle=False,
+            callbacks=[ProgressReporter(on_progress, every)],
+        )
     return model
 
 

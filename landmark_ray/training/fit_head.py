@@ -55,17 +55,17 @@ def fit_head(
     options = config.train
     if done >= options.head_epochs:
         return
-    batches = fit_loop.Batches(
+    batches = fit_loop.shuffled_batches(
         data.train.x,
         data.train.y,
         data.train.weights,
         batch=options.head_batch,
         seed=config.seed,
-        epoch=done,
+        epochs=range(done, options.head_epochs),
     )
     fit_loop.fit(
         head,
-        batches,
+        fit_loop.Stream(batches, -(-len(data.train.x) // options.head_batch)),
         rate=options.head_rate,
         epochs=options.head_epochs,
         done=done,
