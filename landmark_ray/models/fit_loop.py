@@ -128,6 +128,8 @@ def fit(
             loss=classification.loss(options.smoothing),
             weighted_metrics=["accuracy"],
         )
+        # TensorFlow traces a step a second time if the first trace creates variables.
+        model.optimizer.build(model.trainable_variables)
     with _until_closed(data.batches) as batches:
         model.fit(
             batches,
