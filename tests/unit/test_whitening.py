@@ -1,0 +1,59 @@
+"""Whitened descriptors, against what numpy's singular values say."""
+
+import numpy as np
+import pytest
+
+from landmark_ray.kernels.whitening import fit_whitening, unit_length
+
+
+def descriptors(count=200, length=16, seed=0):
+    """Descriptors whose first axes vary most."""
+    chance = np.random.default_rng(seed)
+    return chance.normal(size=(count, length)) * np.linspace(4, 0.5, length) + 1
+
+
+def test_axes_are_the_principal_ones_divided_by_the_root_of_their_deviation():
+    vectors = descriptors()
+    units = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    _, singular, axes = np.linalg.svd(units - units.mean(axis=0), full_matrices=False)
+    deviations = singular[:5] / np.sqrt(len(units))
+    expected = (units - units.mean(axis=0)) @ (axes[:5].T / np.sqrt(deviations))
+    expected /= np.linalg.norm(expected, axis=1, keepdims=True)
+    whitened = fit_whitening(vectors, 5)(vectors)
+    np.testing.assert_allclose(whitened @ whitened.T, expected @ expected.T, atol=1e-4)
+
+
+def test_order_and_lengths_of_descriptors_do_not_matter():
+    vectors = descriptors()
+    shuffled = vectors[::-1] * np.linspace(1, 9, len(vectors))[:, None]
+    a, b = (fit_whitening(sample, 8)(vectors) for sample in (vectors, shuffled))
+    np.testing.assert_allclose(a @ a.T, b @ b.T, atol=1e-4)
+    np.testing.assert_allclose(np.linalg.norm(a, axis=1), 1, atol=1e-5)
+
+
+def test_only_axes_that_vary_are_kept():
+    vectors = np.pad(descriptors(length=4), ((0, 0), (0, 6)))
+    assert fit_whitening(vectors).projection.shape == (10, 4)
+
+
+@pytest.mark.parametrize(
+    ("vectors", "says"),
+    [
+        (np.ones((5, 3)), "all of 5 descriptors are equal"),
+        (np.zeros((5, 3)), "are equal"),
+        (np.ones((1, 3)), "two descriptors"),
+        (np.full((4, 3), np.nan), "descriptor 0 of 4 has values that are not finite"),
+    ],
+)
+def test_descriptors_that_say_nothing_are_an_error(vectors, says):
+    with pytest.raises(ValueError, match=says):
+        fit_whitening(vectors)
+
+
+def test_other_lengths_are_an_error():
+    with pytest.raises(ValueError, match=r"descriptors \[N, 16\] needed, got \[2, 3\]"):
+        fit_whitening(descriptors())(np.ones((2, 3)))
+
+
+def test_a_vector_of_zeros_stays_one():
+    np.testing.assert_array_equal(unit_length(np.zeros((1, 3))), np.zeros((1, 3)))
