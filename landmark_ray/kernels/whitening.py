@@ -1,4 +1,4 @@
-"""Whitening: descriptors are centred, turned to their principal axes, and damped along each of them.
+"""Whitening: centre descriptors, turn them to their principal axes, and damp each of these.
 
 A few axes (light, colour, sky or wall) hold most of the variance of a network's vectors, and say
 little about which landmark a photo shows. Dividing each axis by the square root of its standard
