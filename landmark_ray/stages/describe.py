@@ -96,6 +96,4 @@ class Describe:
         return ShardResult(pa.Table.from_pylist(rows, schemas.DESCRIPTORS), counts)
 
 
-STAGE = Stage(
-    "describe", reads=("images",), writes=("models/pretrained", "descriptors"), run=run
-)
+STAGE = Stage("describe", reads=("images",), writes=("models/pretrained", "descriptors"), run=run)
