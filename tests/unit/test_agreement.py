@@ -1,38 +1,29 @@
-"""Which photos are a photo's neighbours, and what they say of its landmark."""
+"""What a photo's neighbours say of its landmark."""
 
 import numpy as np
-import pytest
 
-from landmark_ray.kernels.agreement import agreement, nearest_others
+from landmark_ray.kernels.agreement import agreement
 
-CLUSTERS = np.array([0, 0, 1, 2, 2, 3])
-"""Rows 0 and 1 show one photo, rows 3 and 4 another one."""
-
-
-def nearest(cosines, rows, own, k=2):
-    found = nearest_others(
-        np.array([cosines], np.float32), np.array([rows]), CLUSTERS, np.array([own]), k
-    )
-    return found[0].tolist()
+ROWS = np.array([0, 1, 2, 3, 3, 4])
+FILED = np.array([70, 70, 70, 80, 90, 90])
+"""Photo 3 has copies under two landmarks."""
 
 
-@pytest.mark.parametrize(
-    ("cosines", "rows", "own", "expected"),
-    [
-        ([1.0, 0.9, 0.8, 0.7], [0, 1, 2, 5], 0, [2, 5]),  # itself and its copy aside
-        ([0.9, 0.8, 0.7, 0.6], [3, 4, 2, 5], 0, [3, 2]),  # one of the other photo's copies
-        ([0.7, 0.9, 0.8, 0.6], [2, 5, 3, 4], 9, [5, 3]),  # in any order
-        ([0.5, 0.5, 0.5], [5, 2, 3], 9, [2, 3]),  # equally near: by row
-        ([0.9, 0.8, -1.0], [0, 2, -1], 0, [2, -1]),  # there are no more
-        ([0.9], [2], 9, [2, -1]),
-    ],
-)
-def test_neighbours_are_other_photos(cosines, rows, own, expected):
-    assert nearest(cosines, rows, own) == expected
+def judged(neighbours, landmarks):
+    return agreement(np.array(neighbours), np.array(landmarks), ROWS, FILED).tolist()
 
 
 def test_agreement_is_the_share_of_neighbours_of_the_own_landmark():
-    neighbours = np.array([[0, 2], [0, -1], [-1, -1], [5, 4]])
-    landmarks = np.array([7, 7, 7, 8, 8, 9])
-    found = agreement(neighbours, landmarks, np.array([7, 7, 7, 7]))
-    assert found.tolist() == [1, 0.5, 0, 0]
+    assert judged([[0, 1], [0, 4], [3, 4], [4, 3]], [70, 70, 90, 70]) == [1, 0.5, 1, 0]
+
+
+def test_a_photo_with_copies_under_two_landmarks_agrees_with_both():
+    assert judged([[3], [3], [3]], [80, 90, 70]) == [1, 1, 0]
+
+
+def test_a_missing_neighbour_does_not_agree():
+    assert judged([[0, -1], [-1, -1]], [70, 70]) == [0.5, 0]
+
+
+def test_a_landmark_without_any_photo_in_the_index_agrees_with_none():
+    assert judged([[0], [4], [3]], [60, 85, 100]) == [0, 0, 0]
