@@ -20,6 +20,7 @@ from landmark_ray.runtime.stage import Stage
 from landmark_ray.stages import (
     clean,
     dedupe,
+    describe,
     detect,
     embed,
     evaluate,
@@ -42,6 +43,7 @@ PIPELINE: dict[str, Stage] = {
         sample,
         ingest,
         dedupe,
+        describe,
         extract,
         match,
         prune,

@@ -5,6 +5,7 @@
 
 Only a root's `models` also has these, with the same files:
 
+    pretrained/                 the network before any training
     closed/group=3/…        heads by the reference's rule: no class "other", no temperature
     finetuned/group=3/…     heads, each with a trunk of its own (network.*) beside it
 
@@ -29,7 +30,7 @@ from landmark_ray.models.specs import HeadKind, TrunkInfo
 if TYPE_CHECKING:  # drivers need only the JSON files, and Keras takes seconds to import
     import keras
 
-TRUNK = "trunk"
+TRUNK, PRETRAINED = "trunk", "pretrained"
 GROUPS, CLOSED, FINETUNED = "groups", "closed", "finetuned"
 
 T = TypeVar("T")
@@ -99,6 +100,18 @@ def read_trunk(folder: Store, name: str = TRUNK) -> "keras.Model":
             input_size=info.input_size,
             pooling=info.pooling,
         )
+
+
+def copy_trunk(folder: Store, name: str, to: str) -> None:
+    """Copy a trunk within a folder.
+
+    Raises:
+        UserError: The trunk is missing.
+    """
+    if trunk_info(folder, name) is None:
+        raise UserError(f"{folder.uri}/{name}/network.json is missing: run jobs/describe.py first")
+    for file in ("network.weights.h5", "network.json"):
+        folder.write(f"{to}/{file}", folder.read(f"{name}/{file}"))
 
 
 def write_head(folder: Store, subfolder: str, head: "keras.Model", info: HeadInfo) -> None:

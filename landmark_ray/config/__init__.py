@@ -27,6 +27,7 @@ StageName = Literal[
     "sample",
     "ingest",
     "dedupe",
+    "describe",
     "extract",
     "match",
     "prune",
@@ -105,6 +106,8 @@ class Config(Options):
         return {name: _without_passwords(value) for name, value in self._config_key(stage).items()}
 
     def _config_key(self, stage: str) -> dict[str, Any]:
+        if stage == "describe":  # makes the photos that the network sees, before `resize` does
+            return self.train.config_key(stage) | {"resize.size": self.resize.size}
         if stage in ("trunk", "embed", "train", "finetune"):
             return {"seed": self.seed} | self.train.config_key(stage)
         model = getattr(self, stage)

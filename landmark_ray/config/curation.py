@@ -101,8 +101,14 @@ class DedupeConfig(TaskConfig):
 
 
 class PruneConfig(TaskConfig):
-    """Choose the verified photos that stay."""
+    """Choose the photos that stay: verified ones, and those that resemble their landmark."""
 
+    agreement: Share = Field(
+        1.0,
+        description="a photo that no partner verifies stays if at least this share of the photos "
+        "that resemble it most are of its landmark; 0: only verified photos stay",
+    )
+    neighbours: Count = Field(5, description="number of photos whose landmarks are compared")
     max_images: Count = Field(100, description="largest number of photos of a landmark that stay")
     min_images: Count = Field(
         6, description="drop a landmark that is left with fewer photos, here and in clean"

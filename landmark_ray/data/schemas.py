@@ -79,6 +79,14 @@ DUPLICATES = pa.schema(
 )
 """Images that have copies; other images have no row."""
 
+DESCRIPTORS = pa.schema(
+    [
+        _IMAGE,
+        _LANDMARK,
+        _field("vector", pa.binary(), "float16 [D], little-endian: the features of the network"),
+    ]
+)
+
 FEATURES = pa.schema(
     [
         _IMAGE,
@@ -122,9 +130,25 @@ KEPT = pa.schema(
         _IMAGE,
         _LANDMARK,
         _field("keep", pa.bool_(), "whether the image stays"),
-        _field("reason", pa.string(), "empty, or unverified, over_cap or small_class"),
+        _field(
+            "reason",
+            pa.string(),
+            "why it stays: verified by a partner, or similar to photos of its landmark; or why it "
+            "does not: unverified, over_cap or small_class",
+        ),
         _field("partner", pa.string(), "image_id of the best partner among the pairs, or empty"),
         _field("inliers", pa.int32(), "inliers with the best partner"),
+        _field(
+            "agreement",
+            pa.float32(),
+            "share of the neighbours that are of its landmark; null if that was not asked",
+            nullable=True,
+        ),
+        _field(
+            "neighbours",
+            pa.list_(pa.string()),
+            "image_ids of the photos that resemble it most, the nearest first, without its copies",
+        ),
     ]
 )
 
@@ -238,6 +262,7 @@ TABLES = {
     "rejects": REJECTS,
     "hashes": HASHES,
     "duplicates": DUPLICATES,
+    "descriptors": DESCRIPTORS,
     "features": FEATURES,
     "pairs": PAIRS,
     "kept": KEPT,

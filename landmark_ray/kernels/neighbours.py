@@ -103,8 +103,8 @@ def nearest_others(
     number, start, end = chosen
     rows = lists.order[start:end]
     queries = vectors[rows].astype(np.float32)
-    found = np.empty((len(rows), 0), np.int64)
-    cosines = np.empty((len(rows), 0), np.float32)
+    found: NDArray[np.int64] = np.empty((len(rows), 0), np.int64)
+    cosines: NDArray[np.float32] = np.empty((len(rows), 0), np.float32)
     wanted = k + 1 + _SPARE
     for candidates in _blocks(lists, number):
         block = vectors[candidates].astype(np.float32)
@@ -114,7 +114,8 @@ def nearest_others(
         found = np.concatenate([found, candidates[places]], axis=1)
         cosines = np.concatenate([cosines, near], axis=1)
         best = np.argsort(-cosines, axis=1, kind="stable")[:, :wanted]
-        found, cosines = (np.take_along_axis(a, best, axis=1) for a in (found, cosines))
+        found = np.take_along_axis(found, best, axis=1)
+        cosines = np.take_along_axis(cosines, best, axis=1)
     return _nearest_of(vectors, rows, found, k)
 
 

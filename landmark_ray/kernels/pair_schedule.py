@@ -1,15 +1,15 @@
 """Which pairs of a class are matched, and which images stay: decisions only, no features.
 
 Lazy matching keeps exactly the images that matching every pair keeps (see `decide`), from far fewer
-pairs. The reason: whether an image stays depends only on whether *enough* partners verify it and on
-how many images before it, in seeded order, stay. So an image needs no further partner once it has
-enough, and a class needs no further pair once its first `max_images` verified images in that order
-are known. Further pairs never change the outcome, so chunks of a class can be decided side by side,
-independently of each other.
+pairs. The reason: whether an image stays depends only on whether *enough* partners verify it, on
+other evidence for it, and on how many images before it, in seeded order, stay. So an image needs no
+further partner once it has enough, and a class needs no further pair once its first `max_images`
+verified images in that order are known. Further pairs never change the outcome, so chunks of a
+class can be decided side by side, independently of each other.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 Pair = tuple[int, int]
@@ -121,7 +121,7 @@ def verify_until_decided(
 
 @dataclass(frozen=True)
 class Decision:
-    """Whether an image stays, why not, and its best partner among the evaluated pairs."""
+    """Whether and why an image stays, and its best partner among the evaluated pairs."""
 
     keep: bool
     reason: str
@@ -137,6 +137,7 @@ def decide(
     max_images: int,
     min_images: int,
     min_partners: int = 1,
+    similar: Collection[str] = (),
 ) -> dict[str, Decision]:
     """Decide for every image of a class whether it stays.
 
@@ -144,14 +145,16 @@ def decide(
         order: Image ids of the class in seeded order.
         pairs: (image_a, image_b, inliers) of every evaluated pair, each once.
         min_inliers: A pair with at least this many inliers verifies both of its images.
-        max_images: At most this many verified images stay, the first in order.
+        max_images: At most this many images stay, the first in order.
         min_images: The class is dropped if fewer images are left.
         min_partners: An image is verified if at least this many partners verify it.
+        similar: Images that may stay even if they are not verified.
 
     Returns:
-        Image id -> decision. The reason is empty for an image that stays, else `unverified`,
-        `over_cap` (the image comes after the first `max_images`, and may never have been matched)
-        or `small_class`. Of equally good partners, the one with the smallest id is named.
+        Image id -> decision. The reason of an image that stays is `verified` or `similar`, that of
+        another one `unverified`, `over_cap` (the image comes after the first `max_images`, and may
+        never have been matched) or `small_class`. Of equally good partners, the one with the
+        smallest id is named.
     """
     best: dict[str, tuple[int, str]] = {}
     partners: Counter[str] = Counter()
@@ -162,16 +165,21 @@ def decide(
             if inliers > count or (inliers == count and inliers and partner < name):
                 best[image] = (inliers, partner)
     reasons: dict[str, str] = {}
-    kept = 0
+    stay: set[str] = set()
     for image in order:
-        verified = partners[image] >= min_partners
-        reasons[image] = "over_cap" if kept == max_images else "" if verified else "unverified"
-        kept += not reasons[image]
-    if kept < min_images:
-        reasons = {image: reason or "small_class" for image, reason in reasons.items()}
-    return {
-        image: Decision(
-            not reason, reason, best.get(image, (0, ""))[1], best.get(image, (0, ""))[0]
-        )
-        for image, reason in reasons.items()
-    }
+        if len(stay) == max_images:
+            reasons[image] = "over_cap"
+        elif partners[image] >= min_partners:
+            reasons[image] = "verified"
+        else:
+            reasons[image] = "similar" if image in similar else "unverified"
+        if reasons[image] in ("verified", "similar"):
+            stay.add(image)
+    if len(stay) < min_images:
+        reasons |= dict.fromkeys(stay, "small_class")
+        stay = set()
+    decisions = {}
+    for image, reason in reasons.items():
+        inliers, partner = best.get(image, (0, ""))
+        decisions[image] = Decision(image in stay, reason, partner, inliers)
+    return decisions

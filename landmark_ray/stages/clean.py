@@ -85,8 +85,10 @@ def clean_rows(
     Returns:
         Rows of `cleaned`, and the counts.
     """
-    rows = kept.select(["image_id", "landmark_id", "reason"]).to_pylist()
+    rows = kept.select(["image_id", "landmark_id", "keep", "reason"]).to_pylist()
     cleaned: CleanedRows = {row["image_id"]: {**row, "verdict": "", "note": ""} for row in rows}
+    for row in rows:
+        cleaned[row["image_id"]]["reason"] = "" if row["keep"] else row["reason"]
     pruned = {image for image, row in cleaned.items() if not row["reason"]}
     drop_by_objects(cleaned, detections, config)
     drop_duplicates(cleaned, duplicates, config)

@@ -9,56 +9,40 @@ from functools import partial
 
 import numpy as np
 import pyarrow as pa
-import ray
-from ray.exceptions import RayTaskError
 
 from landmark_ray.bundle.network_files import PRETRAINED, read_trunk, trunk_info, write_trunk
 from landmark_ray.config import Config
 from landmark_ray.data import schemas
+from landmark_ray.data.descriptors import NOT_DESCRIBED
 from landmark_ray.data.root import Root
 from landmark_ray.data.sources import Source
 from landmark_ray.data.store import Store
 from landmark_ray.kernels.image import square
 from landmark_ray.runtime.counts import StageCounts
-from landmark_ray.runtime.ray_start import start_ray
 from landmark_ray.runtime.resources import pin_tensorflow, plan_workers
 from landmark_ray.runtime.shards import ShardReader, ShardResult, process_shards_with_model
 from landmark_ray.runtime.stage import Stage
-from landmark_ray.runtime.tasks import Row, unwrap_ray_error
-
-NOTHING = (
-    "agreement cannot be judged: with --train.weights none no network can describe the photos "
-    "before they are cleaned, so that prune keeps only what geometry verifies"
-)
+from landmark_ray.runtime.tasks import Row, probe_on_cluster
 
 
 def run(config: Config, root: Root, source: Source) -> StageCounts:
     """Write `models/pretrained` and `descriptors`."""
     if config.train.from_scratch:
         images = sum(shard.images for shard in root.shards())
-        return StageCounts(images, images, notes=[NOTHING])
+        return StageCounts(images, images, notes=[NOT_DESCRIBED])
     if trunk_info(Store(f"{root.uri}/models"), PRETRAINED) is None:
-        store_network(config, root)
+        probe_on_cluster(config, store, config, root)
     workers = plan_workers(config, "train.", config.train)
     load = partial(Describe, config, root, pin=not workers.gpus)
     return process_shards_with_model("describe", "descriptors", load, workers, config, root)
 
 
-def store_network(config: Config, root: Root) -> None:
-    """Store the network with the weights that `--train.weights` names.
+def store(config: Config, root: Root) -> None:
+    """Store the network with the weights that `--train.weights` names; runs in a worker.
 
     Raises:
-        UserError: They cannot be loaded.
+        UserError: The weights cannot be loaded.
     """
-    start_ray(config)
-    try:
-        ray.get(ray.remote(store).options(max_retries=0).remote(config, root))
-    except RayTaskError as error:
-        raise unwrap_ray_error(error) from None
-
-
-def store(config: Config, root: Root) -> None:
-    """Build the network and store it; runs in a worker."""
     from landmark_ray.models.networks import build_trunk
 
     network = build_trunk(
@@ -84,16 +68,24 @@ class Describe:
         self.embedder = Embedder(network, config.train.augment)
 
     def __call__(self, shard: ShardReader) -> ShardResult:
-        """Describe the photos of a shard, `BATCH` at a time: a shard of them would be 5 GB."""
+        """Describe the photos of a shard, a batch at a time: decoded, a shard would take 20 MB."""
         images = shard.read("images", ["image_id", "landmark_id", "jpeg"])
-        rows: list[Row] = []
-        for batch in images.to_batches(max_chunksize=BATCH):
-            photos = batch.to_pylist()
-            pixels = np.stack([np.asarray(square(row.pop("jpeg"), self.size)) for row in photos])
-            vectors = self.embedder.embed(pixels).astype(np.float16)
-            rows += [row | {"vector": v.tobytes()} for row, v in zip(photos, vectors, strict=True)]
-        counts = StageCounts(images.num_rows, images.num_rows)
-        return ShardResult(pa.Table.from_pylist(rows, schemas.DESCRIPTORS), counts)
+        decoded, rejects = shard.map_images(images, self.decode)
+        vectors = self.embedder.embed(np.array([row.pop("pixels") for row in decoded]))
+        rows = [
+            row | {"vector": vector.tobytes()}
+            for row, vector in zip(decoded, vectors.astype(np.float16), strict=True)
+        ]
+        table = pa.Table.from_pylist(rows, schemas.DESCRIPTORS)
+        return ShardResult(table, StageCounts.between(images, table, rejects), rejects)
+
+    def decode(self, image: Row) -> Row:
+        """Make the square of a photo that the network sees.
+
+        Raises:
+            ImageError: The photo cannot be decoded.
+        """
+        return {"pixels": np.asarray(square(image["jpeg"], self.size))}
 
 
 STAGE = Stage("describe", reads=("images",), writes=("models/pretrained", "descriptors"), run=run)

@@ -1,7 +1,8 @@
 """embed: compute vectors of all examples with the frozen trunk, once for all groups and epochs.
 
-A training image has several vectors: one of the photo as it is, and one of each augmented view.
-Workers hold the trunk, on GPUs if there are any.
+A training image has several vectors: one of the photo as it is, and one of each augmented view. The
+former is the descriptor of `describe`, where the trunk is the network that computed it. Workers
+hold the trunk, on GPUs if there are any.
 """
 
 from functools import partial
@@ -9,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from landmark_ray.config import Config
 from landmark_ray.data import schemas
@@ -52,23 +55,36 @@ class Embed:
     def __call__(self, shard: ShardReader) -> ShardResult:
         """Embed the examples of a shard."""
         examples = read_examples(shard.root, shard.key, self.config.seed)
-        rows = embed_rows(examples, self.embedder, self.config)
+        known = schemas.DESCRIPTORS.empty_table()
+        if not self.config.train.from_scratch:
+            known = shard.read("descriptors")
+        rows = embed_rows(examples, known, self.embedder, self.config)
         counts = StageCounts(shard.images, shard.images)
         counts.counters["vectors"] = rows.num_rows
         return ShardResult(rows, counts)
 
 
-def embed_rows(examples: pa.Table, embedder: "Embedder", config: Config) -> pa.Table:
+def embed_rows(
+    examples: pa.Table, known: pa.Table, embedder: "Embedder", config: Config
+) -> pa.Table:
     """Compute rows of `embeddings` for rows of `examples`.
 
     Each image has a row with view 0, the photo as it is. Each training image has further rows, one
     for each augmented view.
+
+    Args:
+        examples: Rows of `examples`.
+        known: Rows of `descriptors` of the same shard: vectors that need not be computed.
+        embedder: Computes the others.
+        config: All options.
     """
     if not examples.num_rows:
         return schemas.EMBEDDINGS.empty_table()
     photos = np.stack([pixels(jpeg, config.resize.size) for jpeg in examples["jpeg"].to_pylist()])
     train = np.flatnonzero(examples["split"].to_numpy() == "train")
-    views = [(np.arange(len(photos)), embedder.embed(photos))]
+    views: list[tuple[NDArray[np.int64], NDArray[np.floating]]] = [
+        (np.arange(len(photos)), vectors_of(examples, photos, known, embedder))
+    ]
     for view in range(1, config.train.views):
         key = f"{view} {examples['image_id'][0]}"
         seed = int(rank_key([key], config.seed)[0] % 2**31)
@@ -80,6 +96,27 @@ def embed_rows(examples: pa.Table, embedder: "Embedder", config: Config) -> pa.T
     return rows.append_column("vector", pa.array(vectors, pa.binary())).cast(schemas.EMBEDDINGS)
 
 
+def vectors_of(
+    examples: pa.Table, photos: NDArray[np.uint8], known: pa.Table, embedder: "Embedder"
+) -> NDArray[np.float16]:
+    """Return the vectors [N, D] of photos [N, H, W, 3] as they are; drawn images are not known."""
+    place = pc.index_in(examples["image_id"], known["image_id"]).to_numpy(zero_copy_only=False)
+    unknown = np.flatnonzero(np.isnan(place))
+    computed = embedder.embed(photos[unknown]).astype(np.float16)
+    if len(unknown) == len(photos):
+        return computed
+    vectors = np.empty((len(photos), computed.shape[1]), np.float16)
+    vectors[unknown] = computed
+    stored = np.flatnonzero(~np.isnan(place))
+    data = known["vector"].take(pa.array(place[stored].astype(np.int64))).to_pylist()
+    vectors[stored] = np.frombuffer(b"".join(data), np.float16).reshape(len(stored), -1)
+    return vectors
+
+
 STAGE = Stage(
-    "embed", reads=("models/trunk", "examples"), writes=("embeddings",), run=run, scratch=(SEARCH,)
+    "embed",
+    reads=("models/trunk", "examples", "descriptors"),
+    writes=("embeddings",),
+    run=run,
+    scratch=(SEARCH,),
 )

@@ -1,24 +1,20 @@
 """trunk: store the network that all groups share.
 
-Its weights are downloaded, read from a file, or trained from scratch on all landmarks together.
+It is the network that `describe` used, or is trained from scratch on all landmarks together.
 """
 
 from typing import TYPE_CHECKING
 
 import numpy as np
-import ray
-from ray.exceptions import RayTaskError
 
-from landmark_ray.bundle.network_files import TRUNK, trunk_info, write_trunk
+from landmark_ray.bundle.network_files import PRETRAINED, TRUNK, copy_trunk, trunk_info, write_trunk
 from landmark_ray.config import Config
 from landmark_ray.data.root import Root
 from landmark_ray.data.sources import Source
 from landmark_ray.data.store import Store
 from landmark_ray.runtime.counts import StageCounts
 from landmark_ray.runtime.progress import ProgressBar
-from landmark_ray.runtime.ray_start import start_ray
 from landmark_ray.runtime.stage import Stage
-from landmark_ray.runtime.tasks import unwrap_ray_error
 from landmark_ray.training.checkpoints import STAGING
 from landmark_ray.training.fit_network import TrainSchedule, learn, set_up
 from landmark_ray.training.photo_stream import pool_of, read_index
@@ -39,50 +35,11 @@ def run(config: Config, root: Root, source: Source) -> StageCounts:
         if config.train.from_scratch:
             from_scratch(config, root, images)
         else:
-            store_pretrained(config, root)
+            copy_trunk(folder, PRETRAINED, TRUNK)
     counts = StageCounts(images, images)
     info = trunk_info(folder)
     counts.counters["features"] = info.features if info else 0
     return counts
-
-
-def store_pretrained(config: Config, root: Root) -> None:
-    """Store a trunk with the weights that `--train.weights` names.
-
-    Raises:
-        UserError: They cannot be loaded.
-    """
-    start_ray(config)
-    try:
-        ray.get(ray.remote(store).options(max_retries=0).remote(config, root))
-    except RayTaskError as error:
-        raise unwrap_ray_error(error) from None
-
-
-def store(config: Config, root: Root) -> None:
-    """Build the trunk and store it; runs in a worker."""
-    write_trunk(Store(f"{root.uri}/models"), TRUNK, build(config, config.train.weights))
-
-
-def build(config: Config, weights: str | None) -> "keras.Model":
-    """Build the trunk that the options name.
-
-    Args:
-        config: All options.
-        weights: As `--train.weights`; random weights when None.
-
-    Raises:
-        UserError: The weights cannot be loaded.
-    """
-    from landmark_ray.models.networks import build_trunk
-
-    options = config.train
-    return build_trunk(
-        options.network,
-        weights=weights,
-        input_size=config.resize.size,
-        pooling=options.pooling,
-    )
 
 
 def from_scratch(config: Config, root: Root, images: int) -> None:
@@ -103,6 +60,7 @@ def fit_trunk(job: TrainingJob) -> None:
     from landmark_ray.models import classification
     from landmark_ray.models.augmentation import build_augmentation
     from landmark_ray.models.heads import build_head
+    from landmark_ray.models.networks import build_trunk
 
     index = read_index(root, config.seed)
     landmarks = np.unique(index.landmark_id[index.group > 0])
@@ -112,7 +70,12 @@ def fit_trunk(job: TrainingJob) -> None:
 
     def classifier() -> "keras.Model":
         keras.utils.set_random_seed(config.seed % 2**31)
-        trunk = build(config, None)
+        trunk = build_trunk(
+            options.network,
+            weights=None,
+            input_size=config.resize.size,
+            pooling=options.pooling,
+        )
         head = build_head(
             trunk.output_shape[-1],
             len(landmarks),
@@ -130,4 +93,10 @@ def fit_trunk(job: TrainingJob) -> None:
     write_trunk(folder, TRUNK, classification.split_classifier(model)[0])
 
 
-STAGE = Stage("trunk", reads=("examples",), writes=("models/trunk",), run=run, scratch=(STAGING,))
+STAGE = Stage(
+    "trunk",
+    reads=("examples", "models/pretrained"),
+    writes=("models/trunk",),
+    run=run,
+    scratch=(STAGING,),
+)

@@ -1,0 +1,101 @@
+"""The table `descriptors` as a set of photos, in which the copies of a photo count once."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from landmark_ray.data.root import Root
+from landmark_ray.kernels.sampling import rank_key
+from landmark_ray.kernels.whitening import fit_whitening
+
+NOT_DESCRIBED = (
+    "with --train.weights none there is no network that can describe photos before they are "
+    "cleaned: only photos stay that geometry verifies"
+)
+"""The note of the stages for which there are no descriptors."""
+
+SAMPLE = 20_000
+"""Number of photos that the whitening is fitted to."""
+
+
+@dataclass(frozen=True)
+class Photos:
+    """The photos that n described images show.
+
+    Attributes:
+        ids: [N] image id of each photo, rising; of copies, the smallest.
+        row: [n] row of the photo that each image shows.
+        landmark: [n] landmark of each image.
+        places: (bucket, shard) -> the images of that shard, in their order.
+    """
+
+    ids: pa.Array
+    row: NDArray[np.int64]
+    landmark: NDArray[np.int64]
+    places: dict[tuple[int, int], slice]
+
+
+def read_photos(root: Root) -> Photos:
+    """Read which photos the described images show."""
+    shards = root.shards()
+    columns = ["image_id", "landmark_id"]
+    tables = [root.read_shard("descriptors", *shard.key, columns) for shard in shards]
+    ends = np.cumsum([0, *(table.num_rows for table in tables)])
+    images = pa.concat_tables(tables).combine_chunks()
+    copies = root.dataset("duplicates").to_table(["image_id", "cluster"])
+    of_copy = pc.index_in(images["image_id"], copies["image_id"])
+    photo = pc.coalesce(copies["cluster"].combine_chunks().take(of_copy), images["image_id"])
+    ids = pc.unique(photo)
+    ids = ids.take(pc.sort_indices(ids))
+    return Photos(
+        ids,
+        pc.index_in(photo, ids).to_numpy().astype(np.int64),
+        images["landmark_id"].to_numpy(),
+        {s.key: slice(ends[i], ends[i + 1]) for i, s in enumerate(shards)},
+    )
+
+
+def whiten_photos(photos: Photos, root: Root, seed: int) -> NDArray[np.float16]:
+    """Whiten the descriptor of each photo.
+
+    Args:
+        photos: The photos.
+        root: The root.
+        seed: Chooses the photos that the whitening is fitted to.
+
+    Returns:
+        [N, d] of unit length.
+    """
+    rank = rank_key(photos.ids.to_numpy(zero_copy_only=False), seed)
+    chosen = np.zeros(len(rank), bool)
+    chosen[np.argsort(rank, kind="stable")[:SAMPLE]] = True
+    sample = [(rows, x) for rows, x in _representatives(photos, root, chosen)]
+    order = np.argsort(np.concatenate([rows for rows, _ in sample]))
+    whitening = fit_whitening(np.concatenate([x for _, x in sample])[order])
+    whitened = np.zeros((len(rank), whitening.projection.shape[1]), np.float16)
+    for rows, x in _representatives(photos, root, np.ones(len(rank), bool)):
+        whitened[rows] = whitening(x)
+    return whitened
+
+
+def _representatives(
+    photos: Photos, root: Root, chosen: NDArray[np.bool_]
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float16]]]:
+    """Yield the rows of chosen photos [N] and their descriptors, shard by shard.
+
+    Of copies, the image is read whose id the photo has.
+    """
+    for key, place in photos.places.items():
+        rows = photos.row[place]
+        if not chosen[rows].any():
+            continue
+        table = root.read_shard("descriptors", *key, ["image_id", "vector"])
+        named = pc.equal(table["image_id"], photos.ids.take(pa.array(rows))).to_numpy()
+        wanted = named & chosen[rows]
+        if wanted.any():
+            data = b"".join(table["vector"].filter(pa.array(wanted)).to_pylist())
+            yield rows[wanted], np.frombuffer(data, np.float16).reshape(wanted.sum(), -1)
