@@ -61,12 +61,18 @@ def kept(graph, pairs, **options):
 
 @settings(max_examples=500, deadline=None)
 @given(
-    match_graphs(), st.integers(1, 15), st.integers(1, 8), st.integers(1, 3), st.integers(1, 200)
+    match_graphs(),
+    st.integers(1, 15),
+    st.integers(1, 8),
+    st.integers(1, 3),
+    st.integers(1, 200),
+    st.sets(st.integers(0, 12)),
 )
 def test_lazy_matching_keeps_exactly_what_every_pair_keeps(
-    graph, max_images, min_images, min_partners, most
+    graph, max_images, min_images, min_partners, most, similar
 ):
     options = {"max_images": max_images, "min_images": min_images, "min_partners": min_partners}
+    options["similar"] = {f"{i:02d}" for i in similar}
     lazy = settled(graph, max_images, min_partners, most)
     assert kept(graph, lazy, **options) == kept(graph, graph[1], **options)
 
@@ -118,7 +124,12 @@ def decided(pairs, order="abcd", **options):
 
 def test_image_below_min_inliers_is_unverified_and_names_its_best_partner():
     found = decided([("a", "b", 10), ("a", "c", 11), ("b", "d", 3)])
-    assert [found[i].reason for i in "abcd"] == ["", "unverified", "", "unverified"]
+    assert [found[i].reason for i in "abcd"] == [
+        "verified",
+        "unverified",
+        "verified",
+        "unverified",
+    ]
     assert (found["b"].partner, found["b"].inliers) == ("a", 10)
     assert (found["d"].partner, found["d"].inliers) == ("b", 3)
 
@@ -130,7 +141,7 @@ def test_of_equally_good_partners_the_smallest_id_is_named():
 def test_images_after_the_cap_are_over_it_whatever_they_match():
     pairs = [("a", "b", 30), ("c", "d", 30)]
     found = decided(pairs, order="badc", max_images=2)
-    assert [found[i].reason for i in "abcd"] == ["", "", "over_cap", "over_cap"]
+    assert [found[i].reason for i in "abcd"] == ["verified", "verified", "over_cap", "over_cap"]
 
 
 def test_class_left_with_too_few_is_dropped():
@@ -161,7 +172,7 @@ def test_image_stays_that_has_enough_partners_at_the_threshold(graph, min_partne
 def test_second_partner_below_the_threshold_does_not_count():
     pairs = [("a", "b", 30), ("a", "c", 11), ("b", "c", 10)]
     found = decided(pairs, order="abc", min_partners=2)
-    assert [found[i].reason for i in "abc"] == ["", "unverified", "unverified"]
+    assert [found[i].reason for i in "abc"] == ["verified", "unverified", "unverified"]
     assert (found["b"].partner, found["b"].inliers) == ("a", 30)
 
 
@@ -180,3 +191,11 @@ def test_decisions_do_not_depend_on_the_order_of_pairs():
             decided([tuple((a, b, int(n))) for a, b, n in pairs], order="hgfedcba", max_images=5)
             == wanted
         )
+
+
+def test_a_similar_image_stays_without_a_partner_and_counts_for_the_cap_and_the_class():
+    found = decided([("a", "b", 30)], similar={"b", "c"}, min_images=3)
+    assert [found[i].reason for i in "abcd"] == ["verified", "verified", "similar", "unverified"]
+    capped = decided([("a", "b", 30)], similar={"b", "c"}, order="cbad", max_images=2)
+    assert [capped[i].reason for i in "abcd"] == ["over_cap", "verified", "similar", "over_cap"]
+    assert decided([("a", "b", 30)], min_images=3)["a"].reason == "small_class"
