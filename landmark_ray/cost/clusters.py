@@ -23,7 +23,7 @@ NVIDIA = Path("/proc/driver/nvidia/gpus")
 TRAINING = ("train", "finetune")
 """Stages that train each group by itself; --train.parallel_groups limits their workers."""
 
-CLASSIFIERS = ("trunk", "embed", *TRAINING, "evaluate")
+CLASSIFIERS = ("describe", "trunk", "embed", *TRAINING, "evaluate")
 """Stages that read the section `train` of the options."""
 
 ALL_CORES = ("trunk", "finetune")

@@ -29,7 +29,7 @@ class Rates(BaseModel):
     """What a trial run found out about the photos."""
 
     usable: float = 1.0  # share of the photos that `ingest` accepts
-    unverified: float = 0.15  # share of the usable photos that match no other of their landmark
+    unverified: float = 0.15  # share of the usable photos that `prune` does not keep
     tries: float = 2.0  # pairs that a photo tries until one verifies it
     cleaned: float = 1.0  # share of the photos kept by `prune` that `clean` keeps
     features: int = 2048  # length of the trunk's vector of a photo
@@ -198,6 +198,9 @@ def work_of(stage: str, run: Run) -> Work:
             return Work("rows", np.array([float(data.listed)]))
         case "ingest":  # the photos are in proportion to the bytes of the archives
             return Work("images", data.archives / max(data.archives.sum(), 1) * data.images)
+        case "describe":
+            describes = float(not train.from_scratch)
+            return Work("images", describes * run.by_shard(run.usable), gpu_share=describes)
         case "extract":
             delf = run.config.extract.extractor == "delf"
             return Work("images", run.by_shard(run.usable), gpu_share=float(delf))
@@ -216,11 +219,11 @@ def work_of(stage: str, run: Run) -> Work:
             learns = float(train.from_scratch)
             seen = learns * float(run.examples.sum()) * train.trunk_epochs
             return Work("photos seen", np.array([seen]), gpu_share=learns)
-        case "embed":  # one vector of each photo, and more of those to learn from
+        case "embed":  # vectors of photos to learn from; those of all photos are known already
             training = float((run.examples - run.validation).sum())
             training += round((1 - BACKGROUND_VALIDATION) * run.background)
             images = run.by_shard(run.examples, run.background)
-            views = 1 + (train.views - 1) * training / max(images.sum(), 1)
+            views = train.from_scratch + (train.views - 1) * training / max(images.sum(), 1)
             return Work("vectors", images * views, gpu_share=1.0)
         case "train":
             return _heads(run)
