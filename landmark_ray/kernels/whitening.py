@@ -30,12 +30,15 @@ class Whitening:
     def __call__(self, vectors: NDArray[np.floating]) -> NDArray[np.float32]:
         """Whiten descriptors [N, D]: [N, d] float32 of unit length, so that a product is a cosine.
 
+        The product is one of doubles, so that a vector hardly depends on those beside it.
+
         Raises:
             ValueError: The descriptors have another length, or a value is not finite.
         """
         if vectors.ndim != 2 or vectors.shape[1] != len(self.mean):
             raise ValueError(f"descriptors [N, {len(self.mean)}] needed, got {list(vectors.shape)}")
-        return unit_length((unit_length(vectors) - self.mean) @ self.projection)
+        centred = unit_length(vectors).astype(np.float64) - self.mean
+        return unit_length(centred @ self.projection.astype(np.float64))
 
 
 def fit_whitening(vectors: NDArray[np.floating], dimensions: int = DIMENSIONS) -> Whitening:
