@@ -7,6 +7,13 @@ const counted = (n) => n.toLocaleString("en");
 // Marks: "image 0a1b" or "landmark 12" -> a line of the csv. They outlive a reload.
 const STORE = `landmark_ray ${data.root} ${data.key}`;
 const marks = new Map();
+// A button names a landmark, or one or more images.
+function namesOf({ image, images, landmark }) {
+  if (landmark) return [{ image_id: "", landmark_id: landmark }];
+  const ids = images ? JSON.parse(images) : [image];
+  return ids.map((id) => ({ image_id: id, landmark_id: "" }));
+}
+const keysOf = (button) => namesOf(button).map(keyOf);
 const keyOf = (mark) => (mark.image_id ? `image ${mark.image_id}` : `landmark ${mark.landmark_id}`);
 
 function load() {
@@ -30,9 +37,8 @@ function save() {
 
 function show() {
   for (const button of document.querySelectorAll("[data-verdict]")) {
-    const { image = "", landmark = "", verdict } = button.dataset;
-    const mark = marks.get(keyOf({ image_id: image, landmark_id: landmark }));
-    button.setAttribute("aria-pressed", String(mark?.verdict === verdict));
+    const marked = keysOf(button.dataset).every((key) => marks.get(key)?.verdict === button.dataset.verdict);
+    button.setAttribute("aria-pressed", String(marked));
   }
   const keep = [...marks.values()].filter((mark) => mark.verdict === "keep").length;
   const drop = marks.size - keep;
@@ -41,10 +47,15 @@ function show() {
   find("download").disabled = find("clear").disabled = !marks.size;
 }
 
-function toggle({ image = "", landmark = "", verdict }) {
-  const mark = { verdict, image_id: image, landmark_id: landmark, reason: find("mark-reason").value.trim() };
-  if (marks.get(keyOf(mark))?.verdict === verdict) marks.delete(keyOf(mark));
-  else marks.set(keyOf(mark), mark);
+function toggle(button) {
+  const { verdict } = button;
+  const reason = find("mark-reason").value.trim();
+  const given = namesOf(button).map((name) => ({ verdict, ...name, reason }));
+  const all = given.every((mark) => marks.get(keyOf(mark))?.verdict === verdict);
+  for (const mark of given) {
+    if (all) marks.delete(keyOf(mark));
+    else marks.set(keyOf(mark), mark);
+  }
   save();
 }
 

@@ -5,7 +5,6 @@ The page is one HTML file with all pictures in it.
 
 import json
 import platform
-from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
@@ -17,11 +16,11 @@ from markupsafe import Markup
 from landmark_ray.config import STAGES, Config
 from landmark_ray.data.root import Root
 from landmark_ray.data.verdicts import COLUMNS, read_verdicts
-from landmark_ray.kernels.landmark_names import readable
-from landmark_ray.kernels.sampling import rank_key
 from landmark_ray.reports.charts import size_chart
 from landmark_ray.reports.commands import rows_command
 from landmark_ray.reports.evaluation_page import PACKAGES, duration
+from landmark_ray.reports.galleries import DRAWN, REASONS, SAMPLE, Decisions
+from landmark_ray.reports.match_components import divided_landmarks
 from landmark_ray.reports.match_figures import MatchFigures
 from landmark_ray.reports.templates import template
 from landmark_ray.reports.thumbnails import Thumbnails
@@ -30,163 +29,8 @@ from landmark_ray.runtime.progress import ProgressBar
 
 PAGE = "reports/curation.html"
 
-SAMPLE = 24  # cards in a gallery
-DRAWN = 12  # cards in a gallery whose match is drawn
 CONFLICTS = 60  # photos in the section of label conflicts
 REJECTS = 5  # examples of a reason for rejection
-LETTERS = 60  # length of a name in the table of landmarks
-
-REASONS = {
-    "unverified": "No other photo of the landmark confirms it",
-    "over_cap": "The landmark has enough photos without it",
-    "no_building": "People, plants or water, and no building",
-    "people_class": "Most photos of the landmark show people",
-    "conflict": "The same photo is filed under other landmarks, too",
-    "duplicate": "Another copy of the photo stays",
-    "dropped": "A verdict drops the photo",
-    "small_class": "Too few photos of the landmark are left",
-}
-
-
-@dataclass(frozen=True)
-class Card:
-    """An image in a gallery."""
-
-    image_id: str
-    landmark_id: int
-    reason: str
-    note: str
-    verdict: str
-    partner: str
-    inliers: int
-
-
-@dataclass(frozen=True)
-class Gallery:
-    """A section of the page that shows some images with a property in common.
-
-    Attributes:
-        key: The id of the section.
-        title: The property.
-        explanation: A sentence about the choice of the images.
-        count: The number of all images with this property.
-        command: The command that lists them.
-        cards: The images that are shown.
-    """
-
-    key: str
-    title: str
-    explanation: str
-    count: int
-    command: str
-    cards: list[Card]
-
-
-class Decisions:
-    """The rows of `cleaned`, with the best partner of each image from `kept`."""
-
-    def __init__(self, root: Root, config: Config) -> None:
-        """Read both tables, which take half a GB of memory for 2 million images."""
-        self._config, self._root = config, root.shown
-        self._rows = root.dataset("cleaned").to_table()
-        kept = root.dataset("kept").to_table(["image_id", "partner", "inliers"])
-        if not self._rows["image_id"].equals(kept["image_id"]):
-            kept = kept.take(pc.index_in(self._rows["image_id"], kept["image_id"]))
-        self._kept = kept
-        self.landmarks = self._rows["landmark_id"].to_numpy()
-        self.keep = self._rows["keep"].to_numpy()
-        self.reasons = self._rows["reason"].to_numpy()
-        self.inliers = kept["inliers"].to_numpy()
-
-    def gallery(
-        self,
-        key: str,
-        title: str,
-        explanation: str,
-        command: str,
-        rows: np.ndarray,
-        chosen: np.ndarray,
-    ) -> Gallery:
-        """Make a gallery of the chosen ones among some rows, both given by their indices."""
-        indices = pa.array(chosen)
-        columns = self._rows.select(["image_id", "landmark_id", "reason", "note", "verdict"])
-        cleaned, kept = (table.take(indices).to_pylist() for table in (columns, self._kept))
-        cards = [
-            Card(**row, partner=k["partner"], inliers=k["inliers"])
-            for row, k in zip(cleaned, kept, strict=True)
-        ]
-        return Gallery(key, title, explanation, len(rows), command, cards)
-
-    def sample(self, rows: np.ndarray) -> np.ndarray:
-        """Choose SAMPLE rows at random, by a hash of the seed and the id."""
-        ids = self._rows["image_id"].take(pa.array(rows)).to_numpy(zero_copy_only=False)
-        return rows[np.argsort(rank_key(ids, self._config.seed), kind="stable")[:SAMPLE]]
-
-    def galleries(self) -> list[Gallery]:
-        """Make the galleries: the two of doubtful images first, then one for each reason."""
-        root, min_inliers = self._root, self._config.match.min_inliers
-        galleries = []
-        near = np.flatnonzero((self.reasons == "unverified") & (self.inliers > 0))
-        if len(near):
-            order = np.argsort(-self.inliers[near], kind="stable")[:SAMPLE]
-            where = ("reason=unverified", "inliers>0")
-            galleries.append(
-                self.gallery(
-                    "nearly",
-                    "Nearly verified, but dropped",
-                    f"The best match of each image has fewer than the {min_inliers} inliers that "
-                    "are required. The images with the most inliers are shown first.",
-                    rows_command(root, "kept", where),
-                    near,
-                    near[order],
-                )
-            )
-        stay = np.flatnonzero(self.keep)
-        order = np.argsort(self.inliers[stay], kind="stable")[:SAMPLE]
-        galleries.append(
-            self.gallery(
-                "borderline",
-                "Only just verified, and kept",
-                "Of all kept images, those whose best match has the fewest inliers are shown.",
-                rows_command(root, "cleaned", ("keep=true",)),
-                stay,
-                stay[order],
-            )
-        )
-        for reason, title in REASONS.items():
-            rows = np.flatnonzero(self.reasons == reason)
-            if len(rows):
-                command = rows_command(root, "cleaned", (f"reason={reason}",))
-                words = f"A random choice of {min(SAMPLE, len(rows))} images is shown."
-                chosen = self.sample(rows)
-                galleries.append(self.gallery(reason, title, words, command, rows, chosen))
-        return galleries
-
-    def classes(self, root: Root) -> dict[str, list[Any]]:
-        """Return the columns of the page's table of landmarks: name -> values."""
-
-        def images_per_landmark(landmarks: np.ndarray) -> dict[int, int]:
-            return dict(zip(*np.unique(landmarks, return_counts=True), strict=True))
-
-        usable = images_per_landmark(self.landmarks)
-        kept = images_per_landmark(self.landmarks[self.keep])
-        unverified = images_per_landmark(self.landmarks[self.reasons == "unverified"])
-        columns = ["landmark_id", "name", "images", "chosen"]
-        names = root.dataset("landmarks").to_table(columns, filter=pc.field("chosen") > 0)
-        ids = names["landmark_id"].to_pylist()
-        return {
-            "id": ids,
-            "name": [short(name) for name in names["name"].to_pylist()],
-            "images": names["images"].to_pylist(),
-            "usable": [int(usable.get(i, 0)) for i in ids],
-            "unverified": [int(unverified.get(i, 0)) for i in ids],
-            "kept": [int(kept.get(i, 0)) for i in ids],
-        }
-
-
-def short(name: str) -> str:
-    """Shorten a landmark's name to LETTERS letters."""
-    return readable(name)[:LETTERS]
 
 
 def store(root: Root, config: Config) -> None:
@@ -202,7 +46,10 @@ def page(root: Root, config: Config) -> str:
     classes = decisions.classes(root)
     copies, conflicts, clusters = duplicates(root)
     cards = [card for gallery in galleries for card in gallery.cards]
+    divided = divided_landmarks(root, config.match.min_inliers)
     shown = {card.image_id for card in cards}
+    shown |= {n.image_id for card in cards for n in card.neighbours}
+    shown |= {i for landmark in divided for part in landmark.parts for i in part.shown}
     match_figures = MatchFigures(root, config)
     drawn = [card for gallery in galleries for card in gallery.cards[:DRAWN] if card.partner]
     with ProgressBar("report", len(drawn), unit="matches") as progress_bar:
@@ -215,7 +62,8 @@ def page(root: Root, config: Config) -> str:
         shown | {row[name] for row in pairs for name in ("image_id", "partner")}
     )
     thumbnails = Thumbnails(root)
-    landmarks = {card.landmark_id for card in cards}
+    landmarks = {card.landmark_id for card in cards} | {d.landmark_id for d in divided}
+    landmarks |= {n.landmark_id for card in cards for n in card.neighbours}
     thumbnails.add_names(landmarks.union(*(row["landmarks"] for row in pairs)))
     verdicts = read_verdicts(config.clean.verdicts)
     marks = [
@@ -230,6 +78,7 @@ def page(root: Root, config: Config) -> str:
         uri=uri,
         records=records,
         galleries=galleries,
+        divided=divided,
         matches=matches,
         photos=photos,
         thumbnails=thumbnails,
