@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import AfterValidator, Field
 
 from landmark_ray.config import Config
-from landmark_ray.config.base import Count
+from landmark_ray.config.base import Count, Share
 from landmark_ray.data.root import Root, Shard
 from landmark_ray.errors import UserError
 from landmark_ray.reports.threshold_sweep import Sweep, kept_counts, show, store
@@ -23,6 +23,11 @@ Counts = Annotated[
 ]
 
 
+Shares = Annotated[
+    tuple[Share, ...], Field(min_length=1), AfterValidator(lambda given: tuple(sorted(set(given))))
+]
+
+
 class SweepConfig(Config):
     """Options of jobs/sweep.py; the options of the run are read from its ledger."""
 
@@ -33,10 +38,14 @@ class SweepConfig(Config):
     min_partners: Counts = Field(
         (1, 2, 3, 4), description="values of match.min_partners; the run's own value is added"
     )
+    agreement: Shares = Field(
+        (0.0, 0.6, 0.8, 1.0),
+        description="values of prune.agreement, 0 for geometry alone; the run's own value is added",
+    )
 
 
 def sweep(config: SweepConfig, root: Root) -> None:
-    """Count the kept images and classes for each pair of thresholds, print and store the result.
+    """Count the kept images and classes for all thresholds, print and store the result.
 
     Raises:
         UserError: The run did not match every pair.
@@ -57,19 +66,26 @@ def sweep(config: SweepConfig, root: Root) -> None:
         )
     thresholds = sorted({*config.min_inliers, lowest} - set(unknown))
     partners = sorted({*config.min_partners, config.match.min_partners})
+    asked = config.prune.agreement > 0 and not config.train.from_scratch
+    own_agreement = config.prune.agreement if asked else 0.0
+    agreement = sorted({*config.agreement, own_agreement}) if asked else [0.0]
+    if (ledger.read(root, "prune") or {}).get("state") != "finished":
+        raise UserError(f"{root.uri}: stage prune is not finished; run jobs/prune.py first")
 
     def count(shard: Shard) -> tuple[Shard, np.ndarray]:
         kept = kept_counts(
+            root.read_shard("kept", *shard.key, ["landmark_id", "image_id", "agreement"]),
             root.read_shard("pairs", *shard.key, COLUMNS),
             min_inliers=thresholds,
             min_partners=partners,
+            agreement=agreement,
             max_images=config.prune.max_images,
             min_images=config.prune.min_images,
         )
         return shard, np.stack(kept)
 
     shards = root.shards()
-    total = np.zeros((2, len(thresholds), len(partners)), np.int64)
+    total = np.zeros((2, len(thresholds), len(partners), len(agreement)), np.int64)
     threads = config.cluster.cpus or os.cpu_count()
     with (
         ProgressBar("sweep", sum(s.images for s in shards)) as progress_bar,
@@ -85,10 +101,11 @@ def sweep(config: SweepConfig, root: Root) -> None:
     result = Sweep(
         tuple(thresholds),
         tuple(partners),
+        tuple(agreement),
         total[0],
         total[1],
         of=(funnel["images_in"], funnel["classes_in"]),
-        own=(lowest, config.match.min_partners),
+        own=(lowest, config.match.min_partners, own_agreement),
         max_images=config.prune.max_images,
         min_images=config.prune.min_images,
     )

@@ -1,7 +1,8 @@
 """The threshold sweep: how many images other thresholds would keep, without matching again.
 
 An image has `k` partners at a threshold of `t` if and only if its k-th largest inlier count is at
-least `t`. Therefore, the sweep needs only the few largest counts of each image.
+least `t`. Therefore, the sweep needs only the few largest counts of each image. An image that
+agrees with its neighbours stays at every threshold of inliers.
 """
 
 import csv
@@ -32,132 +33,179 @@ Counts = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Sweep:
-    """The images and classes that are kept for each pair of thresholds, called a cell.
+    """The images and classes that are kept for each combination of thresholds, called a cell.
 
     Attributes:
         min_inliers: [T] values of match.min_inliers, rising.
         min_partners: [P] values of match.min_partners, rising.
-        images: [T, P] number of kept images.
-        classes: [T, P] number of kept classes.
+        agreement: [A] values of prune.agreement, rising; 0 if agreement is not asked.
+        images: [T, P, A] number of kept images.
+        classes: [T, P, A] number of kept classes.
         of: Number of images and of classes that were matched.
-        own: (min_inliers, min_partners) of the run itself.
+        own: (min_inliers, min_partners, agreement) of the run itself.
         max_images: The largest number of kept images of a class.
         min_images: The smallest number of images of a kept class.
     """
 
     min_inliers: tuple[int, ...]
     min_partners: tuple[int, ...]
+    agreement: tuple[float, ...]
     images: Counts
     classes: Counts
     of: tuple[int, int]
-    own: tuple[int, int]
+    own: tuple[int, int, float]
     max_images: int
     min_images: int
 
-    def cells(self) -> list[dict[str, int | bool]]:
+    def cells(self) -> list[dict[str, int | float | bool]]:
         """Return a row for each cell."""
         return [
             {
                 "min_inliers": inliers,
                 "min_partners": partners,
-                "images": int(self.images[i, j]),
-                "classes": int(self.classes[i, j]),
-                "own": (inliers, partners) == self.own,
+                "agreement": agreement,
+                "images": int(self.images[i, j, k]),
+                "classes": int(self.classes[i, j, k]),
+                "own": (inliers, partners, agreement) == self.own,
             }
             for i, inliers in enumerate(self.min_inliers)
             for j, partners in enumerate(self.min_partners)
+            for k, agreement in enumerate(self.agreement)
         ]
+
+    def slices(self) -> list["Slice"]:
+        """Return the cells by partners and, if several are asked, by agreement."""
+        partners = self.min_partners.index(self.own[1])
+        agreement = self.agreement.index(self.own[2])
+        slices = [
+            Slice(
+                [f"{n} partner{'s' if n > 1 else ''} or more" for n in self.min_partners],
+                partners,
+                self.images[:, :, agreement],
+                self.classes[:, :, agreement],
+            )
+        ]
+        if len(self.agreement) > 1:
+            slices.append(
+                Slice(
+                    [f"agreement {a:g}" if a else "geometry alone" for a in self.agreement],
+                    agreement,
+                    self.images[:, partners],
+                    self.classes[:, partners],
+                )
+            )
+        return slices
+
+
+@dataclass(frozen=True)
+class Slice:
+    """The cells in which one threshold besides the inliers differs.
+
+    Attributes:
+        names: [N] what that threshold is.
+        own: The index of the run's own.
+        images: [T, N] number of kept images.
+        classes: [T, N] number of kept classes.
+    """
+
+    names: list[str]
+    own: int
+    images: Counts
+    classes: Counts
 
 
 def kept_counts(
+    images: pa.Table,
     pairs: pa.Table,
     *,
     min_inliers: Sequence[int],
     min_partners: Sequence[int],
+    agreement: Sequence[float],
     max_images: int,
     min_images: int,
 ) -> tuple[Counts, Counts]:
-    """Count the images and classes that the stage prune would keep for each pair of thresholds.
+    """Count the images and classes that the stage prune would keep for each cell.
 
     Args:
-        pairs: `landmark_id`, `image_a`, `image_b` and `inliers` of every pair of some classes.
+        images: `landmark_id`, `image_id` and `agreement` of each image of some classes.
+        pairs: `landmark_id`, `image_a`, `image_b` and `inliers` of every pair of these classes.
         min_inliers: [T] values of match.min_inliers, rising.
         min_partners: [P] values of match.min_partners, each at least 1.
+        agreement: [A] values of prune.agreement; 0 if agreement is not asked.
         max_images: The largest number of kept images of a class.
         min_images: The smallest number of images of a kept class.
 
     Returns:
-        Number of kept images [T, P] and of kept classes [T, P].
+        Number of kept images [T, P, A] and of kept classes [T, P, A].
     """
-    pairs = pairs.combine_chunks()
-    pairs = pairs.filter(pc.greater_equal(pairs["inliers"], min_inliers[0]))
-    landmarks, best = best_counts(pairs, max(min_partners))
-    classes, of_class = np.unique(landmarks, return_inverse=True)
-    kept = np.zeros((len(classes), len(min_inliers), len(min_partners)), np.int64)
+    best = best_counts(images, pairs, max(min_partners))
+    share = pc.fill_null(images["agreement"], -1).to_numpy()
+    classes, of_class = np.unique(images["landmark_id"].to_numpy(), return_inverse=True)
     levels = len(min_inliers) + 1
+    kept = np.zeros((len(classes), levels - 1, len(min_partners), len(agreement)), np.int64)
     for j, partners in enumerate(min_partners):
-        level = np.searchsorted(min_inliers, best[:, partners - 1], side="right")
-        reached = np.bincount(of_class * levels + level, minlength=len(classes) * levels)
-        at_least = reached.reshape(-1, levels)[:, ::-1].cumsum(1)[:, ::-1]
-        kept[:, :, j] = np.minimum(at_least[:, 1:], max_images)
+        verified = np.searchsorted(min_inliers, best[:, partners - 1], side="right")
+        for k, least in enumerate(agreement):
+            similar = (share >= least) & (least > 0)
+            level = np.where(similar, levels - 1, verified)
+            reached = np.bincount(of_class * levels + level, minlength=len(classes) * levels)
+            at_least = reached.reshape(-1, levels)[:, ::-1].cumsum(1)[:, ::-1]
+            kept[:, :, j, k] = np.minimum(at_least[:, 1:], max_images)
     kept[kept < min_images] = 0
     return kept.sum(0), (kept > 0).sum(0)
 
 
-def best_counts(pairs: pa.Table, k: int) -> tuple[Counts, Counts]:
+def best_counts(images: pa.Table, pairs: pa.Table, k: int) -> Counts:
     """Find the largest inlier counts of each image among its pairs.
 
     Args:
-        pairs: As for `kept_counts`, in one chunk.
+        images: `landmark_id` and `image_id` of N images.
+        pairs: As for `kept_counts`.
         k: Number of counts of each image.
 
     Returns:
-        [N] landmark of each image that is in a pair, and [N, k] its largest counts, falling; 0
-        where an image has fewer pairs.
+        [N, k] the largest counts, falling; 0 where an image has fewer pairs.
     """
-    ends = pa.chunked_array([*pairs["image_a"].chunks, *pairs["image_b"].chunks], pa.string())
-    words = ends.dictionary_encode().combine_chunks()
-    of_end = np.tile(pairs["landmark_id"].to_numpy(), 2)
+    row = {key: i for i, key in enumerate(_keys(images, "image_id"))}
+    image = np.array([row[key] for end in ("image_a", "image_b") for key in _keys(pairs, end)], int)
     inliers = np.tile(pairs["inliers"].to_numpy().astype(np.int64), 2)
-    classes, of_class = np.unique(of_end, return_inverse=True)
-    image = of_class * len(words.dictionary) + words.indices.to_numpy().astype(np.int64)
-    span = int(inliers.max(initial=0)) + 1
-    ranked = np.sort(image * span + (span - 1 - inliers))  # by image, the largest count first
-    image, inliers = ranked // span, span - 1 - ranked % span
-    first = np.flatnonzero(np.diff(image, prepend=-1))
-    size = np.diff(first, append=len(image))
-    best = np.zeros((len(first), k), np.int64)
-    for i in range(k):
-        has = size > i
-        best[has, i] = inliers[first[has] + i]
-    return classes[image[first] // max(len(words.dictionary), 1)], best
+    order = np.lexsort((-inliers, image))
+    image, inliers = image[order], inliers[order]
+    rank = np.arange(len(image)) - np.searchsorted(image, image)
+    best = np.zeros((images.num_rows, k), np.int64)
+    first = rank < k
+    best[image[first], rank[first]] = inliers[first]
+    return best
+
+
+def _keys(rows: pa.Table, column: str) -> list[tuple[int, str]]:
+    """Return the landmark and the id of each row; classes may share image ids."""
+    return list(zip(rows["landmark_id"].to_pylist(), rows[column].to_pylist(), strict=True))
 
 
 def show(sweep: Sweep) -> None:
-    """Print the sweep as a table."""
-    table = Table(title=_title(sweep), caption="* the thresholds of the run")
-    table.add_column("inliers", justify="right")
-    for kind in ("images", "classes"):
-        for partners in sweep.min_partners:
-            table.add_column(f"{kind}\n{_partners(partners)}", justify="right")
-    for i, inliers in enumerate(sweep.min_inliers):
-        marks = ["*" if (inliers, p) == sweep.own else "" for p in sweep.min_partners] * 2
-        counts = [*sweep.images[i], *sweep.classes[i]]
-        table.add_row(f"{inliers}", *(f"{m}{n:,}" for m, n in zip(marks, counts, strict=True)))
+    """Print the sweep as tables."""
     console = Console()
     if not console.is_terminal:
         console = Console(width=140)
-    console.print(table)
-
-
-def _partners(count: int) -> str:
-    return f"{count} partner{'s' if count > 1 else ''}"
+    for part in sweep.slices():
+        table = Table(title=_title(sweep), caption="* the thresholds of the run")
+        table.add_column("inliers", justify="right")
+        for kind in ("images", "classes"):
+            for name in part.names:
+                table.add_column(f"{kind}\n{name.removesuffix(' or more')}", justify="right")
+        for i, inliers in enumerate(sweep.min_inliers):
+            own = inliers == sweep.own[0]
+            marks = ["*" if own and j == part.own else "" for j in range(len(part.names))] * 2
+            counts = [*part.images[i], *part.classes[i]]
+            table.add_row(f"{inliers}", *(f"{m}{n:,}" for m, n in zip(marks, counts, strict=True)))
+        console.print(table)
 
 
 def _title(sweep: Sweep) -> str:
     return (
         f"Images and classes that are kept of {sweep.of[0]:,} images in {sweep.of[1]:,} classes,\n"
-        "by the inliers that verify a pair, and by the partners that an image needs\n"
+        "by the inliers that verify a pair, and by what else an image needs\n"
         f"(classes of {sweep.min_images} to {sweep.max_images} images)"
     )
 
@@ -181,27 +229,30 @@ def store(sweep: Sweep, root: Root) -> None:
 
 
 def draw(sweep: Sweep) -> bytes:
-    """Draw kept images and classes by threshold, one line per number of partners; return a PNG."""
-    figure = Figure(figsize=(11, 4.8), dpi=110, layout="constrained")
-    left, right = figure.subplots(1, 2)
-    _panel(left, sweep, sweep.images, f"images kept of {sweep.of[0]:,}")
-    _panel(right, sweep, sweep.classes, f"classes kept of {sweep.of[1]:,}")
-    own = Line2D([], [], color="black", marker="o", markersize=9, fillstyle="none", linewidth=0)
-    lines = left.get_lines()[: len(sweep.min_partners)]
-    figure.legend(
-        [*lines, own],
-        [*(f"{_partners(p)} or more" for p in sweep.min_partners), "thresholds of the run"],
-        loc="outside lower center",
-        ncols=len(lines) + 1,
-        frameon=False,
-    )
+    """Draw kept images and classes by threshold; return a PNG."""
+    slices = sweep.slices()
+    figure = Figure(figsize=(11, 4.8 * len(slices)), dpi=110, layout="constrained")
+    areas = figure.subfigures(len(slices), 1, squeeze=False)[:, 0]
+    for rows, part in zip(areas, slices, strict=True):
+        left, right = rows.subplots(1, 2)
+        _panel(left, sweep, part, part.images, f"images kept of {sweep.of[0]:,}")
+        _panel(right, sweep, part, part.classes, f"classes kept of {sweep.of[1]:,}")
+        own = Line2D([], [], color="black", marker="o", markersize=9, fillstyle="none", linewidth=0)
+        lines = left.get_lines()[: len(part.names)]
+        rows.legend(
+            [*lines, own],
+            [*part.names, "thresholds of the run"],
+            loc="outside lower center",
+            ncols=len(lines) + 1,
+            frameon=False,
+        )
     out = io.BytesIO()
     figure.savefig(out, format="png")
     return out.getvalue()
 
 
-def _panel(axes: Axes, sweep: Sweep, counts: Counts, title: str) -> None:
-    shades = matplotlib.colormaps["viridis"](np.linspace(0.1, 0.85, len(sweep.min_partners)))
+def _panel(axes: Axes, sweep: Sweep, part: Slice, counts: Counts, title: str) -> None:
+    shades = matplotlib.colormaps["viridis"](np.linspace(0.1, 0.85, len(part.names)))
     for j, colour in enumerate(shades):
         extra = 3 * (1 - (j + 1) / len(shades))  # keeps lines visible that lie on each other
         axes.plot(
@@ -212,11 +263,11 @@ def _panel(axes: Axes, sweep: Sweep, counts: Counts, title: str) -> None:
             linewidth=1.2 + extra,
             markersize=4 + extra,
         )
-    i, j = sweep.min_inliers.index(sweep.own[0]), sweep.min_partners.index(sweep.own[1])
-    axes.plot(sweep.own[0], counts[i, j], "o", color="black", markersize=13, fillstyle="none")
+    own = counts[sweep.min_inliers.index(sweep.own[0]), part.own]
+    axes.plot(sweep.own[0], own, "o", color="black", markersize=13, fillstyle="none")
     axes.annotate(
-        f"{counts[i, j]:,}",
-        (sweep.own[0], counts[i, j]),
+        f"{own:,}",
+        (sweep.own[0], own),
         xytext=(9, 9),
         textcoords="offset points",
     )
