@@ -198,14 +198,14 @@ def work_of(stage: str, run: Run) -> Work:
             return Work("rows", np.array([float(data.listed)]))
         case "ingest":  # the photos are in proportion to the bytes of the archives
             return Work("images", data.archives / max(data.archives.sum(), 1) * data.images)
-        case "describe":
-            describes = float(not train.from_scratch)
-            return Work("images", describes * run.by_shard(run.usable), gpu_share=describes)
         case "extract":
             delf = run.config.extract.extractor == "delf"
             return Work("images", run.by_shard(run.usable), gpu_share=float(delf))
         case "match":
             return Work("pairs", _pieces_of_pairs(run))
+        case "describe":
+            describes = float(not train.from_scratch)
+            return Work("images", describes * run.by_shard(run.usable), gpu_share=describes)
         case "dedupe" | "prune" | "clean":
             return Work("images", run.by_shard(run.usable))
         case "detect":
