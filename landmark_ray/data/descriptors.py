@@ -18,6 +18,12 @@ NOT_DESCRIBED = (
 )
 """The note of the stages for which there are no descriptors."""
 
+NEAR = 0.5
+"""A photo whose agreement is at least this may show its landmark, even if it does not stay."""
+
+NEAR_ITS_LANDMARK = "dropped, though near photos of its landmark"
+"""The counter of `prune` for such photos, which `resize` does not choose as background."""
+
 SAMPLE = 20_000
 """Number of photos that the whitening is fitted to."""
 

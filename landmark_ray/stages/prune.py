@@ -16,7 +16,13 @@ from numpy.typing import NDArray
 
 from landmark_ray.config import Config
 from landmark_ray.data import schemas
-from landmark_ray.data.descriptors import NOT_DESCRIBED, read_photos, whiten_photos
+from landmark_ray.data.descriptors import (
+    NEAR,
+    NEAR_ITS_LANDMARK,
+    NOT_DESCRIBED,
+    read_photos,
+    whiten_photos,
+)
 from landmark_ray.data.root import Root, Shard
 from landmark_ray.data.sources import Source
 from landmark_ray.kernels.agreement import agreement
@@ -138,6 +144,11 @@ def prune_rows(
         for image_id, decision in sorted(decisions.items()):
             found = judged.get(image_id, unjudged)
             rows.append({"image_id": image_id, "landmark_id": landmark, **vars(decision), **found})
+        counts.counters[NEAR_ITS_LANDMARK] += sum(
+            not d.keep and d.reason != "over_cap" and judged[i]["agreement"] >= NEAR
+            for i, d in decisions.items()
+            if i in judged
+        )
         stay = [d.reason for d in decisions.values() if d.keep]
         counts.images_out += len(stay)
         counts.classes_out += bool(stay)

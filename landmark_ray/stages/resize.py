@@ -13,6 +13,7 @@ from PIL import Image
 from landmark_ray.config import Config
 from landmark_ray.config.curation import ResizeConfig
 from landmark_ray.data import schemas
+from landmark_ray.data.descriptors import NEAR, NEAR_ITS_LANDMARK
 from landmark_ray.data.root import Root
 from landmark_ray.data.sources import Source
 from landmark_ray.kernels import image as kernel
@@ -51,7 +52,8 @@ def resize(
     """
     groups = shard.read("groups")
     discarded = shard.read("cleaned", ["image_id", "landmark_id", "reason"])
-    others = background_of(discarded, share, config.seed)
+    kept = shard.read("kept", ["image_id", "agreement"])
+    others = background_of(discarded, kept, share, config.seed)
     images = shard.read("images", ["image_id", "jpeg"])
     log = shard.crash_log()
     squares, rejects = resize_rows(groups, images, config.resize, log)
@@ -77,21 +79,28 @@ def background_share(config: Config, root: Root) -> float:
     records = [ledger.read(root, stage) or {} for stage in ("prune", "clean")]
     reasons = [record.get("funnel", {}).get("why", {}) for record in records]
     available = sum(int(counts.get(reason, 0)) for counts in reasons for reason in NO_CLASS)
+    available -= int(records[0].get("funnel", {}).get("facts", {}).get(NEAR_ITS_LANDMARK, 0))
     return config.resize.background / max(available, config.resize.background, 1)
 
 
-def background_of(cleaned: pa.Table, share: float, seed: int) -> pa.Table:
+def background_of(cleaned: pa.Table, kept: pa.Table, share: float, seed: int) -> pa.Table:
     """Choose discarded images of a shard at random, by a hash of the seed and the id.
+
+    An image that is near photos of its landmark may show it, and is not chosen.
 
     Args:
         cleaned: Rows of `cleaned`.
+        kept: Rows of `kept`, with `image_id` and `agreement`.
         share: The share to choose, 0 to 1.
         seed: The seed.
 
     Returns:
         Rows with `image_id` and `landmark_id`.
     """
-    rows = cleaned.filter(pc.is_in(cleaned["reason"], pa.array(NO_CLASS)))
+    near = kept["image_id"].filter(pc.greater_equal(kept["agreement"], NEAR))
+    unsuitable = pc.is_in(cleaned["image_id"], near)
+    suitable = pc.and_not(pc.is_in(cleaned["reason"], pa.array(NO_CLASS)), unsuitable)
+    rows = cleaned.filter(suitable)
     chosen = rank_key(rows["image_id"].to_numpy(), seed) <= share * 2**64
     return rows.select(["image_id", "landmark_id"]).filter(pa.array(chosen))
 
@@ -182,7 +191,7 @@ def example(jpeg: bytes, options: ResizeConfig) -> bytes:
 
 STAGE = Stage(
     "resize",
-    reads=("images", "cleaned", "groups"),
+    reads=("images", "kept", "cleaned", "groups"),
     writes=("examples", "background", "rejects/stage=resize"),
     run=run,
     scratch=("resized",),  # older versions wrote it, before `group` ran first; --redo deletes it

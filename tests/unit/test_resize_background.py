@@ -6,6 +6,7 @@ import numpy as np
 import pyarrow as pa
 
 from landmark_ray.config import Config
+from landmark_ray.data.descriptors import NEAR_ITS_LANDMARK
 from landmark_ray.data.root import Root
 from landmark_ray.runtime import ledger
 from landmark_ray.runtime.counts import StageCounts
@@ -24,13 +25,20 @@ def shard(start, n=400):
     )
 
 
-def ids(cleaned, share, seed):
-    return background_of(cleaned, share, seed)["image_id"].to_pylist()
+def ids(cleaned, share, seed, agreement=None):
+    kept = pa.table(
+        {
+            "image_id": cleaned["image_id"],
+            "agreement": pa.array([agreement] * cleaned.num_rows, pa.float32()),
+        }
+    )
+    return background_of(cleaned, kept, share, seed)["image_id"].to_pylist()
 
 
-def prune_dropped(root, why: dict[str, int]) -> None:
+def prune_dropped(root, why: dict[str, int], near=0) -> None:
     record = ledger.begin(root, "prune", {}, {})
-    ledger.finish(root, "prune", record, StageCounts(reject_reasons=Counter(why)), 1.0)
+    counts = StageCounts(reject_reasons=Counter(why), counters=Counter({NEAR_ITS_LANDMARK: near}))
+    ledger.finish(root, "prune", record, counts, 1.0)
 
 
 def test_about_so_many_of_all_discarded_images_are_chosen_however_they_lie_in_shards(tmp_path):
@@ -54,3 +62,12 @@ def test_all_are_chosen_where_there_are_few_and_none_on_request(tmp_path):
     none = Config.model_validate({"resize": {"background": 0}})
     assert background_share(none, root) == 0
     assert len(ids(shard(0), 0.0, 0)) == 0
+
+
+def test_images_that_may_show_their_landmark_are_not_chosen(tmp_path):
+    root = Root(str(tmp_path))
+    prune_dropped(root, {"unverified": 1200}, near=200)
+    config = Config.model_validate({"resize": {"background": 500}})
+    assert background_share(config, root) == 0.5
+    assert len(ids(shard(0), 1.0, 0, agreement=0.4)) == 200
+    assert ids(shard(0), 1.0, 0, agreement=0.6) == []
