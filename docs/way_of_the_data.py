@@ -26,18 +26,18 @@ ROWS = [  # (stage, what it does, tables that it writes, kind)
         ("match", "verifies pairs", "pairs", TASKS),
     ],
     [
-        ("prune", "11 inliers, at most 100", "kept", TASKS),
+        ("describe", "vectors of photos", "descriptors", MODEL),
+        ("prune", "11 inliers, or similar", "kept", TASKS),
         ("detect", "objects (optional)", "detections", MODEL),
         ("clean", "rules and verdicts", "cleaned", TASKS),
         ("group", "11 groups, split", "groups", TASKS),
-        ("resize", "224 x 224 squares", "examples, background", TASKS),
     ],
     [
+        ("resize", "224 x 224 squares", "examples, background", TASKS),
         ("trunk", "network weights", "models/trunk", TRAIN),
-        ("embed", "vectors of photos", "embeddings", MODEL),
+        ("embed", "vectors of views", "embeddings", MODEL),
         ("train", "one head per group", "models/groups", TRAIN),
         ("finetune", "networks (optional)", "models/finetuned", TRAIN),
-        ("evaluate", "top-1, GAP, threshold", "predictions", MODEL),
     ],
 ]
 WIDTH, BOX, HIGH, GAP, LEFT, TOP, STEP = 960, 150, 66, 34, 38, 104, 132
@@ -122,14 +122,18 @@ def draw() -> str:
         )
     y = TOP + 3 * STEP
     parts += [
-        box(column(0), y, ["export", "packs what predicts"], DRIVER),
-        arrow([(column(1) - GAP + 2, y + HIGH / 2), (column(1) - 3, y + HIGH / 2)]),
-        box(column(1), y, ["bundle", "with checksums"], STORE),
-        box(column(2) + 20, y - 6, ["predict → submission.csv"], MODEL, 240, 34),
-        box(column(2) + 20, y + 38, ["serve → HTTP, web page"], SERVE, 240, 34),
-        arrow([(column(2) - GAP + 2, y + 26), (column(2) + 17, y + 12)]),
-        arrow([(column(2) - GAP + 2, y + 40), (column(2) + 17, y + 54)]),
+        box(column(0), y, ["evaluate", "top-1, GAP, threshold"], MODEL),
+        note(column(0) + BOX / 2, y + HIGH + 17, "predictions"),
+        box(column(1), y, ["export", "packs what predicts"], DRIVER),
+        box(column(2), y, ["bundle", "with checksums"], STORE),
+        box(column(3) + 20, y - 6, ["predict → submission.csv"], MODEL, 240, 34),
+        box(column(3) + 20, y + 38, ["serve → HTTP, web page"], SERVE, 240, 34),
+        arrow([(column(3) - GAP + 2, y + 26), (column(3) + 17, y + 12)]),
+        arrow([(column(3) - GAP + 2, y + 40), (column(3) + 17, y + 54)]),
     ]
+    for number in (1, 2):
+        x = column(number)
+        parts.append(arrow([(x - GAP + 2, y + HIGH / 2), (x - 3, y + HIGH / 2)]))
     legend = [
         (DRIVER, "driver only"),
         (TASKS, "Ray Data tasks"),
@@ -138,7 +142,7 @@ def draw() -> str:
         (SERVE, "Ray Serve"),
         (STORE, "files"),
     ]
-    x, y = LEFT, TOP + 3 * STEP + HIGH + 34
+    x, y = LEFT, TOP + 3 * STEP + HIGH + 50
     for kind, words in legend:
         fill, stroke, _ = COLOURS[kind]
         parts.append(
@@ -153,7 +157,7 @@ def draw() -> str:
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {high}" '
             f'width="{WIDTH}" height="{high}" role="img" '
             'font-family="-apple-system, Segoe UI, Helvetica, Arial, sans-serif">',
-            "<title>From SOURCE through 16 stages to a bundle; each stage writes tables</title>",
+            "<title>From SOURCE through 17 stages to a bundle; each stage writes tables</title>",
             '<defs><marker id="head" viewBox="0 0 8 8" refX="6" refY="4" markerWidth="7" '
             f'markerHeight="7" orient="auto"><path d="M0,0 L8,4 L0,8 z" fill="{GREY}"/>'
             "</marker></defs>",

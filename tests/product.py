@@ -33,6 +33,11 @@ WRITTEN = {
         "rejects/stage=ingest/bucket=0/shard-00000.parquet",
     ),
     "match": ("_staging/match/7/0-1.parquet", "pairs/bucket=0/shard-00000.parquet"),
+    "describe": (
+        *(f"models/pretrained/{name}" for name in NETWORK),
+        "descriptors/bucket=0/shard-00000.parquet",
+        "rejects/stage=describe/bucket=0/shard-00000.parquet",
+    ),
     "trunk": (
         "_staging/train/trunk/checkpoint_1/model.keras",
         "models/trunk/history.json",

@@ -9,7 +9,7 @@ import re
 from landmark_ray.data.schemas import TABLES
 
 _SHARD = r"bucket=\d+/shard-\d{5,}\.parquet|bucket=0/empty\.parquet"
-_REJECTING = "ingest|extract|detect|resize"
+_REJECTING = "ingest|extract|describe|detect|resize"
 _HEADS = r"group=\d+/head\.(weights\.h5|json)"
 _NETWORK = r"network\.(weights\.h5|json)"
 
@@ -18,6 +18,7 @@ _FORMS = {
     "catalog": r"bucket=\d+/(catalog|empty)\.parquet",
     "landmarks": r"landmarks\.parquet|bucket=0/empty\.parquet",
     "rejects": rf"stage=({_REJECTING})/({_SHARD})",
+    "models/pretrained": _NETWORK,
     "models/trunk": rf"{_NETWORK}|history\.json",
     "models/groups": _HEADS,
     "models/closed": _HEADS,

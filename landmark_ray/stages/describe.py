@@ -88,4 +88,9 @@ class Describe:
         return {"pixels": np.asarray(square(image["jpeg"], self.size))}
 
 
-STAGE = Stage("describe", reads=("images",), writes=("models/pretrained", "descriptors"), run=run)
+STAGE = Stage(
+    "describe",
+    reads=("images",),
+    writes=("models/pretrained", "descriptors", "rejects/stage=describe"),
+    run=run,
+)

@@ -79,7 +79,7 @@ def test_delf_needs_a_handle():
 
 def test_pipeline_takes_a_range_of_stages():
     config = parse("--from", "match", "--to", "resize", model=PipelineConfig)
-    assert config.chosen() == ("match", "prune", "detect", "clean", "group", "resize")
+    assert config.chosen() == ("match", "describe", "prune", "detect", "clean", "group", "resize")
     with pytest.raises(UserError, match="--from prune comes after --to match"):
         parse("--from", "prune", "--to", "match", model=PipelineConfig).chosen()
     assert "option --from: Input should be" in refusal("--from", "unknown", model=PipelineConfig)

@@ -54,6 +54,10 @@ def run(root: Root, cleaned: pa.Table, broken: set[str]) -> dict:
         )
     ]
     groups, _ = group_rows(cleaned, schemas.DUPLICATES.empty_table(), CONFIG)
+    kept = cleaned.select(["image_id"]).append_column(
+        "agreement", pa.nulls(cleaned.num_rows, pa.float32())
+    )
+    root.commit("kept", *KEY, kept, "{}")
     root.commit("cleaned", *KEY, cleaned, "{}")
     root.commit("images", *KEY, pa.Table.from_pylist(images, schemas.IMAGES), "{}")
     root.commit("groups", *KEY, groups, "{}")
