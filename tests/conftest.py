@@ -110,13 +110,14 @@ class SmallSource:
         *("--sample.buckets", "3", "--sample.shard_images", "16"),
         *("--extract.max_feature_num", "400", "--extract.max_side", "320"),
         *("--match.task_pairs", "40"),  # the larger classes are cut into parts
+        *("--train.network", "small", "--train.weights", "none"),
     )
 
 
 TRAINING = (
     *("--resize.size", "32", "--group.edges", "6,12"),
-    *("--train.network", "small", "--train.weights", "none", "--train.trunk_epochs", "3"),
-    *("--train.views", "2", "--train.head_epochs", "3", "--train.batch", "16"),
+    *("--train.trunk_epochs", "3", "--train.views", "2"),
+    *("--train.head_epochs", "3", "--train.batch", "16"),
 )
 FINETUNING = ("--train.phases", "head,finetune", "--train.epochs", "4", "--train.rate", "1e-3")
 """Training of two groups of `small_source` in a minute; they need not learn much."""

@@ -106,8 +106,9 @@ class Config(Options):
         return {name: _without_passwords(value) for name, value in self._config_key(stage).items()}
 
     def _config_key(self, stage: str) -> dict[str, Any]:
-        if stage == "describe":  # makes the photos that the network sees, before `resize` does
-            return self.train.config_key(stage) | {"resize.size": self.resize.size}
+        if stage == "describe":  # the network sees the photos as `resize` makes them
+            size = {} if self.train.from_scratch else {"resize.size": self.resize.size}
+            return self.train.config_key(stage) | size
         if stage in ("trunk", "embed", "train", "finetune"):
             return {"seed": self.seed} | self.train.config_key(stage)
         model = getattr(self, stage)

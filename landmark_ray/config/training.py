@@ -143,7 +143,7 @@ class TrainConfig(TaskConfig):
         learns = {n for n, f in type(self).model_fields.items() if f.json_schema_extra != SPEED}
         learns -= TRUNK | {"trunk_epochs", "trunk_rate", "views"}
         options = {
-            "describe": TRUNK,
+            "describe": {"weights"} if self.from_scratch else TRUNK,  # or it does nothing
             "trunk": TRUNK | (SCRATCH if self.from_scratch else set()),
             "embed": EMBED,
             "train": learns - FINETUNE,

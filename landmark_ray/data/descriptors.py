@@ -12,12 +12,6 @@ from landmark_ray.data.root import Root
 from landmark_ray.kernels.sampling import rank_key
 from landmark_ray.kernels.whitening import fit_whitening
 
-NOT_DESCRIBED = (
-    "with --train.weights none there is no network that can describe photos before they are "
-    "cleaned: only photos stay that geometry verifies"
-)
-"""The note of the stages for which there are no descriptors."""
-
 NEAR = 0.5
 """A photo whose agreement is at least this may show its landmark, even if it does not stay."""
 

@@ -174,8 +174,8 @@ CLEANED = pa.schema(
         _field(
             "reason",
             pa.string(),
-            "empty if the image stays; else as in kept, or no_building, people_class, duplicate, "
-            "conflict or dropped",
+            "as in kept, or verdict for an image that a verdict brought back, or no_building, "
+            "people_class, duplicate, conflict or dropped",
         ),
         _field("verdict", pa.string(), "keep or drop, if a list of verdicts names it; else empty"),
         _field("note", pa.string(), "reason in the list of verdicts, or what the rule saw"),

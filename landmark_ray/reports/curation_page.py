@@ -79,6 +79,7 @@ def page(root: Root, config: Config) -> str:
         records=records,
         galleries=galleries,
         divided=divided,
+        described=not config.train.from_scratch,
         matches=matches,
         photos=photos,
         thumbnails=thumbnails,

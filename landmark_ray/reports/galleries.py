@@ -79,7 +79,7 @@ class Decisions:
         """Read both tables, which take half a GB of memory for 2 million images."""
         self._config, self._root = config, root.shown
         self._rows = root.dataset("cleaned").to_table()
-        columns = ["image_id", "partner", "inliers", "reason", "agreement", "neighbours"]
+        columns = ["image_id", "partner", "inliers", "agreement", "neighbours"]
         kept = root.dataset("kept").to_table(columns)
         if not self._rows["image_id"].equals(kept["image_id"]):
             kept = kept.take(pc.index_in(self._rows["image_id"], kept["image_id"]))
@@ -88,7 +88,6 @@ class Decisions:
         self.keep = self._rows["keep"].to_numpy()
         self.reasons = self._rows["reason"].to_numpy()
         self.inliers = kept["inliers"].to_numpy()
-        self.similar = pc.equal(kept["reason"], "similar").to_numpy()
         self.agreement = pc.fill_null(kept["agreement"], 0).to_numpy()
 
     def gallery(
@@ -146,16 +145,17 @@ class Decisions:
                     near[order],
                 )
             )
-        stay = np.flatnonzero(self.keep & ~self.similar)
-        order = np.argsort(self.inliers[stay], kind="stable")[:SAMPLE]
+        verified = np.flatnonzero(self.reasons == "verified")
+        order = np.argsort(self.inliers[verified], kind="stable")[:SAMPLE]
         galleries.append(
             self.gallery(
                 "borderline",
                 "Only just verified, and kept",
-                "Of all kept images, those whose best match has the fewest inliers are shown.",
-                rows_command(root, "cleaned", ("keep=true",)),
-                stay,
-                stay[order],
+                "Of all kept images that a match verifies, those whose best match has the fewest "
+                "inliers are shown.",
+                rows_command(root, "cleaned", ("reason=verified",)),
+                verified,
+                verified[order],
             )
         )
         galleries += self._galleries_of_similar()
@@ -171,16 +171,16 @@ class Decisions:
     def _galleries_of_similar(self) -> list[Gallery]:
         """Make the galleries of images that no partner verifies and that resemble others."""
         galleries = []
-        similar = np.flatnonzero(self.keep & self.similar)
+        similar = np.flatnonzero(self.reasons == "similar")
         if len(similar):
             galleries.append(
                 self.gallery(
                     "similar",
-                    "Kept without a match",
+                    "Similar, and kept without a match",
                     "No other photo verifies these images, but the photos that resemble them most, "
-                    "which are shown below each, are of the same landmark. A random choice is "
-                    "shown.",
-                    rows_command(self._root, "kept", ("reason=similar",)),
+                    "which are shown below each, are of its landmark (green frame). A random choice "
+                    "is shown.",
+                    rows_command(self._root, "cleaned", ("reason=similar",)),
                     similar,
                     self.sample(similar),
                 )
@@ -192,7 +192,7 @@ class Decisions:
             galleries.append(
                 self.gallery(
                     "mixed",
-                    "Dropped between two landmarks",
+                    "Nearly similar, but dropped",
                     "No other photo verifies these images. Some of the photos that resemble them "
                     f"most are of their landmark, but a smaller share than {share:.0%}. The "
                     "images with the largest share are shown first.",

@@ -26,7 +26,7 @@ from landmark_ray.runtime.stage import Stage
 from landmark_ray.runtime.tasks import Row
 
 CleanedRows = dict[str, Row]
-"""image_id -> a row of `cleaned` whose `keep` is set at the end."""
+"""image_id -> a row of `cleaned`."""
 
 LIMITS = ("over_cap", "duplicate")
 """Reasons that a verdict on a landmark does not override, as they say nothing against the image."""
@@ -87,15 +87,11 @@ def clean_rows(
     """
     rows = kept.select(["image_id", "landmark_id", "keep", "reason"]).to_pylist()
     cleaned: CleanedRows = {row["image_id"]: {**row, "verdict": "", "note": ""} for row in rows}
-    for row in rows:
-        cleaned[row["image_id"]]["reason"] = "" if row["keep"] else row["reason"]
-    pruned = {image for image, row in cleaned.items() if not row["reason"]}
+    pruned = {image for image, row in cleaned.items() if row["keep"]}
     drop_by_objects(cleaned, detections, config)
     drop_duplicates(cleaned, duplicates, config)
     apply_verdicts(cleaned, verdicts)
     drop_small_classes(cleaned, verdicts, config)
-    for row in cleaned.values():
-        row["keep"] = not row["reason"]
     stay = {image for image, row in cleaned.items() if row["keep"]}
     seen = pruned | stay
     before, after = (
@@ -109,9 +105,9 @@ def clean_rows(
 
 
 def drop(row: Row, reason: str, note: str = "") -> None:
-    """Set the reason for which an image is dropped, unless it already has one."""
-    if not row["reason"]:
-        row |= {"reason": reason, "note": note}
+    """Drop an image for a reason, unless it is dropped already."""
+    if row["keep"]:
+        row |= {"keep": False, "reason": reason, "note": note}
 
 
 def drop_by_objects(cleaned: CleanedRows, detections: pa.Table, config: Config) -> None:
@@ -156,7 +152,7 @@ def drop_duplicates(cleaned: CleanedRows, duplicates: pa.Table, config: Config) 
         if rule.conflicts == "drop" and len(row["landmarks"]) > 1:
             others = ", ".join(str(i) for i in row["landmarks"] if i != row["landmark_id"])
             drop(image, "conflict", f"also filed under {others}")
-        elif rule.duplicates == "drop" and not image["reason"]:
+        elif rule.duplicates == "drop" and image["keep"]:
             cluster = row["landmark_id"], row["cluster"]
             if cluster in clusters:
                 drop(image, "duplicate", f"of {row['partner']}")
@@ -176,14 +172,14 @@ def apply_verdicts(cleaned: CleanedRows, verdicts: Verdicts) -> None:
             continue
         row |= {"verdict": verdict.kind, "note": verdict.reason or row["note"]}
         if verdict.kind == "drop":
-            row["reason"] = "dropped"
-        elif on_image or row["reason"] not in LIMITS:
-            row["reason"] = ""
+            row |= {"keep": False, "reason": "dropped"}
+        elif not row["keep"] and (on_image or row["reason"] not in LIMITS):
+            row |= {"keep": True, "reason": "verdict"}
 
 
 def drop_small_classes(cleaned: CleanedRows, verdicts: Verdicts, config: Config) -> None:
     """Drop the images of classes that became too small, except images with the verdict keep."""
-    left = Counter(row["landmark_id"] for row in cleaned.values() if not row["reason"])
+    left = Counter(row["landmark_id"] for row in cleaned.values() if row["keep"])
     for row in cleaned.values():
         if left[row["landmark_id"]] < config.prune.min_images and row["verdict"] != "keep":
             drop(row, "small_class")

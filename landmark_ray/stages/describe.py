@@ -13,11 +13,11 @@ import pyarrow as pa
 from landmark_ray.bundle.network_files import PRETRAINED, read_trunk, trunk_info, write_trunk
 from landmark_ray.config import Config
 from landmark_ray.data import schemas
-from landmark_ray.data.descriptors import NOT_DESCRIBED
 from landmark_ray.data.root import Root
 from landmark_ray.data.sources import Source
 from landmark_ray.data.store import Store
 from landmark_ray.kernels.image import square
+from landmark_ray.runtime import ledger
 from landmark_ray.runtime.counts import StageCounts
 from landmark_ray.runtime.resources import pin_tensorflow, plan_workers
 from landmark_ray.runtime.shards import ShardReader, ShardResult, process_shards_with_model
@@ -28,13 +28,22 @@ from landmark_ray.runtime.tasks import Row, probe_on_cluster
 def run(config: Config, root: Root, source: Source) -> StageCounts:
     """Write `models/pretrained` and `descriptors`."""
     if config.train.from_scratch:
-        images = sum(shard.images for shard in root.shards())
-        return StageCounts(images, images, notes=[NOT_DESCRIBED])
+        return without_network(root)
     if trunk_info(Store(f"{root.uri}/models"), PRETRAINED) is None:
         probe_on_cluster(config, store, config, root)
     workers = plan_workers(config, "train.", config.train)
     load = partial(Describe, config, root, pin=not workers.gpus)
     return process_shards_with_model("describe", "descriptors", load, workers, config, root)
+
+
+def without_network(root: Root) -> StageCounts:
+    """Return the counts of a run whose network is trained later: all images and classes stay."""
+    record = ledger.read(root, "ingest")
+    ingested = record["funnel"] if record else {}
+    images, classes = ingested["images_out"], ingested["classes_out"]
+    counts = StageCounts(images, images, classes, classes)
+    counts.counters["not described, as --train.weights none gives no network yet"] = images
+    return counts
 
 
 def store(config: Config, root: Root) -> None:

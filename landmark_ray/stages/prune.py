@@ -19,7 +19,6 @@ from landmark_ray.data import schemas
 from landmark_ray.data.descriptors import (
     NEAR,
     NEAR_ITS_LANDMARK,
-    NOT_DESCRIBED,
     read_photos,
     whiten_photos,
 )
@@ -58,6 +57,11 @@ class Resemblance:
 
 NOT_ASKED = Resemblance([], [], [])
 
+GEOMETRY_ALONE = (
+    "with --train.weights none there is no network yet that could find similar photos: only photos "
+    "that geometry verifies stay"
+)
+
 
 def run(config: Config, root: Root, source: Source) -> StageCounts:
     """Write `kept`."""
@@ -71,7 +75,7 @@ def run(config: Config, root: Root, source: Source) -> StageCounts:
     rule = partial(prune, config, ids)
     counts = process_shards("prune", "kept", rule, config, root, light=True, fields=lambda _: found)
     if asked and config.train.from_scratch:
-        counts.notes.append(NOT_DESCRIBED)
+        counts.notes.append(GEOMETRY_ALONE)
     return counts
 
 

@@ -19,7 +19,7 @@ def kept(*images, reasons=()):
     rows = [
         {
             **{"image_id": image, "landmark_id": landmark, "partner": "", "inliers": 0},
-            **{"keep": image not in given, "reason": given.get(image, "")},
+            **{"keep": image not in given, "reason": given.get(image, "verified")},
         }
         for image, landmark in images
     ]
@@ -82,12 +82,12 @@ def test_without_detections_all_stays_as_prune_left_it():
     [
         ([(TREE, WHOLE)], "no_building"),
         ([(PERSON, CORNER), (TREE, HALF)], "no_building"),
-        ([(TREE, WHOLE), (TOWER, CORNER)], ""),
-        ([(TREE, CORNER)], ""),  # it covers too little to say what the photo shows
-        ([(("Boat", 0.9), WHOLE)], ""),
-        ([(("Tree", 0.2), WHOLE)], ""),  # unsure
+        ([(TREE, WHOLE), (TOWER, CORNER)], "verified"),
+        ([(TREE, CORNER)], "verified"),  # it covers too little to say what the photo shows
+        ([(("Boat", 0.9), WHOLE)], "verified"),
+        ([(("Tree", 0.2), WHOLE)], "verified"),  # unsure
         ([(TREE, WHOLE), (("Tower", 0.2), WHOLE)], "no_building"),
-        ([], ""),
+        ([], "verified"),
     ],
 )
 def test_people_and_plants_without_a_building_go(objects, reason):
@@ -149,11 +149,12 @@ def test_an_images_verdict_wins_over_every_rule():
     verdicts = Verdicts({"i0": Verdict("keep", "good"), "i1": Verdict("drop", "bad")})
     for reason in ("unverified", "over_cap", "small_class"):
         rows, funnel = cleaned(kept(*TEN, reasons=[("i0", reason)]), verdicts=verdicts)
-        assert rows["i0"]["keep"] and rows["i0"]["note"] == "good"
+        i0 = rows["i0"]
+        assert (i0["keep"], i0["reason"], i0["note"]) == (True, "verdict", "good")
         assert (rows["i1"]["reason"], rows["i1"]["note"]) == ("dropped", "bad")
         assert funnel.counters["brought back by a verdict"] == 1
     rows, _ = cleaned(kept(*TEN), detections(i0=[(TREE, WHOLE)]), verdicts=verdicts)
-    assert rows["i0"]["keep"] and rows["i0"]["verdict"] == "keep"
+    assert (rows["i0"]["keep"], rows["i0"]["reason"]) == (True, "verdict")
 
 
 def test_a_landmarks_verdict_leaves_the_cap_alone_and_yields_to_an_images():
