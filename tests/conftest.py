@@ -142,6 +142,31 @@ def small_root(small_source, run_job, tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def described(tmp_path_factory) -> tuple[str | Path, ...]:
+    """Options with which photos are described, and a few stay that are similar only."""
+    import keras
+
+    from landmark_ray.models import networks
+
+    keras.utils.set_random_seed(1)
+    path = tmp_path_factory.mktemp("weights") / "small.weights.h5"
+    networks.save_trunk(networks.build_trunk("small", weights=None, size=32), path)
+    size = ("--resize.size", "32", "--prune.agreement", "0.4")
+    return ("--train.weights", path, *size, "--train.cpus", str(os.cpu_count()))
+
+
+@pytest.fixture(scope="session")
+def described_root(small_source, small_root, described, run_job, tmp_path_factory) -> Path:
+    """`small_root` with descriptors: its network has random weights."""
+    root = tmp_path_factory.mktemp("described") / "root"
+    shutil.copytree(small_root, root)
+    args = ("--source", small_source.path, "--root", root, *small_source.options, *described)
+    done = run_job("pipeline", *args, "--redo", "describe", "--to", "resize")
+    assert done.returncode == 0, done.stderr
+    return root
+
+
+@pytest.fixture(scope="session")
 def trained_root(small_source, small_root, run_job, tmp_path_factory) -> Path:
     """`small_root`, gone on with to the bundle: two groups, both phases.
 

@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from landmark_ray.data.root import Root
+from landmark_ray.errors import UserError
 from landmark_ray.kernels.sampling import rank_key
 from landmark_ray.kernels.whitening import fit_whitening
 
@@ -27,7 +28,7 @@ class Photos:
     """The photos that n described images show.
 
     Attributes:
-        ids: [N] image id of each photo, rising; of copies, the smallest.
+        ids: [N] image id of each photo; of copies, the smallest that is described.
         row: [n] row of the photo that each image shows.
         landmark: [n] landmark of each image.
         places: (bucket, shard) -> the images of that shard, in their order.
@@ -49,11 +50,11 @@ def read_photos(root: Root) -> Photos:
     copies = root.dataset("duplicates").to_table(["image_id", "cluster"])
     of_copy = pc.index_in(images["image_id"], copies["image_id"])
     photo = pc.coalesce(copies["cluster"].combine_chunks().take(of_copy), images["image_id"])
-    ids = pc.unique(photo)
-    ids = ids.take(pc.sort_indices(ids))
+    named = pa.table({"photo": photo, "image_id": images["image_id"]})
+    photos = named.group_by("photo").aggregate([("image_id", "min")]).sort_by("photo")
     return Photos(
-        ids,
-        pc.index_in(photo, ids).to_numpy().astype(np.int64),
+        photos["image_id_min"].combine_chunks(),
+        pc.index_in(photo, photos["photo"]).to_numpy().astype(np.int64),
         images["landmark_id"].to_numpy(),
         {s.key: slice(ends[i], ends[i + 1]) for i, s in enumerate(shards)},
     )
@@ -68,14 +69,20 @@ def whiten_photos(photos: Photos, root: Root, seed: int) -> NDArray[np.float16]:
         seed: Chooses the photos that the whitening is fitted to.
 
     Returns:
-        [N, d] of unit length.
+        [N, d] of unit length, for N of 2 at least.
+
+    Raises:
+        UserError: A vector is damaged, or all are equal.
     """
     rank = rank_key(photos.ids.to_numpy(zero_copy_only=False), seed)
     chosen = np.zeros(len(rank), bool)
     chosen[np.argsort(rank, kind="stable")[:SAMPLE]] = True
     sample = [(rows, x) for rows, x in _representatives(photos, root, chosen)]
     order = np.argsort(np.concatenate([rows for rows, _ in sample]))
-    whitening = fit_whitening(np.concatenate([x for _, x in sample])[order])
+    try:
+        whitening = fit_whitening(np.concatenate([x for _, x in sample])[order])
+    except ValueError as error:
+        raise UserError(f"{root.shown}/descriptors: {error}; check --train.weights") from None
     whitened = np.zeros((len(rank), whitening.projection.shape[1]), np.float16)
     for rows, x in _representatives(photos, root, np.ones(len(rank), bool)):
         whitened[rows] = whitening(x)
@@ -97,5 +104,14 @@ def _representatives(
         named = pc.equal(table["image_id"], photos.ids.take(pa.array(rows))).to_numpy()
         wanted = named & chosen[rows]
         if wanted.any():
-            data = b"".join(table["vector"].filter(pa.array(wanted)).to_pylist())
-            yield rows[wanted], np.frombuffer(data, np.float16).reshape(wanted.sum(), -1)
+            read = table.filter(pa.array(wanted))
+            data = b"".join(read["vector"].to_pylist())
+            vectors = np.frombuffer(data, np.float16).reshape(read.num_rows, -1)
+            bad = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
+            if len(bad):
+                raise UserError(
+                    f"{root.shown}/{root.name('descriptors', *key)}: the vector of image "
+                    f"{read['image_id'][bad[0]]} has values that are not finite: check "
+                    "--train.weights, and run describe with --redo describe"
+                )
+            yield rows[wanted], vectors

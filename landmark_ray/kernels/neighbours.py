@@ -8,7 +8,6 @@ search" (PAMI 2011), section IV; k-means and search are those of faiss.
 
 from dataclasses import dataclass
 
-import faiss
 import numpy as np
 from numpy.typing import NDArray
 
@@ -67,6 +66,8 @@ def build_lists(
     count, length = vectors.shape
     if count <= exact_up_to:
         return Lists(np.arange(count), np.array([0, count]), np.zeros((1, 1), np.int64))
+    import faiss  # takes 0.15 s, which runs without neighbours need not wait for
+
     lists = 1 << round(np.log2(4 * np.sqrt(count)))
     step = max(1, count // (lists * _VECTORS_PER_CENTRE))
     kmeans = faiss.Kmeans(
@@ -100,6 +101,8 @@ def nearest_others(
         [Q, k] rows for the Q places of the range, the nearest first, equally near ones by their
         rows; -1 where there are fewer.
     """
+    import faiss  # see above
+
     number, start, end = chosen
     rows = lists.order[start:end]
     queries = vectors[rows].astype(np.float32)

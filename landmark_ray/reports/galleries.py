@@ -178,8 +178,8 @@ class Decisions:
                     "similar",
                     "Similar, and kept without a match",
                     "No other photo verifies these images, but the photos that resemble them most, "
-                    "which are shown below each, are of its landmark (green frame). A random choice "
-                    "is shown.",
+                    "which are shown below each, are of its landmark (with a green frame). A "
+                    "random choice is shown.",
                     rows_command(self._root, "cleaned", ("reason=similar",)),
                     similar,
                     self.sample(similar),

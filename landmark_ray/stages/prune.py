@@ -93,7 +93,7 @@ def prune(config: Config, ids: "ray.ObjectRef[pa.Array] | None", shard: ShardRea
     if ids is not None:
         described = shard.read("descriptors", ["image_id"])["image_id"].to_pylist()
         neighbours = np.frombuffer(shard.fields["neighbours"], np.int64)
-        neighbours = neighbours.reshape(len(described), -1)
+        neighbours = neighbours.reshape(-1, config.prune.neighbours)
         known = ray.get(ids)
         resemblance = Resemblance(
             described,
@@ -172,7 +172,9 @@ def seek(
     """
     start_ray(config)
     photos = read_photos(root)
-    near = find_neighbours(whiten_photos(photos, root, config.seed), config)
+    near = np.full((len(photos.ids), config.prune.neighbours), -1, np.int64)
+    if len(photos.ids) > 1:
+        near = find_neighbours(whiten_photos(photos, root, config.seed), config)
     found: dict[tuple[int, int], Row] = {}
     for shard in todo:
         own = photos.places[shard.key]

@@ -8,6 +8,7 @@ from landmark_ray.config import Config
 from landmark_ray.data import schemas
 from landmark_ray.data.descriptors import read_photos, whiten_photos
 from landmark_ray.data.root import Root
+from landmark_ray.errors import UserError
 from landmark_ray.stages.prune import Resemblance, prune_rows
 
 IDS = [f"{landmark}{number}" for landmark in "ab" for number in range(4)]
@@ -97,6 +98,36 @@ def test_copies_are_one_photo_with_the_vector_of_the_smallest_id(tmp_path):
     assert np.array_equal(
         whiten_photos(photos, root, 0), whiten_photos(read_photos(alone), alone, 0)
     )
+
+
+def test_photo_whose_smallest_copy_is_not_described_has_the_vector_of_the_next(tmp_path):
+    root = write_root(tmp_path, [described(6)], [["00a", "03", "05"]])
+    photos = read_photos(root)
+    assert photos.ids.to_pylist() == ["00", "03", "01", "02", "04"]
+    assert photos.row.tolist() == [0, 2, 3, 1, 4, 1]
+    assert np.linalg.norm(whiten_photos(photos, root, 0)[1]) == pytest.approx(1, abs=2e-3)
+
+
+@pytest.mark.parametrize(
+    ("vector", "says"),
+    [
+        (
+            np.full(8, np.nan),
+            r"shard-00000.parquet: the vector of image 02 has values that are not",
+        ),
+        (np.full(8, 1e5), r"shard-00000.parquet: the vector of image 02 has values that are not"),
+        (None, r"descriptors: all of 6 descriptors are equal: .*; check --train.weights"),
+    ],
+)
+def test_vectors_that_say_nothing_are_one_line(tmp_path, vector, says):
+    images = described(6)
+    if vector is None:
+        images = [(i, landmark, np.ones(8)) for i, landmark, _ in images]
+    else:
+        images[2] = (*images[2][:2], vector)
+    root = write_root(tmp_path, [images], [])
+    with pytest.raises(UserError, match=says):
+        whiten_photos(read_photos(root), root, 0)
 
 
 def test_whitened_vectors_do_not_depend_on_the_shards(tmp_path):
