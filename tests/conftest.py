@@ -151,8 +151,7 @@ def described(tmp_path_factory) -> tuple[str | Path, ...]:
     keras.utils.set_random_seed(1)
     path = tmp_path_factory.mktemp("weights") / "small.weights.h5"
     networks.save_trunk(networks.build_trunk("small", weights=None, size=32), path)
-    size = ("--resize.size", "32", "--prune.agreement", "0.4")
-    return ("--train.weights", path, *size, "--train.cpus", str(os.cpu_count()))
+    return ("--train.weights", path, "--resize.size", "32", "--prune.agreement", "0.4")
 
 
 @pytest.fixture(scope="session")
@@ -161,7 +160,8 @@ def described_root(small_source, small_root, described, run_job, tmp_path_factor
     root = tmp_path_factory.mktemp("described") / "root"
     shutil.copytree(small_root, root)
     args = ("--source", small_source.path, "--root", root, *small_source.options, *described)
-    done = run_job("pipeline", *args, "--redo", "describe", "--to", "resize")
+    more = ("--train.cpus", os.cpu_count(), "--redo", "describe", "--to", "resize")
+    done = run_job("pipeline", *args, *more)
     assert done.returncode == 0, done.stderr
     return root
 

@@ -14,6 +14,7 @@ TABLES = (
     "duplicates",
     "features",
     "pairs",
+    "descriptors",
     "kept",
     "cleaned",
     "groups",

@@ -98,6 +98,11 @@ class Config(Options):
             )
         return self
 
+    @property
+    def compares(self) -> bool:
+        """Whether `prune` asks which photos resemble a photo most."""
+        return self.prune.agreement > 0 and not self.train.from_scratch
+
     def config_key(self, stage: str) -> dict[str, Any]:
         """Return the options that decide a stage's rows: full name -> JSON value.
 

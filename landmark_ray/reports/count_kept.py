@@ -66,9 +66,8 @@ def sweep(config: SweepConfig, root: Root) -> None:
         )
     thresholds = sorted({*config.min_inliers, lowest} - set(unknown))
     partners = sorted({*config.min_partners, config.match.min_partners})
-    asked = config.prune.agreement > 0 and not config.train.from_scratch
-    own_agreement = config.prune.agreement if asked else 0.0
-    agreement = sorted({*config.agreement, own_agreement}) if asked else [0.0]
+    own_agreement = config.prune.agreement if config.compares else 0.0
+    agreement = sorted({*config.agreement, own_agreement}) if config.compares else [0.0]
     if (ledger.read(root, "prune") or {}).get("state") != "finished":
         raise UserError(f"{root.uri}: stage prune is not finished; run jobs/prune.py first")
 

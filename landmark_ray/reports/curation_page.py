@@ -46,7 +46,9 @@ def page(root: Root, config: Config) -> str:
     classes = decisions.classes(root)
     copies, conflicts, clusters = duplicates(root)
     cards = [card for gallery in galleries for card in gallery.cards]
-    divided = divided_landmarks(root, config.match.min_inliers)
+    divided = []
+    if config.compares or config.match.mode == "exhaustive":  # otherwise most links are not known
+        divided = divided_landmarks(root, config.match.min_inliers)
     shown = {card.image_id for card in cards}
     shown |= {n.image_id for card in cards for n in card.neighbours}
     shown |= {i for landmark in divided for part in landmark.parts for i in part.shown}

@@ -170,16 +170,17 @@ class Decisions:
 
     def _galleries_of_similar(self) -> list[Gallery]:
         """Make the galleries of images that no partner verifies and that resemble others."""
-        galleries = []
+        galleries, options = [], self._config.prune
         similar = np.flatnonzero(self.reasons == "similar")
         if len(similar):
             galleries.append(
                 self.gallery(
                     "similar",
                     "Similar, and kept without a match",
-                    "No other photo verifies these images, but the photos that resemble them most, "
-                    "which are shown below each, are of its landmark (with a green frame). A "
-                    "random choice is shown.",
+                    "No other photo verifies these images. They stay because of the "
+                    f"{options.neighbours} photos that resemble each of them most, which are shown "
+                    f"below it: at least {options.agreement:.0%} are of its landmark (with a green "
+                    "frame). A random choice is shown.",
                     rows_command(self._root, "cleaned", ("reason=similar",)),
                     similar,
                     self.sample(similar),
@@ -188,13 +189,12 @@ class Decisions:
         nearly = np.flatnonzero((self.reasons == "unverified") & (self.agreement > 0))
         if len(nearly):
             order = np.argsort(-self.agreement[nearly], kind="stable")[:SAMPLE]
-            share = self._config.prune.agreement
             galleries.append(
                 self.gallery(
                     "mixed",
                     "Nearly similar, but dropped",
-                    "No other photo verifies these images. Some of the photos that resemble them "
-                    f"most are of their landmark, but a smaller share than {share:.0%}. The "
+                    "No other photo verifies these images. Of the photos that resemble each of them "
+                    f"most, some are of its landmark, but less than {options.agreement:.0%}. The "
                     "images with the largest share are shown first.",
                     rows_command(self._root, "kept", ("reason=unverified", "agreement>0")),
                     nearly,

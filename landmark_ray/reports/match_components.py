@@ -1,5 +1,7 @@
-"""Parts of a landmark: its images that verify each other, directly or through others.
+"""Parts of a landmark: its images that are linked, directly or through others.
 
+Two images are linked if they verify each other, or if each is among the photos that resemble the
+other most. The latter is needed with `--match.mode early`, which stops before most pairs are tried.
 A landmark in several large parts shows several views, or photos of several places: then a part is
 an album of another place, which geometry alone cannot tell from a view.
 """
@@ -8,7 +10,9 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
@@ -23,7 +27,7 @@ PARTS, SHOWN = 6, 4
 
 @dataclass(frozen=True)
 class Part:
-    """Images of a landmark that verify each other.
+    """Images of a landmark that are linked.
 
     Attributes:
         images: All image ids, rising.
@@ -57,14 +61,12 @@ def divided_landmarks(root: Root, min_inliers: int) -> list[DividedLandmark]:
     """
     verified = pc.field("inliers") >= min_inliers
     pairs = root.dataset("pairs").to_table(["image_a", "image_b"], filter=verified)
-    kept = root.dataset("kept").to_table(["image_id", "landmark_id"], filter=pc.field("keep"))
-    ends = [
-        pc.fill_null(pc.index_in(pairs[end], kept["image_id"]), -1).to_numpy()
-        for end in pairs.column_names
-    ]
-    both = (ends[0] >= 0) & (ends[1] >= 0)
-    a, b = (end[both] for end in ends)
-    count = kept.num_rows
+    columns = ["image_id", "landmark_id", "neighbours"]
+    kept = root.dataset("kept").to_table(columns, filter=pc.field("keep")).combine_chunks()
+    ids, count = kept["image_id"], kept.num_rows
+    links = [_rows(pairs[end], ids) for end in pairs.column_names], _mutual_neighbours(kept)
+    a, b = np.concatenate(links, axis=1)
+    a, b = a[(a >= 0) & (b >= 0)], b[(a >= 0) & (b >= 0)]
     _, part = connected_components(coo_array((np.ones(len(a), bool), (a, b)), (count, count)))
     landmarks = kept["landmark_id"].to_numpy()
     sizes = np.bincount(part)
@@ -74,7 +76,6 @@ def divided_landmarks(root: Root, min_inliers: int) -> list[DividedLandmark]:
         parts[landmark][number] += 1
     second = {i: of.most_common(2)[1][1] for i, of in parts.items() if len(of) > 1}
     chosen = sorted(second, key=lambda landmark: (-second[landmark], landmark))[:LANDMARKS]
-    ids = kept["image_id"]
 
     def images(number: int) -> list[str]:
         return sorted(ids.take(np.flatnonzero(part == number)).to_pylist())
@@ -85,3 +86,19 @@ def divided_landmarks(root: Root, min_inliers: int) -> list[DividedLandmark]:
         )
         for landmark in chosen
     ]
+
+
+def _rows(image_ids: pa.ChunkedArray, among: pa.ChunkedArray) -> NDArray[np.int64]:
+    """Return the row of each image among others, or -1."""
+    return pc.fill_null(pc.index_in(image_ids, among), -1).to_numpy().astype(np.int64)
+
+
+def _mutual_neighbours(kept: pa.Table) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Find the pairs (rows, rows) of images of a landmark that are neighbours of each other."""
+    a = pc.list_parent_indices(kept["neighbours"]).to_numpy()
+    b = _rows(pc.list_flatten(kept["neighbours"]), kept["image_id"])
+    landmarks = kept["landmark_id"].to_numpy()
+    a, b = a[b >= 0], b[b >= 0]
+    a, b = a[landmarks[a] == landmarks[b]], b[landmarks[a] == landmarks[b]]
+    mutual = np.isin(b * len(landmarks) + a, a * len(landmarks) + b)
+    return a[mutual], b[mutual]

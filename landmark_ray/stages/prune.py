@@ -67,14 +67,13 @@ def run(config: Config, root: Root, source: Source) -> StageCounts:
     """Write `kept`."""
     done = root.committed("kept")
     todo = [shard for shard in root.shards() if shard.key not in done]
-    asked = config.prune.agreement > 0
     ids: ray.ObjectRef[pa.Array] | None = None
     found: dict[tuple[int, int], Row] = {}
-    if todo and asked and not config.train.from_scratch:
+    if todo and config.compares:
         ids, found = seek(todo, config, root)
     rule = partial(prune, config, ids)
     counts = process_shards("prune", "kept", rule, config, root, light=True, fields=lambda _: found)
-    if asked and config.train.from_scratch:
+    if config.prune.agreement > 0 and not config.compares:
         counts.notes.append(GEOMETRY_ALONE)
     return counts
 

@@ -68,7 +68,7 @@ def test_other_cores_and_buckets_give_the_same_tables(
 ):
     cut = ("--sample.buckets", "7", "--sample.shard_images", "9", "--cluster.cpus", "1")
     args = ("--source", small_source.path, "--root", tmp_path, *small_source.options, *described)
-    done = run_process("pipeline", *args, *cut, "--train.cpus", "1", "--to", "prune")
+    done = run_process("pipeline", *args, *cut, "--to", "prune")
     assert done.returncode == 0, done.stderr
     assert_same_tables(tmp_path, described_root, ("descriptors", "kept"))
 
