@@ -193,9 +193,9 @@ class Decisions:
                 self.gallery(
                     "mixed",
                     "Nearly similar, but dropped",
-                    "No other photo verifies these images. Of the photos that resemble each of them "
-                    f"most, some are of its landmark, but less than {options.agreement:.0%}. The "
-                    "images with the largest share are shown first.",
+                    "No other photo verifies these images. Of the photos that resemble each of "
+                    f"them most, some are of its landmark, but less than {options.agreement:.0%}. "
+                    "The images with the largest share are shown first.",
                     rows_command(self._root, "kept", ("reason=unverified", "agreement>0")),
                     nearly,
                     nearly[order],

@@ -5,9 +5,12 @@ import io
 import shlex
 import shutil
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from playwright.sync_api import expect
 
+from tests import tables
 from tests.browser import SECONDS
 
 pytestmark = pytest.mark.ray
@@ -21,9 +24,45 @@ def root(small_root, small_source, run_job, tmp_path_factory):
     return root
 
 
+@pytest.fixture(scope="module")
+def divided(described_root, run_job, tmp_path_factory):
+    """`described_root`, with the photos of landmark 22 in two halves that nothing links."""
+    root = tmp_path_factory.mktemp("divided") / "root"
+    shutil.copytree(described_root, root)
+    kept = tables.rows(root, "kept")
+    half = set(sorted(kept.image_id[kept.landmark_id == 22])[::2])
+
+    def linked(row):
+        near = [i for i in row["neighbours"] if (i in half) == (row["image_id"] in half)]
+        return row | ({"neighbours": near} if row["landmark_id"] == 22 else {})
+
+    for file in root.glob("[kp]*/bucket=*/shard-*.parquet"):
+        table = pq.read_table(file, partitioning=None)
+        if file.parts[-3] == "kept":
+            changed = [linked(row) for row in table.to_pylist()]
+        else:
+            changed = [
+                r for r in table.to_pylist() if (r["image_a"] in half) == (r["image_b"] in half)
+            ]
+        pq.write_table(pa.Table.from_pylist(changed, table.schema), file)
+    done = run_job("report", "--root", root)
+    assert done.returncode == 0, done.stderr
+    return root
+
+
 @pytest.fixture
 def page(browser, root):
     """The report in a tab of its own, in which nothing may go wrong."""
+    yield from opened(browser, root)
+
+
+@pytest.fixture
+def divided_page(browser, divided):
+    """The report of `divided`."""
+    yield from opened(browser, divided)
+
+
+def opened(browser, root):
     context = browser.new_context(accept_downloads=True)
     page, wrong = context.new_page(), []
     page.set_default_timeout(SECONDS * 1000)
@@ -138,6 +177,54 @@ def test_marks_are_kept_over_a_reload_and_downloaded(page):
     expect(download).to_be_disabled()
 
 
+def section(page, key):
+    return page.locator(f"#{key}").locator("xpath=ancestor::section")
+
+
+def test_photo_that_is_similar_only_has_its_neighbours_beside_it(divided_page, divided, run_job):
+    kept = tables.rows(divided, "kept").set_index("image_id")
+    cards = section(divided_page, "similar").locator(".card")
+    expect(cards).to_have_count(int((kept.reason == "similar").sum()))
+    for card in cards.all():
+        image = kept.loc[card.locator(".marks code").inner_text()]
+        assert image.reason == "similar"
+        near = card.get_by_role("list", name="The photos that resemble it most").locator("li")
+        same = [kept.landmark_id[i] == image.landmark_id for i in image.neighbours]
+        assert near.evaluate_all("all => all.map(li => li.className === 'same')") == same
+        for picture in near.locator("img").all():
+            picture.scroll_into_view_if_needed()
+            expect(picture).to_have_js_property("complete", True)
+            assert picture.evaluate("img => img.naturalWidth") > 30
+    for key in ("borderline", "similar"):
+        number = section(divided_page, key).locator(".number").first
+        done = run_job("rows", *shlex.split(number.get_attribute("data-copy"))[2:])
+        assert done.stderr.strip() == f"{number.inner_text()} rows"
+
+
+def test_one_button_marks_a_part_of_a_landmark(divided_page, divided):
+    kept = tables.rows(divided, "kept")
+    images = sorted(kept.image_id[(kept.landmark_id == 22) & kept.keep])
+    halves = images[::2], images[1::2]
+    parts = section(divided_page, "parts").locator(".part")
+    first, second = parts.nth(0), parts.nth(1)
+    divided_page.get_by_label("Reason").fill("an album of another place")
+    first.get_by_role("button", name="Drop all").click()
+    second.get_by_role("button", name="Keep all").click()
+    rows = list(csv.DictReader(io.StringIO(downloaded(divided_page))))
+    assert {(r["landmark_id"], r["reason"]) for r in rows} == {("", "an album of another place")}
+    dropped, stay = ([r["image_id"] for r in rows if r["verdict"] == v] for v in ("drop", "keep"))
+    assert f"{len(dropped)} photos" in first.inner_text()
+    assert f"{len(stay)} photos" in second.inner_text()
+    assert len(dropped) >= len(stay) > 1
+    assert any(set(dropped) <= set(half) and not set(stay) & set(dropped) for half in halves)
+    expect(first.get_by_role("button", name="Drop all")).to_have_attribute("aria-pressed", "true")
+    first.get_by_role("button", name="Keep all").click()  # another opinion
+    count = len(dropped) + len(stay)
+    expect(divided_page.locator("#mark-count")).to_have_text(f"{count} to keep, 0 to drop")
+    first.get_by_role("button", name="Keep all").click()  # none
+    expect(divided_page.locator("#mark-count")).to_have_text(f"{len(stay)} to keep, 0 to drop")
+
+
 def test_the_next_run_reads_what_was_downloaded(page, root, small_source, run_job, tmp_path):
     card = page.locator("#borderline").locator("xpath=ancestor::section").locator(".card").first
     image = card.locator(".marks code").inner_text()
@@ -189,7 +276,9 @@ def test_every_number_lists_as_many_rows(page, run_job):
         assert done.stderr.strip() == f"{count} rows", command
 
 
-def test_it_fits_a_phone(browser, root):
+@pytest.mark.parametrize("of", ["root", "divided"])
+def test_it_fits_a_phone(of, browser, request):
+    root = request.getfixturevalue(of)
     context = browser.new_context(
         viewport={"width": 360, "height": 740}, is_mobile=True, has_touch=True
     )
