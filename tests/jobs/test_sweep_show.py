@@ -47,8 +47,8 @@ def test_cell_of_the_runs_own_options_equals_kept(exhaustive_root, run_job):
     (own,) = (cell for cell in value["cells"] if cell["own"])
     kept = rows(exhaustive_root, "kept")
     stay = kept[kept.keep]
-    assert set(kept.reason) == {"", "unverified", "over_cap", "small_class"}
-    assert (own["min_inliers"], own["min_partners"]) == (11, 1)
+    assert set(kept.reason) == {"verified", "unverified", "over_cap", "small_class"}
+    assert (own["min_inliers"], own["min_partners"], own["agreement"]) == (11, 1, 0)
     assert (own["images"], own["classes"]) == (len(stay), stay.landmark_id.nunique())
     assert "left out: 6, 7, 8, 9, 10 inliers" in done.stderr
     assert min(cell["min_inliers"] for cell in value["cells"]) == 11
