@@ -51,6 +51,8 @@ TINY_NETWORK = (
 )
 """Options that make a training quick; its models learn nothing."""
 FEW_FEATURES = ("--extract.max_side", "320", "--extract.max_feature_num", "500")
+GEOMETRY_ALONE = ("--train.weights", "none")
+"""Options without a network that describes photos before they are cleaned."""
 MOBILENET = (
     *("--train.network", "mobilenet_v2", "--train.weights"),
     str(SHARED / "models/mobilenet_v2_imagenet_notop.weights.h5"),

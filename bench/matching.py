@@ -34,6 +34,7 @@ import pandas as pd
 from common import (
     CORES,
     DELF_STANDIN,
+    GEOMETRY_ALONE,
     Figure,
     Photo,
     photographs,
@@ -251,7 +252,8 @@ def measure(size: Size, folder: Path) -> dict[str, float]:
     threads = cv2.getNumThreads()
     for extractor in size.extractors:
         print(f"extractor {extractor}", file=sys.stderr)
-        words = ["--source", source, "--root", folder / extractor, *EXTRACTORS[extractor]]
+        words = ["--source", source, "--root", folder / extractor, *GEOMETRY_ALONE]
+        words += EXTRACTORS[extractor]
         _, root = run_stages([*words, *EVERY_PAIR], "sample", "match")
         figures |= {f"{extractor}_{n}": v for n, v in shares(root, source).items()}
         cv2.setNumThreads(1)

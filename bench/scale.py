@@ -100,7 +100,11 @@ def rehearse_all(sizes: Sequence[Size], folder: Path) -> list[dict[str, float]]:
 
 def rehearse(folder: str, buckets: int) -> dict[str, dict[str, float]]:
     """Run the stages; seconds and peak GiB of the driver for each, and for the page."""
-    options = {"sample": {"buckets": buckets}, "cluster": {"cpus": CORES}}
+    options = {
+        "sample": {"buckets": buckets},
+        "cluster": {"cpus": CORES},
+        "train": {"weights": "none"},
+    }
     config = Config.model_validate({"root": f"{folder}/root", "source": folder, **options})
     root, source = Root(config.root), Source(folder)
     start_ray(config, runtime_env=gldv2.session())

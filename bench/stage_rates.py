@@ -36,6 +36,7 @@ import pyarrow.parquet as pq
 from common import (
     CORES,
     FEW_FEATURES,
+    GEOMETRY_ALONE,
     Figure,
     Photo,
     photographs,
@@ -55,7 +56,7 @@ from landmark_ray.stages.resize import example
 
 SIDE, QUALITY, SQUARE = 1024, 90, 224
 ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-OPTIONS = (*FEW_FEATURES, "--cluster.cpus", CORES, "--resize.synthetic", 0)
+OPTIONS = (*FEW_FEATURES, *GEOMETRY_ALONE, "--cluster.cpus", CORES, "--resize.synthetic", 0)
 BY_TURNS = ("--match.cpus", CORES)
 FIGURES = {
     "resize": Figure("rate of `resize`", "its bare kernel in a pool of two", least=0.75),
@@ -231,7 +232,7 @@ def measure(size: Size, folder: Path) -> dict[str, float]:
     run_stages(words, "match", "match")
     ratios = [matched_rate(words) / matched_rate(words, *BY_TURNS) for _ in range(size.rounds)]
     figures["match"] = statistics.mean(ratios)
-    run_stages(words, "prune", STAGES[STAGES.index("resize") - 1])
+    run_stages(words, "describe", STAGES[STAGES.index("resize") - 1])
     squares = partial(example, options=config.resize)
     figures["resize"] = against_kernel("resize", squares, words, root, size.rounds)
     return figures

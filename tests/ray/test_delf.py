@@ -14,7 +14,7 @@ pytestmark = [pytest.mark.shared, pytest.mark.ray]
 def options(shared, gld_mini):
     delf = ("--extract.extractor", "delf", "--extract.handle", shared / "models/delf_standin")
     few = ("--sample.min_images", 60, "--sample.max_images", 12)
-    return ("--source", gld_mini, *delf, *few)
+    return ("--source", gld_mini, *delf, *few, "--train.weights", "none")
 
 
 @pytest.fixture(scope="module")
