@@ -138,12 +138,7 @@ KEPT = pa.schema(
         ),
         _field("partner", pa.string(), "image_id of the best partner among the pairs, or empty"),
         _field("inliers", pa.int32(), "inliers with the best partner"),
-        _field(
-            "agreement",
-            pa.float32(),
-            "share of the neighbours that are of its landmark; null if that was not asked",
-            nullable=True,
-        ),
+        _field("agreement", pa.float32(), "share of neighbours of its landmark", nullable=True),
         _field(
             "neighbours",
             pa.list_(pa.string()),
