@@ -129,3 +129,24 @@ def test_every_option_is_explained_with_its_default(capsys):
             assert field.description, name
             assert " ".join(field.description.split()) in text, name
     assert len(sections) > 10
+
+
+def test_describe_depends_on_the_network_only_where_it_has_weights():
+    assert parse("--train.weights", "none").config_key("describe") == {"train.weights": "none"}
+    for changed in (("--train.network", "vgg16"), ("--resize.size", "96")):
+        assert parse(*changed).config_key("describe") != parse().config_key("describe")
+        other = parse(*changed, "--train.weights", "none").config_key("describe")
+        assert other == parse("--train.weights", "none").config_key("describe")
+    assert parse("--seed", "1").config_key("describe") == parse().config_key("describe")
+
+
+@pytest.mark.parametrize(
+    ("options", "compares"),
+    [
+        ((), True),
+        (("--prune.agreement", "0"), False),
+        (("--train.weights", "none"), False),
+    ],
+)
+def test_photos_are_compared_where_the_network_has_weights(options, compares):
+    assert parse(*options).compares == compares
