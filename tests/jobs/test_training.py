@@ -134,8 +134,6 @@ def test_worker_that_dies_again_and_again_is_one_line(small_source, one_left, ru
     [
         (("--train.network", "resnet5"), "resnet5"),
         (("--train.gpus", "3"), "--train.gpus 3: the cluster has 0 GPUs"),
-        (("--train.weights", "/nowhere.h5"), "there is no file of weights /nowhere.h5"),
-        (("--train.weights", "imagenet"), "small has no imagenet weights"),
         (("--train.phases", "finetune"), "must be head, or head,finetune"),
     ],
 )

@@ -117,9 +117,16 @@ def test_geometry_decides_where_nothing_is_described(pruned, small_root):
     assert_same_tables(root, small_root, ("kept",))
 
 
-def test_weights_that_are_not_there_are_one_line(described_root, small_source, run_job, tmp_path):
+@pytest.mark.parametrize(
+    ("weights", "says"),
+    [
+        ("/nowhere.h5", "there is no file of weights /nowhere.h5"),
+        ("imagenet", "small has no imagenet weights"),
+    ],
+)
+def test_wrong_weights_are_one_line(weights, says, described_root, small_source, run_job, tmp_path):
     root = tmp_path / "root"
     shutil.copytree(described_root, root)
     args = ("--source", small_source.path, "--root", root, *small_source.options)
-    line = line_of(run_job("describe", *args, "--train.weights", "/no.h5", "--redo", "describe"))
-    assert "there is no file of weights /no.h5" in line
+    done = run_job("describe", *args, "--train.weights", weights, "--redo", "describe")
+    assert says in line_of(done)
