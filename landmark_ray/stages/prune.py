@@ -129,7 +129,8 @@ def prune_rows(
             resemblance.ids, resemblance.agreement, resemblance.neighbours, strict=True
         )
     }
-    similar = {i for i, found in judged.items() if found["agreement"] >= config.prune.agreement}
+    least = np.float32(config.prune.agreement)  # as the table has it, where 0.7 is a little less
+    similar = {i for i, found in judged.items() if np.float32(found["agreement"]) >= least}
     unjudged: Row = {"agreement": None, "neighbours": []}
     rows: list[Row] = []
     counts = StageCounts(images_in=images.num_rows, classes_in=len(members))

@@ -41,6 +41,13 @@ def test_a_lower_share_is_enough_where_it_is_asked_for():
     assert [i for i, row in rows.items() if row["reason"] == "similar"] == ["a2"]
 
 
+@pytest.mark.parametrize("of_ten", range(1, 11))
+def test_a_share_that_is_just_reached_is_enough(of_ten):
+    share = float(np.float32(of_ten / 10))
+    rows, _ = kept([0, 0, share, 0, 0, 0, 0, 0], agreement=of_ten / 10, neighbours=10)
+    assert [i for i, row in rows.items() if row["reason"] == "similar"] == ["a2"]
+
+
 def test_a_photo_without_a_descriptor_stays_if_it_is_verified():
     rows, _ = kept([1.0], resembling=["b3"])
     assert [i for i, row in rows.items() if row["keep"]] == ["a0", "a1", "b3"]
