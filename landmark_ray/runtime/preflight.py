@@ -156,8 +156,8 @@ def _explain(stage: str, records: Records, config: Config, root: str) -> str:
     small = pruned["why"].get("small_class", 0)
     if small:
         return (
-            f"{small:,} of {pruned['images_in']:,} photos are verified, but no landmark has "
-            f"--prune.min_images {config.prune.min_images} of them: {page}; lower this option (and "
+            f"{small:,} of {pruned['images_in']:,} photos are verified or similar, but no landmark "
+            f"has --prune.min_images {config.prune.min_images} of them: {page}; lower this option (and "
             "the first of --group.edges) with --redo prune, or add photos"
         )
     return (
