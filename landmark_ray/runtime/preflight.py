@@ -157,8 +157,8 @@ def _explain(stage: str, records: Records, config: Config, root: str) -> str:
     if small:
         return (
             f"{small:,} of {pruned['images_in']:,} photos are verified or similar, but no landmark "
-            f"has --prune.min_images {config.prune.min_images} of them: {page}; lower this option (and "
-            "the first of --group.edges) with --redo prune, or add photos"
+            f"has --prune.min_images {config.prune.min_images} of them: {page}; lower this option "
+            "(and the first of --group.edges) with --redo prune, or add photos"
         )
     return (
         f"no photo is verified: among {pruned['images_in']:,} photos, no two of the same landmark "
