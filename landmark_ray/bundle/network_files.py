@@ -32,6 +32,8 @@ if TYPE_CHECKING:  # drivers need only the JSON files, and Keras takes seconds t
 
 TRUNK, PRETRAINED = "trunk", "pretrained"
 GROUPS, CLOSED, FINETUNED = "groups", "closed", "finetuned"
+TRUNK_FILES = ("network.weights.h5", "network.json")
+"""The files of a trunk, the last to be written last."""
 
 T = TypeVar("T")
 
@@ -102,16 +104,16 @@ def read_trunk(folder: Store, name: str = TRUNK) -> "keras.Model":
         )
 
 
-def copy_trunk(folder: Store, name: str, to: str) -> None:
-    """Copy a trunk within a folder.
+def copy_trunk(folder: Store, name: str, target: Store, to: str) -> None:
+    """Copy a trunk to a folder, with another name.
 
     Raises:
         UserError: The trunk is missing.
     """
     if trunk_info(folder, name) is None:
-        raise UserError(f"{folder.uri}/{name}/network.json is missing: run jobs/describe.py first")
-    for file in ("network.weights.h5", "network.json"):
-        folder.write(f"{to}/{file}", folder.read(f"{name}/{file}"))
+        raise UserError(f"{folder.uri}/{name}/network.json is missing: run its stage first")
+    for file in TRUNK_FILES:
+        target.write(f"{to}/{file}", folder.read(f"{name}/{file}"))
 
 
 def write_head(folder: Store, subfolder: str, head: "keras.Model", info: HeadInfo) -> None:

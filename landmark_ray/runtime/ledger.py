@@ -58,6 +58,22 @@ def read(root: Root, stage: str) -> Record | None:
     )
 
 
+def untouched(root: Root, before: str, why: str) -> StageCounts:
+    """Return the counts of a stage that has nothing to do: all that an earlier stage left stays.
+
+    Args:
+        root: The root.
+        before: The earlier stage, which is finished.
+        why: The counter of all its images, which says why.
+    """
+    record = read(root, before)
+    left = record["funnel"] if record else {}
+    images, classes = left["images_out"], left["classes_out"]
+    counts = StageCounts(images, images, classes, classes)
+    counts.counters[why] = images
+    return counts
+
+
 def _record(data: bytes) -> Record | None:
     """Return the record that a file holds, or None if it holds something else."""
     try:

@@ -31,7 +31,7 @@ from landmark_ray.runtime.tasks import Row, probe_on_cluster
 def run(config: Config, root: Root, source: Source) -> StageCounts:
     """Write `detections` and the rejects."""
     if not config.detect.handle:
-        return without_detector(root)
+        return ledger.untouched(root, "prune", "not examined, as there is no detector")
     options = config.detect
     workers = plan_workers(config, "detect.", options)
     return process_shards_with_model(
@@ -45,16 +45,6 @@ def run(config: Config, root: Root, source: Source) -> StageCounts:
             decoded, stage="detect", root=root, images_of=kept_images, max_side=options.max_side
         ),
     )
-
-
-def without_detector(root: Root) -> StageCounts:
-    """Return the counts of a run without a detector: all images and classes stay."""
-    record = ledger.read(root, "prune")
-    pruned = record["funnel"] if record else {}
-    images, classes = pruned["images_out"], pruned["classes_out"]
-    counts = StageCounts(images, images, classes, classes)
-    counts.counters["not examined, as there is no detector"] = images
-    return counts
 
 
 class Detect:

@@ -14,7 +14,14 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from landmark_ray.bundle.manifest import EVALUATION, FILE, LANDMARKS, REFERENCE, clear, owned, seal
-from landmark_ray.bundle.network_files import FINETUNED, GROUPS, HeadInfo, head_infos
+from landmark_ray.bundle.network_files import (
+    FINETUNED,
+    GROUPS,
+    TRUNK_FILES,
+    HeadInfo,
+    copy_trunk,
+    head_infos,
+)
 from landmark_ray.bundle.reference import Reference
 from landmark_ray.config import STAGES, Config
 from landmark_ray.data import deletion, layout, schemas
@@ -34,7 +41,6 @@ PHOTOS = 16
 
 SOFTWARE = ("landmark_ray", "ray", "keras", "tensorflow", "numpy", "pillow")
 REPORT = "reports/evaluation.json"
-TRUNK_FILES = ("network.weights.h5", "network.json")
 HEAD_FILES = ("head.weights.h5", "head.json")
 
 
@@ -147,12 +153,6 @@ def files_of(trunks: list[str], infos: list[HeadInfo]) -> list[str]:
 def bundled(trunk: str) -> str:
     """Return the folder in a bundle of a trunk that `models` in a root holds."""
     return trunk.replace(FINETUNED, GROUPS)
-
-
-def copy_trunk(models: Store, name: str, bundle: Store, to: str) -> None:
-    """Copy the two files of a trunk."""
-    for file in TRUNK_FILES:
-        bundle.write(f"{to}/{file}", models.read(f"{name}/{file}"))
 
 
 def copy_head(models: Store, subfolder: str, bundle: Store, info: HeadInfo) -> None:

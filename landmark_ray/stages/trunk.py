@@ -35,7 +35,7 @@ def run(config: Config, root: Root, source: Source) -> StageCounts:
         if config.train.from_scratch:
             from_scratch(config, root, images)
         else:
-            copy_trunk(folder, PRETRAINED, TRUNK)
+            copy_trunk(folder, PRETRAINED, folder, TRUNK)
     counts = StageCounts(images, images)
     info = trunk_info(folder)
     counts.counters["features"] = info.features if info else 0

@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 from importlib.metadata import version
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -283,9 +284,8 @@ def test_reference_is_read_as_it_was_written_and_damage_is_a_line(shared_trunk, 
 def test_f32_is_nearer_than_bf16(shared_trunk):
     bundle, ensemble = shared_trunk
     (infos,) = by_trunk(bundle).values()
+    file, far = openvino_conversion.cache_folder(bundle) / "trunk.xml", {}
     wanted = ensemble.logits(ensemble.vectors(PHOTOS[:32]))
-    file = openvino_conversion.cache_folder(bundle) / "trunk.xml"
-    far = {}
     for precision in ("f32", "bf16"):
         found = load_openvino(file, infos, precision)(PHOTOS[:32])
         far[precision] = max(difference(g, [found[g]], wanted[g]).share for g in GROUPS)
@@ -293,10 +293,7 @@ def test_f32_is_nearer_than_bf16(shared_trunk):
 
 
 def test_openvino_finds_tensorflow_without_exec(monkeypatch):
-    def as_in_python_3_13(code):
-        raise NameError(code)
-
-    monkeypatch.setattr("builtins.exec", as_in_python_3_13)
-    monkeypatch.setattr(utils, "exec", as_in_python_3_13, raising=False)
+    for module in ("builtins", "openvino.frontend.tensorflow.utils"):
+        monkeypatch.setattr(f"{module}.exec", Mock(side_effect=NameError), raising=False)
     openvino_conversion.allow_new_python()
     assert utils.get_environment_setup("tf")["tensorflow"] == version("tensorflow")
