@@ -37,6 +37,7 @@ BENCHMARKS = {
     "memory": 8,
     "scale": 3,
     "train": 6,
+    "recognition": 12,
     "serving": 7,
     "overload": 2,
     "cluster": 3,
