@@ -1,5 +1,7 @@
 """The group models of a folder as one model: photos in, the landmarks of highest confidence out."""
 
+from collections.abc import Sequence
+
 import keras
 import numpy as np
 from numpy.typing import NDArray
@@ -56,9 +58,9 @@ class Ensemble:
         """Width and height of the photos that the trunks take, in pixels."""
         return int(self.trunk(self.trunks[0]).input_shape[1])
 
-    def vectors(self, photos: NDArray[np.uint8]) -> Vectors:
-        """Compute each trunk's vectors of photos [N, H, W, 3], RGB."""
-        return {name: outputs_of(self.trunk(name), photos) for name in self.trunks}
+    def vectors(self, photos: NDArray[np.uint8], trunks: Sequence[str] = ()) -> Vectors:
+        """Compute the vectors of photos [N, H, W, 3], RGB, of some trunks; of all by default."""
+        return {name: outputs_of(self.trunk(name), photos) for name in trunks or self.trunks}
 
     def predict(self, photos: NDArray[np.uint8], k: int) -> Answer:
         """Return the k landmarks of highest confidence for photos [N, H, W, 3], RGB."""

@@ -37,6 +37,7 @@ StageName = Literal[
     "resize",
     "trunk",
     "embed",
+    "index",
     "train",
     "finetune",
     "evaluate",
@@ -114,6 +115,8 @@ class Config(Options):
         if stage == "describe":  # the network sees the photos as `resize` makes them
             size = {} if self.train.from_scratch else {"resize.size": self.resize.size}
             return self.train.config_key(stage) | size
+        if stage == "index":
+            return {"seed": self.seed}
         if stage in ("trunk", "embed", "train", "finetune"):
             return {"seed": self.seed} | self.train.config_key(stage)
         model = getattr(self, stage)

@@ -206,6 +206,8 @@ def work_of(stage: str, run: Run) -> Work:
         case "describe":
             describes = float(not train.from_scratch)
             return Work("images", describes * run.by_shard(run.usable), gpu_share=describes)
+        case "index":
+            return Work("images", run.by_shard(run.examples, run.background))
         case "dedupe" | "prune" | "clean":
             return Work("images", run.by_shard(run.usable))
         case "detect":

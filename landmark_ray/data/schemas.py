@@ -209,6 +209,10 @@ PREDICTIONS = pa.schema(
         _field("group", pa.int32(), "group of its landmark, from 1; 0 if none or unknown"),
         _field("landmarks", pa.list_(pa.int64()), "predicted landmark ids, best first"),
         _field("confidences", pa.list_(pa.float32()), "confidence of each, from 0 to 1"),
+        _field("candidates", pa.list_(pa.int64()), "landmark ids that heads or index name"),
+        _field("heads", pa.list_(pa.float64()), "confidence of the heads for each candidate"),
+        _field("similarity", pa.list_(pa.float32()), "of the photo to each candidate's photos"),
+        _field("strangers", pa.float32(), "similarity to photos of no landmark"),
         _field("closed_landmark", pa.int64(), "landmark id that the closed-set baseline predicts"),
         _field("closed_confidence", pa.float32(), "confidence of the closed-set baseline"),
     ]
@@ -237,6 +241,15 @@ BUNDLED = pa.schema(
     ]
 )
 """Landmarks of a bundle. The version of a bundle depends on this schema with its texts."""
+
+INDEXED = pa.schema(
+    [
+        _IMAGE,
+        _field("landmark_id", pa.int64(), "landmark that the photo shows; -2 if it shows none"),
+        _field("cluster", pa.string(), "as in duplicates: photos of a cluster show the same"),
+    ]
+)
+"""Photos of an index, in the order of its vectors."""
 
 REFERENCE = pa.schema(
     [

@@ -1,0 +1,92 @@
+"""index: make the index of photos, which answers beside the heads.
+
+It holds the vectors of all examples as they are, validation included, and of the background, which
+stands for photos of no landmark. The index needs no training.
+"""
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from landmark_ray.bundle.landmark_index import INDEX, IndexInfo, trunk_checksum, write_index
+from landmark_ray.bundle.network_files import TRUNK
+from landmark_ray.config import Config
+from landmark_ray.data.root import Root
+from landmark_ray.data.sources import Source
+from landmark_ray.data.store import Store
+from landmark_ray.errors import UserError
+from landmark_ray.kernels import synthetic
+from landmark_ray.kernels.fusion import STRANGERS
+from landmark_ray.kernels.photo_index import divide
+from landmark_ray.kernels.sampling import rank_key
+from landmark_ray.kernels.whitening import fit_whitening
+from landmark_ray.runtime.counts import StageCounts
+from landmark_ray.runtime.stage import Stage
+from landmark_ray.runtime.tasks import probe_on_cluster
+
+SAMPLE = 20_000
+"""Number of photos that the whitening is fitted to."""
+
+
+def run(config: Config, root: Root, source: Source) -> StageCounts:
+    """Write `models/index`."""
+    info: IndexInfo = probe_on_cluster(config, make, config, root)
+    counts = StageCounts(info.photos, info.photos)
+    counts.counters["photos of no landmark"] = info.strangers
+    return counts
+
+
+def make(config: Config, root: Root) -> IndexInfo:
+    """Make the index and store it; runs in a worker.
+
+    Raises:
+        UserError: A vector is damaged, or all are equal.
+    """
+    photos, vectors = read(root)
+    rank = rank_key(photos["image_id"].to_numpy(), config.seed)
+    sample = np.sort(np.argsort(rank, kind="stable")[:SAMPLE])
+    try:
+        whitening = fit_whitening(vectors[sample])
+        whitened = np.concatenate(
+            [whitening(part).astype(np.float16) for part in np.array_split(vectors, parts(vectors))]
+        )
+    except ValueError as error:
+        raise UserError(f"{root.shown}/embeddings: {error}; run embed with --redo embed") from None
+    strangers = int(pc.sum(pc.equal(photos["landmark_id"], STRANGERS)).as_py() or 0)
+    models = Store(f"{root.uri}/models")
+    info = IndexInfo(TRUNK, trunk_checksum(models), photos.num_rows - strangers, strangers)
+    write_index(models, whitening, divide(whitened), photos, info)
+    return info
+
+
+def parts(vectors: NDArray[np.float16]) -> int:
+    """Return the number of parts in which vectors are whitened, since doubles take much memory."""
+    return max(len(vectors) >> 16, 1)
+
+
+def read(root: Root) -> tuple[pa.Table, NDArray[np.float16]]:
+    """Read rows of `schemas.INDEXED`, and the vectors [N, D], in the order of the image ids."""
+    columns = ["image_id", "landmark_id", "group", "view", "vector"]
+    is_photo = (pc.field("view") == 0) & (pc.field("landmark_id") != synthetic.LABEL)
+    rows = root.dataset("embeddings").to_table(columns, filter=is_photo).sort_by("image_id")
+    copies = root.dataset("duplicates").to_table(["image_id", "cluster"])
+    cluster = copies["cluster"].take(pc.index_in(rows["image_id"], copies["image_id"]))
+    landmark = pc.if_else(pc.equal(rows["group"], 0), STRANGERS, rows["landmark_id"])
+    photos = pa.table(
+        {
+            "image_id": rows["image_id"],
+            "landmark_id": landmark,
+            "cluster": pc.coalesce(cluster, rows["image_id"]),
+        }
+    )
+    data = b"".join(rows["vector"].to_pylist())
+    return photos, np.frombuffer(data, np.float16).reshape(rows.num_rows, -1)
+
+
+STAGE = Stage(
+    "index",
+    reads=("models/trunk", "embeddings", "duplicates"),
+    writes=(f"models/{INDEX}",),
+    run=run,
+)

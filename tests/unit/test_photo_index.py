@@ -1,0 +1,75 @@
+"""The index of photos, and the similarity of landmarks."""
+
+import numpy as np
+import pytest
+
+from landmark_ray.kernels.landmark_similarity import landmark_similarities
+from landmark_ray.kernels.photo_index import PhotoIndex, divide
+
+
+def vectors(count, length=16, centres=40, seed=0):
+    rng = np.random.default_rng(seed)
+    near = np.random.default_rng(9).normal(size=(centres, length))[
+        rng.integers(centres, size=count)
+    ]
+    made = near + 0.3 * rng.normal(size=(count, length))
+    return (made / np.linalg.norm(made, axis=1, keepdims=True)).astype(np.float32)
+
+
+def exact(x, queries, k):
+    return np.argsort(-(queries @ x.astype(np.float32).T), axis=1, kind="stable")[:, :k]
+
+
+def test_a_small_index_is_exact():
+    x, queries = vectors(500).astype(np.float16), vectors(20, seed=1)
+    cosines, rows = PhotoIndex(divide(x)).search(queries, 5)
+    assert (rows == exact(x, queries, 5)).all()
+    expected = np.take_along_axis(queries @ x.astype(np.float32).T, rows, axis=1)
+    assert np.allclose(cosines, expected, atol=1e-3)
+
+
+def test_an_inverted_file_finds_nearly_all():
+    x, queries = vectors(6000).astype(np.float16), vectors(50, seed=1)
+    arrays = divide(x, exact_up_to=100)
+    assert arrays.centres.shape == (256, 16)
+    _, rows = PhotoIndex(arrays).search(queries, 10)
+    wanted = exact(x, queries, 10)
+    hits = [len({*a} & {*b}) for a, b in zip(rows.tolist(), wanted.tolist(), strict=True)]
+    assert np.mean(hits) > 9.5
+
+
+def test_where_there_are_fewer_photos_the_rest_is_missing():
+    x = vectors(3).astype(np.float16)
+    cosines, rows = PhotoIndex(divide(x)).search(vectors(2, seed=1), 5)
+    assert (rows[:, 3:] == -1).all() and (cosines[:, 3:] == -1).all()
+
+
+@pytest.mark.parametrize("queries", [np.zeros((1, 15), np.float32), np.zeros(16, np.float32)])
+def test_queries_of_another_length_are_refused(queries):
+    with pytest.raises(ValueError, match="needed, got"):
+        PhotoIndex(divide(vectors(9).astype(np.float16))).search(queries, 1)
+
+
+def test_queries_with_nan_are_refused():
+    queries = np.full((1, 16), np.nan, np.float32)
+    with pytest.raises(ValueError, match="finite"):
+        PhotoIndex(divide(vectors(9).astype(np.float16))).search(queries, 1)
+
+
+def test_similarity_is_the_mean_of_the_nearest_photos_of_a_landmark():
+    cosines = np.array([[0.9, 0.8, 0.7, 0.6, 0.5]], np.float32)
+    rows = np.array([[0, 1, 2, 3, 4]])
+    landmarks = np.array([7, 8, 8, 8, 8])
+    found = landmark_similarities(cosines, rows, landmarks)
+    assert found.landmarks.tolist() == [[8, 7, -1, -1, -1]]
+    assert found.values[0, :2].tolist() == pytest.approx([(0.8 + 0.7 + 0.6) / 3, (0.9 + 1) / 3])
+    assert found.floor.tolist() == pytest.approx([0.5])
+
+
+def test_similarity_where_the_index_is_small_or_empty():
+    cosines, rows = np.array([[0.9, -1.0]], np.float32), np.array([[0, -1]])
+    found = landmark_similarities(cosines, rows, np.array([7]), photos=1)
+    assert found.landmarks.tolist() == [[7, -1]]
+    assert found.values[0].tolist() == pytest.approx([0.9, -1])
+    none = landmark_similarities(np.full((2, 1), -1, np.float32), np.full((2, 1), -1), np.zeros(0, np.int64))
+    assert none.landmarks.tolist() == [[-1], [-1]]
