@@ -5,6 +5,7 @@ is to the landmark's photos, to those of other landmarks, and to photos of no la
 regression makes a probability of these, which means the same for every landmark.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -107,12 +108,15 @@ class Fusion:
         return np.pad(ids, fill, constant_values=NO_LANDMARK), np.pad(values, fill)
 
 
-def fit_fusion(found: Candidates, right: NDArray[np.bool_]) -> Fusion:
+def fit_fusion(
+    found: Candidates, right: NDArray[np.bool_], kinds: Sequence[int] = (0, 1, 2, 3)
+) -> Fusion:
     """Fit the regression to candidates of photos that heads and index have not learned from.
 
     Args:
         found: The candidates of N photos.
         right: [N, C] whether the photo shows the candidate.
+        kinds: The kinds of evidence that count; the weights of the others are 0.
 
     Raises:
         ValueError: There is no candidate.
@@ -131,7 +135,7 @@ def fit_fusion(found: Candidates, right: NDArray[np.bool_]) -> Fusion:
         value = np.logaddexp(0, margin).sum() - y @ margin + PENALTY / 2 * weights @ weights
         return float(value), np.append(z.T @ error + PENALTY * weights, error.sum())
 
-    bounds = [(0, None)] * x.shape[1] + [(None, None)]
+    bounds = [(0, None if kind in kinds else 0) for kind in range(x.shape[1])] + [(None, None)]
     found_at = minimize(loss, np.zeros(x.shape[1] + 1), jac=True, method="L-BFGS-B", bounds=bounds)
     weights = found_at.x[:-1] / spread
     a, b, c, d = weights.tolist()

@@ -5,28 +5,26 @@ the code that serves. They also answer for the source's test set, if it has one.
 `reports/evaluation.json` holds the figures and the threshold of "not a landmark".
 """
 
+import dataclasses
 import json
-from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-from numpy.typing import NDArray
 
-from landmark_ray.bundle.network_files import CLOSED, FINETUNED, GROUPS, TRUNK, head_infos
+from landmark_ray.bundle.network_files import FINETUNED, GROUPS, TRUNK, head_infos
 from landmark_ray.config import Config
 from landmark_ray.data import schemas
-from landmark_ray.data.examples import pixels, read_examples
+from landmark_ray.data.examples import read_examples
 from landmark_ray.data.photo_batches import photos
 from landmark_ray.data.photo_ids import PhotoIds
 from landmark_ray.data.root import Root
 from landmark_ray.data.sources import Archive, Source
 from landmark_ray.data.store import Store
+from landmark_ray.kernels.answers import answered, cross_fitted, fitted, witnesses
 from landmark_ray.kernels.calibration import choose_rejection_floor
-from landmark_ray.kernels.contentless import without_contentless
 from landmark_ray.kernels.evaluation import figures, ranking, synthetic_accepted
 from landmark_ray.reports import evaluation_page
 from landmark_ray.runtime.counts import StageCounts, reason_kind
@@ -38,7 +36,7 @@ from landmark_ray.runtime.tasks import Row, run_tasks, shard_task
 from landmark_ray.training import non_landmarks
 
 if TYPE_CHECKING:
-    from landmark_ray.bundle.ensemble import Answer
+    from landmark_ray.bundle.scoring import Scorer
 
 
 TEST = "test_predictions"
@@ -65,66 +63,12 @@ def run(config: Config, root: Root, source: Source) -> StageCounts:
     return counts
 
 
-class EnsembleScorer:
-    """The models of all groups and, for comparison, the closed-set models of the reference."""
+def scorer_of(config: Config, root: Root) -> "Scorer":
+    """Load the networks and the index of a root."""
+    from landmark_ray.bundle.scoring import Scorer
 
-    def __init__(self, config: Config, root: Root) -> None:
-        """Load the heads and trunks from the root."""
-        from landmark_ray.bundle.ensemble import Ensemble
-
-        folder = Store(f"{root.uri}/models")
-        subfolder = FINETUNED if "finetune" in config.train.phases else GROUPS
-        self.models: Ensemble = Ensemble(folder, subfolder)
-        self.closed_set: Ensemble = Ensemble(folder, CLOSED)
-        self.k = config.evaluate.top_k
-
-    def rows(
-        self,
-        image_ids: list[str],
-        squares: NDArray[np.uint8],
-        truth: Mapping[str, Iterable[int]],
-        labels: Iterable[int],
-        groups: Iterable[int],
-    ) -> pa.Table:
-        """Make rows of `predictions` for photos.
-
-        Args:
-            image_ids: [N].
-            squares: [N, size, size, 3] RGB.
-            truth: image_id -> the landmarks that it shows.
-            labels: [N] landmark that the photo is filed under; -1 if there is none.
-            groups: [N] group of this landmark; 0 if there is none.
-        """
-        vectors = self.models.vectors(squares)
-        if not set(self.closed_set.trunks) <= set(vectors):
-            vectors |= self.closed_set.vectors(squares)
-        answer = self.models.answer(vectors, self.k)
-        landmarks, confidences = _lists(without_contentless(answer, squares))
-        closed_landmarks, closed_confidences = self.closed_set.answer(vectors, 1)
-        columns = {
-            "image_id": image_ids,
-            "truth": [sorted(truth[i]) for i in image_ids],
-            "label": labels,
-            "group": groups,
-            "landmarks": landmarks,
-            "confidences": confidences,
-            "closed_landmark": closed_landmarks[:, 0],
-            "closed_confidence": closed_confidences[:, 0].astype(np.float32),
-        }
-        return pa.table(
-            {n: pa.array(v, schemas.PREDICTIONS.field(n).type) for n, v in columns.items()},
-            schema=schemas.PREDICTIONS,
-        )
-
-
-def _lists(answer: "Answer") -> tuple[list[list[int]], list[list[float]]]:
-    """Return landmarks and confidences as lists, without the padding (-1) of short answers."""
-    landmarks, confidences = answer
-    known = [row >= 0 for row in landmarks]
-    return (
-        [row[k].tolist() for row, k in zip(landmarks, known, strict=True)],
-        [row[k].tolist() for row, k in zip(confidences, known, strict=True)],
-    )
+    subfolder = FINETUNED if "finetune" in config.train.phases else GROUPS
+    return Scorer(Store(f"{root.uri}/models"), subfolder, config.evaluate.top_k)
 
 
 class ScoreExamples:
@@ -134,28 +78,18 @@ class ScoreExamples:
         """Load the networks; `pin` limits their threads to the cores of the worker."""
         if pin:
             pin_tensorflow()
-        self.config, self.scorer = config, EnsembleScorer(config, root)
+        self.config, self.scorer = config, scorer_of(config, root)
 
     def __call__(self, shard: ShardReader) -> ShardResult:
         """Score the validation examples of a shard."""
+        from landmark_ray.bundle.scoring import score_examples
+
         examples = read_examples(shard.root, shard.key, self.config.seed)
         validation = examples.filter(pc.equal(examples["split"], "validation"))
         rows = score_examples(validation, self.scorer)
         counts = StageCounts(shard.images, shard.images)
         counts.counters["validation images"] = rows.num_rows
         return ShardResult(rows, counts)
-
-
-def score_examples(examples: pa.Table, scorer: EnsembleScorer) -> pa.Table:
-    """Make rows of `predictions` for rows of `examples`; images of group 0 show no landmark."""
-    if not examples.num_rows:
-        return schemas.PREDICTIONS.empty_table()
-    ids, labels, groups = (
-        examples[name].to_pylist() for name in ("image_id", "landmark_id", "group")
-    )
-    truth = {i: {label} if g else () for i, label, g in zip(ids, labels, groups, strict=True)}
-    squares = np.stack([pixels(jpeg, scorer.models.size) for jpeg in examples["jpeg"].to_pylist()])
-    return scorer.rows(ids, squares, truth, labels, groups)
 
 
 def score_test_set(
@@ -186,13 +120,13 @@ def score_test_set(
         def __init__(self) -> None:
             if not workers.gpus:
                 pin_tensorflow()
-            self.scorer = EnsembleScorer(config, root)
+            self.scorer = scorer_of(config, root)
 
         def score_tar(self, unit: Row) -> Row:
             parts, counts = [schemas.PREDICTIONS.empty_table()], StageCounts()
             archive = archives[unit["shard"]]
             members = ids.renamed(archive, config.ingest.max_megabytes * 1e6)
-            size = self.scorer.models.size
+            size = self.scorer.size
             for image_ids, squares, bad in photos(members, size, config.ingest.limits):
                 counts.images_in += len(image_ids) + len(bad)
                 counts.images_out += len(image_ids)
@@ -244,6 +178,7 @@ def rows_of_unreadable(
     rows = [
         {"image_id": i, "truth": sorted(solution[i]), "label": -1, "group": g}
         | {"landmarks": [], "confidences": [], "closed_landmark": -1, "closed_confidence": 0.0}
+        | {"candidates": [], "heads": [], "similarity": [], "strangers": -1.0}
         for i, g in zip(ids, own, strict=True)
     ]
     return pa.Table.from_pylist(rows, schemas.PREDICTIONS)
@@ -260,9 +195,12 @@ def figures_of(config: Config, root: Root, test: bool) -> dict[str, Any]:
     """Compute all figures of `reports/evaluation.json`; `test` says whether there is a test set."""
     folder = Store(f"{root.uri}/models")
     subfolder = FINETUNED if "finetune" in config.train.phases else GROUPS
-    predictions = root.dataset("predictions").to_table()
+    evidence = root.dataset("predictions").to_table()
+    fusion = fitted(evidence)
+    predictions = cross_fitted(evidence)
     results: dict[str, Any] = {
-        "validation": figures(predictions),
+        "validation": figures(predictions) | witnesses(evidence),
+        "fusion": dataclasses.asdict(fusion),
         "floor": rejection_floor_of(predictions),
         "models": [
             {
@@ -284,7 +222,8 @@ def figures_of(config: Config, root: Root, test: bool) -> dict[str, Any]:
     if history := folder.read_json(f"{TRUNK}/history.json"):
         results["trunk"] = {"history": history}
     if test:
-        results["test"] = figures(one_row_per_photo(root.dataset(TEST).to_table()))
+        evidence = one_row_per_photo(root.dataset(TEST).to_table())
+        results["test"] = figures(answered(evidence, fusion)) | witnesses(evidence)
         notes = [json.loads(value)["notes"] for value in root.committed(TEST).values()]
         results["test"]["notes"] = sum(notes, [])
     return results

@@ -71,5 +71,7 @@ def test_similarity_where_the_index_is_small_or_empty():
     found = landmark_similarities(cosines, rows, np.array([7]), photos=1)
     assert found.landmarks.tolist() == [[7, -1]]
     assert found.values[0].tolist() == pytest.approx([0.9, -1])
-    none = landmark_similarities(np.full((2, 1), -1, np.float32), np.full((2, 1), -1), np.zeros(0, np.int64))
+    none = landmark_similarities(
+        np.full((2, 1), -1, np.float32), np.full((2, 1), -1), np.zeros(0, np.int64)
+    )
     assert none.landmarks.tolist() == [[-1], [-1]]

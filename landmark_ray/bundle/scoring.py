@@ -1,0 +1,100 @@
+"""Score photos: what heads, index and the reference's rule answer, as rows of `predictions`."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from landmark_ray.bundle.ensemble import Ensemble
+from landmark_ray.bundle.network_files import CLOSED
+from landmark_ray.bundle.witnesses import Witnesses
+from landmark_ray.data import schemas
+from landmark_ray.data.examples import pixels
+from landmark_ray.data.store import Store
+from landmark_ray.kernels.contentless import without_contentless
+from landmark_ray.kernels.metrics import NO_LANDMARK
+
+
+class Scorer:
+    """All that answers for a photo and, for comparison, the closed-set models of the reference."""
+
+    def __init__(self, folder: Store, subfolder: str, k: int) -> None:
+        """Load the networks and the index; rows hold the k best answers of the heads."""
+        self.witnesses = Witnesses(folder, subfolder)
+        self.closed_set = Ensemble(folder, CLOSED)
+        self.k = k
+        index = self.witnesses.index
+        rows = index.photos.to_pydict() if index else {"image_id": [], "cluster": []}
+        self._clusters = dict(zip(rows["image_id"], rows["cluster"], strict=True))
+
+    @property
+    def size(self) -> int:
+        """Width and height of the photos that the networks take, in pixels."""
+        return self.witnesses.ensemble.size
+
+    def rows(
+        self,
+        image_ids: list[str],
+        squares: NDArray[np.uint8],
+        truth: Mapping[str, Iterable[int]],
+        labels: Iterable[int],
+        groups: Iterable[int],
+        *,
+        indexed: bool = False,
+    ) -> pa.Table:
+        """Make rows of `predictions` for photos.
+
+        Args:
+            image_ids: [N].
+            squares: [N, size, size, 3] RGB.
+            truth: image_id -> the landmarks that it shows.
+            labels: [N] landmark that the photo is filed under; -1 if there is none.
+            groups: [N] group of this landmark; 0 if there is none.
+            indexed: Whether the photos may be in the index: then their duplicates do not count.
+        """
+        vectors = self.witnesses.vectors(squares)
+        if missing := set(self.closed_set.trunks) - set(vectors):
+            vectors |= self.closed_set.vectors(squares, sorted(missing))
+        answer = self.witnesses.ensemble.answer(vectors, self.k)
+        landmarks, confidences = without_contentless(answer, squares)
+        without = [self._clusters.get(i, i) for i in image_ids] if indexed else None
+        found = self.witnesses.candidates(vectors, without)
+        closed_landmarks, closed_confidences = self.closed_set.answer(vectors, 1)
+        columns = {
+            "image_id": image_ids,
+            "truth": [sorted(truth[i]) for i in image_ids],
+            "label": labels,
+            "group": groups,
+            "landmarks": known(landmarks, landmarks),
+            "confidences": known(confidences, landmarks),
+            "candidates": known(found.landmarks, found.landmarks),
+            "heads": known(found.heads, found.landmarks),
+            "similarity": known(found.similarity, found.landmarks),
+            "strangers": found.strangers,
+            "closed_landmark": closed_landmarks[:, 0],
+            "closed_confidence": closed_confidences[:, 0].astype(np.float32),
+        }
+        return pa.table(
+            {n: pa.array(v, schemas.PREDICTIONS.field(n).type) for n, v in columns.items()},
+            schema=schemas.PREDICTIONS,
+        )
+
+
+def known(values: NDArray[Any], landmarks: NDArray[np.int64]) -> list[list[float]]:
+    """Return the values [N, C] of landmarks [N, C] as lists, without the padding of each row."""
+    pairs = zip(values, landmarks, strict=True)
+    return [row[named != NO_LANDMARK].tolist() for row, named in pairs]
+
+
+def score_examples(examples: pa.Table, scorer: Scorer) -> pa.Table:
+    """Make rows of `predictions` for rows of `examples`; images of group 0 show no landmark."""
+    if not examples.num_rows:
+        return schemas.PREDICTIONS.empty_table()
+    ids, labels, groups = (
+        examples[name].to_pylist() for name in ("image_id", "landmark_id", "group")
+    )
+    truth = {i: {label} if g else () for i, label, g in zip(ids, labels, groups, strict=True)}
+    squares = np.stack([pixels(jpeg, scorer.size) for jpeg in examples["jpeg"].to_pylist()])
+    return scorer.rows(ids, squares, truth, labels, groups, indexed=True)
