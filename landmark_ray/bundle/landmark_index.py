@@ -24,13 +24,23 @@ from landmark_ray.bundle.network_files import TRUNK
 from landmark_ray.data import schemas
 from landmark_ray.data.store import Store
 from landmark_ray.errors import UserError
-from landmark_ray.kernels.landmark_similarity import Similarities, landmark_similarities
+from landmark_ray.kernels.fusion import STRANGERS, Candidates
+from landmark_ray.kernels.landmark_similarity import (
+    sums_by_landmark,
+    to_nearest_photos,
+    without_photos,
+)
+from landmark_ray.kernels.metrics import NO_LANDMARK
 from landmark_ray.kernels.photo_index import IndexArrays, PhotoIndex
-from landmark_ray.kernels.whitening import Whitening
+from landmark_ray.kernels.topk import TopK
+from landmark_ray.kernels.whitening import Whitening, unit_length
 
 INDEX = "index"
 NEIGHBOURS = 64
 """Number of nearest photos whose landmarks are considered."""
+
+BEST_MEANS = 10
+"""Number of landmarks that are considered because their mean is nearest."""
 
 _ARRAYS = ("mean", "projection", "vectors", "lists", "centres")
 FILES = (*(f"{name}.npy" for name in _ARRAYS), "photos.parquet", "index.json")
@@ -122,45 +132,96 @@ class LandmarkIndex:
                 f"{len(arrays['vectors']):,} vectors: run jobs/index.py --redo index"
             )
         self._whitening = Whitening(arrays["mean"], arrays["projection"])
-        self._search = PhotoIndex(
-            IndexArrays(arrays["vectors"], arrays["lists"], arrays["centres"])
-        )
-        self._landmarks = self.photos["landmark_id"].to_numpy()
+        self._vectors = arrays["vectors"]
+        self._search = PhotoIndex(IndexArrays(self._vectors, arrays["lists"], arrays["centres"]))
+        self._landmark = self.photos["landmark_id"].to_numpy()
+        shown = self._landmark != STRANGERS
+        self.landmarks, self._sums = sums_by_landmark(self._vectors[shown], self._landmark[shown])
+        self._means = unit_length(self._sums)
 
-    def similarities(
-        self, vectors: NDArray[np.float32], without: Sequence[str] | None = None
-    ) -> Similarities:
-        """Find the landmarks of the nearest photos.
+    def candidates(
+        self, vectors: NDArray[np.float32], heads: TopK, without: Sequence[str] | None = None
+    ) -> Candidates:
+        """Join the landmarks that the heads name with those of the nearest photos and means.
 
         Args:
             vectors: [N, D] of the trunk.
-            without: [N] cluster of duplicates of each query, whose photos do not count. It is for
+            heads: Landmark ids and confidences [N, k].
+            without: [N] cluster of duplicates of each photo, which does not count. It is for
                 photos that are in the index themselves.
 
         Raises:
             ValueError: The vectors have another length, or a value is not finite.
         """
-        cosines, rows = self._search.search(
-            self._whitening(vectors), NEIGHBOURS if without is None else 2 * NEIGHBOURS
+        whitened = self._whitening(vectors)
+        cosines, rows = self._search.search(whitened, NEIGHBOURS * (1 if without is None else 2))
+        own = None if without is None else self._rows_of(without)
+        if own is not None:
+            cosines, rows = leave_out(cosines, rows, own)
+        near = np.where(rows < 0, NO_LANDMARK, self._landmark[rows.clip(0)])
+        to_means = whitened @ self._means.T
+        for query, taken in enumerate(own or ()):
+            self._correct(to_means[query], whitened[query], taken)
+        best = np.argsort(-to_means, axis=1, kind="stable")[:, :BEST_MEANS]
+        ids, confidences = join(heads, near, self.landmarks[best])
+        column = np.searchsorted(self.landmarks, ids).clip(0, len(self.landmarks) - 1)
+        indexed = self.landmarks[column] == ids
+        strangers = to_nearest_photos(np.full((len(ids), 1), STRANGERS), cosines, near)[:, 0]
+        return Candidates(
+            ids,
+            confidences,
+            to_nearest_photos(ids, cosines, near),
+            np.where(indexed, np.take_along_axis(to_means, column, 1), -1).astype(np.float32),
+            strangers,
         )
-        if without is not None:
-            cosines, rows = self._leave_out(cosines, rows, without)
-        return landmark_similarities(cosines, rows, self._landmarks)
 
-    def _leave_out(
-        self, cosines: NDArray[np.float32], rows: NDArray[np.int64], without: Sequence[str]
-    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """Remove the photos of each query's own cluster from its neighbours."""
-        clusters = self.photos["cluster"].combine_chunks()
-        near = clusters.take(pa.array(rows.clip(0).ravel()))
-        own = pc.equal(near, pa.array(np.repeat(without, rows.shape[1]))).to_numpy(False)
-        out = own.astype(bool).reshape(rows.shape) | (rows < 0)
-        order = np.argsort(out, axis=1, kind="stable")[:, :NEIGHBOURS]
-        left = ~np.take_along_axis(out, order, 1)
-        return (
-            np.where(left, np.take_along_axis(cosines, order, 1), -1).astype(np.float32),
-            np.where(left, np.take_along_axis(rows, order, 1), -1),
-        )
+    def _rows_of(self, clusters: Sequence[str]) -> list[NDArray[np.int64]]:
+        """Return the rows of the photos of each cluster."""
+        found = pc.index_in(self.photos["cluster"], pa.array(clusters)).to_numpy()
+        order = np.argsort(found, kind="stable")
+        return [
+            order[slice(*np.searchsorted(found[order], [first, first + 1]))]
+            for first in pc.index_in(pa.array(clusters), pa.array(clusters)).to_pylist()
+        ]
+
+    def _correct(
+        self, to_means: NDArray[np.float32], query: NDArray[np.float32], taken: NDArray[np.int64]
+    ) -> None:
+        """Replace the similarity to the mean of landmarks by that without some of their photos."""
+        for landmark in np.unique(self._landmark[taken]):
+            if landmark != STRANGERS:
+                photos = self._vectors[taken[self._landmark[taken] == landmark]]
+                column = np.searchsorted(self.landmarks, landmark)
+                mean = without_photos(self._sums[column], photos)
+                to_means[column] = -1 if mean is None else query @ mean
+
+
+def leave_out(
+    cosines: NDArray[np.float32], rows: NDArray[np.int64], own: Sequence[NDArray[np.int64]]
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Remove each query's own rows from its neighbours [Q, 2 K], of which K stay."""
+    out = np.stack([np.isin(row, taken) for row, taken in zip(rows, own, strict=True)])
+    out |= rows < 0
+    order = np.argsort(out, axis=1, kind="stable")[:, : rows.shape[1] // 2]
+    left = ~np.take_along_axis(out, order, 1)
+    return (
+        np.where(left, np.take_along_axis(cosines, order, 1), -1).astype(np.float32),
+        np.where(left, np.take_along_axis(rows, order, 1), -1),
+    )
+
+
+def join(heads: TopK, *others: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Return all landmarks [N, C] that a row of any array has once, and the heads' confidences."""
+    ids = np.concatenate([heads[0], *others], axis=1)
+    ids = np.where(ids == STRANGERS, NO_LANDMARK, ids)
+    confidences = np.pad(heads[1], ((0, 0), (0, ids.shape[1] - heads[1].shape[1])))
+    order = np.argsort(ids, axis=1, kind="stable")  # of equal ids, that of the heads is first
+    ids, confidences = (np.take_along_axis(a, order, 1) for a in (ids, confidences))
+    ids[:, 1:][ids[:, 1:] == ids[:, :-1]] = NO_LANDMARK
+    order = np.argsort(ids == NO_LANDMARK, axis=1, kind="stable")
+    used = max(int((ids != NO_LANDMARK).sum(axis=1).max(initial=1)), 1)
+    ids, confidences = (np.take_along_axis(a, order, 1)[:, :used] for a in (ids, confidences))
+    return ids, np.where(ids == NO_LANDMARK, 0, confidences)
 
 
 def _read_array(folder: Store, name: str) -> NDArray[Any]:

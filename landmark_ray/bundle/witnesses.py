@@ -1,4 +1,4 @@
-"""What answers for a photo: the heads of all groups, the index of photos, and the fusion of both."""
+"""What answers for a photo: the heads of all groups, the index of photos, and their fusion."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from landmark_ray.bundle.ensemble import Answer, Ensemble, Vectors
 from landmark_ray.bundle.landmark_index import INDEX, LandmarkIndex, index_info
 from landmark_ray.bundle.network_files import GROUPS
 from landmark_ray.data.store import Store
-from landmark_ray.kernels.fusion import Candidates, Fusion, candidates
+from landmark_ray.kernels.fusion import Candidates, Fusion
 
 HEADS = 20
 """Number of landmarks that the heads name as candidates."""
@@ -55,7 +55,7 @@ class Witnesses:
         return vectors
 
     def candidates(self, vectors: Vectors, without: Sequence[str] | None = None) -> Candidates:
-        """Return the candidates for photos, from their vectors; see `LandmarkIndex.similarities`.
+        """Return the candidates for photos, from their vectors; see `LandmarkIndex.candidates`.
 
         Raises:
             ValueError: There is no index.
@@ -63,7 +63,7 @@ class Witnesses:
         if self.index is None:
             raise ValueError("candidates need an index")
         heads = self.ensemble.answer(vectors, HEADS)
-        return candidates(heads, self.index.similarities(vectors[self.index.info.trunk], without))
+        return self.index.candidates(vectors[self.index.info.trunk], heads, without)
 
     def predict(self, photos: NDArray[np.uint8], k: int) -> Answer:
         """Return the k landmarks of highest confidence for photos [N, H, W, 3], RGB."""

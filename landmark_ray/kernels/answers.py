@@ -9,13 +9,13 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from landmark_ray.kernels.evaluation import measured, ranking, scored, summary
-from landmark_ray.kernels.fusion import Candidates, Fusion, fit_fusion
+from landmark_ray.kernels.fusion import KINDS, Candidates, Fusion, fit_fusion
 from landmark_ray.kernels.metrics import NO_LANDMARK
 from landmark_ray.kernels.sampling import rank_key
 from landmark_ray.kernels.topk import TopK
 
-INDEX_ALONE = (1, 2, 3)
-"""The evidence of the index: similarity, and its lead over others and strangers."""
+INDEX_ALONE = KINDS[1:]
+"""The kinds of evidence that the index gives."""
 
 
 def evidence_of(predictions: pa.Table) -> Candidates:
@@ -24,14 +24,15 @@ def evidence_of(predictions: pa.Table) -> Candidates:
     return Candidates(
         landmarks,
         padded(predictions["heads"].to_pylist(), 0, np.float64),
-        padded(predictions["similarity"].to_pylist(), -1, np.float32),
+        padded(predictions["nearest"].to_pylist(), -1, np.float32),
+        padded(predictions["mean"].to_pylist(), -1, np.float32),
         predictions["strangers"].to_numpy().astype(np.float32),
     )
 
 
 def padded(rows: Sequence[Sequence[float]], value: float, kind: type) -> NDArray[Any]:
     """Return lists as an array [N, C], filled up with a value."""
-    array = np.full((len(rows), max(map(len, rows), default=0) or 1), value, kind)
+    array: NDArray[Any] = np.full((len(rows), max(map(len, rows), default=0) or 1), value, kind)
     for number, row in enumerate(rows):
         array[number, : len(row)] = row
     return array
@@ -44,7 +45,7 @@ def right_candidates(predictions: pa.Table, found: Candidates) -> NDArray[np.boo
     return np.array([[i in names for i in row] for row, names in pairs], bool)
 
 
-def fitted(predictions: pa.Table, kinds: Sequence[int] = (0, 1, 2, 3)) -> Fusion:
+def fitted(predictions: pa.Table, kinds: Sequence[str] = KINDS) -> Fusion:
     """Fit a fusion to the rows whose answers can be right or wrong; see `evaluation.scored`."""
     rows = scored(predictions)
     found = evidence_of(rows)
@@ -70,7 +71,7 @@ def with_answers(predictions: pa.Table, answers: TopK) -> pa.Table:
     return predictions
 
 
-def cross_fitted(predictions: pa.Table, kinds: Sequence[int] = (0, 1, 2, 3)) -> pa.Table:
+def cross_fitted(predictions: pa.Table, kinds: Sequence[str] = KINDS) -> pa.Table:
     """Answer for each half of the rows by a fusion that is fitted to the other half.
 
     Figures of these rows do not flatter the fusion, as those of rows that it was fitted to would.

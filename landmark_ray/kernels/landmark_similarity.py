@@ -1,64 +1,68 @@
-"""How similar a photo is to each landmark: the mean cosine of the landmark's nearest photos."""
-
-from dataclasses import dataclass
+"""How similar a photo is to landmarks: to the nearest of their photos, and to their mean."""
 
 import numpy as np
 from numpy.typing import NDArray
+
+from landmark_ray.kernels.whitening import unit_length
 
 PHOTOS = 3
 """Number of photos of a landmark whose cosines are averaged."""
 
 
-@dataclass(frozen=True)
-class Similarities:
-    """The landmarks of the nearest photos of some queries.
-
-    Attributes:
-        landmarks: [Q, K] landmark ids, the most similar first; -1 where there are fewer.
-        values: [Q, K] similarity of each, -1 to 1; -1 where there are fewer.
-        floor: [Q] an upper bound of the similarity of all other landmarks.
-    """
-
-    landmarks: NDArray[np.int64]
-    values: NDArray[np.float32]
-    floor: NDArray[np.float32]
-
-
-def landmark_similarities(
+def to_nearest_photos(
+    wanted: NDArray[np.int64],
     cosines: NDArray[np.float32],
-    rows: NDArray[np.int64],
     landmarks: NDArray[np.int64],
     photos: int = PHOTOS,
-) -> Similarities:
-    """Average the cosines of each landmark's nearest photos.
+) -> NDArray[np.float32]:
+    """Average the cosines of the nearest photos of landmarks.
 
     Where fewer than `photos` photos of a landmark are among the neighbours, the others are at most
     as similar as the last neighbour, and count as much.
 
     Args:
-        cosines: [Q, K] of the neighbours, falling.
-        rows: [Q, K] of the neighbours in the index; -1 where there are fewer.
-        landmarks: [N] landmark of each row of the index.
+        wanted: [Q, C] landmark ids.
+        cosines: [Q, K] of each query's nearest photos, falling; -1 where there are fewer.
+        landmarks: [Q, K] their landmarks.
         photos: Number of photos of a landmark that count.
+
+    Returns:
+        [Q, C] similarities, -1 to 1.
     """
-    count, k = rows.shape
-    found = np.full((count, k), -1, np.int64)
-    values = np.full((count, k), -1, np.float32)
-    floor = np.where(rows[:, -1] < 0, -1, cosines[:, -1]).astype(np.float32)
-    for query in range(count):
-        known = rows[query] >= 0
-        near = cosines[query, known]
-        ids, first, own = np.unique(
-            landmarks[rows[query, known]], return_index=True, return_inverse=True
-        )
-        order = np.argsort(own, kind="stable")
-        rank = np.empty(len(own), np.int64)
-        starts = np.searchsorted(own[order], np.arange(len(ids)))
-        rank[order] = np.arange(len(own)) - starts[own[order]]
-        counted = rank < photos
-        sums = np.bincount(own[counted], near[counted], len(ids))
-        number = np.bincount(own[counted], minlength=len(ids))
-        mean = (sums + (photos - number) * floor[query]) / photos
-        best = np.lexsort((first, -mean))
-        found[query, : len(ids)], values[query, : len(ids)] = ids[best], mean[best]
-    return Similarities(found, values, floor)
+    is_own = landmarks[:, None, :] == wanted[:, :, None]
+    counts = is_own & (is_own.cumsum(axis=2) <= photos)
+    missing = photos - counts.sum(axis=2)
+    sums = np.where(counts, cosines[:, None, :], 0).sum(axis=2) + missing * cosines[:, -1:]
+    return np.asarray(sums / photos, np.float32)
+
+
+def sums_by_landmark(
+    vectors: NDArray[np.float16], landmarks: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Add up the vectors of each landmark; at unit length, a sum is the landmark's mean.
+
+    Args:
+        vectors: [N, d] of unit length.
+        landmarks: [N] landmark of each.
+
+    Returns:
+        Landmark ids [L], rising, and sums [L, d].
+    """
+    ids, own = np.unique(landmarks, return_inverse=True)
+    order = np.argsort(own, kind="stable")
+    starts = np.searchsorted(own[order], np.arange(len(ids)))
+    sums = np.zeros((len(ids), vectors.shape[1]), np.float32)
+    for row, rows in enumerate(np.split(order, starts[1:])):
+        sums[row] = vectors[rows].sum(axis=0, dtype=np.float32)
+    return ids, sums
+
+
+def without_photos(
+    total: NDArray[np.float32], photos: NDArray[np.float16]
+) -> NDArray[np.float32] | None:
+    """Return the mean [d], of unit length, of a landmark without some of its photos [n, d].
+
+    It is None where no other photo is left.
+    """
+    left = total - photos.sum(axis=0, dtype=np.float32)
+    return unit_length(left[None])[0] if np.linalg.norm(left) > 1e-2 else None

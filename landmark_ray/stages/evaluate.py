@@ -178,7 +178,7 @@ def rows_of_unreadable(
     rows = [
         {"image_id": i, "truth": sorted(solution[i]), "label": -1, "group": g}
         | {"landmarks": [], "confidences": [], "closed_landmark": -1, "closed_confidence": 0.0}
-        | {"candidates": [], "heads": [], "similarity": [], "strangers": -1.0}
+        | {"candidates": [], "heads": [], "nearest": [], "mean": [], "strangers": -1.0}
         for i, g in zip(ids, own, strict=True)
     ]
     return pa.Table.from_pylist(rows, schemas.PREDICTIONS)

@@ -20,13 +20,13 @@ from landmark_ray.kernels import synthetic
 from landmark_ray.kernels.fusion import STRANGERS
 from landmark_ray.kernels.photo_index import divide
 from landmark_ray.kernels.sampling import rank_key
-from landmark_ray.kernels.whitening import fit_whitening
+from landmark_ray.kernels.whitening import fit_learned_whitening
 from landmark_ray.runtime.counts import StageCounts
 from landmark_ray.runtime.stage import Stage
 from landmark_ray.runtime.tasks import probe_on_cluster
 
 SAMPLE = 20_000
-"""Number of photos that the whitening is fitted to."""
+"""Number of photos of landmarks, and of no landmark, that the whitening is fitted to."""
 
 
 def run(config: Config, root: Root, source: Source) -> StageCounts:
@@ -43,11 +43,10 @@ def make(config: Config, root: Root) -> IndexInfo:
     Raises:
         UserError: A vector is damaged, or all are equal.
     """
-    photos, vectors = read(root)
-    rank = rank_key(photos["image_id"].to_numpy(), config.seed)
-    sample = np.sort(np.argsort(rank, kind="stable")[:SAMPLE])
+    photos, vectors, learned = read(root)
     try:
-        whitening = fit_whitening(vectors[sample])
+        chosen = sample(photos, learned, config.seed)
+        whitening = fit_learned_whitening(vectors[chosen], photos["landmark_id"].to_numpy()[chosen])
         whitened = np.concatenate(
             [whitening(part).astype(np.float16) for part in np.array_split(vectors, parts(vectors))]
         )
@@ -60,14 +59,36 @@ def make(config: Config, root: Root) -> IndexInfo:
     return info
 
 
+def sample(photos: pa.Table, learned: NDArray[np.bool_], seed: int) -> NDArray[np.int64]:
+    """Choose photos that models learn from: all of some landmarks, and some of no landmark.
+
+    Args:
+        photos: Rows of `schemas.INDEXED`.
+        learned: [N] which of them models learn from.
+        seed: The seed.
+    """
+    landmark = photos["landmark_id"].to_numpy()
+    by_landmark = rank_key(landmark.astype(str), seed)
+    by_photo = rank_key(photos["image_id"].to_numpy(), seed)
+    chosen = []
+    for rows, rank in ((landmark != STRANGERS, by_landmark), (landmark == STRANGERS, by_photo)):
+        of_kind = np.flatnonzero(learned & rows)
+        chosen.append(of_kind[np.argsort(rank[of_kind], kind="stable")[:SAMPLE]])
+    return np.sort(np.concatenate(chosen))
+
+
 def parts(vectors: NDArray[np.float16]) -> int:
     """Return the number of parts in which vectors are whitened, since doubles take much memory."""
     return max(len(vectors) >> 16, 1)
 
 
-def read(root: Root) -> tuple[pa.Table, NDArray[np.float16]]:
-    """Read rows of `schemas.INDEXED`, and the vectors [N, D], in the order of the image ids."""
-    columns = ["image_id", "landmark_id", "group", "view", "vector"]
+def read(root: Root) -> tuple[pa.Table, NDArray[np.float16], NDArray[np.bool_]]:
+    """Read the photos of an index in the order of their ids.
+
+    Returns:
+        Rows of `schemas.INDEXED`, vectors [N, D], and which photos [N] models learn from.
+    """
+    columns = ["image_id", "landmark_id", "group", "split", "view", "vector"]
     is_photo = (pc.field("view") == 0) & (pc.field("landmark_id") != synthetic.LABEL)
     rows = root.dataset("embeddings").to_table(columns, filter=is_photo).sort_by("image_id")
     copies = root.dataset("duplicates").to_table(["image_id", "cluster"])
@@ -81,7 +102,8 @@ def read(root: Root) -> tuple[pa.Table, NDArray[np.float16]]:
         }
     )
     data = b"".join(rows["vector"].to_pylist())
-    return photos, np.frombuffer(data, np.float16).reshape(rows.num_rows, -1)
+    vectors = np.frombuffer(data, np.float16).reshape(rows.num_rows, -1)
+    return photos, vectors, pc.equal(rows["split"], "train").to_numpy()
 
 
 STAGE = Stage(
