@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from landmark_ray.bundle.manifest import Bundle
-from landmark_ray.config.base import SPEED, Cpus, Options, Share
+from landmark_ray.config.base import SPEED, Cpus, Options, Share, Witness
 from landmark_ray.data import schemas
 from landmark_ray.data.archives import Archive
 from landmark_ray.data.file_kinds import printable
@@ -56,6 +56,10 @@ class PredictOptions(Options):
         "a folder .parquet beside it"
     )
     top_k: int = Field(5, ge=1, le=100, description="landmarks in the Parquet files")
+    witnesses: Witness = Field(
+        "fused",
+        description="what answers: fused (heads and index), or heads, as bundles without an index do",
+    )
     floor: Share | None = Field(
         None,
         description="a lower confidence is no answer: the csv's column is empty; when not given, "
@@ -86,6 +90,7 @@ def run(options: PredictOptions) -> None:
         "bundle": bundle.manifest.version,
         "source": source.fingerprint,
         "top_k": options.top_k,
+        "witnesses": options.witnesses,
     }
     output = Submission(options.output, identity)
     root, answers = output.root, output.answers
@@ -139,14 +144,14 @@ def answer_units(
         def __init__(self) -> None:
             if not workers.gpus:
                 pin_tensorflow()
-            from landmark_ray.bundle.ensemble import Ensemble
+            from landmark_ray.bundle.witnesses import Witnesses
 
-            self.ensemble = Ensemble(bundle)
+            self.witnesses = Witnesses(bundle, use=options.witnesses)
             self.work = shard_task(self.answer)
 
         def answer(self, unit: Row) -> Row:
             part = source.parts[unit["shard"]]
-            rows, counts = answer_part(part, self.ensemble, bundle, options)
+            rows, counts = answer_part(part, self.witnesses, bundle, options)
             root.commit(answers, 0, unit["shard"], rows, counts.to_json())
             return {"rows": unit["rows"], "report": counts.to_json()}
 
@@ -158,7 +163,7 @@ def answer_units(
 
 
 def answer_part(
-    part: Part, ensemble: Any, bundle: Bundle, options: PredictOptions
+    part: Part, witnesses: Any, bundle: Bundle, options: PredictOptions
 ) -> tuple[pa.Table, StageCounts]:
     """Recognise the photos of a part of the source.
 
@@ -187,7 +192,7 @@ def answer_part(
         for number, reason in bad.items():
             answers[number] = _answer([], [], False, reason)
         if ids:
-            answer = ensemble.predict(squares, options.top_k)
+            answer = witnesses.predict(squares, options.top_k)
             landmarks, confidences = without_contentless(answer, squares)
             for number, top, confidence in zip(ids, landmarks, confidences, strict=True):
                 known = top >= 0

@@ -18,13 +18,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
-from pydantic import TypeAdapter, ValidationError
 
-from landmark_ray.bundle.network_files import TRUNK
+from landmark_ray.bundle.network_files import TRUNK, read_object
 from landmark_ray.data import schemas
 from landmark_ray.data.store import Store
 from landmark_ray.errors import UserError
-from landmark_ray.kernels.fusion import STRANGERS, Candidates
+from landmark_ray.kernels.fusion import STRANGERS, Candidates, Fusion
 from landmark_ray.kernels.landmark_similarity import (
     sums_by_landmark,
     to_nearest_photos,
@@ -35,7 +34,7 @@ from landmark_ray.kernels.photo_index import IndexArrays, PhotoIndex
 from landmark_ray.kernels.topk import TopK
 from landmark_ray.kernels.whitening import Whitening, unit_length
 
-INDEX = "index"
+INDEX, FUSION = "index", "index/fusion.json"
 NEIGHBOURS = 64
 """Number of nearest photos whose landmarks are considered."""
 
@@ -94,15 +93,21 @@ def index_info(folder: Store) -> IndexInfo | None:
     Raises:
         UserError: The file is damaged.
     """
-    value = folder.read_json(f"{INDEX}/index.json")
-    try:
-        return None if value is None else TypeAdapter(IndexInfo).validate_python(value)
-    except ValidationError as error:
-        problem = error.errors()[0]
-        field = ".".join(map(str, problem["loc"]))
-        raise UserError(
-            f"{folder.uri}/{INDEX}/index.json is damaged: {field}: {problem['msg']}"
-        ) from None
+    return read_object(folder, f"{INDEX}/index.json", IndexInfo)
+
+
+def write_fusion(folder: Store, fusion: Fusion) -> None:
+    """Write the coefficients of a fusion into a bundle."""
+    folder.write_json(FUSION, dataclasses.asdict(fusion))
+
+
+def read_fusion(folder: Store) -> Fusion | None:
+    """Read the fusion of a bundle; return None where there is none.
+
+    Raises:
+        UserError: The file is damaged.
+    """
+    return read_object(folder, FUSION, Fusion)
 
 
 class LandmarkIndex:

@@ -80,7 +80,7 @@ def write_trunk(folder: Store, name: str, trunk: "keras.Model") -> None:
 
 def trunk_info(folder: Store, name: str = TRUNK) -> TrunkInfo | None:
     """Read what a trunk is; return None where there is no trunk."""
-    return _info(folder, f"{name}/network.json", TrunkInfo)
+    return read_object(folder, f"{name}/network.json", TrunkInfo)
 
 
 def read_trunk(folder: Store, name: str = TRUNK) -> "keras.Model":
@@ -124,7 +124,7 @@ def write_head(folder: Store, subfolder: str, head: "keras.Model", info: HeadInf
 
 def head_info(folder: Store, subfolder: str, group: int) -> HeadInfo | None:
     """Read what a group's head is; return None where the group isn't finished."""
-    return _info(folder, f"{_head_path(subfolder, group)}.json", HeadInfo)
+    return read_object(folder, f"{_head_path(subfolder, group)}.json", HeadInfo)
 
 
 def head_infos(folder: Store, subfolder: str) -> list[HeadInfo]:
@@ -162,7 +162,7 @@ def read_head(
     return head
 
 
-def _info(folder: Store, name: str, kind: type[T]) -> T | None:
+def read_object(folder: Store, name: str, kind: type[T]) -> T | None:
     """Read a JSON file as an object of a type; return None where there is no file.
 
     Raises:

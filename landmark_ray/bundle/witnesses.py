@@ -1,36 +1,19 @@
 """What answers for a photo: the heads of all groups, the index of photos, and their fusion."""
 
-import dataclasses
 from collections.abc import Sequence
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import TypeAdapter
 
 from landmark_ray.bundle.ensemble import Answer, Ensemble, Vectors
-from landmark_ray.bundle.landmark_index import INDEX, LandmarkIndex, index_info
+from landmark_ray.bundle.landmark_index import LandmarkIndex, index_info, read_fusion
 from landmark_ray.bundle.network_files import GROUPS
+from landmark_ray.config.base import Witness
 from landmark_ray.data.store import Store
-from landmark_ray.kernels.fusion import Candidates, Fusion
+from landmark_ray.kernels.fusion import Candidates
 
 HEADS = 20
 """Number of landmarks that the heads name as candidates."""
-
-FUSION = f"{INDEX}/fusion.json"
-
-Witness = Literal["fused", "heads"]
-
-
-def write_fusion(folder: Store, fusion: Fusion) -> None:
-    """Write the coefficients of a fusion into a bundle."""
-    folder.write_json(FUSION, dataclasses.asdict(fusion))
-
-
-def read_fusion(folder: Store) -> Fusion | None:
-    """Read the fusion of a bundle; return None where there is none."""
-    value = folder.read_json(FUSION)
-    return None if value is None else TypeAdapter(Fusion).validate_python(value)
 
 
 class Witnesses:

@@ -1,6 +1,6 @@
 """Base classes, types and texts that the models of all options share."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
@@ -11,6 +11,9 @@ SPEED: dict[str, Any] = {"speed": True}
 MAX_REJECTED = "the stage fails if it rejects a larger share of its photos"
 GPUS_PER_WORKER = "GPUs of one worker; when not given, 1 if there are GPUs"
 """Help texts of options that several stages have."""
+
+Witness = Literal["fused", "heads"]
+"""What answers for a photo: heads and index together, or the heads alone."""
 
 Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, le=1)]

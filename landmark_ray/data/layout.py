@@ -11,6 +11,7 @@ from landmark_ray.data.schemas import TABLES
 _SHARD = r"bucket=\d+/shard-\d{5,}\.parquet|bucket=0/empty\.parquet"
 _REJECTING = "ingest|extract|describe|detect|resize"
 _HEADS = r"group=\d+/head\.(weights\.h5|json)"
+_INDEX = r"(mean|projection|vectors|lists|centres)\.npy|photos\.parquet|index\.json"
 _NETWORK = r"network\.(weights\.h5|json)"
 
 _FORMS = {
@@ -20,11 +21,13 @@ _FORMS = {
     "rejects": rf"stage=({_REJECTING})/({_SHARD})",
     "models/pretrained": _NETWORK,
     "models/trunk": rf"{_NETWORK}|history\.json",
+    "models/index": _INDEX,
     "models/groups": _HEADS,
     "models/closed": _HEADS,
     "models/finetuned": rf"{_HEADS}|group=\d+/{_NETWORK}",
     "bundle": r"\.export\.json|bundle\.json|landmarks\.parquet|evaluation\.json|"
-    rf"reference\.parquet|trunk/{_NETWORK}|groups/({_HEADS}|group=\d+/{_NETWORK})",
+    rf"reference\.parquet|trunk/{_NETWORK}|groups/({_HEADS}|group=\d+/{_NETWORK})|"
+    rf"index/({_INDEX}|fusion\.json)",
     "_staging/ingest": r"fragments/bucket=\d+/[^/]+-\d{3,}\.parquet",
     "_staging/match": r"-?\d+/\d+(-\d+)?\.parquet",
     "_staging/train": r"(trunk|group-\d+|worker-\d+)/.+",  # Ray Train writes there

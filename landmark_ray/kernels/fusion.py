@@ -99,17 +99,17 @@ class Fusion:
 def fit_fusion(found: Candidates, right: NDArray[np.bool_], kinds: Sequence[str] = KINDS) -> Fusion:
     """Fit the regression to candidates of photos that heads and index have not learned from.
 
+    One right and one wrong candidate with average evidence are added, so that the confidences stay
+    between 0 and 1 if all others are right, or wrong.
+
     Args:
         found: The candidates of N photos.
         right: [N, C] whether the photo shows the candidate.
         kinds: The kinds of evidence that count, of `KINDS`; the weights of the others are 0.
-
-    Raises:
-        ValueError: There is no candidate.
     """
     x, y = found.evidence()[found.known], right[found.known].astype(np.float64)
-    if not len(x):
-        raise ValueError("no candidates to fit the fusion to")
+    x = np.concatenate([x, np.tile(x.mean(axis=0) if len(x) else 0.0, (2, 1)) + np.zeros((2, 3))])
+    y = np.append(y, [1.0, 0.0])
     mean, spread = x.mean(axis=0), np.maximum(x.std(axis=0), 1e-6)
     z = (x - mean) / spread
 

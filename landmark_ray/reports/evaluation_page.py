@@ -14,6 +14,7 @@ from rich.table import Table
 
 from landmark_ray.config import STAGES, Config
 from landmark_ray.data.root import Root
+from landmark_ray.kernels.answers import answered, cross_fitted
 from landmark_ray.kernels.evaluation import (
     FirstAnswers,
     accepted_from,
@@ -21,6 +22,7 @@ from landmark_ray.kernels.evaluation import (
     scored,
     thinned,
 )
+from landmark_ray.kernels.fusion import Fusion
 from landmark_ray.kernels.metrics import precision_recall, reliability
 from landmark_ray.reports import charts
 from landmark_ray.reports.templates import template
@@ -34,6 +36,15 @@ Figures = dict[str, Any]
 
 SETS = {"validation": ("Validation", "predictions"), "test": ("Test set", "test_predictions")}
 COLUMNS = ["image_id", "truth", "label", "group", "landmarks", "confidences"]
+EVIDENCE = ["candidates", "heads", "nearest", "mean", "strangers"]
+WITNESSES = {
+    "ensemble": "all witnesses",
+    "heads": "heads alone",
+    "index": "index alone",
+    "closed": "reference's rule",
+}
+"""Key of a summary -> the name of what answered."""
+
 PACKAGES = ("landmark_ray", "ray", "tensorflow", "keras", "numpy", "pyarrow", "pillow")
 
 PAIRS = 30  # pairs of confused landmarks
@@ -51,7 +62,7 @@ def store(figures: Figures, root: Root, config: Config) -> None:
 
 
 def show(figures: Figures, config: Config) -> None:
-    """Print a table of each set: lines for the groups, the ensemble, and the reference's rule."""
+    """Print a table of each set: lines for the groups, and for each of `WITNESSES`."""
     console = Console()
     if not console.is_terminal:
         console = Console(width=140)
@@ -67,8 +78,9 @@ def show(figures: Figures, config: Config) -> None:
             of_group = models[group]["landmarks"] if group in models else 0
             table.add_row(label, f"{of_group:,}", *_cells(summaries.get(group, {}), decimal))
         table.add_section()
-        for label, key in (("ensemble", "ensemble"), ("reference's rule", "closed")):
-            table.add_row(label, f"{landmarks:,}", *_cells(figures[name][key], measured))
+        for key, label in WITNESSES.items():
+            if key in figures[name]:
+                table.add_row(label, f"{landmarks:,}", *_cells(figures[name][key], measured))
         console.print(table)
 
 
@@ -97,7 +109,12 @@ class ImageSet:
     @classmethod
     def read(cls, key: str, figures: Figures, root: Root) -> "ImageSet":
         """Read the predictions of a set, and add them to its figures."""
-        rows = scored(root.dataset(SETS[key][1]).to_table(COLUMNS))
+        rows = root.dataset(SETS[key][1]).to_table([*COLUMNS, *EVIDENCE])
+        if key == "validation":
+            rows = cross_fitted(rows)
+        else:
+            rows = answered(rows, Fusion(**figures["fusion"]))
+        rows = scored(rows)
         return cls(key, figures[key], rows, first_answers(rows))
 
     @property
@@ -204,6 +221,7 @@ def page(figures: Figures, root: Root, config: Config) -> str:
         ],
         thumbnails=thumbnails,
         most={"pairs": PAIRS, "others": OTHERS, "notes": NOTES},
+        witnesses=WITNESSES,
         versions={"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
         stages={s: r for s in STAGES if (r := root.read_json(f"_ledger/{s}.json"))},
         options=config.model_dump_json(indent=1, exclude={"cluster", "config", "redo"}),

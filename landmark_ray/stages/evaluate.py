@@ -231,7 +231,7 @@ def figures_of(config: Config, root: Root, test: bool) -> dict[str, Any]:
 
 STAGE = Stage(
     "evaluate",
-    reads=("models/groups", "models/closed", "models/finetuned", "embeddings", "examples"),
+    reads=("models/groups", "models/closed", "models/finetuned", "models/index", "examples"),
     writes=("predictions", "test_predictions"),
     run=run,
     inputs=inputs,

@@ -13,6 +13,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from landmark_ray.bundle.landmark_index import FILES as INDEX_FILES
+from landmark_ray.bundle.landmark_index import FUSION, INDEX, write_fusion
 from landmark_ray.bundle.manifest import EVALUATION, FILE, LANDMARKS, REFERENCE, clear, owned, seal
 from landmark_ray.bundle.network_files import (
     FINETUNED,
@@ -30,6 +32,7 @@ from landmark_ray.data.examples import pixels, read_examples
 from landmark_ray.data.root import Root
 from landmark_ray.data.sources import Source
 from landmark_ray.data.store import Store
+from landmark_ray.kernels.fusion import Fusion
 from landmark_ray.runtime import ledger
 from landmark_ray.runtime.counts import StageCounts
 from landmark_ray.runtime.resources import pin_tensorflow
@@ -50,8 +53,9 @@ def run(config: Config, root: Root, source: Source) -> StageCounts:
     subfolder = FINETUNED if "finetune" in config.train.phases else GROUPS
     infos = head_infos(models, subfolder)
     bundle, ours = bundle_folder(config, root)
-    trunks = sorted({info.trunk for info in infos})
-    clear(bundle, [FILE, LANDMARKS, EVALUATION, REFERENCE, *files_of(trunks, infos)], ours)
+    trunks = sorted({TRUNK, *(info.trunk for info in infos)})  # TRUNK describes photos to the index
+    files = [*files_of(trunks, infos), *(f"{INDEX}/{file}" for file in INDEX_FILES), FUSION]
+    clear(bundle, [FILE, LANDMARKS, EVALUATION, REFERENCE, *files], ours)
     names = landmarks(root)
     evaluation = root.read_json(REPORT)
     bundle.write_table(LANDMARKS, names)
@@ -60,6 +64,9 @@ def run(config: Config, root: Root, source: Source) -> StageCounts:
         copy_trunk(models, name, bundle, bundled(name))
     for info in infos:
         copy_head(models, subfolder, bundle, info)
+    for file in INDEX_FILES:
+        bundle.write(f"{INDEX}/{file}", models.read(f"{INDEX}/{file}"))
+    write_fusion(bundle, Fusion(**evaluation["fusion"]))
     probe_on_cluster(config, reference_of, config, root, subfolder).write(bundle, REFERENCE)
     records = {stage: ledger.read(root, stage) or {} for stage in STAGES[:-1]}
     manifest = seal(
@@ -182,6 +189,7 @@ STAGE = Stage(
         "models/groups",
         "models/finetuned",
         "models/trunk",
+        "models/index",
         "examples",
         "landmarks",
     ),
