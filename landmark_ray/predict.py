@@ -58,7 +58,7 @@ class PredictOptions(Options):
     top_k: int = Field(5, ge=1, le=100, description="landmarks in the Parquet files")
     witnesses: Witness = Field(
         "fused",
-        description="what answers: fused (heads and index), or heads, as bundles without an index do",
+        description="what answers: fused (heads and index), or heads alone",
     )
     floor: Share | None = Field(
         None,

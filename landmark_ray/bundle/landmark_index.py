@@ -53,12 +53,14 @@ class IndexInfo:
     Attributes:
         trunk: Name of the trunk that computed its vectors.
         trunk_sha256: Checksum of this trunk's weights.
+        features: Length of this trunk's vectors.
         photos: Number of photos of landmarks.
         strangers: Number of photos of no landmark.
     """
 
     trunk: str
     trunk_sha256: str
+    features: int
     photos: int
     strangers: int
 
@@ -113,8 +115,14 @@ def read_fusion(folder: Store) -> Fusion | None:
 class LandmarkIndex:
     """Says how similar a photo is to the landmarks of an index, from its trunk's vector."""
 
-    def __init__(self, folder: Store) -> None:
+    def __init__(self, folder: Store, shard: int = 0, shards: int = 1) -> None:
         """Read the index of a folder, and build its search.
+
+        Args:
+            folder: The folder.
+            shard: Number of the shard, from 0.
+            shards: Number of shards; each has the photos of every `shards`-th landmark, and all
+                photos of no landmark.
 
         Raises:
             UserError: There is no index, it is damaged, or another trunk computed its vectors.
@@ -136,6 +144,11 @@ class LandmarkIndex:
                 f"{folder.uri}/{INDEX} is damaged: {count:,} photos, but "
                 f"{len(arrays['vectors']):,} vectors: run jobs/index.py --redo index"
             )
+        if shards > 1:
+            landmark = self.photos["landmark_id"].to_numpy()
+            rows = np.flatnonzero((landmark % shards == shard) | (landmark == STRANGERS))
+            self.photos = self.photos.take(rows)
+            arrays |= {name: arrays[name][rows] for name in ("vectors", "lists")}
         self._whitening = Whitening(arrays["mean"], arrays["projection"])
         self._vectors = arrays["vectors"]
         self._search = PhotoIndex(IndexArrays(self._vectors, arrays["lists"], arrays["centres"]))
@@ -168,15 +181,15 @@ class LandmarkIndex:
         for query, taken in enumerate(own or ()):
             self._correct(to_means[query], whitened[query], taken)
         best = np.argsort(-to_means, axis=1, kind="stable")[:, :BEST_MEANS]
-        ids, confidences = join(heads, near, self.landmarks[best])
+        own_heads = np.where(np.isin(heads[0], self.landmarks), heads[0], NO_LANDMARK)
+        ids, confidences = join((own_heads, heads[1]), near, self.landmarks[best])
         column = np.searchsorted(self.landmarks, ids).clip(0, len(self.landmarks) - 1)
-        indexed = self.landmarks[column] == ids
         strangers = to_nearest_photos(np.full((len(ids), 1), STRANGERS), cosines, near)[:, 0]
         return Candidates(
             ids,
             confidences,
             to_nearest_photos(ids, cosines, near),
-            np.where(indexed, np.take_along_axis(to_means, column, 1), -1).astype(np.float32),
+            np.where(ids < 0, -1, np.take_along_axis(to_means, column, 1)).astype(np.float32),
             strangers,
         )
 

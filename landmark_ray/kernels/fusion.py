@@ -47,6 +47,12 @@ class Candidates:
     mean: NDArray[np.float32]
     strangers: NDArray[np.float32]
 
+    def row(self, number: int) -> "Candidates":
+        """Return the candidates of one photo."""
+        rows = slice(number, number + 1)
+        arrays = (self.landmarks, self.heads, self.nearest, self.mean, self.strangers)
+        return Candidates(*(array[rows] for array in arrays))
+
     @property
     def known(self) -> NDArray[np.bool_]:
         """Return [N, C] where there is a candidate."""
@@ -68,6 +74,16 @@ class Candidates:
             nearest - self.strangers[:, None],
         )
         return np.stack(features, axis=2)
+
+
+def merge(parts: Sequence[Candidates]) -> Candidates:
+    """Join the candidates of the shards of an index, each of which names landmarks of its own."""
+    landmarks, heads, nearest, mean = (
+        np.concatenate([getattr(part, name) for part in parts], axis=1)
+        for name in ("landmarks", "heads", "nearest", "mean")
+    )
+    strangers = np.max([part.strangers for part in parts], axis=0)
+    return Candidates(landmarks, heads, nearest, mean, strangers)
 
 
 @dataclass(frozen=True)

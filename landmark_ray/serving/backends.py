@@ -5,8 +5,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from landmark_ray.bundle.multihead import build_multihead, output_of
-from landmark_ray.bundle.network_files import HeadInfo
+from landmark_ray.bundle.multihead import Outputs, build_multihead, output_of
 from landmark_ray.bundle.reference import Logits, Network
 from landmark_ray.data.store import Store
 from landmark_ray.errors import UserError
@@ -20,11 +19,11 @@ logits of another group differ by far more.
 """
 
 
-def load_tensorflow(bundle: Store, trunk: str, infos: list[HeadInfo]) -> Network:
+def load_tensorflow(bundle: Store, trunk: str, wanted: Outputs) -> Network:
     """Compile a trunk with its heads as a TensorFlow graph, on a GPU where there is one."""
     import tensorflow as tf
 
-    model = build_multihead(bundle, trunk, infos)
+    model = build_multihead(bundle, trunk, wanted)
     graph = tf.function(
         lambda photos: model(photos, training=False),
         input_signature=[tf.TensorSpec((None, *model.input_shape[1:]), tf.uint8)],
@@ -32,24 +31,24 @@ def load_tensorflow(bundle: Store, trunk: str, infos: list[HeadInfo]) -> Network
 
     def network(photos: NDArray[np.uint8]) -> Logits:
         outputs = graph(photos)
-        return {info.group: outputs[output_of(info.group)].numpy() for info in infos}
+        return {group: outputs[output_of(group)].numpy() for group in wanted.widths}
 
     return network
 
 
 def load_openvino(
-    file: Path, infos: list[HeadInfo], precision: Precision, threads: int | None = None
+    file: Path, wanted: Outputs, precision: Precision, threads: int | None = None
 ) -> Network:
     """Compile a converted trunk with its heads for the CPU.
 
     Args:
         file: The converted network, an .xml file beside its .bin file.
-        infos: The heads that the file must have as outputs.
+        wanted: The outputs that the file must have.
         precision: Numeric precision of the computation.
         threads: Number of threads; as many as there are cores when None.
 
     Raises:
-        UserError: The file can't be read, or its outputs don't match the heads.
+        UserError: The file can't be read, or its outputs are others.
     """
     import openvino
 
@@ -66,12 +65,12 @@ def load_openvino(
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"{file} can't be read by OpenVINO: {reason}") from None
     actual = [(sorted(out.get_names()), out.partial_shape.to_string()) for out in compiled.outputs]
-    expected = [([output_of(info.group)], f"[?,{info.logits}]") for info in infos]
+    expected = [([output_of(group)], f"[?,{width}]") for group, width in wanted.widths.items()]
     if sorted(actual) != sorted(expected):
         raise UserError(
-            f"{file} has the outputs {sorted(actual)}, but its heads need {sorted(expected)}"
+            f"{file} has the outputs {sorted(actual)}, but its bundle needs {sorted(expected)}"
         )
-    outputs = {info.group: compiled.output(output_of(info.group)) for info in infos}
+    outputs = {group: compiled.output(output_of(group)) for group in wanted.widths}
     request = compiled.create_infer_request()
 
     def network(photos: NDArray[np.uint8]) -> Logits:

@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from landmark_ray.bundle.manifest import REFERENCE, Bundle
-from landmark_ray.bundle.multihead import by_trunk
+from landmark_ray.bundle.multihead import FEATURES, by_trunk
 from landmark_ray.bundle.reference import Disagreement, Logits, Reference
 from landmark_ray.errors import UserError
+from landmark_ray.kernels.metrics import NO_LANDMARK
 from landmark_ray.kernels.topk import GroupAnswer, TopK, top_k
 from landmark_ray.serving.backends import TOLERANCE, load_openvino, load_tensorflow
 from landmark_ray.serving.openvino_conversion import ensure_converted, read_conversion_reference
@@ -42,9 +43,10 @@ class ShardNetworks:
             shard: Number of the shard, from 0 to `options.packs` - 1.
             options: Of these, `packs`, `runtime`, `precision` and `threads` count.
         """
-        heads_of = by_trunk(bundle)
-        trunks = sorted(heads_of)[shard :: max(options.packs, 1)]
-        infos = [info for trunk in trunks for info in heads_of[trunk]]
+        outputs = by_trunk(bundle)
+        trunks = sorted(outputs)[shard :: max(options.packs, 1)]
+        infos = [info for trunk in trunks for info in outputs[trunk].heads]
+        self._outputs = sorted(g for trunk in trunks for g in outputs[trunk].widths)
         self._infos = {info.group: info for info in infos}
         self._landmarks = {info.group: np.array(info.landmarks, np.int64) for info in infos}
         self._lock = threading.Lock()
@@ -55,12 +57,12 @@ class ShardNetworks:
             self._cores = CoreAllocator(len(trunks), cores)
             self._networks = [
                 load_openvino(
-                    files[trunk], heads_of[trunk], options.precision, self._cores.threads(number)
+                    files[trunk], outputs[trunk], options.precision, self._cores.threads(number)
                 )
                 for number, trunk in enumerate(trunks)
             ]
         else:
-            self._networks = [load_tensorflow(bundle, trunk, heads_of[trunk]) for trunk in trunks]
+            self._networks = [load_tensorflow(bundle, trunk, outputs[trunk]) for trunk in trunks]
         self._check(bundle, trunks, options)
 
     def _check(self, bundle: Bundle, trunks: list[str], options: GraphOptions) -> None:
@@ -71,7 +73,7 @@ class ShardNetworks:
         try:
             if REFERENCE in bundle.manifest.files:
                 reference = Reference.read(bundle, REFERENCE, size)
-                reference.check(self.logits, self.groups, tolerance)
+                reference.check(self.logits, self._outputs, tolerance)
             elif runtime == "openvino":
                 for trunk, network in zip(trunks, self._networks, strict=True):
                     reference = read_conversion_reference(bundle, trunk)
@@ -92,16 +94,29 @@ class ShardNetworks:
         """Numbers of the groups that the shard has, rising."""
         return sorted(self._infos)
 
-    def top_k(self, photos: NDArray[np.uint8]) -> TopK:
-        """Return the `MAX_TOP_K` landmarks of highest confidence for photos [N, H, W, 3], RGB."""
+    def answer(self, photos: NDArray[np.uint8]) -> tuple[TopK, NDArray[np.float32] | None]:
+        """Recognise photos [N, H, W, 3], RGB.
+
+        Returns:
+            The `MAX_TOP_K` landmarks of highest confidence, and the vectors [N, D] that the index
+            needs, if the shard has its trunk.
+        """
+        outputs = self.logits(photos)
+        vectors = outputs.pop(FEATURES, None)
+        if not outputs:
+            none = np.full((len(photos), MAX_TOP_K), NO_LANDMARK)
+            return (none, np.zeros(none.shape)), vectors
         answers = [
             GroupAnswer(self._landmarks[group], logits, self._infos[group].temperature)
-            for group, logits in self.logits(photos).items()
+            for group, logits in outputs.items()
         ]
-        return top_k(answers, MAX_TOP_K)
+        return top_k(answers, MAX_TOP_K), vectors
 
     def logits(self, photos: NDArray[np.uint8]) -> Logits:
-        """Return the logits of all groups of the shard for photos [N, H, W, 3], RGB."""
+        """Return the logits of all groups of the shard for photos [N, H, W, 3], RGB.
+
+        The vectors of the trunk are among them as those of the group `FEATURES`.
+        """
         with self._lock:
             by_network = self._cores.run(self._networks, photos)
         return {group: logits for part in by_network for group, logits in part.items()}

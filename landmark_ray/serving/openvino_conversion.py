@@ -24,8 +24,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from landmark_ray.bundle.manifest import REFERENCE, Bundle, checksum
-from landmark_ray.bundle.multihead import build_multihead, by_trunk, output_of
-from landmark_ray.bundle.network_files import HeadInfo
+from landmark_ray.bundle.multihead import Outputs, build_multihead, by_trunk, output_of
 from landmark_ray.bundle.reference import Disagreement, Reference
 from landmark_ray.data.store import Store
 from landmark_ray.errors import UserError
@@ -97,7 +96,7 @@ def _checksums(folder: Path, stem: str) -> dict[str, str]:
     return {suffix: checksum((folder / f"{stem}.{suffix}").read_bytes()) for suffix in SUFFIXES}
 
 
-def convert(bundle: Store, trunk: str, infos: list[HeadInfo], folder: Path) -> None:
+def convert(bundle: Store, trunk: str, wanted: Outputs, folder: Path) -> None:
     """Convert a trunk with its heads, and write it into a folder.
 
     Raises:
@@ -105,13 +104,13 @@ def convert(bundle: Store, trunk: str, infos: list[HeadInfo], folder: Path) -> N
     """
     allow_new_python()
     stem = _file_stem(trunk)
-    network = build_multihead(bundle, trunk, infos)
+    network = build_multihead(bundle, trunk, wanted)
     photos = sample_photos(bundle, network.input_shape[1])
-    logits = network(photos, training=False)
-    reference = Reference(photos, {i.group: logits[output_of(i.group)].numpy() for i in infos})
+    outputs = network(photos, training=False)
+    reference = Reference(photos, {g: outputs[output_of(g)].numpy() for g in wanted.widths})
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         network.export(f"{scratch}/{stem}.xml", format="openvino", verbose=False)
-        converted = load_openvino(Path(f"{scratch}/{stem}.xml"), infos, "f32")
+        converted = load_openvino(Path(f"{scratch}/{stem}.xml"), wanted, "f32")
         try:
             reference.check(converted, reference.logits, TOLERANCE["f32"])
         except Disagreement as error:
@@ -150,9 +149,9 @@ def sample_photos(bundle: Store, size: int) -> NDArray[np.uint8]:
 def main(uri: str, folder: str, *trunks: str) -> None:
     """Convert the trunks of a bundle, each with its heads."""
     bundle = Store(uri)
-    heads_of = by_trunk(bundle)
+    networks = by_trunk(bundle)
     for trunk in trunks:
-        convert(bundle, trunk, heads_of[trunk], Path(folder))
+        convert(bundle, trunk, networks[trunk], Path(folder))
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
-from landmark_ray.config.base import Count, Options, StageConfig
+from landmark_ray.config.base import Count, Options, StageConfig, Witness
 from landmark_ray.errors import UserError
 from landmark_ray.kernels.image import Limits
 
@@ -44,6 +44,15 @@ class GraphOptions(StageConfig):
         description="number of deployments over which the group models are spread: with 1, one "
         "process holds all models; more use several GPUs or nodes; with 0, the ingress's process "
         "holds them, which is fastest on a small machine",
+    )
+    witnesses: Witness = Field(
+        "fused",
+        description="what answers: fused (heads and index), or heads alone",
+    )
+    index_shards: Count = Field(
+        1,
+        description="number of deployments over which the index is spread, if one machine cannot "
+        "hold it",
     )
     replicas: Count = Field(1, description="processes of each such deployment")
     gpus: float = Field(0.0, ge=0, description="GPUs of each such process")

@@ -54,7 +54,13 @@ def make(config: Config, root: Root) -> IndexInfo:
         raise UserError(f"{root.shown}/embeddings: {error}; run embed with --redo embed") from None
     strangers = int(pc.sum(pc.equal(photos["landmark_id"], STRANGERS)).as_py() or 0)
     models = Store(f"{root.uri}/models")
-    info = IndexInfo(TRUNK, trunk_checksum(models), photos.num_rows - strangers, strangers)
+    info = IndexInfo(
+        trunk=TRUNK,
+        trunk_sha256=trunk_checksum(models),
+        features=vectors.shape[1],
+        photos=photos.num_rows - strangers,
+        strangers=strangers,
+    )
     write_index(models, whitening, divide(whitened), photos, info)
     return info
 

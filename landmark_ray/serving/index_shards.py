@@ -1,0 +1,65 @@
+"""The index shards: Serve deployments that each hold the photos of some of the landmarks."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from landmark_ray.bundle.landmark_index import LandmarkIndex, index_info
+from landmark_ray.bundle.manifest import Bundle
+from landmark_ray.kernels.fusion import Candidates
+from landmark_ray.kernels.topk import TopK
+from landmark_ray.serving.batching import Batcher
+from landmark_ray.serving.serve_options import GraphOptions
+from landmark_ray.serving.versions import Versions
+
+Query = tuple[LandmarkIndex, NDArray[np.float32], TopK]
+
+
+class IndexShard(Versions[LandmarkIndex | None]):
+    """A shard of the index of the bundle that `user_config` names; a bundle may have none."""
+
+    def __init__(self, shard: int, options: dict[str, Any]) -> None:
+        """Take the shard's number, from 0, and the fields of `GraphOptions`."""
+        super().__init__()
+        self.shard, self.options = shard, GraphOptions(**options)
+        self._batcher = Batcher(self._compute, self.options.used_batch)
+
+    def load(self, uri: str) -> tuple[str, LandmarkIndex | None]:
+        """Load the shard's part of the index of a bundle.
+
+        Raises:
+            UserError: There is no bundle, or its index is damaged or of another trunk.
+        """
+        bundle = Bundle(uri)
+        version = bundle.manifest.version
+        if version in self.loaded:
+            return version, self.loaded[version]
+        if index_info(bundle) is None:
+            return version, None
+        return version, LandmarkIndex(bundle, self.shard, self.options.index_shards)
+
+    async def candidates(
+        self, version: str, vector: NDArray[np.float32], heads: TopK
+    ) -> Candidates | None:
+        """Return the candidates of this shard for a photo; None where the version isn't loaded.
+
+        Args:
+            version: Version of the bundle.
+            vector: [D] of the photo.
+            heads: Landmark ids [k] and confidences [k] of the heads.
+        """
+        index = self.loaded.get(version)
+        return await self._batcher((index, vector, heads)) if index else None
+
+    def _compute(self, queries: Sequence[Query]) -> list[Candidates]:
+        """Search for a batch; each query names the index of its own version."""
+        results: dict[int, Candidates] = {}
+        for index in {q[0] for q in queries}:
+            numbers = [i for i, query in enumerate(queries) if query[0] is index]
+            heads = tuple(np.stack([queries[i][2][part] for i in numbers]) for part in (0, 1))
+            vectors = np.stack([queries[i][1] for i in numbers])
+            found = index.candidates(vectors, (heads[0], heads[1]))
+            results |= {i: found.row(j) for j, i in enumerate(numbers)}
+        return [results[i] for i in range(len(queries))]
