@@ -49,9 +49,14 @@ class Candidates:
 
     def row(self, number: int) -> "Candidates":
         """Return the candidates of one photo."""
-        rows = slice(number, number + 1)
-        arrays = (self.landmarks, self.heads, self.nearest, self.mean, self.strangers)
-        return Candidates(*(array[rows] for array in arrays))
+        row = slice(number, number + 1)
+        return Candidates(
+            self.landmarks[row],
+            self.heads[row],
+            self.nearest[row],
+            self.mean[row],
+            self.strangers[row],
+        )
 
     @property
     def known(self) -> NDArray[np.bool_]:

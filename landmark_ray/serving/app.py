@@ -18,12 +18,14 @@ from ray.serve.config import HTTPOptions
 from ray.serve.exceptions import RayServeException
 from ray.serve.schema import LoggingConfig
 
+from landmark_ray.bundle.landmark_index import index_info
 from landmark_ray.bundle.manifest import Bundle
 from landmark_ray.bundle.multihead import by_trunk
 from landmark_ray.errors import UserError, redact_url
 from landmark_ray.runtime import ray_private
 from landmark_ray.runtime.ray_start import start_ray
 from landmark_ray.serving import draining
+from landmark_ray.serving.index_shards import IndexShard
 from landmark_ray.serving.ingress import Ingress
 from landmark_ray.serving.model_shards import ModelShard
 from landmark_ray.serving.proxy import CALLBACK
@@ -82,11 +84,22 @@ def build(args: dict[str, Any]) -> serve.Application:
         user_config=user_config,
         max_ongoing_requests=MAX_ONGOING_REQUESTS,
     )(serve.ingress()(Ingress))
+    index_deployment = serve.deployment(
+        num_replicas=options.replicas,
+        ray_actor_options={"num_cpus": 0.25},
+        user_config=user_config,
+        max_ongoing_requests=MAX_ONGOING_REQUESTS,
+    )(IndexShard)
     bound_shards = [
         shard_deployment.options(name=f"models-{shard}").bind(shard, graph)
         for shard in range(shards)
     ]
-    return ingress_deployment.bind(graph, bool(key), *bound_shards)
+    has_index = options.witnesses == "fused" and index_info(bundle) is not None
+    bound_index = [
+        index_deployment.options(name=f"index-{shard}").bind(shard, graph)
+        for shard in range(options.index_shards if shards and has_index else 0)
+    ]
+    return ingress_deployment.bind(graph, bool(key), bound_shards, bound_index)
 
 
 def run(options: ServeOptions) -> None:

@@ -4,6 +4,7 @@ from functools import cached_property
 
 import numpy as np
 
+from landmark_ray.bundle.landmark_index import FUSION, read_fusion
 from landmark_ray.bundle.manifest import LANDMARKS, Bundle, Manifest
 from landmark_ray.kernels.landmark_names import link, readable
 from landmark_ray.serving.api_models import Landmark
@@ -18,8 +19,9 @@ class BundleMetadata:
 
     def __init__(self, uri: str) -> None:
         """Read them; only the model shards read the networks."""
-        bundle = Bundle(uri, read=lambda name: name == LANDMARKS)
+        bundle = Bundle(uri, read=lambda name: name in (LANDMARKS, FUSION))
         self.manifest: Manifest = bundle.manifest
+        self.fusion = read_fusion(bundle)
         self._landmarks = bundle.names().sort_by("landmark_id")
 
     @cached_property

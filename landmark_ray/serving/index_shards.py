@@ -58,8 +58,9 @@ class IndexShard(Versions[LandmarkIndex | None]):
         results: dict[int, Candidates] = {}
         for index in {q[0] for q in queries}:
             numbers = [i for i, query in enumerate(queries) if query[0] is index]
-            heads = tuple(np.stack([queries[i][2][part] for i in numbers]) for part in (0, 1))
             vectors = np.stack([queries[i][1] for i in numbers])
-            found = index.candidates(vectors, (heads[0], heads[1]))
+            ids = np.stack([queries[i][2][0] for i in numbers])
+            confidences = np.stack([queries[i][2][1] for i in numbers])
+            found = index.candidates(vectors, (ids, confidences))
             results |= {i: found.row(j) for j, i in enumerate(numbers)}
         return [results[i] for i in range(len(queries))]

@@ -15,14 +15,17 @@ from ray.serve.handle import DeploymentHandle
 
 from landmark_ray.errors import UserError
 from landmark_ray.kernels.contentless import without_contentless
+from landmark_ray.kernels.fusion import merge
 from landmark_ray.kernels.metrics import NO_LANDMARK
 from landmark_ray.kernels.topk import TopK, merge_top_k
 from landmark_ray.serving.api_errors import APIError, models_not_ready, queue_full
 from landmark_ray.serving.api_models import Candidate, PhotoAnswer
 from landmark_ray.serving.bundle_metadata import BundleMetadata
 from landmark_ray.serving.decoding import Decoder
+from landmark_ray.serving.index_shards import IndexShard
 from landmark_ray.serving.inference import MAX_TOP_K
-from landmark_ray.serving.model_shards import LocalShardHandle
+from landmark_ray.serving.local import LocalHandle
+from landmark_ray.serving.model_shards import ModelShard
 from landmark_ray.serving.prometheus import Metrics
 from landmark_ray.serving.serve_options import KEY_VARIABLE, GraphOptions
 
@@ -54,21 +57,32 @@ class Recogniser:
     """Recognises photos with all model shards, and limits how many are in work at once."""
 
     def __init__(
-        self, options: dict[str, Any], keyed: bool, *shards: DeploymentHandle[Any]
+        self,
+        options: dict[str, Any],
+        keyed: bool,
+        shards: Sequence[DeploymentHandle[Any]] = (),
+        index: Sequence[DeploymentHandle[Any]] = (),
     ) -> None:
-        """Connect to the model shards.
+        """Connect to the shards of models and index.
 
         Args:
             options: The fields of `GraphOptions`.
             keyed: Whether clients must send a key.
-            *shards: Handles of all model shards; without any, this process holds the models.
+            shards: Handles of all model shards; without any, this process holds models and index.
+            index: Handles of all index shards.
 
         Raises:
             UserError: Clients must send a key, and this machine has none.
         """
         self.options = GraphOptions(**options)
-        self.local_shard = None if shards else LocalShardHandle(options)
-        self.shards: Sequence[Any] = shards or [self.local_shard]
+        self.shards: Sequence[Any] = shards
+        self.index: Sequence[Any] = index
+        self.local: list[LocalHandle] = []
+        if not shards:
+            self.shards = [LocalHandle(ModelShard(0, options))]
+            if self.options.witnesses == "fused":
+                self.index = [LocalHandle(IndexShard(0, options))]
+            self.local = [*self.shards, *self.index]
         self.key = self.options.key()
         if keyed and not self.key:
             raise UserError(
@@ -83,8 +97,8 @@ class Recogniser:
 
     async def reconfigure(self, config: dict[str, str]) -> None:
         """Switch to another bundle; the one before serves until all shards have loaded the new."""
-        if self.local_shard:
-            await self.local_shard.shard.reconfigure(config)
+        for handle in self.local:
+            await handle.reconfigure.remote(config)
         newest, _ = await asyncio.gather(
             asyncio.to_thread(BundleMetadata, config["bundle"]), self.decoder.start()
         )
@@ -103,7 +117,7 @@ class Recogniser:
         return self.bundles[0]
 
     async def check_ready(self) -> None:
-        """Check that every model shard has loaded the newest bundle.
+        """Check that every shard has loaded the newest bundle.
 
         Raises:
             APIError: A shard hasn't loaded it, or doesn't answer within 2 s.
@@ -111,7 +125,9 @@ class Recogniser:
         version = self.metadata.manifest.version
         try:
             async with asyncio.timeout(2):
-                loaded = await asyncio.gather(*(shard.versions.remote() for shard in self.shards))
+                loaded = await asyncio.gather(
+                    *(shard.versions.remote() for shard in (*self.shards, *self.index))
+                )
         except (TimeoutError, RayActorError):
             raise models_not_ready() from None
         if not all(version in versions for versions in loaded):
@@ -167,13 +183,9 @@ class Recogniser:
                 if size not in photos:
                     photos[size] = await self.decoder.decode(data, size, limits)
                 decoded = time.monotonic()
-                replies = await asyncio.gather(
-                    *(self._ask(shard, manifest.version, photos[size]) for shard in self.shards)
-                )
-                answers = [(i[None], c[None]) for i, c in filter(None, replies)]
-                if len(answers) == len(self.shards):
-                    merged_top_k = merge_top_k(answers, MAX_TOP_K)
-                    ids, confidences = without_contentless(merged_top_k, photos[size][None])
+                found = await self._answer(metadata, photos[size])
+                if found:
+                    ids, confidences = without_contentless(found, photos[size][None])
                     models_s = time.monotonic() - decoded
                     top_k = ids[0], confidences[0]
                     return Recognition(metadata, top_k, decoded - start, models_s)
@@ -186,12 +198,29 @@ class Recogniser:
             if version not in {bundle.manifest.version for bundle in self.bundles}:
                 self.bundles[1:] = [await asyncio.to_thread(BundleMetadata, uri)]
 
-    async def _ask(self, shard: Any, version: str, photo: NDArray[np.uint8]) -> TopK | None:
-        """Ask a shard; when a replica dies over the request, ask another one."""
-        try:
-            return await shard.top_k.remote(version, photo)
-        except RayActorError:
-            return await shard.top_k.remote(version, photo)
+    async def _answer(self, metadata: BundleMetadata, photo: NDArray[np.uint8]) -> TopK | None:
+        """Ask all model shards, then the index; return None if one lacks the version.
+
+        Returns:
+            Landmark ids [1, k] and confidences [1, k].
+        """
+        version = metadata.manifest.version
+        replies = await asyncio.gather(
+            *(ask(shard.answer, version, photo) for shard in self.shards)
+        )
+        if any(reply is None for reply in replies):
+            return None
+        heads = merge_top_k([(ids[None], c[None]) for (ids, c), _ in replies], MAX_TOP_K)
+        vector = next((v for _, v in replies if v is not None), None)
+        if metadata.fusion is None or vector is None or not self.index:
+            return heads
+        one = heads[0][0], heads[1][0]
+        found = await asyncio.gather(
+            *(ask(shard.candidates, version, vector, one) for shard in self.index)
+        )
+        if any(part is None for part in found):
+            return None
+        return metadata.fusion.top_k(merge(found), MAX_TOP_K)
 
     def explain(self, recognition: Recognition, top_k: int, file: str | None = None) -> PhotoAnswer:
         """Return a photo's answer with the names of at most `top_k` landmarks."""
@@ -225,3 +254,11 @@ class Recogniser:
         except APIError as error:
             return PhotoAnswer(file=file, is_landmark=False, error=error.message), error
         return self.explain(recognition, top_k, file), recognition
+
+
+async def ask(method: Any, *args: Any) -> Any:
+    """Ask a shard; when a replica dies over the request, ask another one."""
+    try:
+        return await method.remote(*args)
+    except RayActorError:
+        return await method.remote(*args)

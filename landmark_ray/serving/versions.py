@@ -1,4 +1,4 @@
-"""A deployment whose replicas hold the newest version of a bundle, and for a while the one before."""
+"""Deployments whose replicas hold the newest version of a bundle, and for a while the last one."""
 
 import asyncio
 from typing import Generic, TypeVar

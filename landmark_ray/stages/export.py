@@ -16,9 +16,11 @@ from numpy.typing import NDArray
 from landmark_ray.bundle.landmark_index import FILES as INDEX_FILES
 from landmark_ray.bundle.landmark_index import FUSION, INDEX, write_fusion
 from landmark_ray.bundle.manifest import EVALUATION, FILE, LANDMARKS, REFERENCE, clear, owned, seal
+from landmark_ray.bundle.multihead import FEATURES
 from landmark_ray.bundle.network_files import (
     FINETUNED,
     GROUPS,
+    TRUNK,
     TRUNK_FILES,
     HeadInfo,
     copy_trunk,
@@ -102,7 +104,8 @@ def reference_of(config: Config, root: Root, subfolder: str) -> Reference:
     with tf.device("CPU"):  # a GPU computes with less precision
         ensemble = Ensemble(Store(f"{root.uri}/models"), subfolder)
         photos = reference_photos(config, root, [info.group for info in ensemble.infos])
-        return Reference(photos, ensemble.logits(ensemble.vectors(photos)))
+        vectors = ensemble.vectors(photos, sorted({TRUNK, *ensemble.trunks}))
+        return Reference(photos, ensemble.logits(vectors) | {FEATURES: vectors[TRUNK]})
 
 
 def reference_photos(config: Config, root: Root, groups: list[int]) -> NDArray[np.uint8]:
