@@ -110,10 +110,9 @@ class ImageSet:
     def read(cls, key: str, figures: Figures, root: Root) -> "ImageSet":
         """Read the predictions of a set, and add them to its figures."""
         rows = root.dataset(SETS[key][1]).to_table([*COLUMNS, *EVIDENCE])
-        if key == "validation":
-            rows = cross_fitted(rows)
-        else:
-            rows = answered(rows, Fusion(**figures["fusion"]))
+        if "fusion" in figures:
+            fusion = Fusion(**figures["fusion"])
+            rows = cross_fitted(rows) if key == "validation" else answered(rows, fusion)
         rows = scored(rows)
         return cls(key, figures[key], rows, first_answers(rows))
 

@@ -3,57 +3,39 @@
 import numpy as np
 import pytest
 
-from landmark_ray.kernels.fusion import (
-    LEAST,
-    STRANGERS,
-    Candidates,
-    Fusion,
-    candidates,
-    fit_fusion,
-)
-from landmark_ray.kernels.landmark_similarity import Similarities
+from landmark_ray.kernels.fusion import KINDS, LEAST, Candidates, Fusion, fit_fusion, merge
 
 
-def index(landmarks, values, floor=0.1):
-    return Similarities(
-        np.array([landmarks]), np.array([values], np.float32), np.array([floor], np.float32)
+def made_of(landmarks, heads, nearest, mean, strangers):
+    return Candidates(
+        np.array([landmarks]),
+        np.array([heads], float),
+        np.array([nearest], np.float32),
+        np.array([mean], np.float32),
+        np.array([strangers], np.float32),
     )
 
 
-def test_candidates_are_those_of_heads_and_of_the_index():
-    heads = np.array([[7, 8, -1]]), np.array([[0.6, 0.3, 0.0]])
-    found = candidates(heads, index([9, 7, STRANGERS, -1], [0.8, 0.5, 0.4, -1]))
-    assert found.landmarks.tolist() == [[7, 8, 9]]
-    assert found.heads.tolist() == [[0.6, 0.3, 0.0]]
-    assert found.similarity[0].tolist() == pytest.approx([0.5, 0.1, 0.8])
-    assert found.strangers.tolist() == pytest.approx([0.4])
-
-
-def test_without_near_strangers_they_are_as_similar_as_the_last_neighbour():
-    found = candidates((np.array([[7]]), np.array([[0.6]])), index([9], [0.8]))
-    assert found.strangers.tolist() == pytest.approx([0.1])
-
-
-def test_evidence_is_confidence_similarity_and_its_leads():
-    found = Candidates(
-        np.array([[7, 8, -1]]),
-        np.array([[0.5, 0.0, 0.0]]),
-        np.array([[0.6, 0.2, -1]], np.float32),
-        np.array([0.3], np.float32),
-    )
+def test_evidence_is_confidence_and_leads_over_landmarks_and_strangers():
+    found = made_of([7, 8, -1], [0.5, 0, 0], [0.6, 0.2, -1], [0.7, 0.4, -1], 0.3)
     first, second = found.evidence()[0, :2]
-    assert first == pytest.approx([np.log(0.5), 0.6, 0.4, 0.3])
-    assert second == pytest.approx([np.log(LEAST), 0.2, -0.4, -0.1])
+    assert first == pytest.approx([np.log(0.5), 0.3, 0.3])
+    assert second == pytest.approx([np.log(LEAST), -0.3, -0.1])
 
 
 def test_a_lone_candidate_leads_over_nothing():
-    found = Candidates(
-        np.array([[7]]), np.array([[0.5]]), np.array([[0.6]], np.float32), np.zeros(1, np.float32)
-    )
-    assert found.evidence()[0, 0].tolist() == pytest.approx([np.log(0.5), 0.6, 1.6, 0.6])
+    found = made_of([7], [0.5], [0.6], [0.7], 0.0)
+    assert found.evidence()[0, 0].tolist() == pytest.approx([np.log(0.5), 1.7, 0.6])
 
 
-def made(count, seed=0):
+def test_parts_are_merged_before_leads_are_measured():
+    parts = [made_of([7], [0.5], [0.6], [0.7], 0.1), made_of([8], [0.1], [0.2], [0.4], 0.3)]
+    whole = made_of([7, 8], [0.5, 0.1], [0.6, 0.2], [0.7, 0.4], 0.3)
+    assert merge(parts).evidence().tolist() == whole.evidence().tolist()
+    assert whole.row(0).evidence().tolist() == whole.evidence().tolist()
+
+
+def photos(count, seed=0):
     """Photos of which half show their first candidate; heads and index are right in most cases."""
     rng = np.random.default_rng(seed)
     shows = rng.random(count) < 0.5
@@ -61,15 +43,15 @@ def made(count, seed=0):
     similarity += rng.normal(0, 0.1, similarity.shape)
     heads = np.stack([0.3 + 0.15 * shows, np.full(count, 0.1)], 1)
     heads = (heads + rng.normal(0, 0.1, heads.shape)).clip(0.01, 0.99)
-    found = Candidates(
-        np.tile([7, 8], (count, 1)), heads, similarity.astype(np.float32), np.full(count, 0.35)
-    )
-    return found, np.stack([shows, np.zeros(count, bool)], 1)
+    ids, strangers = np.tile([7, 8], (count, 1)), np.full(count, 0.35, np.float32)
+    near = similarity.astype(np.float32)
+    right = np.stack([shows, np.zeros(count, bool)], 1)
+    return Candidates(ids, heads, near, near, strangers), right
 
 
 def test_confidences_are_the_shares_of_right_answers():
-    fusion = fit_fusion(*made(4000))
-    found, right = made(4000, seed=1)
+    fusion = fit_fusion(*photos(4000))
+    found, right = photos(4000, seed=1)
     landmarks, confidences = fusion.top_k(found, 1)
     hits = right[np.arange(4000), (landmarks[:, 0] == 8).astype(int)]
     for low, high in ((0.0, 0.2), (0.2, 0.5), (0.5, 0.8), (0.8, 1.0)):
@@ -79,28 +61,37 @@ def test_confidences_are_the_shares_of_right_answers():
 
 
 def test_few_photos_that_are_all_right_are_not_certain():
-    found, _ = made(6)
-    right = np.tile([True, False], (6, 1))
-    _, confidences = fit_fusion(found, right).top_k(found, 1)
+    found, _ = photos(6)
+    _, confidences = fit_fusion(found, np.tile([True, False], (6, 1))).top_k(found, 1)
     assert (confidences < 0.999).all() and (confidences > 0.5).all()
 
 
+@pytest.mark.parametrize("answer", [True, False])
+def test_candidates_that_are_all_right_or_all_wrong_give_finite_confidences(answer):
+    found, _ = photos(6)
+    fusion = fit_fusion(found, np.full((6, 2), answer))
+    confidences = fusion.confidences(found)
+    assert np.isfinite(fusion.bias) and ((confidences > 0) & (confidences < 1)).all()
+
+
+def test_without_a_candidate_there_is_a_fusion_nevertheless():
+    found = made_of([-1], [0], [-1], [-1], 0.0)
+    landmarks, confidences = fit_fusion(found, np.zeros((1, 1), bool)).top_k(found, 2)
+    assert landmarks.tolist() == [[-1, -1]] and confidences.tolist() == [[0, 0]]
+
+
 def test_weights_are_never_negative():
-    found, right = made(500)
+    found, right = photos(500)
     assert min(fit_fusion(found, ~right).weights) >= 0
 
 
-def test_there_must_be_a_candidate():
-    found = Candidates(
-        np.full((2, 1), -1), np.zeros((2, 1)), np.full((2, 1), -1, np.float32), np.zeros(2)
-    )
-    with pytest.raises(ValueError, match="no candidates"):
-        fit_fusion(found, np.zeros((2, 1), bool))
+def test_evidence_can_be_left_out():
+    fusion = fit_fusion(*photos(500), KINDS[1:])
+    assert fusion.weights[0] == 0 and max(fusion.weights) > 0
 
 
 def test_answers_are_filled_up():
-    fusion = Fusion((1.0, 1.0, 1.0, 1.0), 0.0)
-    found = candidates((np.array([[7, -1]]), np.array([[0.6, 0.0]])), index([-1], [-1]))
-    landmarks, confidences = fusion.top_k(found, 3)
+    found = made_of([7, -1], [0.6, 0], [0.5, -1], [0.5, -1], 0.1)
+    landmarks, confidences = Fusion((1.0, 1.0, 1.0), 0.0).top_k(found, 3)
     assert landmarks.tolist() == [[7, -1, -1]]
     assert confidences[0, 1:].tolist() == [0, 0] and confidences[0, 0] > 0

@@ -3,7 +3,11 @@
 import numpy as np
 import pytest
 
-from landmark_ray.kernels.landmark_similarity import landmark_similarities
+from landmark_ray.kernels.landmark_similarity import (
+    sums_by_landmark,
+    to_nearest_photos,
+    without_photos,
+)
 from landmark_ray.kernels.photo_index import PhotoIndex, divide
 
 
@@ -58,20 +62,14 @@ def test_queries_with_nan_are_refused():
 
 def test_similarity_is_the_mean_of_the_nearest_photos_of_a_landmark():
     cosines = np.array([[0.9, 0.8, 0.7, 0.6, 0.5]], np.float32)
-    rows = np.array([[0, 1, 2, 3, 4]])
-    landmarks = np.array([7, 8, 8, 8, 8])
-    found = landmark_similarities(cosines, rows, landmarks)
-    assert found.landmarks.tolist() == [[8, 7, -1, -1, -1]]
-    assert found.values[0, :2].tolist() == pytest.approx([(0.8 + 0.7 + 0.6) / 3, (0.9 + 1) / 3])
-    assert found.floor.tolist() == pytest.approx([0.5])
+    landmarks = np.array([[7, 8, 8, 8, 8]])
+    found = to_nearest_photos(np.array([[8, 7, 6]]), cosines, landmarks)
+    assert found[0].tolist() == pytest.approx([(0.8 + 0.7 + 0.6) / 3, (0.9 + 1) / 3, 0.5])
 
 
-def test_similarity_where_the_index_is_small_or_empty():
-    cosines, rows = np.array([[0.9, -1.0]], np.float32), np.array([[0, -1]])
-    found = landmark_similarities(cosines, rows, np.array([7]), photos=1)
-    assert found.landmarks.tolist() == [[7, -1]]
-    assert found.values[0].tolist() == pytest.approx([0.9, -1])
-    none = landmark_similarities(
-        np.full((2, 1), -1, np.float32), np.full((2, 1), -1), np.zeros(0, np.int64)
-    )
-    assert none.landmarks.tolist() == [[-1], [-1]]
+def test_sums_are_those_of_each_landmarks_vectors():
+    x = np.array([[1, 0], [0, 1], [1, 0]], np.float16)
+    ids, sums = sums_by_landmark(x, np.array([9, 7, 9]))
+    assert ids.tolist() == [7, 9] and sums.tolist() == [[0, 1], [2, 0]]
+    assert without_photos(sums[1], x[:1]).tolist() == [1, 0]
+    assert without_photos(sums[1], x[[0, 2]]) is None

@@ -94,7 +94,7 @@ def test_groups_answer_as_the_models_whatever_serves_them(trunks, way, request):
                     found = np.concatenate([part[group] for part in parts])
                     assert np.abs(found - logits[group][:count]).max() < 8 * apart, group
             answers = [
-                merge_top_k([n.top_k(batch) for n in networks], MAX_TOP_K) for batch in batches
+                merge_top_k([n.answer(batch)[0] for n in networks], MAX_TOP_K) for batch in batches
             ]
             ids, sure = (np.concatenate(part) for part in zip(*answers, strict=True))
             assert np.abs(sure - wanted[1][:count]).max() < apart
@@ -283,11 +283,11 @@ def test_reference_is_read_as_it_was_written_and_damage_is_a_line(shared_trunk, 
 
 def test_f32_is_nearer_than_bf16(shared_trunk):
     bundle, ensemble = shared_trunk
-    (infos,) = by_trunk(bundle).values()
+    (outputs,) = by_trunk(bundle).values()
     file, far = openvino_conversion.cache_folder(bundle) / "trunk.xml", {}
     wanted = ensemble.logits(ensemble.vectors(PHOTOS[:32]))
     for precision in ("f32", "bf16"):
-        found = load_openvino(file, infos, precision)(PHOTOS[:32])
+        found = load_openvino(file, outputs, precision)(PHOTOS[:32])
         far[precision] = max(difference(g, [found[g]], wanted[g]).share for g in GROUPS)
     assert far["f32"] < 1e-4 and far["f32"] <= far["bf16"] < 0.05
 

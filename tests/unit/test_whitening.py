@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from landmark_ray.kernels.whitening import fit_whitening, unit_length
+from landmark_ray.kernels.whitening import fit_learned_whitening, fit_whitening, unit_length
 
 
 def descriptors(count=200, length=16, seed=0):
@@ -57,3 +57,29 @@ def test_other_lengths_are_an_error():
 
 def test_a_vector_of_zeros_stays_one():
     np.testing.assert_array_equal(unit_length(np.zeros((1, 3))), np.zeros((1, 3)))
+
+
+def test_learned_whitening_evens_out_what_differs_within_landmarks():
+    rng = np.random.default_rng(0)
+    landmarks = np.repeat(np.arange(40), 10)
+    centres = rng.normal(size=(40, 12)) * np.r_[np.ones(6), np.zeros(6)]
+    noise = rng.normal(size=(400, 12)) * np.r_[np.full(6, 0.2), np.full(6, 1.0)]
+    x = centres[landmarks] + noise
+
+    def separation(whitening):
+        z = whitening(x)
+        cosines = z @ z.T
+        same = landmarks[:, None] == landmarks
+        np.fill_diagonal(same, False)
+        return cosines[same].mean() - cosines[landmarks[:, None] != landmarks].mean()
+
+    plain, learned = fit_whitening(x), fit_learned_whitening(x, landmarks)
+    assert separation(learned) > 1.5 * separation(plain)
+    strangers = np.concatenate([landmarks, np.full(5, -2)])
+    assert fit_learned_whitening(np.concatenate([x, x[:5]]), strangers).projection.shape == (12, 12)
+
+
+def test_landmarks_of_one_photo_give_the_plain_whitening():
+    x = np.random.default_rng(0).normal(size=(30, 6))
+    learned = fit_learned_whitening(x, np.arange(30))
+    assert np.array_equal(learned.projection, fit_whitening(x).projection)

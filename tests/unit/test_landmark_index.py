@@ -1,0 +1,167 @@
+"""An index in a folder: what it finds, and what it refuses."""
+
+import json
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from landmark_ray.bundle import landmark_index
+from landmark_ray.bundle.landmark_index import LandmarkIndex, join, read_fusion, write_fusion
+from landmark_ray.data.store import Store
+from landmark_ray.errors import UserError
+from landmark_ray.kernels.fusion import STRANGERS, Fusion, merge
+from landmark_ray.kernels.photo_index import divide
+from landmark_ray.kernels.whitening import fit_learned_whitening
+
+LANDMARKS = (7, 8, 9)
+EACH = 6
+NOBODY = np.full((1, 2), -1), np.zeros((1, 2))
+
+
+def vectors(seed=0):
+    """Three landmarks with six photos each, and four photos of no landmark; and their landmarks."""
+    rng = np.random.default_rng(seed)
+    centres = np.random.default_rng(9).normal(size=(4, 24))
+    own = np.repeat([0, 1, 2, 3], [EACH, EACH, EACH, 4])
+    x = centres[own] + 0.25 * rng.normal(size=(len(own), 24))
+    return x.astype(np.float32), np.array([*LANDMARKS, STRANGERS])[own]
+
+
+@pytest.fixture
+def folder(tmp_path) -> Store:
+    """An index of `vectors`; the first two photos are duplicates of each other."""
+    store = Store(str(tmp_path / "models"))
+    store.write("trunk/network.weights.h5", b"weights")
+    x, landmarks = vectors()
+    whitening = fit_learned_whitening(x, landmarks)
+    ids = [f"photo-{number:02d}" for number in range(len(x))]
+    photos = pa.table(
+        {"image_id": ids, "landmark_id": landmarks, "cluster": [ids[0], ids[0], *ids[2:]]}
+    )
+    info = landmark_index.IndexInfo(
+        "trunk", landmark_index.trunk_checksum(store), 24, photos=18, strangers=4
+    )
+    landmark_index.write_index(
+        store, whitening, divide(whitening(x).astype(np.float16)), photos, info
+    )
+    return store
+
+
+def best(found):
+    """The landmark of each query to whose mean it is nearest."""
+    return found.landmarks[np.arange(len(found.mean)), found.mean.argmax(axis=1)].tolist()
+
+
+def test_photos_are_most_similar_to_their_landmark(folder):
+    x, landmarks = vectors(seed=1)
+    found = LandmarkIndex(folder).candidates(x[:18], (np.full((18, 1), -1), np.zeros((18, 1))))
+    assert best(found) == landmarks[:18].tolist()
+    first = found.nearest.argmax(axis=1)
+    assert found.landmarks[np.arange(18), first].tolist() == landmarks[:18].tolist()
+    assert (found.nearest.max(axis=1) > found.strangers).mean() > 0.8
+    strangers = LandmarkIndex(folder).candidates(x[18:], (np.full((4, 1), -1), np.zeros((4, 1))))
+    assert (strangers.nearest.max(axis=1) < strangers.strangers).mean() > 0.7
+
+
+def test_landmarks_of_the_heads_are_candidates_with_their_confidence(folder):
+    x, _ = vectors(seed=1)
+    found = LandmarkIndex(folder).candidates(x[:1], (np.array([[9, 8]]), np.array([[0.7, 0.2]])))
+    said = dict(zip(found.landmarks[0].tolist(), found.heads[0].tolist(), strict=True))
+    assert said == {7: 0.0, 8: 0.2, 9: 0.7}
+
+
+def test_a_photo_of_the_index_does_not_count_for_itself(folder):
+    x, _ = vectors()
+    index = LandmarkIndex(folder)
+    with_itself = index.candidates(x[:1], NOBODY)
+    without = index.candidates(x[:1], NOBODY, ["photo-00"])
+    own = [f.landmarks[0].tolist().index(7) for f in (with_itself, without)]
+    for name in ("nearest", "mean"):
+        values = [getattr(f, name)[0, c] for f, c in zip((with_itself, without), own, strict=True)]
+        assert values[0] > values[1]
+    # what is left is exactly an index without both duplicates
+    z = index._whitening(x)
+    others = z[2:EACH].astype(np.float16).astype(np.float32)
+    assert without.nearest[0, own[1]] == pytest.approx(np.sort(others @ z[0])[-3:].mean(), abs=2e-3)
+    mean = others.mean(axis=0) / np.linalg.norm(others.mean(axis=0))
+    assert without.mean[0, own[1]] == pytest.approx(mean @ z[0], abs=2e-3)
+
+
+def test_a_landmark_without_another_photo_is_not_similar(folder):
+    index = LandmarkIndex(folder)
+    index.photos = index.photos.set_column(
+        2, "cluster", pa.array(["one"] * EACH + index.photos["cluster"].to_pylist()[EACH:])
+    )
+    x, _ = vectors()
+    found = index.candidates(x[:1], (np.array([[7]]), np.array([[0.9]])), ["one"])
+    assert found.mean[0, found.landmarks[0].tolist().index(7)] == -1
+
+
+def test_clusters_of_several_photos_are_looked_up_by_each(folder):
+    rows = LandmarkIndex(folder)._rows_of(["photo-03", "photo-00", "unknown", "photo-03"])
+    assert [row.tolist() for row in rows] == [[3], [0, 1], [], [3]]
+
+
+@pytest.mark.parametrize("shards", [2, 3])
+def test_shards_together_answer_as_one(folder, shards):
+    x, _ = vectors(seed=1)
+    heads = np.tile([9, -1], (len(x), 1)), np.tile([0.7, 0.0], (len(x), 1))
+    whole = LandmarkIndex(folder).candidates(x, heads)
+    parts = [LandmarkIndex(folder, shard, shards).candidates(x, heads) for shard in range(shards)]
+    fusion = Fusion((1.0, 5.0, 10.0), -1.0)
+    ids, confidences = fusion.top_k(whole, 3)
+    found = fusion.top_k(merge(parts), 3)
+    assert found[0].tolist() == ids.tolist()
+    assert np.allclose(found[1], confidences, atol=1e-6)
+
+
+def test_landmarks_are_joined_once_each():
+    heads = np.array([[5, 3, -1]]), np.array([[0.6, 0.3, 0.0]])
+    ids, confidences = join(heads, np.array([[3, 3, 8, STRANGERS]]), np.array([[5, 4]]))
+    assert ids.tolist() == [[3, 4, 5, 8]]
+    assert confidences.tolist() == [[0.3, 0.0, 0.6, 0.0]]
+
+
+def test_index_of_another_trunk_is_refused(folder):
+    folder.write("trunk/network.weights.h5", b"other weights")
+    with pytest.raises(UserError, match=r"index is the index of another trunk.*--redo index"):
+        LandmarkIndex(folder)
+
+
+def test_folder_without_an_index_says_so(tmp_path):
+    with pytest.raises(UserError, match=r"index/index\.json is missing: run jobs/index\.py"):
+        LandmarkIndex(Store(str(tmp_path)))
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "problem"),
+    [
+        ("vectors.npy", b"\x93NUMPY", "index/vectors.npy is damaged"),
+        ("photos.parquet", b"PAR1", "photos.parquet"),
+        ("index.json", json.dumps({"trunk": 1}).encode(), "index/index.json is damaged"),
+    ],
+)
+def test_damaged_files_are_named(folder, name, data, problem):
+    folder.write(f"index/{name}", data)
+    with pytest.raises(UserError, match=problem):
+        LandmarkIndex(folder)
+
+
+def test_numbers_of_photos_and_vectors_must_agree(folder):
+    table = folder.read_table("index/photos.parquet")
+    folder.write_table("index/photos.parquet", table.slice(1))
+    with pytest.raises(UserError, match="21 photos, but 22 vectors"):
+        LandmarkIndex(folder)
+
+
+def test_vectors_that_are_not_finite_are_refused(folder):
+    with pytest.raises(ValueError, match="not finite"):
+        LandmarkIndex(folder).candidates(np.full((1, 24), np.nan, np.float32), NOBODY)
+
+
+def test_fusion_is_read_as_it_was_written(folder):
+    assert read_fusion(folder) is None
+    fusion = Fusion((1.0, 2.0, 3.0), -4.0)
+    write_fusion(folder, fusion)
+    assert read_fusion(folder) == fusion
