@@ -77,6 +77,11 @@ def predictions(answers, groups=GROUPS) -> pa.Table:
             "group": 0 if truth is None else groups[truth],
             "landmarks": [named],
             "confidences": [sure],
+            "candidates": [named],
+            "heads": [sure],
+            "nearest": [sure],
+            "mean": [sure],
+            "strangers": 0.0,
             "closed_landmark": 10,
             "closed_confidence": 1.0,
         }
