@@ -7,11 +7,21 @@ import numpy as np
 import pyarrow as pa
 from PIL import Image
 
+from landmark_ray.bundle.landmark_index import (
+    IndexInfo,
+    trunk_checksum,
+    write_fusion,
+    write_index,
+)
 from landmark_ray.bundle.manifest import LANDMARKS, REFERENCE, Bundle, Manifest, seal
+from landmark_ray.bundle.multihead import FEATURES
 from landmark_ray.bundle.network_files import GROUPS, TRUNK, HeadInfo, write_head, write_trunk
 from landmark_ray.bundle.reference import Reference
 from landmark_ray.data import schemas
 from landmark_ray.data.store import Store
+from landmark_ray.kernels.fusion import STRANGERS, Fusion
+from landmark_ray.kernels.photo_index import divide
+from landmark_ray.kernels.whitening import fit_learned_whitening
 
 SIZE = 48
 NAME = "http://commons.wikimedia.org/wiki/Category:Torre_dos_Cl%C3%A9rigos"
@@ -42,6 +52,7 @@ def write(
     warning: str = "",
     threshold: float = 0.0,
     reference: bool = False,
+    index: bool = False,
 ) -> Manifest:
     """A bundle whose group g knows the landmarks 100 g, 100 g + 1, ...; 100 has a link for a name.
 
@@ -55,6 +66,7 @@ def write(
         warning: what people must know of the models; with one they don't reject strangers.
         threshold: of "not a landmark".
         reference: write reference answers, as export does.
+        index: write an index of made-up photos, three of each landmark and of none, and a fusion.
     """
     import keras
 
@@ -81,9 +93,16 @@ def write(
             for i in landmarks
         ]
     folder.write_table(LANDMARKS, pa.Table.from_pylist(rows, schemas.BUNDLED))
+    if index:
+        if not shared:
+            write_trunk(folder, TRUNK, build_trunk("small", weights=None, input_size=size))
+        write_made_index(folder, [row["landmark_id"] for row in rows], size)
     if reference:
         ensemble, photos = Ensemble(folder), clouds(12, seed=1, size=size)
-        Reference(photos, ensemble.logits(ensemble.vectors(photos))).write(folder, REFERENCE)
+        trunks = sorted({*ensemble.trunks, *([TRUNK] if index else [])})
+        vectors = ensemble.vectors(photos, trunks)
+        outputs = ensemble.logits(vectors) | ({FEATURES: vectors[TRUNK]} if index else {})
+        Reference(photos, outputs).write(folder, REFERENCE)
     return seal(
         folder,
         threshold=threshold,
@@ -101,6 +120,22 @@ def write(
         fingerprints={},
         software={},
     )
+
+
+def write_made_index(folder: Store, landmarks: list[int], size: int) -> None:
+    """An index of clouds: what it says is as good as what the heads say."""
+    from landmark_ray.bundle.ensemble import Ensemble
+
+    own = np.repeat([*landmarks, STRANGERS], 3)
+    vectors = Ensemble(folder).vectors(clouds(len(own), seed=5, size=size), [TRUNK])[TRUNK]
+    whitening = fit_learned_whitening(vectors, own)
+    ids = [f"{number:016x}" for number in range(len(own))]
+    photos = pa.table({"image_id": ids, "landmark_id": own, "cluster": ids})
+    info = IndexInfo(
+        TRUNK, trunk_checksum(folder), vectors.shape[1], photos=len(own) - 3, strangers=3
+    )
+    write_index(folder, whitening, divide(whitening(vectors).astype(np.float16)), photos, info)
+    write_fusion(folder, Fusion((0.5, 5.0, 10.0), -1.0))
 
 
 def change(place: Path, **fields: object) -> Bundle:

@@ -56,16 +56,17 @@ class FakeModelShard:
         self.seconds = 0.0
         self.errors: list[Exception] = []
         self.asked: list[tuple[str, tuple[int, ...]]] = []
-        self.top_k, self.versions = RemoteMethod(self._top_k), RemoteMethod(self._versions)
+        self.answer, self.versions = RemoteMethod(self._answer), RemoteMethod(self._versions)
 
-    async def _top_k(self, version: str, photo: np.ndarray) -> Any:
+    async def _answer(self, version: str, photo: np.ndarray) -> Any:
         self.asked.append((version, photo.shape))
         await asyncio.sleep(self.seconds)
         if self.errors:
             raise self.errors.pop(0)
         if version not in self.loaded:
             return None
-        return np.array([*self.confidences], np.int64), np.array([*self.confidences.values()])
+        ids, confidences = [*self.confidences], [*self.confidences.values()]
+        return (np.array(ids, np.int64), np.array(confidences)), None
 
     async def _versions(self) -> dict[str, str]:
         return self.loaded
@@ -75,7 +76,7 @@ def ingress(*shards: Any, **options: Any) -> Ingress:
     """An ingress over model shards; `reconfigure` it before it is asked."""
     from landmark_ray.serving.serve_options import GraphOptions
 
-    return Ingress(GraphOptions(**options).model_dump(), False, *shards)
+    return Ingress(GraphOptions(**options).model_dump(), False, shards)
 
 
 @contextlib.contextmanager
