@@ -19,7 +19,7 @@ from landmark_ray.bundle.network_files import GROUPS, TRUNK, HeadInfo, write_hea
 from landmark_ray.bundle.reference import Reference
 from landmark_ray.data import schemas
 from landmark_ray.data.store import Store
-from landmark_ray.kernels.fusion import STRANGERS, Fusion
+from landmark_ray.kernels.fusion import STRANGERS, Fusion, Regression
 from landmark_ray.kernels.photo_index import divide
 from landmark_ray.kernels.whitening import fit_learned_whitening
 
@@ -130,12 +130,14 @@ def write_made_index(folder: Store, landmarks: list[int], size: int) -> None:
     vectors = Ensemble(folder).vectors(clouds(len(own), seed=5, size=size), [TRUNK])[TRUNK]
     whitening = fit_learned_whitening(vectors, own)
     ids = [f"{number:016x}" for number in range(len(own))]
-    photos = pa.table({"image_id": ids, "landmark_id": own, "cluster": ids})
+    photos = pa.table(
+        {"image_id": ids, "landmark_id": own, "cluster": ids, "enrolled": [False] * len(ids)}
+    )
     info = IndexInfo(
         TRUNK, trunk_checksum(folder), vectors.shape[1], photos=len(own) - 3, strangers=3
     )
     write_index(folder, whitening, divide(whitening(vectors).astype(np.float16)), photos, info)
-    write_fusion(folder, Fusion((0.5, 5.0, 10.0), -1.0))
+    write_fusion(folder, Fusion(*2 * [Regression((0.5, 5.0, 10.0), -1.0)]))
 
 
 def change(place: Path, **fields: object) -> Bundle:

@@ -154,6 +154,8 @@ class LandmarkIndex:
         self._search = PhotoIndex(IndexArrays(self._vectors, arrays["lists"], arrays["centres"]))
         self._landmark = self.photos["landmark_id"].to_numpy()
         shown = self._landmark != STRANGERS
+        enrolled = self.photos["enrolled"].to_numpy()
+        self._enrolled = np.unique(self._landmark[enrolled])
         self.landmarks, self._sums = sums_by_landmark(self._vectors[shown], self._landmark[shown])
         self._means = unit_length(self._sums)
 
@@ -183,6 +185,7 @@ class LandmarkIndex:
         best = np.argsort(-to_means, axis=1, kind="stable")[:, :BEST_MEANS]
         own_heads = np.where(np.isin(heads[0], self.landmarks), heads[0], NO_LANDMARK)
         ids, confidences = join((own_heads, heads[1]), near, self.landmarks[best])
+        confidences[np.isin(ids, self._enrolled)] = np.nan
         column = np.searchsorted(self.landmarks, ids).clip(0, len(self.landmarks) - 1)
         strangers = to_nearest_photos(np.full((len(ids), 1), STRANGERS), cosines, near)[:, 0]
         return Candidates(

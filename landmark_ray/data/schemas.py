@@ -248,6 +248,7 @@ INDEXED = pa.schema(
         _IMAGE,
         _field("landmark_id", pa.int64(), "landmark that the photo shows; -2 if it shows none"),
         _field("cluster", pa.string(), "as in duplicates: photos of a cluster show the same"),
+        _field("enrolled", pa.bool_(), "whether only the index knows its landmark, not the heads"),
     ]
 )
 """Photos of an index, in the order of its vectors."""

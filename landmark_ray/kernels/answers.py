@@ -9,13 +9,10 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from landmark_ray.kernels.evaluation import measured, ranking, scored, summary
-from landmark_ray.kernels.fusion import KINDS, Candidates, Fusion, fit_fusion
+from landmark_ray.kernels.fusion import Candidates, Fusion, fit_fusion
 from landmark_ray.kernels.metrics import NO_LANDMARK
 from landmark_ray.kernels.sampling import rank_key
 from landmark_ray.kernels.topk import TopK
-
-INDEX_ALONE = KINDS[1:]
-"""The kinds of evidence that the index gives."""
 
 
 def evidence_of(predictions: pa.Table) -> Candidates:
@@ -45,11 +42,18 @@ def right_candidates(predictions: pa.Table, found: Candidates) -> NDArray[np.boo
     return np.array([[i in names for i in row] for row, names in pairs], bool)
 
 
-def fitted(predictions: pa.Table, kinds: Sequence[str] = KINDS) -> Fusion:
+def fitted(predictions: pa.Table) -> Fusion:
     """Fit a fusion to the rows whose answers can be right or wrong; see `evaluation.scored`."""
     rows = scored(predictions)
     found = evidence_of(rows)
-    return fit_fusion(found, right_candidates(rows, found), kinds)
+    return fit_fusion(found, right_candidates(rows, found))
+
+
+def by_index(predictions: pa.Table) -> pa.Table:
+    """Return the rows as if the heads knew none of the landmarks."""
+    place, field = predictions.schema.get_field_index("heads"), predictions.schema.field("heads")
+    unknown = [[float("nan")] * len(row) for row in predictions["candidates"].to_pylist()]
+    return predictions.set_column(place, field, pa.array(unknown, field.type))
 
 
 def answered(predictions: pa.Table, fusion: Fusion) -> pa.Table:
@@ -71,7 +75,7 @@ def with_answers(predictions: pa.Table, answers: TopK) -> pa.Table:
     return predictions
 
 
-def cross_fitted(predictions: pa.Table, kinds: Sequence[str] = KINDS) -> pa.Table:
+def cross_fitted(predictions: pa.Table) -> pa.Table:
     """Answer for each half of the rows by a fusion that is fitted to the other half.
 
     Figures of these rows do not flatter the fusion, as those of rows that it was fitted to would.
@@ -80,15 +84,15 @@ def cross_fitted(predictions: pa.Table, kinds: Sequence[str] = KINDS) -> pa.Tabl
     half = pa.array(rank < np.uint64(1 << 63))
     first, second = predictions.filter(half), predictions.filter(pc.invert(half))
     if not (len(first) and len(second)):
-        return answered(predictions, fitted(predictions, kinds))
+        return answered(predictions, fitted(predictions))
     pairs = ((first, second), (second, first))
-    return pa.concat_tables([answered(rows, fitted(other, kinds)) for rows, other in pairs])
+    return pa.concat_tables([answered(rows, fitted(other)) for rows, other in pairs])
 
 
 def witnesses(predictions: pa.Table) -> dict[str, dict[str, float | int]]:
     """Return the `summary` of the heads alone, and of the index alone."""
-    by_index = cross_fitted(predictions, INDEX_ALONE)
-    rows = {"heads": scored(predictions), "index": scored(by_index)}
+    of_index = cross_fitted(by_index(predictions))
+    rows = {"heads": scored(predictions), "index": scored(of_index)}
     return {name: measured(_summary(of)) for name, of in rows.items()}
 
 

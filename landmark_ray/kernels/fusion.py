@@ -35,7 +35,7 @@ class Candidates:
 
     Attributes:
         landmarks: [N, C] landmark ids; `NO_LANDMARK` where there are fewer.
-        heads: [N, C] confidence of the heads, 0 to 1.
+        heads: [N, C] confidence of the heads, 0 to 1; NaN for landmarks that they do not know.
         nearest: [N, C] similarity to the nearest photos of the landmark, -1 to 1.
         mean: [N, C] similarity to the mean of the landmark's photos, -1 to 1.
         strangers: [N] similarity to the nearest photos of no landmark, -1 to 1.
@@ -74,7 +74,7 @@ class Candidates:
         others = np.where(mean == ranked[:, -1:], ranked[:, -2:-1], ranked[:, -1:])
         nearest = self.nearest.astype(np.float64)
         features = (
-            np.log(np.maximum(self.heads, LEAST)),
+            np.log(np.maximum(np.nan_to_num(self.heads), LEAST)),
             mean - others,
             nearest - self.strangers[:, None],
         )
@@ -92,7 +92,7 @@ def merge(parts: Sequence[Candidates]) -> Candidates:
 
 
 @dataclass(frozen=True)
-class Fusion:
+class Regression:
     """A logistic regression of the evidence.
 
     Attributes:
@@ -103,10 +103,30 @@ class Fusion:
     weights: tuple[float, float, float]
     bias: float
 
+    def __call__(self, evidence: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the confidences [...] for evidence [..., 3]."""
+        margin = evidence @ np.array(self.weights) + self.bias
+        return np.asarray(1 / (1 + np.exp(-margin)))
+
+
+@dataclass(frozen=True)
+class Fusion:
+    """Makes a confidence of the evidence.
+
+    Attributes:
+        trained: For landmarks that the heads know.
+        enrolled: For landmarks that only the index knows: the heads do not count.
+    """
+
+    trained: Regression
+    enrolled: Regression
+
     def confidences(self, found: Candidates) -> NDArray[np.float64]:
         """Return the confidence [N, C] of each candidate, 0 where there is none."""
-        margin = found.evidence() @ np.array(self.weights) + self.bias
-        return np.where(found.known, 1 / (1 + np.exp(-margin)), 0)
+        evidence = found.evidence()
+        by_index = np.isnan(found.heads)
+        confidences = np.where(by_index, self.enrolled(evidence), self.trained(evidence))
+        return np.where(found.known, confidences, 0)
 
     def top_k(self, found: Candidates, k: int) -> TopK:
         """Return the k candidates of highest confidence, filled up with `NO_LANDMARK` and 0."""
@@ -117,19 +137,27 @@ class Fusion:
         return np.pad(ids, fill, constant_values=NO_LANDMARK), np.pad(values, fill)
 
 
-def fit_fusion(found: Candidates, right: NDArray[np.bool_], kinds: Sequence[str] = KINDS) -> Fusion:
-    """Fit the regression to candidates of photos that heads and index have not learned from.
-
-    One right and one wrong candidate with average evidence are added, so that the confidences stay
-    between 0 and 1 if all others are right, or wrong.
+def fit_fusion(found: Candidates, right: NDArray[np.bool_]) -> Fusion:
+    """Fit a fusion to candidates of photos that heads and index have not learned from.
 
     Args:
         found: The candidates of N photos.
         right: [N, C] whether the photo shows the candidate.
-        kinds: The kinds of evidence that count, of `KINDS`; the weights of the others are 0.
+    """
+    return Fusion(fit_regression(found, right), fit_regression(found, right, KINDS[1:]))
+
+
+def fit_regression(
+    found: Candidates, right: NDArray[np.bool_], kinds: Sequence[str] = KINDS
+) -> Regression:
+    """Fit one regression; `kinds` are the kinds of evidence that count, of `KINDS`.
+
+    One right and one wrong candidate with average evidence are added, so that the confidences stay
+    between 0 and 1 if all others are right, or wrong.
     """
     x, y = found.evidence()[found.known], right[found.known].astype(np.float64)
-    x = np.concatenate([x, np.tile(x.mean(axis=0) if len(x) else 0.0, (2, 1)) + np.zeros((2, 3))])
+    average = x.mean(axis=0) if len(x) else np.zeros(len(KINDS))
+    x = np.concatenate([x, average[None], average[None]])
     y = np.append(y, [1.0, 0.0])
     mean, spread = x.mean(axis=0), np.maximum(x.std(axis=0), 1e-6)
     z = (x - mean) / spread
@@ -145,4 +173,4 @@ def fit_fusion(found: Candidates, right: NDArray[np.bool_], kinds: Sequence[str]
     best = minimize(loss, np.zeros(len(bounds)), jac=True, method="L-BFGS-B", bounds=bounds).x
     weights = best[:-1] / spread
     heads, landmarks, strangers = weights.tolist()
-    return Fusion((heads, landmarks, strangers), float(best[-1] - weights @ mean))
+    return Regression((heads, landmarks, strangers), float(best[-1] - weights @ mean))

@@ -9,6 +9,7 @@ from importlib.metadata import version
 from typing import Any
 
 import pyarrow as pa
+from pydantic import TypeAdapter
 from rich.console import Console
 from rich.table import Table
 
@@ -111,7 +112,7 @@ class ImageSet:
         """Read the predictions of a set, and add them to its figures."""
         rows = root.dataset(SETS[key][1]).to_table([*COLUMNS, *EVIDENCE])
         if "fusion" in figures:
-            fusion = Fusion(**figures["fusion"])
+            fusion = TypeAdapter(Fusion).validate_python(figures["fusion"])
             rows = cross_fitted(rows) if key == "validation" else answered(rows, fusion)
         rows = scored(rows)
         return cls(key, figures[key], rows, first_answers(rows))

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
+from pydantic import TypeAdapter
 
 from landmark_ray.bundle.landmark_index import FILES as INDEX_FILES
 from landmark_ray.bundle.landmark_index import FUSION, INDEX, write_fusion
@@ -68,7 +69,7 @@ def run(config: Config, root: Root, source: Source) -> StageCounts:
         copy_head(models, subfolder, bundle, info)
     for file in INDEX_FILES:
         bundle.write(f"{INDEX}/{file}", models.read(f"{INDEX}/{file}"))
-    write_fusion(bundle, Fusion(**evaluation["fusion"]))
+    write_fusion(bundle, TypeAdapter(Fusion).validate_python(evaluation["fusion"]))
     probe_on_cluster(config, reference_of, config, root, subfolder).write(bundle, REFERENCE)
     records = {stage: ledger.read(root, stage) or {} for stage in STAGES[:-1]}
     manifest = seal(

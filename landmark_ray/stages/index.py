@@ -105,6 +105,7 @@ def read(root: Root) -> tuple[pa.Table, NDArray[np.float16], NDArray[np.bool_]]:
             "image_id": rows["image_id"],
             "landmark_id": landmark,
             "cluster": pc.coalesce(cluster, rows["image_id"]),
+            "enrolled": pa.repeat(False, rows.num_rows),
         }
     )
     data = b"".join(rows["vector"].to_pylist())

@@ -3,7 +3,16 @@
 import numpy as np
 import pytest
 
-from landmark_ray.kernels.fusion import KINDS, LEAST, Candidates, Fusion, fit_fusion, merge
+from landmark_ray.kernels.fusion import (
+    KINDS,
+    LEAST,
+    Candidates,
+    Fusion,
+    Regression,
+    fit_fusion,
+    fit_regression,
+    merge,
+)
 
 
 def made_of(landmarks, heads, nearest, mean, strangers):
@@ -71,7 +80,7 @@ def test_candidates_that_are_all_right_or_all_wrong_give_finite_confidences(answ
     found, _ = photos(6)
     fusion = fit_fusion(found, np.full((6, 2), answer))
     confidences = fusion.confidences(found)
-    assert np.isfinite(fusion.bias) and ((confidences > 0) & (confidences < 1)).all()
+    assert np.isfinite(fusion.trained.bias) and ((confidences > 0) & (confidences < 1)).all()
 
 
 def test_without_a_candidate_there_is_a_fusion_nevertheless():
@@ -82,16 +91,24 @@ def test_without_a_candidate_there_is_a_fusion_nevertheless():
 
 def test_weights_are_never_negative():
     found, right = photos(500)
-    assert min(fit_fusion(found, ~right).weights) >= 0
+    assert min(fit_regression(found, ~right).weights) >= 0
 
 
 def test_evidence_can_be_left_out():
-    fusion = fit_fusion(*photos(500), KINDS[1:])
-    assert fusion.weights[0] == 0 and max(fusion.weights) > 0
+    regression = fit_regression(*photos(500), KINDS[1:])
+    assert regression.weights[0] == 0 and max(regression.weights) > 0
+
+
+def test_heads_do_not_count_for_landmarks_that_they_do_not_know():
+    fusion = Fusion(Regression((1.0, 5.0, 5.0), 0.0), Regression((0.0, 5.0, 5.0), -1.0))
+    found = made_of([7, 8], [0.9, np.nan], [0.2, 0.6], [0.1, 0.6], 0.1)
+    landmarks, confidences = fusion.top_k(found, 2)
+    assert landmarks.tolist() == [[8, 7]]
+    assert confidences[0, 0] == pytest.approx(1 / (1 + np.exp(1 - 5 * 0.5 - 5 * 0.5)))
 
 
 def test_answers_are_filled_up():
     found = made_of([7, -1], [0.6, 0], [0.5, -1], [0.5, -1], 0.1)
-    landmarks, confidences = Fusion((1.0, 1.0, 1.0), 0.0).top_k(found, 3)
+    landmarks, confidences = Fusion(*2 * [Regression((1.0, 1.0, 1.0), 0.0)]).top_k(found, 3)
     assert landmarks.tolist() == [[7, -1, -1]]
     assert confidences[0, 1:].tolist() == [0, 0] and confidences[0, 0] > 0

@@ -10,7 +10,7 @@ from landmark_ray.bundle import landmark_index
 from landmark_ray.bundle.landmark_index import LandmarkIndex, join, read_fusion, write_fusion
 from landmark_ray.data.store import Store
 from landmark_ray.errors import UserError
-from landmark_ray.kernels.fusion import STRANGERS, Fusion, merge
+from landmark_ray.kernels.fusion import STRANGERS, Fusion, Regression, merge
 from landmark_ray.kernels.photo_index import divide
 from landmark_ray.kernels.whitening import fit_learned_whitening
 
@@ -37,7 +37,12 @@ def folder(tmp_path) -> Store:
     whitening = fit_learned_whitening(x, landmarks)
     ids = [f"photo-{number:02d}" for number in range(len(x))]
     photos = pa.table(
-        {"image_id": ids, "landmark_id": landmarks, "cluster": [ids[0], ids[0], *ids[2:]]}
+        {
+            "image_id": ids,
+            "landmark_id": landmarks,
+            "cluster": [ids[0], ids[0], *ids[2:]],
+            "enrolled": [False] * len(ids),
+        }
     )
     info = landmark_index.IndexInfo(
         "trunk", landmark_index.trunk_checksum(store), 24, photos=18, strangers=4
@@ -69,6 +74,16 @@ def test_landmarks_of_the_heads_are_candidates_with_their_confidence(folder):
     found = LandmarkIndex(folder).candidates(x[:1], (np.array([[9, 8]]), np.array([[0.7, 0.2]])))
     said = dict(zip(found.landmarks[0].tolist(), found.heads[0].tolist(), strict=True))
     assert said == {7: 0.0, 8: 0.2, 9: 0.7}
+
+
+def test_heads_say_nothing_of_landmarks_that_were_enrolled(folder):
+    table = folder.read_table("index/photos.parquet")
+    enrolled = pa.array([i == 8 for i in table["landmark_id"].to_pylist()])
+    folder.write_table("index/photos.parquet", table.set_column(3, "enrolled", enrolled))
+    x, _ = vectors(seed=1)
+    found = LandmarkIndex(folder).candidates(x[:1], (np.array([[7]]), np.array([[0.7]])))
+    said = dict(zip(found.landmarks[0].tolist(), found.heads[0].tolist(), strict=True))
+    assert said[7] == 0.7 and np.isnan(said[8]) and said[9] == 0
 
 
 def test_a_photo_of_the_index_does_not_count_for_itself(folder):
@@ -109,7 +124,7 @@ def test_shards_together_answer_as_one(folder, shards):
     heads = np.tile([9, -1], (len(x), 1)), np.tile([0.7, 0.0], (len(x), 1))
     whole = LandmarkIndex(folder).candidates(x, heads)
     parts = [LandmarkIndex(folder, shard, shards).candidates(x, heads) for shard in range(shards)]
-    fusion = Fusion((1.0, 5.0, 10.0), -1.0)
+    fusion = Fusion(*2 * [Regression((1.0, 5.0, 10.0), -1.0)])
     ids, confidences = fusion.top_k(whole, 3)
     found = fusion.top_k(merge(parts), 3)
     assert found[0].tolist() == ids.tolist()
@@ -162,6 +177,6 @@ def test_vectors_that_are_not_finite_are_refused(folder):
 
 def test_fusion_is_read_as_it_was_written(folder):
     assert read_fusion(folder) is None
-    fusion = Fusion((1.0, 2.0, 3.0), -4.0)
+    fusion = Fusion(Regression((1.0, 2.0, 3.0), -4.0), Regression((0.0, 2.0, 3.0), -4.0))
     write_fusion(folder, fusion)
     assert read_fusion(folder) == fusion
