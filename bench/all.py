@@ -38,6 +38,7 @@ BENCHMARKS = {
     "scale": 3,
     "train": 6,
     "recognition": 12,
+    "index": 4,
     "serving": 7,
     "overload": 2,
     "cluster": 3,

@@ -30,7 +30,7 @@ from landmark_ray.kernels.landmark_similarity import (
     without_photos,
 )
 from landmark_ray.kernels.metrics import NO_LANDMARK
-from landmark_ray.kernels.photo_index import IndexArrays, PhotoIndex
+from landmark_ray.kernels.photo_index import IndexArrays, PhotoIndex, nearest_lists
 from landmark_ray.kernels.topk import TopK
 from landmark_ray.kernels.whitening import Whitening, unit_length
 
@@ -149,7 +149,7 @@ class LandmarkIndex:
             rows = np.flatnonzero((landmark % shards == shard) | (landmark == STRANGERS))
             self.photos = self.photos.take(rows)
             arrays |= {name: arrays[name][rows] for name in ("vectors", "lists")}
-        self._whitening = Whitening(arrays["mean"], arrays["projection"])
+        self.whiten = Whitening(arrays["mean"], arrays["projection"])
         self._vectors = arrays["vectors"]
         self._search = PhotoIndex(IndexArrays(self._vectors, arrays["lists"], arrays["centres"]))
         self._landmark = self.photos["landmark_id"].to_numpy()
@@ -157,7 +157,7 @@ class LandmarkIndex:
         enrolled = self.photos["enrolled"].to_numpy()
         self._enrolled = np.unique(self._landmark[enrolled])
         self.landmarks, self._sums = sums_by_landmark(self._vectors[shown], self._landmark[shown])
-        self._means = unit_length(self._sums)
+        self.means = unit_length(self._sums)
 
     def candidates(
         self, vectors: NDArray[np.float32], heads: TopK, without: Sequence[str] | None = None
@@ -173,13 +173,13 @@ class LandmarkIndex:
         Raises:
             ValueError: The vectors have another length, or a value is not finite.
         """
-        whitened = self._whitening(vectors)
+        whitened = self.whiten(vectors)
         cosines, rows = self._search.search(whitened, NEIGHBOURS * (1 if without is None else 2))
         own = None if without is None else self._rows_of(without)
         if own is not None:
             cosines, rows = leave_out(cosines, rows, own)
         near = np.where(rows < 0, NO_LANDMARK, self._landmark[rows.clip(0)])
-        to_means = whitened @ self._means.T
+        to_means = whitened @ self.means.T
         for query, taken in enumerate(own or ()):
             self._correct(to_means[query], whitened[query], taken)
         best = np.argsort(-to_means, axis=1, kind="stable")[:, :BEST_MEANS]
@@ -195,6 +195,10 @@ class LandmarkIndex:
             np.where(ids < 0, -1, np.take_along_axis(to_means, column, 1)).astype(np.float32),
             strangers,
         )
+
+    def nearest(self, whitened: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the cosines [N, K] of the nearest photos of whitened vectors [N, d], falling."""
+        return self._search.search(whitened, NEIGHBOURS)[0]
 
     def _rows_of(self, clusters: Sequence[str]) -> list[NDArray[np.int64]]:
         """Return the rows of the photos of each cluster."""
@@ -243,6 +247,36 @@ def join(heads: TopK, *others: NDArray[np.int64]) -> tuple[NDArray[np.int64], ND
     used = max(int((ids != NO_LANDMARK).sum(axis=1).max(initial=1)), 1)
     ids, confidences = (np.take_along_axis(a, order, 1)[:, :used] for a in (ids, confidences))
     return ids, np.where(ids == NO_LANDMARK, 0, confidences)
+
+
+def rewrite_index(
+    target: Store, source: Store, stay: NDArray[np.bool_], more: NDArray[np.float32], rows: pa.Table
+) -> None:
+    """Write an index with other photos; the whitening, and the division of a large one, stay.
+
+    Args:
+        target: The folder of the new index.
+        source: The folder of the old one.
+        stay: [N] which of its photos stay.
+        more: [M, d] whitened vectors of further photos.
+        rows: Their rows of `schemas.INDEXED`.
+    """
+    arrays = {name: _read_array(source, name) for name in _ARRAYS}
+    old, info = source.read_table(f"{INDEX}/photos.parquet"), index_info(source)
+    assert info is not None, "the source has an index"
+    photos = pa.concat_tables([old.filter(pa.array(stay)), rows.cast(schemas.INDEXED)])
+    vectors = np.concatenate([arrays["vectors"][stay], more.astype(np.float16)])
+    own = nearest_lists(more, arrays["centres"])
+    strangers = int(pc.sum(pc.equal(photos["landmark_id"], STRANGERS)).as_py() or 0)
+    write_index(
+        target,
+        Whitening(arrays["mean"], arrays["projection"]),
+        IndexArrays(vectors, np.append(arrays["lists"][stay], own), arrays["centres"]),
+        photos,
+        dataclasses.replace(info, photos=photos.num_rows - strangers, strangers=strangers),
+    )
+    if fusion := read_fusion(source):
+        write_fusion(target, fusion)
 
 
 def _read_array(folder: Store, name: str) -> NDArray[Any]:

@@ -60,6 +60,13 @@ def divide(vectors: NDArray[np.float16], exact_up_to: int = EXACT_UP_TO) -> Inde
     return IndexArrays(vectors, own, np.asarray(kmeans.centroids))
 
 
+def nearest_lists(vectors: NDArray[np.float32], centres: NDArray[np.float32]) -> NDArray[np.int32]:
+    """Return the number [N] of the list whose centre is nearest to each vector [N, d]."""
+    if not len(centres):
+        return np.zeros(len(vectors), np.int32)
+    return np.asarray((vectors @ centres.T).argmax(axis=1), np.int32)
+
+
 class PhotoIndex:
     """Finds the nearest vectors of a set."""
 

@@ -230,7 +230,8 @@ class Recogniser:
             if landmark_id == NO_LANDMARK or len(candidates) == top_k:
                 break
             landmark = metadata.landmark(int(landmark_id))
-            assert landmark is not None, "a model's landmarks are all in its bundle"
+            if landmark is None:  # it was removed from the bundle, and the heads alone answer
+                continue
             candidates.append(
                 Candidate(confidence=float(np.float32(confidence)), **landmark.model_dump())
             )

@@ -96,7 +96,7 @@ def test_a_photo_of_the_index_does_not_count_for_itself(folder):
         values = [getattr(f, name)[0, c] for f, c in zip((with_itself, without), own, strict=True)]
         assert values[0] > values[1]
     # what is left is exactly an index without both duplicates
-    z = index._whitening(x)
+    z = index.whiten(x)
     others = z[2:EACH].astype(np.float16).astype(np.float32)
     assert without.nearest[0, own[1]] == pytest.approx(np.sort(others @ z[0])[-3:].mean(), abs=2e-3)
     mean = others.mean(axis=0) / np.linalg.norm(others.mean(axis=0))
