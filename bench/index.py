@@ -54,7 +54,7 @@ class Size:
 
 
 def made(count: int, length: int, seed: int) -> np.ndarray:
-    """Vectors [count, length] of unit length around the centres of landmarks; the seed is theirs."""
+    """Vectors [count, length] of unit length around the centres of landmarks, by a seed."""
     vectors = np.empty((count, length), np.float16)
     for start in range(0, count, PHOTOS * 4096):
         end = min(start + PHOTOS * 4096, count)

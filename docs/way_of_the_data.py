@@ -36,8 +36,8 @@ ROWS = [  # (stage, what it does, tables that it writes, kind)
         ("resize", "224 x 224 squares", "examples, background", TASKS),
         ("trunk", "network weights", "models/trunk", TRAIN),
         ("embed", "vectors of views", "embeddings", MODEL),
+        ("index", "nearest photos", "models/index", TASKS),
         ("train", "one head per group", "models/groups", TRAIN),
-        ("finetune", "networks (optional)", "models/finetuned", TRAIN),
     ],
 ]
 WIDTH, BOX, HIGH, GAP, LEFT, TOP, STEP = 960, 150, 66, 34, 38, 104, 132
@@ -122,16 +122,18 @@ def draw() -> str:
         )
     y = TOP + 3 * STEP
     parts += [
-        box(column(0), y, ["evaluate", "top-1, GAP, threshold"], MODEL),
-        note(column(0) + BOX / 2, y + HIGH + 17, "predictions"),
-        box(column(1), y, ["export", "packs what predicts"], DRIVER),
-        box(column(2), y, ["bundle", "with checksums"], STORE),
-        box(column(3) + 20, y - 6, ["predict → submission.csv"], MODEL, 240, 34),
-        box(column(3) + 20, y + 38, ["serve → HTTP, web page"], SERVE, 240, 34),
-        arrow([(column(3) - GAP + 2, y + 26), (column(3) + 17, y + 12)]),
-        arrow([(column(3) - GAP + 2, y + 40), (column(3) + 17, y + 54)]),
+        box(column(0), y, ["finetune", "networks (optional)"], TRAIN),
+        note(column(0) + BOX / 2, y + HIGH + 17, "models/finetuned"),
+        box(column(1), y, ["evaluate", "top-1, GAP, threshold"], MODEL),
+        note(column(1) + BOX / 2, y + HIGH + 17, "predictions"),
+        box(column(2), y, ["export", "packs what predicts"], DRIVER),
+        box(column(3), y, ["bundle", "with checksums"], STORE),
+        box(column(4), y - 6, ["predict → csv"], MODEL, BOX, 34),
+        box(column(4), y + 38, ["serve → HTTP"], SERVE, BOX, 34),
+        arrow([(column(4) - GAP + 2, y + 26), (column(4) - 3, y + 12)]),
+        arrow([(column(4) - GAP + 2, y + 40), (column(4) - 3, y + 54)]),
     ]
-    for number in (1, 2):
+    for number in (1, 2, 3):
         x = column(number)
         parts.append(arrow([(x - GAP + 2, y + HIGH / 2), (x - 3, y + HIGH / 2)]))
     legend = [
@@ -157,7 +159,7 @@ def draw() -> str:
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {high}" '
             f'width="{WIDTH}" height="{high}" role="img" '
             'font-family="-apple-system, Segoe UI, Helvetica, Arial, sans-serif">',
-            "<title>From SOURCE through 17 stages to a bundle; each stage writes tables</title>",
+            "<title>From SOURCE through 18 stages to a bundle; each stage writes tables</title>",
             '<defs><marker id="head" viewBox="0 0 8 8" refX="6" refY="4" markerWidth="7" '
             f'markerHeight="7" orient="auto"><path d="M0,0 L8,4 L0,8 z" fill="{GREY}"/>'
             "</marker></defs>",
