@@ -29,6 +29,12 @@ class SampleConfig(StageConfig):
     max_images: Count = Field(
         500, description="choose this many photos at random from a landmark that has more"
     )
+    strangers: int = Field(
+        20_000,
+        ge=0,
+        description="also read this many photos of landmarks with fewer than min_images photos; "
+        "models learn from them what is no landmark that they know",
+    )
     buckets: Count = Field(
         16,
         description="number of folders (bucket=0, bucket=1, ...) that each table is divided into; "
