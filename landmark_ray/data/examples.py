@@ -14,6 +14,9 @@ from landmark_ray.kernels.sampling import rank_key
 BACKGROUND_VALIDATION = 0.3
 """Share of the background images that are used for validation."""
 
+STRANGERS_VALIDATION = 0.5
+"""Share of the landmarks that no model learns whose photos are used for validation."""
+
 COLUMNS = ["image_id", "landmark_id", "jpeg"]
 
 
@@ -21,7 +24,8 @@ def read_examples(root: Root, shard: tuple[int, int], seed: int) -> pa.Table:
     """Read the examples of a shard (bucket, number), and its background images as group 0."""
     examples = root.read_shard("examples", *shard, [*COLUMNS, "group", "split"])
     background = root.read_shard("background", *shard, COLUMNS)
-    split = background_split(background["image_id"].to_numpy(), seed)
+    ids, labels = (background[name].to_numpy() for name in ("image_id", "landmark_id"))
+    split = background_split(ids, labels, examples["landmark_id"].to_numpy(), seed)
     columns = {
         "group": pa.array(np.zeros(len(split), np.int32)),
         "split": pa.array(split, pa.string()),
@@ -31,10 +35,26 @@ def read_examples(root: Root, shard: tuple[int, int], seed: int) -> pa.Table:
     return pa.concat_tables([examples, background.cast(examples.schema)])
 
 
-def background_split(image_ids: NDArray[np.object_], seed: int) -> NDArray[np.str_]:
-    """Return for background images [N] whether they are for "train" or "validation"."""
-    rank = rank_key(image_ids, seed)
-    return np.where(rank < BACKGROUND_VALIDATION * 2**64, "validation", "train")
+def background_split(
+    image_ids: NDArray[np.object_],
+    labels: NDArray[np.int64],
+    landmarks: NDArray[np.int64],
+    seed: int,
+) -> NDArray[np.str_]:
+    """Return for background images [N] whether they are for "train" or "validation".
+
+    All photos of a landmark that no model learns are on the same side, as they show one place.
+
+    Args:
+        image_ids: [N].
+        labels: [N] landmark that each is filed under.
+        landmarks: Landmarks that models learn: all, or those of the shards of the images.
+        seed: Any integer.
+    """
+    by_image = rank_key(image_ids, seed) < BACKGROUND_VALIDATION * 2**64
+    by_landmark = rank_key(labels.astype(str), seed) < STRANGERS_VALIDATION * 2**64
+    is_stranger = (labels >= 0) & ~np.isin(labels, landmarks)
+    return np.where(np.where(is_stranger, by_landmark, by_image), "validation", "train")
 
 
 def pixels(jpeg: bytes, size: int) -> NDArray[np.uint8]:

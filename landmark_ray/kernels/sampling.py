@@ -10,6 +10,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+EACH = 3
+"""Largest number of images of a small class, so that many classes are among the strangers."""
+
 
 def rank_key(image_ids: Sequence[str] | NDArray[np.object_], seed: int) -> NDArray[np.uint64]:
     """Return a random number for each image that depends only on (seed, image_id).
@@ -49,6 +52,35 @@ def choose_images(
     _, start, size = np.unique(landmark_ids[order], return_index=True, return_counts=True)
     rank = np.arange(len(order)) - np.repeat(start, size)
     return order[(rank < max_images) & np.repeat(size >= min_images, size)]
+
+
+def choose_strangers(
+    image_ids: NDArray[np.object_],
+    landmark_ids: NDArray[np.int64],
+    *,
+    min_images: int,
+    most: int,
+    seed: int,
+) -> NDArray[np.int64]:
+    """Choose images of classes that are too small to be learned, at most `EACH` of a class.
+
+    They are of other places, as photos are that people send of landmarks that no model knows.
+
+    Args:
+        image_ids: [N] strings.
+        landmark_ids: [N] class of each image.
+        min_images: Classes with fewer images are too small.
+        most: Largest number of images.
+        seed: Any integer.
+
+    Returns:
+        [K] row numbers; the classes are in random order.
+    """
+    few = choose_images(image_ids, landmark_ids, min_images=1, max_images=EACH, seed=seed)
+    _, own, sizes = np.unique(landmark_ids, return_inverse=True, return_counts=True)
+    few = few[sizes[own[few]] < min_images]
+    rank = rank_key(landmark_ids[few].astype(str), seed)
+    return few[np.argsort(rank, kind="stable")[:most]]
 
 
 def bucket_of(landmark_ids: NDArray[np.int64], buckets: int) -> NDArray[np.int32]:

@@ -66,6 +66,10 @@ def choose(
     rows = sampling.choose_images(
         ids, landmarks, min_images=rule.min_images, max_images=rule.max_images, seed=config.seed
     )
+    strangers = sampling.choose_strangers(
+        ids, landmarks, min_images=rule.min_images, most=rule.strangers, seed=config.seed
+    )
+    rows = np.concatenate([rows, strangers])
     classes, sizes = np.unique(landmarks, return_counts=True)
     check_landmark_sizes(sizes, config, ["sample"])
     chosen, chosen_sizes = np.unique(landmarks[rows], return_counts=True)
@@ -75,10 +79,11 @@ def choose(
         {
             "no landmark": images.num_rows - labelled.num_rows,
             "repeated id": labelled.num_rows - len(ids),
-            "small_class": small,
-            "over max_images": len(ids) - small - len(rows),
+            "small_class": small - len(strangers),
+            "over max_images": len(ids) - small - (len(rows) - len(strangers)),
         }
     )
+    counts.counters["of landmarks that are too small, as strangers"] = len(strangers)
     catalog = pa.table({"image_id": ids[rows], "landmark_id": landmarks[rows]})
     layout = lay_out(chosen, chosen_sizes, rule.buckets, rule.shard_images)
     class_index = np.searchsorted(chosen, landmarks[rows])

@@ -22,7 +22,13 @@ def learned(root: Root, config: Config) -> dict[int, int]:
         ["image_id", "landmark_id"], filter=pc.field("landmark_id") >= 0
     )
     background = photos.to_pandas()
-    background = background[background_split(photos["image_id"].to_numpy(), config.seed) == "train"]
+    split = background_split(
+        background.image_id.to_numpy(object),
+        background.landmark_id.to_numpy(),
+        examples.landmark_id.unique(),
+        config.seed,
+    )
+    background = background[split == "train"]
     trains = examples[examples.split == "train"]
     most = config.train.others if config.train.other_share else 0
     return {

@@ -125,7 +125,12 @@ def read_index(root: Root, seed: int) -> pd.DataFrame:
         frame["row"] = frame.groupby("file", observed=True).cumcount()
         if table == "background":
             frame["group"] = 0
-            frame["split"] = background_split(frame.image_id.to_numpy(object), seed)
+            frame["split"] = background_split(
+                frame.image_id.to_numpy(object),
+                frame.landmark_id.to_numpy(),
+                parts[0].landmark_id.unique(),
+                seed,
+            )
         parts.append(frame)
     index = pd.concat([part.astype({"file": str}) for part in parts], ignore_index=True)
     return index.astype({"file": "category"})

@@ -1,5 +1,6 @@
 """Who can tell a landmark from anything else, on tables that can be counted by hand."""
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
@@ -30,9 +31,21 @@ def make(folder, sizes: dict[tuple[int, int], int], background: dict[int, int]) 
     return root
 
 
-def trains(label: int, size: int) -> int:
-    ids = pa.array([f"b{label}/{i}" for i in range(size)]).to_numpy(False)
-    return int((background_split(ids, 0) == "train").sum())
+def trains(label: int, size: int, *landmarks: int) -> int:
+    ids = np.array([f"b{label}/{i}" for i in range(size)], object)
+    return int(
+        (background_split(ids, np.full(size, label), np.array(landmarks), 0) == "train").sum()
+    )
+
+
+def test_photos_of_a_landmark_that_nobody_learns_are_on_one_side():
+    sides = [trains(label, 3) for label in range(400)]
+    assert set(sides) == {0, 3}
+    assert 160 < sum(side == 3 for side in sides) < 240
+
+
+def test_discarded_photos_of_a_landmark_are_divided():
+    assert 120 < trains(5, 200, 5) < 160
 
 
 def test_one_landmark_has_nothing_to_tell_it_from_whatever_is_drawn(tmp_path):
@@ -49,7 +62,7 @@ def test_discarded_photos_of_its_own_label_tell_a_model_nothing(tmp_path):
 def test_other_groups_and_discarded_photos_of_other_labels_are_strangers(tmp_path):
     root = make(tmp_path, {(1, 1): 8, (2, 2): 30}, {1: 40, 9: 50})
     found = learned(root, Config())
-    ones, nines = trains(1, 40), trains(9, 50)
+    ones, nines = trains(1, 40, 1, 2), trains(9, 50, 1, 2)
     assert found == {1: 30 + nines, 2: 8 + ones + nines} and ones and nines
     assert note(found) == []
     assert learned(root, Config.model_validate({"train": {"others": 12}})) == {1: 12, 2: 12}
