@@ -1,0 +1,77 @@
+"""Answers from evidence: fused, by one witness alone, and without flattering themselves."""
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from landmark_ray.data import schemas
+from landmark_ray.kernels.answers import answered, by_index, cross_fitted, fitted, witnesses
+
+
+def predictions(count=200, seed=0) -> pa.Table:
+    """Photos of landmarks 1 and 2, and every third of none; heads and index are right mostly."""
+    rng = np.random.default_rng(seed)
+    rows = []
+    for number in range(count):
+        shown = number % 3
+        said = rng.dirichlet([3 if shown == i else 1 for i in (1, 2, 0)])
+        near = [0.6 if shown == i else 0.3 for i in (1, 2)] + rng.normal(0, 0.05, 2)
+        rows.append(
+            {
+                "image_id": f"{number:04d}",
+                "truth": [shown] if shown else [],
+                "label": shown or 9,
+                "group": int(shown > 0),
+                "landmarks": [1, 2] if said[0] > said[1] else [2, 1],
+                "confidences": sorted(said[:2], reverse=True),
+                "candidates": [1, 2],
+                "heads": said[:2].tolist(),
+                "nearest": near.tolist(),
+                "mean": near.tolist(),
+                "strangers": float(0.5 if not shown else 0.3),
+                "closed_landmark": 1,
+                "closed_confidence": 1.0,
+            }
+        )
+    return pa.Table.from_pylist(rows, schemas.PREDICTIONS)
+
+
+def test_fused_answers_are_those_of_the_fusion():
+    rows = predictions()
+    found = answered(rows, fitted(rows))
+    assert found.schema == rows.schema and found["image_id"] == rows["image_id"]
+    first = [row[0] for row in found["landmarks"].to_pylist()]
+    truth = rows["truth"].to_pylist()
+    assert np.mean([[a] == t for a, t in zip(first, truth, strict=True) if t]) > 0.95
+
+
+def test_photos_without_an_answer_have_none_afterwards():
+    rows = predictions(30)
+    blank = rows.set_column(
+        rows.schema.get_field_index("landmarks"),
+        rows.schema.field("landmarks"),
+        pa.array([[], *rows["landmarks"].to_pylist()[1:]], pa.list_(pa.int64())),
+    )
+    assert answered(blank, fitted(rows))["landmarks"][0].as_py() == []
+
+
+def test_each_half_is_answered_by_the_other():
+    rows = predictions()
+    found = cross_fitted(rows).sort_by("image_id")
+    assert found["image_id"].to_pylist() == rows["image_id"].to_pylist()
+    own = answered(rows, fitted(rows))
+    assert found["confidences"].to_pylist() != own["confidences"].to_pylist()
+
+
+def test_one_row_is_answered_by_itself():
+    assert cross_fitted(predictions(1)).num_rows == 1
+
+
+def test_index_alone_does_not_listen_to_the_heads():
+    rows = predictions()
+    other = by_index(rows)
+    assert np.isnan(np.concatenate(other["heads"].to_pylist())).all()
+    figures = witnesses(rows)
+    assert set(figures) == {"heads", "index"}
+    assert figures["index"]["top1"] > figures["heads"]["top1"]
+    assert figures["heads"]["top1"] == pytest.approx(0.75, abs=0.15)
