@@ -44,7 +44,7 @@ def examine(
     ranked = np.argsort(-cosines, axis=1, kind="stable")[:, : max(count - 1, 1)]
     chosen = np.zeros(cosines.shape, bool)
     np.put_along_axis(chosen, ranked, True, axis=1)
-    linked = (verified | (chosen & chosen.T)) & fits[:, None] & fits[None, :]
+    linked = (verified | chosen | chosen.T) & fits[:, None] & fits[None, :]
     _, parts = connected_components(coo_array(linked), directed=False)
     return Enrolment(fits, np.where(fits, parts, -1))
 
