@@ -3,10 +3,11 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
-from landmark_ray.data import schemas
 from landmark_ray.data.root import Root
 from landmark_ray.kernels.features import ImageFeatures
 
@@ -17,8 +18,23 @@ def image_features(row: dict[str, Any]) -> ImageFeatures:
     Raises:
         ValueError: The arrays do not belong together.
     """
-    arrays = schemas.feature_arrays(row["count"], row["keypoints"], row["descriptors"])
+    arrays = feature_arrays(row["count"], row["keypoints"], row["descriptors"])
     return ImageFeatures(*arrays, max(row["width"], row["height"]))
+
+
+def feature_arrays(
+    count: int, keypoints: bytes, descriptors: bytes
+) -> tuple[NDArray[np.float32], NDArray[np.int8]]:
+    """Return keypoints float32 [N, 2] or [N, 4] and descriptors int8 [N, D] of a row of `features`.
+
+    Raises:
+        ValueError: The bytes do not hold `count` features.
+    """
+    points = np.frombuffer(keypoints, np.float32)
+    flat = np.frombuffer(descriptors, np.int8)
+    if not count:
+        return points.reshape(0, 2), flat.reshape(0, 0)
+    return points.reshape(count, -1), flat.reshape(count, -1)
 
 
 def rows_of(

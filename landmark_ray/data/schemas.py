@@ -7,9 +7,7 @@ column says what it means, so this travels with the files.
 
 from collections.abc import Iterable
 
-import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
 
 def _field(name: str, kind: pa.DataType, doc: str, nullable: bool = False) -> pa.Field:
@@ -285,21 +283,6 @@ TABLES = {
     "predictions": PREDICTIONS,
     "test_predictions": PREDICTIONS,
 }
-
-
-def feature_arrays(
-    count: int, keypoints: bytes, descriptors: bytes
-) -> tuple[NDArray[np.float32], NDArray[np.int8]]:
-    """Return keypoints float32 [N, 2] or [N, 4] and descriptors int8 [N, D] of a row of `features`.
-
-    Raises:
-        ValueError: The bytes do not hold `count` features.
-    """
-    points = np.frombuffer(keypoints, np.float32)
-    flat = np.frombuffer(descriptors, np.int8)
-    if not count:
-        return points.reshape(0, 2), flat.reshape(0, 0)
-    return points.reshape(count, -1), flat.reshape(count, -1)
 
 
 def check_plain(fields: Iterable[pa.Field]) -> None:

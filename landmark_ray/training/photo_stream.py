@@ -117,7 +117,7 @@ def read_index(root: Root, seed: int) -> pd.DataFrame:
         A row for each image with image_id, landmark_id, group (0 for background), split, file and
         row.
     """
-    parts = []
+    parts: list[pd.DataFrame] = []
     for table, names in (("examples", ["group", "split"]), ("background", [])):
         columns = ["image_id", "landmark_id", *names, "__filename"]
         frame = root.dataset(table).to_table(columns).to_pandas()

@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from landmark_ray.data.schemas import feature_arrays
+from landmark_ray.data.lookup import feature_arrays
 from tests.tables import rows
 
 pytestmark = [pytest.mark.shared, pytest.mark.ray]
