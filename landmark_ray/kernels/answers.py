@@ -89,9 +89,18 @@ def cross_fitted(predictions: pa.Table) -> pa.Table:
     return pa.concat_tables([answered(rows, fitted(other)) for rows, other in pairs])
 
 
-def witnesses(predictions: pa.Table) -> dict[str, dict[str, float | int]]:
-    """Return the `summary` of the heads alone, and of the index alone."""
-    of_index = cross_fitted(by_index(predictions))
+def witnesses(
+    predictions: pa.Table, fusion: Fusion | None = None
+) -> dict[str, dict[str, float | int]]:
+    """Return the `summary` of the heads alone, and of the index alone.
+
+    Args:
+        predictions: Rows with the answers of the heads, and with the evidence.
+        fusion: Answers by the index; by default each half of the rows is answered as in
+            `cross_fitted`.
+    """
+    index = by_index(predictions)
+    of_index = cross_fitted(index) if fusion is None else answered(index, fusion)
     rows = {"heads": scored(predictions), "index": scored(of_index)}
     return {name: measured(_summary(of)) for name, of in rows.items()}
 

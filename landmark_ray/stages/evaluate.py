@@ -223,7 +223,7 @@ def figures_of(config: Config, root: Root, test: bool) -> dict[str, Any]:
         results["trunk"] = {"history": history}
     if test:
         evidence = one_row_per_photo(root.dataset(TEST).to_table())
-        results["test"] = figures(answered(evidence, fusion)) | witnesses(evidence)
+        results["test"] = figures(answered(evidence, fusion)) | witnesses(evidence, fusion)
         notes = [json.loads(value)["notes"] for value in root.committed(TEST).values()]
         results["test"]["notes"] = sum(notes, [])
     return results
