@@ -50,6 +50,7 @@ from common import (
 from numpy.typing import NDArray
 
 from landmark_ray.config import STAGES
+from landmark_ray.data.examples import groups_of
 from landmark_ray.kernels.answers import answered, by_index, fitted
 from landmark_ray.kernels.evaluation import first_answers
 from landmark_ray.kernels.fusion import Fusion
@@ -179,7 +180,7 @@ def measured(sources: Sequence[Path], options: Sequence[object], folder: Path) -
     kept = root.dataset("kept").to_table().to_pandas()
     tested = one_row_per_photo(root.dataset("test_predictions").to_table())
     validation = root.read_json("reports/evaluation.json")["validation"]["ensemble"]
-    fusion = fitted(root.dataset("predictions").to_table())
+    fusion = fitted(root.dataset("predictions").to_table(), groups_of(root))
     figures: dict[str, Row] = {}
     for name, part in [("all", source), *((s.name, s) for s in sources if len(sources) > 1)]:
         truth = pd.read_csv(part / "truth.csv", dtype=str)

@@ -266,6 +266,12 @@ def summary(
     }
 
 
+def summary_of(rows: pa.Table) -> dict[str, float | int]:
+    """Return the `summary` of rows of `schemas.PREDICTIONS`."""
+    truth = [frozenset(ids) for ids in rows["truth"].to_pylist()]
+    return summary(rows["image_id"].to_pylist(), truth, *ranking(rows))
+
+
 def _best(row: NDArray[np.int64], names: frozenset[int]) -> int:
     """Return the first of an image's landmarks that an answer names, else any of them."""
     return next((int(label) for label in row if label in names), min(names, default=NO_LANDMARK))

@@ -14,8 +14,9 @@ from rich.console import Console
 from rich.table import Table
 
 from landmark_ray.config import STAGES, Config
+from landmark_ray.data.examples import groups_of
 from landmark_ray.data.root import Root
-from landmark_ray.kernels.answers import answered, cross_fitted
+from landmark_ray.kernels.answers import answered, answered_in_halves
 from landmark_ray.kernels.evaluation import (
     FirstAnswers,
     accepted_from,
@@ -113,7 +114,10 @@ class ImageSet:
         rows = root.dataset(SETS[key][1]).to_table([*COLUMNS, *EVIDENCE])
         if "fusion" in figures:
             fusion = TypeAdapter(Fusion).validate_python(figures["fusion"])
-            rows = cross_fitted(rows) if key == "validation" else answered(rows, fusion)
+            in_halves = key == "validation"
+            rows = (
+                answered_in_halves(rows, groups_of(root)) if in_halves else answered(rows, fusion)
+            )
         rows = scored(rows)
         return cls(key, figures[key], rows, first_answers(rows))
 
