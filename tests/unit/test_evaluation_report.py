@@ -173,7 +173,7 @@ def test_what_no_stranger_measured_is_not_shown_as_perfect(tmp_path, capsys):
     assert "Warning : these models can't be trusted." in text
     store(found, root, config())
     lines = [line.split("│") for line in capsys.readouterr().out.splitlines()]
-    whole = next([cell.strip() for cell in line] for line in lines if "ensemble" in str(line))
+    whole = next([cell.strip() for cell in line] for line in lines if "all witnesses" in str(line))
     assert whole[-3:-1] == ["not measured"] * 2
 
 
@@ -249,7 +249,7 @@ def test_store_writes_both_files_and_prints_a_line_for_each(tmp_path, capsys):
     assert root.read_json("reports/evaluation.json")["floor"] == 0.3
     assert (tmp_path / "reports/evaluation.html").read_text().startswith("<!doctype html>")
     lines = [re.findall(r"[^│\s]+", line) for line in capsys.readouterr().out.splitlines()]
-    assert ["ensemble", "2", "7", "60.0%", "60.0%", "0.433", "0.410"] in lines
+    assert ["all", "witnesses", "2", "7", "60.0%", "60.0%", "0.433", "0.410"] in lines
     assert ["reference's", "rule", "2", "7", "60.0%", "60.0%", "0.600", "0.571"] in lines
     assert [line[:7] for line in lines if line[:1] == ["group"]] == [
         ["group", "1", "(6", "to", "10)", "2", "5"],
