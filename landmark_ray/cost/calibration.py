@@ -1,6 +1,8 @@
 """How long each stage takes on this machine, by trials on a few of the photos.
 
-A stage's time is a fixed part and a rate; two trials of different sizes tell them apart.
+A stage's time is a fixed part, mostly the start of its workers, and a rate. The rate is that of the
+time inside tasks or training steps, which two trials of different sizes tell apart from what a
+worker does only once. The rest of a trial's time is the fixed part.
 """
 
 from collections.abc import Sequence
@@ -55,17 +57,18 @@ def fitted(trials: Sequence[Trial], cores: int | None) -> Calibration:
     here, known, last = this_machine(cores), default_calibration(), trials[-1]
     known.about, known.rates, known.stored = here.about, last.run.rates, []
     for stage in STAGES:
-        times, sizes, rate = [], [], None
+        times, worked, sizes, rate = [], [], [], None
         for trial in (t for t in trials if stage in t.seconds):
             work = work_of(stage, trial.run)
             pool = worker_pool(stage, work, trial.run.config, here)
             times.append((pool.busiest(work), trial.seconds[stage]))
+            worked.append((float(pool.each(work).sum()), trial.task_seconds[stage]))
             sizes.append((table_rows(stage, trial.run), float(trial.bytes[stage])))
             rate = training_rate(stage, trial, pool)
         if not times:
             known.stored.append(stage)
             continue
-        fit = fit_line(times, rate)
+        fit = fit_line(times, rate or fit_line(worked).rate)
         if times[-1][0] and not fit.rate and known.fits[stage].rate:
             fit = fit_line(times, known.fits[stage].rate)
             known.noisy.append(stage)

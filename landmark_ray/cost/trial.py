@@ -148,9 +148,13 @@ def scaled_down(config: Config, sample: Sample, images: int) -> Config:
     The whole run, which has the options `config`, has `images` photos.
     """
     epochs = ("trunk_epochs", "epochs") if config.train.network != "small" else ()
+    cores = config.cluster.cpus or os.cpu_count() or 1
     edges = config.group.edges
     changes: dict[str, dict[str, Any]] = {
-        "sample": {"buckets": max(round(config.sample.buckets * sample.photos / images), 1)},
+        "sample": {  # a shard for each core, as in the whole run all cores work at the same time
+            "buckets": max(round(config.sample.buckets * sample.photos / images), 1),
+            "shard_images": math.ceil(sample.photos / cores),
+        },
         "group": {  # few trainings, and many photos for `evaluate`
             "edges": tuple(sorted({edges[0], edges[len(edges) // 2]})),
             "validation_first": 0.5,
@@ -210,6 +214,7 @@ class Trial:
 
     run: Run
     seconds: dict[str, float]
+    task_seconds: dict[str, float]  # of all workers, without their start
     bytes: Counter[str]  # of the tables
     files: Counter[str]  # of the tables
     seconds_per_item: dict[str, Floats]
@@ -256,7 +261,8 @@ def read_trial(config: Config) -> Trial:
     background = root.dataset("background").count_rows() if resized else 0
     run = Run(config, data, rates, usable, pairs, kept, examples, group, background)
     seconds = {stage: record["seconds"] for stage, record in records.items()}
-    return Trial(run, seconds, sizes, files, _seconds_per_item(models, config))
+    worked = {stage: record["funnel"]["task_seconds"] for stage, record in records.items()}
+    return Trial(run, seconds, worked, sizes, files, _seconds_per_item(models, config))
 
 
 def _seconds_per_item(models: Store, config: Config) -> dict[str, Floats]:

@@ -212,8 +212,9 @@ def test_stored_figures_know_every_stage():
     assert all(known.fits[stage].rate for stage in STAGES if stage not in ("detect", "export"))
 
 
-def trial_of(run, seconds, per_item) -> Trial:
-    return Trial(run, seconds, Counter(seconds), Counter(seconds), per_item)
+def trial_of(run, seconds, per_item, worked=0.0) -> Trial:
+    task_seconds = dict.fromkeys(seconds, worked)
+    return Trial(run, seconds, task_seconds, Counter(seconds), Counter(seconds), per_item)
 
 
 def test_photos_of_a_training_take_what_its_steps_took():
@@ -229,6 +230,17 @@ def test_photos_of_a_training_take_what_its_steps_took():
     assert known.fits["trunk"].fixed == pytest.approx(30 - 0.002 * seen)
     assert known.stored == [stage for stage in STAGES if stage != "trunk"]
     assert known.fits["extract"] == default_calibration().fits["extract"]
+
+
+def test_start_of_workers_is_no_part_of_the_rate():
+    """A photo takes 0.1 s, a worker 1 s for its first task and 3 s or 9 s to start."""
+    trials = [
+        trial_of(run_of([n, n]), {"extract": start + 1 + 0.1 * n}, {}, worked=2 * (1 + 0.1 * n))
+        for n, start in ((10, 3.0), (40, 9.0))
+    ]
+    known = fitted(trials, cores=2)
+    assert known.fits["extract"].rate == pytest.approx(0.1)
+    assert known.fits["extract"].fixed == pytest.approx(1 + (3 + 9) / 2)
 
 
 def test_rate_is_the_stored_one_where_two_runs_differ_by_noise():
