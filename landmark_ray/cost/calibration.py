@@ -25,6 +25,7 @@ class Fit(BaseModel):
 
     fixed: float = 0.0
     rate: float = 0.0
+    training: float = 0.0  # what each training adds besides its units
 
 
 class Calibration(BaseModel):
@@ -56,19 +57,24 @@ def fitted(trials: Sequence[Trial], cores: int | None) -> Calibration:
     here, known, last = this_machine(cores), default_calibration(), trials[-1]
     known.about, known.rates, known.stored = here.about, last.run.rates, []
     for stage in STAGES:
-        times, worked, sizes, rate = [], [], [], None
+        times, worked, sizes, rate, training = [], [], [], None, 0.0
         for trial in (t for t in trials if stage in t.seconds):
             work = work_of(stage, trial.run)
             pool = worker_pool(stage, work, trial.run.config, here)
-            times.append((pool.busiest(work), trial.seconds[stage]))
+            rate = training_rate(stage, trial, pool)
+            lasted = trial.training_seconds.get(stage, np.zeros(0))
+            if rate and len(lasted) == len(work.weights):
+                training = max(float(np.median(lasted - rate * pool.each(work))), 0.0)
+            others = training * pool.rounds(work)
+            times.append((pool.busiest(work), trial.seconds[stage] - others))
             worked.append((float(pool.each(work).sum()), trial.task_seconds[stage]))
             sizes.append((table_rows(stage, trial.run), float(trial.bytes[stage])))
-            rate = training_rate(stage, trial, pool)
         if not times:
             known.stored.append(stage)
             continue
         rate = rate or fit_line(worked).rate or fit_line(worked[-1:]).rate
         known.fits[stage], known.bytes[stage] = fit_line(times, rate), fit_line(sizes)
+        known.fits[stage].training = training
         known.files[stage] = last.files[stage] / max(file_pieces(stage, last.run), 1)
     return known
 

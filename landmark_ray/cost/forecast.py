@@ -83,8 +83,9 @@ def row_of(stage: str, run: Run, known: Calibration, cluster: Cluster) -> Row:
     pool = worker_pool(stage, work, run.config, cluster)
     starts = stage not in TRAINING or len(work.weights) > 0
     fixed = starts * fit.fixed / pool.machines.core_speed
-    seconds = fixed + fit.rate * pool.busiest(work)
-    busy = fit.rate * float(pool.each(work).sum())
+    training = fit.training / pool.speed
+    seconds = fixed + training * pool.rounds(work) + fit.rate * pool.busiest(work)
+    busy = training * len(work.weights) + fit.rate * float(pool.each(work).sum())
     if stage == "sample":
         seconds, fixed, busy = run.data.sample_s, run.data.sample_s, 0.0
     elif stage == "ingest" and known.read_s:

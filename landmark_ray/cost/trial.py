@@ -220,6 +220,8 @@ class Trial:
     seconds_per_item: dict[str, Floats]
     """Stage that trains -> [N] seconds for an example in each training, without the first step of
     an epoch, which waits for data; nan where epochs have one step."""
+    training_seconds: dict[str, Floats]
+    """Stage that trains groups -> [N] seconds of each training."""
 
 
 def read_trial(config: Config) -> Trial:
@@ -262,16 +264,23 @@ def read_trial(config: Config) -> Trial:
     run = Run(config, data, rates, usable, pairs, kept, examples, group, background)
     seconds = {stage: record["seconds"] for stage, record in records.items()}
     worked = {stage: record["funnel"]["task_seconds"] for stage, record in records.items()}
-    return Trial(run, seconds, worked, sizes, files, _seconds_per_item(models, config))
+    reports = {
+        stage: [info.report for info in head_infos(models, place)]
+        for stage, place in (("train", GROUPS), ("finetune", FINETUNED))
+    }
+    per_item = _seconds_per_item(reports, models, config)
+    lasted = {stage: np.array([r["seconds"] for r in each]) for stage, each in reports.items()}
+    return Trial(run, seconds, worked, sizes, files, per_item, lasted)
 
 
-def _seconds_per_item(models: Store, config: Config) -> dict[str, Floats]:
+def _seconds_per_item(
+    reports: dict[str, list[dict[str, Any]]], models: Store, config: Config
+) -> dict[str, Floats]:
     train = config.train
     batches = {"trunk": train.batch, "train": train.head_batch, "finetune": train.batch}
     histories: dict[str, list[list[dict[str, float]]]] = {
         "trunk": [models.read_json(HISTORY) or []],
-        "train": [info.report["history"] for info in head_infos(models, GROUPS)],
-        "finetune": [info.report["history"] for info in head_infos(models, FINETUNED)],
+        **{stage: [report["history"] for report in each] for stage, each in reports.items()},
     }
     found = {}
     for stage, batch in batches.items():

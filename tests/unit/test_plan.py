@@ -212,9 +212,9 @@ def test_stored_figures_know_every_stage():
     assert all(known.fits[stage].rate for stage in STAGES if stage not in ("detect", "export"))
 
 
-def trial_of(run, seconds, per_item, worked=0.0) -> Trial:
-    task_seconds = dict.fromkeys(seconds, worked)
-    return Trial(run, seconds, task_seconds, Counter(seconds), Counter(seconds), per_item)
+def trial_of(run, seconds, per_item, worked=0.0, lasted=()) -> Trial:
+    sizes, trainings = Counter(seconds), dict.fromkeys(seconds, np.array(lasted))
+    return Trial(run, seconds, dict.fromkeys(seconds, worked), sizes, sizes, per_item, trainings)
 
 
 def test_photos_of_a_training_take_what_its_steps_took():
@@ -249,6 +249,25 @@ def test_tasks_that_differ_by_noise_alone_still_have_a_rate():
     ]
     fit = fitted(trials, cores=2).fits["extract"]
     assert (fit.rate, fit.fixed) == pytest.approx((0.1, 9 - 0.1 * 25))
+
+
+def test_each_training_of_a_worker_has_its_own_start():
+    """A worker starts in 20 s; a training takes 5 s besides 1e-6 s for each unit of its work."""
+    trial_run, run = run_of([20, 20]), run_of([6, 20, 30, 40, 50, 60])
+    pool = worker_pool("train", work_of("train", trial_run), trial_run.config, cluster_of())
+    work = work_of("train", trial_run)
+    steps = 1e-6 * float(pool.each(work)[0])
+    per_item = steps / work.units
+    lasted = 5 + steps
+    trial = trial_of(trial_run, {"train": 20 + lasted}, {"train": per_item}, 0.0, [lasted])
+    fit = fitted([trial], None).fits["train"]
+    assert (fit.fixed, fit.training, fit.rate) == pytest.approx((20, 5, 1e-6))
+    one = Cluster(about="one core", machines=({"count": 1, "cores": 1},))
+    row = row_of("train", run, known_of(train=fit), one)
+    units = float(
+        worker_pool("train", work_of("train", run), run.config, one).busiest(work_of("train", run))
+    )
+    assert row.seconds == pytest.approx(20 + 6 * 5 + 1e-6 * units)
 
 
 def test_vectors_of_heads_take_what_steps_took_where_there_are_steps():
