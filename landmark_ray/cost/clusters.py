@@ -113,6 +113,10 @@ class WorkerPool:
         """Return the work of the busiest worker, as weight for a core of speed 1."""
         return makespan(self.each(work), self.count)
 
+    def rounds(self, work: Work) -> int:
+        """Return the largest number of pieces that a worker does, if they take equally long."""
+        return math.ceil(len(work.weights) / self.count)
+
 
 def worker_pool(stage: str, work: Work, config: Config, cluster: Cluster) -> WorkerPool:
     """Return the workers that a stage has on a cluster."""
