@@ -1,4 +1,4 @@
-"""A service with an index answers as predict does, over every route and with any number of shards."""
+"""A service with an index answers as predict does, on every route, with any number of shards."""
 
 import asyncio
 import base64
