@@ -40,6 +40,7 @@ BENCHMARKS = {
     "recognition": 12,
     "index": 4,
     "serving": 7,
+    "served_index": 2,
     "overload": 2,
     "cluster": 3,
     "plan": 5,
