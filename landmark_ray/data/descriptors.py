@@ -1,6 +1,6 @@
 """The table `descriptors` as a set of photos, in which the copies of a photo count once."""
 
-from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +21,9 @@ NEAR_ITS_LANDMARK = "dropped, though near photos of its landmark"
 
 SAMPLE = 20_000
 """Number of photos that the whitening is fitted to."""
+
+READERS = 16
+"""Number of files that are read at a time, because a remote store answers slowly."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,8 @@ def read_photos(root: Root) -> Photos:
     """Read which photos the described images show."""
     shards = root.shards()
     columns = ["image_id", "landmark_id"]
-    tables = [root.read_shard("descriptors", *shard.key, columns) for shard in shards]
+    with ThreadPoolExecutor(READERS) as pool:
+        tables = list(pool.map(lambda s: root.read_shard("descriptors", *s.key, columns), shards))
     ends = np.cumsum([0, *(table.num_rows for table in tables)])
     images = pa.concat_tables(tables).combine_chunks()
     copies = root.dataset("duplicates").to_table(["image_id", "cluster"])
@@ -77,41 +81,54 @@ def whiten_photos(photos: Photos, root: Root, seed: int) -> NDArray[np.float16]:
     rank = rank_key(photos.ids.to_numpy(zero_copy_only=False), seed)
     chosen = np.zeros(len(rank), bool)
     chosen[np.argsort(rank, kind="stable")[:SAMPLE]] = True
-    sample = [(rows, x) for rows, x in _representatives(photos, root, chosen)]
+    with ThreadPoolExecutor(READERS) as pool:
+        parts = pool.map(lambda key: _representatives(photos, root, key, chosen), photos.places)
+        sample = [(rows, x) for rows, x in parts if len(rows)]
     order = np.argsort(np.concatenate([rows for rows, _ in sample]))
     try:
         whitening = fit_whitening(np.concatenate([x for _, x in sample])[order])
     except ValueError as error:
         raise UserError(f"{root.shown}/descriptors: {error}; check --train.weights") from None
     whitened = np.zeros((len(rank), whitening.projection.shape[1]), np.float16)
-    for rows, x in _representatives(photos, root, np.ones(len(rank), bool)):
-        whitened[rows] = whitening(x)
+    every = np.ones(len(rank), bool)
+
+    def whiten_shard(key: tuple[int, int]) -> None:
+        rows, x = _representatives(photos, root, key, every)
+        if len(rows):
+            whitened[rows] = whitening(x)
+
+    with ThreadPoolExecutor(READERS) as pool:
+        list(pool.map(whiten_shard, photos.places))
     return whitened
 
 
 def _representatives(
-    photos: Photos, root: Root, chosen: NDArray[np.bool_]
-) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float16]]]:
-    """Yield the rows of chosen photos [N] and their descriptors, shard by shard.
+    photos: Photos, root: Root, key: tuple[int, int], chosen: NDArray[np.bool_]
+) -> tuple[NDArray[np.int64], NDArray[np.float16]]:
+    """Return the rows of the chosen photos [N] that a shard has, and their descriptors.
 
     Of copies, the image is read whose id the photo has.
+
+    Raises:
+        UserError: A vector is damaged.
     """
-    for key, place in photos.places.items():
-        rows = photos.row[place]
-        if not chosen[rows].any():
-            continue
-        table = root.read_shard("descriptors", *key, ["image_id", "vector"])
-        named = pc.equal(table["image_id"], photos.ids.take(pa.array(rows))).to_numpy()
-        wanted = named & chosen[rows]
-        if wanted.any():
-            read = table.filter(pa.array(wanted))
-            data = b"".join(read["vector"].to_pylist())
-            vectors = np.frombuffer(data, np.float16).reshape(read.num_rows, -1)
-            bad = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
-            if len(bad):
-                raise UserError(
-                    f"{root.shown}/{root.name('descriptors', *key)}: the vector of image "
-                    f"{read['image_id'][bad[0]]} has values that are not finite: check "
-                    "--train.weights, and run describe with --redo describe"
-                )
-            yield rows[wanted], vectors
+    rows = photos.row[photos.places[key]]
+    none = np.empty((0, 0), np.float16)
+    if not chosen[rows].any():
+        return rows[:0], none
+    table = root.read_shard("descriptors", *key, ["image_id", "vector"])
+    named = pc.equal(table["image_id"], photos.ids.take(pa.array(rows))).to_numpy()
+    wanted = named & chosen[rows]
+    if not wanted.any():
+        return rows[:0], none
+    read = table.filter(pa.array(wanted))
+    vectors = np.frombuffer(b"".join(read["vector"].to_pylist()), np.float16)
+    vectors = vectors.reshape(read.num_rows, -1)
+    bad = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
+    if len(bad):
+        raise UserError(
+            f"{root.shown}/{root.name('descriptors', *key)}: the vector of image "
+            f"{read['image_id'][bad[0]]} has values that are not finite: check "
+            "--train.weights, and run describe with --redo describe"
+        )
+    return rows[wanted], vectors

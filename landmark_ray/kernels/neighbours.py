@@ -17,9 +17,6 @@ EXACT_UP_TO = 1_000_000
 PROBES = 64
 """Number of lists that a vector is compared with, its own included."""
 
-_VECTORS_PER_CENTRE = 64
-"""Number of vectors that k-means learns a centre from."""
-
 _SPARE = 8
 """Candidates beyond k that are compared again in double precision, so that the result does not
 depend on how many queries a call has."""
@@ -68,22 +65,16 @@ def build_lists(
         return Lists(np.arange(count), np.array([0, count]), np.zeros((1, 1), np.int64))
     import faiss  # takes 0.15 s, which runs without neighbours need not wait for
 
-    lists = 1 << round(np.log2(4 * np.sqrt(count)))
-    step = max(1, count // (lists * _VECTORS_PER_CENTRE))
-    kmeans = faiss.Kmeans(
-        length, lists, spherical=True, niter=10, seed=1, max_points_per_centroid=10**6
-    )
-    kmeans.train(np.ascontiguousarray(vectors[::step], np.float32))
-    own = np.empty(count, np.int64)
-    for start in range(0, count, _BLOCK):
-        block = vectors[start : start + _BLOCK].astype(np.float32)
-        own[start : start + _BLOCK] = kmeans.index.search(block, 1)[1][:, 0]
-    _, near = kmeans.index.search(kmeans.centroids, min(probes, lists))
+    from landmark_ray.kernels.photo_index import divide  # imports faiss, too
+
+    divided = divide(vectors, exact_up_to)
+    centres, lists = divided.centres, len(divided.centres)
+    _, near = faiss.knn(centres, centres, min(probes, lists), metric=faiss.METRIC_INNER_PRODUCT)
     is_own = near == np.arange(lists)[:, None]
     near = np.take_along_axis(near, np.argsort(~is_own, axis=1, kind="stable"), axis=1)
     near[:, 0] = np.arange(lists)  # equal centres hide each other
-    offsets = np.cumsum([0, *np.bincount(own, minlength=lists)])
-    return Lists(np.argsort(own, kind="stable"), offsets, near)
+    offsets = np.cumsum([0, *np.bincount(divided.lists, minlength=lists)])
+    return Lists(np.argsort(divided.lists, kind="stable"), offsets, near)
 
 
 def nearest_others(

@@ -175,12 +175,13 @@ def seek(
     near = np.full((len(photos.ids), config.prune.neighbours), -1, np.int64)
     if len(photos.ids) > 1:
         near = find_neighbours(whiten_photos(photos, root, config.seed), config)
-    found: dict[tuple[int, int], Row] = {}
-    for shard in todo:
-        own = photos.places[shard.key]
-        neighbours = near[photos.row[own]]
-        share = agreement(neighbours, photos.landmark[own], photos.row, photos.landmark)
-        found[shard.key] = {"neighbours": neighbours.tobytes(), "agreement": share.tobytes()}
+    neighbours = near[photos.row]
+    share = agreement(neighbours, photos.landmark, photos.row, photos.landmark)
+    places = {shard.key: photos.places[shard.key] for shard in todo}
+    found: dict[tuple[int, int], Row] = {
+        key: {"neighbours": neighbours[own].tobytes(), "agreement": share[own].tobytes()}
+        for key, own in places.items()
+    }
     return ray.put(photos.ids), found
 
 
