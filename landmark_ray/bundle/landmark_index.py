@@ -174,13 +174,14 @@ class LandmarkIndex:
             ValueError: The vectors have another length, or a value is not finite.
         """
         whitened = self.whiten(vectors)
-        cosines, rows = self._search.search(whitened, NEIGHBOURS * (1 if without is None else 2))
-        own = None if without is None else self._rows_of(without)
-        if own is not None:
+        own = [] if without is None else self._rows_of(without)
+        more = max(map(len, own), default=0)
+        cosines, rows = self._search.search(whitened, NEIGHBOURS + more)
+        if own:
             cosines, rows = leave_out(cosines, rows, own)
         near = np.where(rows < 0, NO_LANDMARK, self._landmark[rows.clip(0)])
         to_means = whitened @ self.means.T
-        for query, taken in enumerate(own or ()):
+        for query, taken in enumerate(own):
             self._correct(to_means[query], whitened[query], taken)
         best = np.argsort(-to_means, axis=1, kind="stable")[:, :BEST_MEANS]
         own_heads = np.where(np.isin(heads[0], self.landmarks), heads[0], NO_LANDMARK)
@@ -224,10 +225,10 @@ class LandmarkIndex:
 def leave_out(
     cosines: NDArray[np.float32], rows: NDArray[np.int64], own: Sequence[NDArray[np.int64]]
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Remove each query's own rows from its neighbours [Q, 2 K], of which K stay."""
+    """Remove each query's own rows from its neighbours, of which `NEIGHBOURS` stay."""
     out = np.stack([np.isin(row, taken) for row, taken in zip(rows, own, strict=True)])
     out |= rows < 0
-    order = np.argsort(out, axis=1, kind="stable")[:, : rows.shape[1] // 2]
+    order = np.argsort(out, axis=1, kind="stable")[:, :NEIGHBOURS]
     left = ~np.take_along_axis(out, order, 1)
     return (
         np.where(left, np.take_along_axis(cosines, order, 1), -1).astype(np.float32),
