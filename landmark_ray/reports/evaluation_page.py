@@ -70,7 +70,7 @@ def show(figures: Figures, config: Config) -> None:
     models = {model["group"]: model for model in figures["models"]}
     landmarks = sum(model["landmarks"] for model in models.values())
     for name in (name for name in SETS if name in figures):
-        table = Table("", title=SETS[name][0])
+        table = Table("", title=SETS[name][0], caption=strangers(figures[name]))
         for column in ("landmarks", "images", "top-1", "top-5", "GAP", "ECE"):
             table.add_column(column, justify="right")
         summaries = _by_group(figures[name])
@@ -89,6 +89,14 @@ def _cells(summary: Mapping[str, Any], exactly: Callable[[Any], str]) -> list[st
     shares = [percent(summary.get(name)) for name in ("top1", "top5")]
     exact = [exactly(summary.get(name)) for name in ("gap", "ece")]
     return [f"{summary.get('images', 0):,}", *shares, *exact]
+
+
+def strangers(figures: Figures) -> str:
+    """Say how many photos of no known landmark the threshold accepts; empty without any."""
+    kinds = {"landmarks": "photos of other landmarks", "others": "photos of anything else"}
+    counts = [(figures.get("strangers", {}).get(kind), name) for kind, name in kinds.items()]
+    parts = [f"{n['accepted']:,} of {n['images']:,} {of}" for n, of in counts if n and n["images"]]
+    return f"Taken for a landmark that the models know: {', '.join(parts)}." if parts else ""
 
 
 @dataclass(frozen=True)
@@ -204,7 +212,7 @@ def page(figures: Figures, root: Root, config: Config) -> str:
     lowest = charts.lowest_share(histories)
     trunk = figures.get("trunk", {}).get("history")
     filters = {"percent": percent, "decimal": decimal, "duration": duration, "measured": measured}
-    return template("evaluation.html", **filters).render(
+    return template("evaluation.html", strangers=strangers, **filters).render(
         uri=root.shown,
         warning=figures["warning"],
         synthetic=figures["synthetic"],

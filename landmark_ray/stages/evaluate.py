@@ -25,7 +25,12 @@ from landmark_ray.data.sources import Archive, Source
 from landmark_ray.data.store import Store
 from landmark_ray.kernels.answers import answered, cross_fitted, fitted, witnesses
 from landmark_ray.kernels.calibration import choose_rejection_floor
-from landmark_ray.kernels.evaluation import figures, ranking, synthetic_accepted
+from landmark_ray.kernels.evaluation import (
+    figures,
+    ranking,
+    strangers_accepted,
+    synthetic_accepted,
+)
 from landmark_ray.reports import evaluation_page
 from landmark_ray.runtime.counts import StageCounts, reason_kind
 from landmark_ray.runtime.progress import ProgressBar
@@ -214,6 +219,9 @@ def figures_of(config: Config, root: Root, test: bool) -> dict[str, Any]:
     }
     whole = results["validation"]["ensemble"]
     results["synthetic"] = synthetic_accepted(predictions, whole["threshold"])
+    known = frozenset(i for info in head_infos(folder, subfolder) for i in info.landmarks)
+    of_strangers = partial(strangers_accepted, threshold=whole["threshold"], known=known)
+    results["validation"]["strangers"] = of_strangers(predictions)
     results["warning"] = non_landmarks.warning(
         non_landmarks.learned(root, config),
         whole["images"] - whole["landmark_images"],
@@ -223,7 +231,9 @@ def figures_of(config: Config, root: Root, test: bool) -> dict[str, Any]:
         results["trunk"] = {"history": history}
     if test:
         evidence = one_row_per_photo(root.dataset(TEST).to_table())
-        results["test"] = figures(answered(evidence, fusion)) | witnesses(evidence)
+        predictions = answered(evidence, fusion)
+        results["test"] = figures(predictions) | witnesses(evidence)
+        results["test"]["strangers"] = of_strangers(predictions)
         notes = [json.loads(value)["notes"] for value in root.committed(TEST).values()]
         results["test"]["notes"] = sum(notes, [])
     return results
