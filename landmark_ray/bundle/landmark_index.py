@@ -35,6 +35,9 @@ from landmark_ray.kernels.topk import TopK
 from landmark_ray.kernels.whitening import Whitening, unit_length
 
 INDEX, FUSION = "index", "index/fusion.json"
+STRANGER = "landmark"
+"""Begins the name of the cluster of a landmark that no model learns; its id follows."""
+
 NEIGHBOURS = 64
 """Number of nearest photos whose landmarks are considered."""
 

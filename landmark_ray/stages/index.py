@@ -9,7 +9,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from landmark_ray.bundle.landmark_index import INDEX, IndexInfo, trunk_checksum, write_index
+from landmark_ray.bundle.landmark_index import (
+    INDEX,
+    STRANGER,
+    IndexInfo,
+    trunk_checksum,
+    write_index,
+)
 from landmark_ray.bundle.network_files import TRUNK
 from landmark_ray.config import Config
 from landmark_ray.data.root import Root
@@ -125,7 +131,7 @@ def clusters(rows: pa.Table, copies: pa.Table) -> pa.ChunkedArray:
     """
     of_copies = copies["cluster"].take(pc.index_in(rows["image_id"], copies["image_id"]))
     learned = pc.unique(rows["landmark_id"].filter(pc.greater(rows["group"], 0)))
-    label = pc.binary_join_element_wise("landmark", rows["landmark_id"].cast(pa.string()), " ")
+    label = pc.binary_join_element_wise(STRANGER, rows["landmark_id"].cast(pa.string()), " ")
     return pc.if_else(
         pc.is_in(rows["landmark_id"], learned), pc.coalesce(of_copies, rows["image_id"]), label
     )
