@@ -34,6 +34,9 @@ from landmark_ray.kernels.topk import TopK
 from landmark_ray.kernels.whitening import Whitening, unit_length
 
 INDEX, FUSION = index_arrays.INDEX, "index/fusion.json"
+STRANGER = "landmark"
+"""Begins the name of the cluster of a landmark that no model learns; its id follows."""
+
 NEIGHBOURS = 64
 """Number of nearest photos whose landmarks are considered."""
 
@@ -175,14 +178,15 @@ class LandmarkIndex:
     ) -> Findings:
         """Return what this shard finds; see `candidates`, which is for an index of one shard."""
         whitened = self.whiten(vectors)
-        cosines, rows = self._search.search(whitened, NEIGHBOURS * (1 if without is None else 2))
-        own = None if without is None else self._rows_of(without)
-        if own is not None:
-            cosines, rows = leave_out(cosines, rows, own)
+        own = [] if without is None else self._rows_of(without)
+        more = max(map(len, own), default=0)
+        cosines, rows = self._search.search(whitened, NEIGHBOURS + more)
+        if own:
+            cosines, rows = leave_out(cosines, rows, own, NEIGHBOURS)
         near = self._landmark[rows]
         # the last column is that of no landmark
         to_means = np.pad(whitened @ self.means.T, ((0, 0), (0, 1)), constant_values=-1)
-        for query, taken in enumerate(own or ()):
+        for query, taken in enumerate(own):
             self._correct(to_means[query], whitened[query], taken)
         first = max(to_means.shape[1] - BEST_MEANS, 0)
         best = np.argpartition(to_means, first, axis=1)[:, first:]

@@ -73,12 +73,15 @@ def merge(parts: Sequence[Findings], heads: TopK) -> Candidates:
 
 
 def leave_out(
-    cosines: NDArray[np.float32], rows: NDArray[np.int64], own: Sequence[NDArray[np.int64]]
+    cosines: NDArray[np.float32],
+    rows: NDArray[np.int64],
+    own: Sequence[NDArray[np.int64]],
+    stay: int,
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Remove each query's own rows from its neighbours [Q, 2 K], of which K stay."""
+    """Remove each query's own rows from its neighbours [Q, K], of which the first `stay` stay."""
     out = np.stack([np.isin(row, taken) for row, taken in zip(rows, own, strict=True)])
     out |= rows < 0
-    order = np.argsort(out, axis=1, kind="stable")[:, : rows.shape[1] // 2]
+    order = np.argsort(out, axis=1, kind="stable")[:, :stay]
     left = ~np.take_along_axis(out, order, 1)
     return (
         np.where(left, np.take_along_axis(cosines, order, 1), -1).astype(np.float32),

@@ -35,6 +35,7 @@ from landmark_ray.kernels.evaluation import (
     figures,
     ranking,
     scored,
+    strangers_accepted,
     summary_of,
     synthetic_accepted,
 )
@@ -228,6 +229,10 @@ def figures_of(config: Config, root: Root, test: bool) -> dict[str, Any]:
     with_unknown = summary_of(pa.concat_tables([scored(predictions), unknown]))
     whole |= {name: with_unknown[name] for name in AT_THRESHOLD if name in with_unknown}
     results["synthetic"] = synthetic_accepted(predictions, whole["threshold"])
+    known = frozenset(i for info in head_infos(folder, subfolder) for i in info.landmarks)
+    of_strangers = partial(strangers_accepted, threshold=whole["threshold"], known=known)
+    results["validation"]["strangers"] = of_strangers(predictions)
+    results["validation"]["strangers"]["as_strangers"] = of_strangers(unknown)["others"]
     results["warning"] = non_landmarks.warning(
         non_landmarks.learned(root, config),
         strangers,
@@ -237,9 +242,9 @@ def figures_of(config: Config, root: Root, test: bool) -> dict[str, Any]:
         results["trunk"] = {"history": history}
     if test:
         evidence = one_row_per_photo(root.dataset(TEST).to_table())
-        results["test"] = figures(answered(evidence, fusion)) | witnesses(
-            evidence, [(evidence, fusion)]
-        )
+        predictions = answered(evidence, fusion)
+        results["test"] = figures(predictions) | witnesses(evidence, [(evidence, fusion)])
+        results["test"]["strangers"] = of_strangers(predictions)
         notes = [json.loads(value)["notes"] for value in root.committed(TEST).values()]
         results["test"]["notes"] = sum(notes, [])
     return results

@@ -9,7 +9,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from landmark_ray.bundle.landmark_index import INDEX, IndexInfo, trunk_checksum, write_index
+from landmark_ray.bundle.landmark_index import (
+    INDEX,
+    STRANGER,
+    IndexInfo,
+    trunk_checksum,
+    write_index,
+)
 from landmark_ray.bundle.network_files import TRUNK
 from landmark_ray.config import Config
 from landmark_ray.data.root import Root
@@ -98,19 +104,37 @@ def read(root: Root) -> tuple[pa.Table, NDArray[np.float16], NDArray[np.bool_]]:
     is_photo = (pc.field("view") == 0) & (pc.field("landmark_id") != synthetic.LABEL)
     rows = root.dataset("embeddings").to_table(columns, filter=is_photo).sort_by("image_id")
     copies = root.dataset("duplicates").to_table(["image_id", "cluster"])
-    cluster = copies["cluster"].take(pc.index_in(rows["image_id"], copies["image_id"]))
     landmark = pc.if_else(pc.equal(rows["group"], 0), STRANGERS, rows["landmark_id"])
     photos = pa.table(
         {
             "image_id": rows["image_id"],
             "landmark_id": landmark,
-            "cluster": pc.coalesce(cluster, rows["image_id"]),
+            "cluster": clusters(rows, copies),
             "enrolled": pa.repeat(False, rows.num_rows),
         }
     )
     data = b"".join(rows["vector"].to_pylist())
     vectors = np.frombuffer(data, np.float16).reshape(rows.num_rows, -1)
     return photos, vectors, pc.equal(rows["split"], "train").to_numpy()
+
+
+def clusters(rows: pa.Table, copies: pa.Table) -> pa.ChunkedArray:
+    """Return for each photo the name that it shares with all photos that say the same.
+
+    `evaluate` leaves them out when it asks the index about a photo. These are the photo's copies
+    and, where no model learns its landmark, all photos of that landmark: the index would know a
+    stranger by them, and it does not know the strangers that come later.
+
+    Args:
+        rows: Rows with `image_id`, `landmark_id` and `group`.
+        copies: Rows of `duplicates`.
+    """
+    of_copies = copies["cluster"].take(pc.index_in(rows["image_id"], copies["image_id"]))
+    learned = pc.unique(rows["landmark_id"].filter(pc.greater(rows["group"], 0)))
+    label = pc.binary_join_element_wise(STRANGER, rows["landmark_id"].cast(pa.string()), " ")
+    return pc.if_else(
+        pc.is_in(rows["landmark_id"], learned), pc.coalesce(of_copies, rows["image_id"]), label
+    )
 
 
 STAGE = Stage(

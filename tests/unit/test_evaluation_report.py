@@ -128,6 +128,10 @@ def make(folder, answers=ANSWERS, names=NAMES, groups=GROUPS, test=None, trained
     if test is not None:
         root.commit("test_predictions", 0, 0, predictions(test, groups), "{}")
         found["test"] = figures(predictions(test, groups)) | {"notes": []}
+        found["test"]["strangers"] = {
+            "landmarks": {"images": 30, "accepted": 2},
+            "others": {"images": 0, "accepted": 0},
+        }
     return root, found
 
 
@@ -151,6 +155,7 @@ def test_page_shows_the_figures_and_nothing_from_elsewhere(tmp_path):
     assert "Floor 0.300: precision 50.0%" in read.text
     assert "7 photos, of which 5 show a landmark" in read.text
     assert "4 photos, of which 4 show a landmark" in read.text
+    assert "that the models know: 2 of 30 photos of other landmarks." in read.text
     assert "1 6 to 10 2 2 0.500 1 min 15 s 5 60.0%" in read.text
     addresses = {a for _, e in read.elements for k, a in e.items() if k in ("src", "href")}
     outside = {a for a in addresses if not a.startswith(("#", "data:image/jpeg;base64,"))}

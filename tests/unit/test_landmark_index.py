@@ -15,6 +15,7 @@ from landmark_ray.kernels.findings import join, merge
 from landmark_ray.kernels.fusion import STRANGERS, Fusion, Regression
 from landmark_ray.kernels.photo_index import divide
 from landmark_ray.kernels.whitening import fit_learned_whitening
+from landmark_ray.stages.index import clusters
 
 LANDMARKS = (7, 8, 9)
 EACH = 6
@@ -238,3 +239,12 @@ def test_fusion_is_read_as_it_was_written(folder):
     fusion = Fusion(Regression((1.0, 2.0, 3.0), -4.0), Regression((0.0, 2.0, 3.0), -4.0))
     write_fusion(folder, fusion)
     assert read_fusion(folder) == fusion
+
+
+def test_photos_of_a_landmark_that_no_model_learns_stand_together():
+    rows = pa.table(
+        {"image_id": ["a", "b", "c", "d"], "landmark_id": [1, 1, 2, 2], "group": [1, 0, 0, 0]}
+    )
+    copies = pa.table({"image_id": ["b", "d"], "cluster": ["x", "y"]})
+    found = clusters(rows, copies).to_pylist()
+    assert found == ["a", "x", "landmark 2", "landmark 2"]
