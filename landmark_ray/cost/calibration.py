@@ -40,6 +40,7 @@ class Calibration(BaseModel):
     start: float = 0.0  # seconds of a run besides its stages: Python's start, the report
     read_s: float = 0.0  # seconds that reading the source takes for each byte; 0 if it is local
     stored: list[str] = []  # stages that are taken from the default calibration
+    noisy: list[str] = []  # stages whose rate is, as they have no tasks, and trials differ by noise
 
 
 def default_calibration() -> Calibration:
@@ -73,8 +74,12 @@ def fitted(trials: Sequence[Trial], cores: int | None) -> Calibration:
             known.stored.append(stage)
             continue
         rate = rate or fit_line(worked).rate or fit_line(worked[-1:]).rate
-        known.fits[stage], known.bytes[stage] = fit_line(times, rate), fit_line(sizes)
-        known.fits[stage].training = training
+        fit = fit_line(times, rate)
+        if times[-1][0] and not fit.rate and known.fits[stage].rate:
+            fit = fit_line(times, known.fits[stage].rate)
+            known.noisy.append(stage)
+        fit.training = training
+        known.fits[stage], known.bytes[stage] = fit, fit_line(sizes)
         known.files[stage] = last.files[stage] / max(file_pieces(stage, last.run), 1)
     return known
 

@@ -145,7 +145,7 @@ def show(run: Run, found: Forecast, known: Calibration, cluster: Cluster) -> Non
     for name in ("work", *(title for title, _ in columns.values())):
         table.add_column(name, justify="right")
     for row in found.rows:
-        mark = "*" if row.stage in known.stored else ""
+        mark = "*" if row.stage in {*known.stored, *known.noisy} else ""
         work = f"{row.amount:,.0f} {row.unit}" if row.amount else ""
         cells = (text(getattr(row, name)) for name, (_, text) in columns.items())
         table.add_row(row.stage + mark, work, *cells)
@@ -179,7 +179,7 @@ def assumptions(rows: list[Row], run: Run, known: Calibration, cluster: Cluster)
     if known.photos:
         photos = " and ".join(f"{n:,}" for n in known.photos)
         yield f"stages take what they took on {photos} photos here ({known.about})"
-    if {row.stage for row in rows} & set(known.stored):
+    if {row.stage for row in rows} & {*known.stored, *known.noisy}:
         about = default_calibration().about
         yield f"* is by stored figures, not by this machine and these photos: {about}"
     for machines in cluster.machines:

@@ -82,6 +82,16 @@ def test_tasks_that_differ_by_noise_alone_still_have_a_rate():
     assert (fit.rate, fit.fixed) == pytest.approx((0.1, 9 - 0.1 * 25))
 
 
+def test_rate_is_the_stored_one_where_there_are_no_tasks_and_two_runs_differ_by_noise():
+    config = {"train": {"weights": "none"}}
+    trials = [
+        trial_of(run_of([n], config=config), {"trunk": s}, {}) for n, s in ((10, 5.0), (40, 4.0))
+    ]
+    known = fitted(trials, cores=2)
+    assert known.noisy == ["trunk"]
+    assert known.fits["trunk"].rate == default_calibration().fits["trunk"].rate > 0
+
+
 def test_each_training_of_a_worker_has_its_own_start():
     """A worker starts in 20 s; a training takes 5 s besides 1e-6 s for each unit of its work."""
     run, one_core = run_of([20] * 6 + [60] * 6), read_cluster("this", None, 1)
