@@ -1,8 +1,8 @@
 """What the index adds to the time of an answer: the service with its index against the heads alone.
 
 A bundle of a MobileNetV2 with 11 heads has an index of 100,000 made-up photos, 10 of a landmark.
-Two services are up, which differ in `--witnesses`, and one client asks them in turn. Once the index
-has a process of its own, and once (`--packs 0`) one process holds all.
+Two services are up, which differ in `--witnesses`, and one client asks them in turn: once with the
+index in the process that takes the requests, and once with `--index_shards 1`.
 
     python bench/served_index.py [--smoke]
 
@@ -37,20 +37,16 @@ from landmark_ray.kernels.photo_index import divide
 from landmark_ray.kernels.whitening import DIMENSIONS, Whitening
 
 WITNESSES = ("heads", "fused")
-PACKS = {"own": 1, "joint": 0}
+SHARDS = {"added_ms": 0, "added_by_deployment_ms": 1}
 FIGURES = {
-    "added_own_ms": Figure(
-        "index of 100,000 photos, in a process of its own: added to an answer's time, median",
+    "added_ms": Figure(
+        "index of 100,000 photos in the service: added to an answer's time, median",
         "the heads alone",
         "ms",
         most=3,
     ),
-    "added_joint_ms": Figure(
-        "index of 100,000 photos, `--packs 0`: added to an answer's time, median",
-        "the heads alone",
-        "ms",
-        most=3,
-        quoted=False,
+    "added_by_deployment_ms": Figure(
+        "the same with `--index_shards 1`, a deployment of its own", "the heads alone", "ms"
     ),
 }
 
@@ -98,14 +94,16 @@ def indexed_bundle(folder: Path, models: Models, photos: int) -> None:
     seal(to, **manifest.model_dump(exclude={"format", "version", "created", "files"}))
 
 
-def compared(size: Size, folder: Path, packs: int) -> list[tuple[float, ...]]:
+def compared(size: Size, folder: Path, shards: int) -> list[tuple[float, ...]]:
     """Milliseconds of an answer of the heads alone, and with the index; the medians of each round.
 
     The first round warms both up.
     """
     ports = [free_port() for _ in WITNESSES]
     commands = [
-        our_command(folder / "bundle", port, "f32", "--packs", str(packs), "--witnesses", witnesses)
+        our_command(
+            folder / "bundle", port, "f32", "--index_shards", str(shards), "--witnesses", witnesses
+        )
         for port, witnesses in zip(ports, WITNESSES, strict=True)
     ]
     options = {"clients": 1, "most": size.requests, "seconds": 60, "warmup": 0}
@@ -129,12 +127,10 @@ def measure(size: Size, folder: Path) -> dict[str, float]:
     try:
         write_photos(size.models, folder)
         in_own_process(indexed_bundle, folder / "bundle", size.models, size.photos)
-        for name, packs in PACKS.items():
-            rounds = compared(size, folder, packs)
-            rows += [[f"--packs {packs}", *both] for both in rounds]
-            figures[f"added_{name}_ms"] = statistics.median(
-                fused - heads for heads, fused in rounds
-            )
+        for name, shards in SHARDS.items():
+            rounds = compared(size, folder, shards)
+            rows += [[f"--index_shards {shards}", *both] for both in rounds]
+            figures[name] = statistics.median(fused - heads for heads, fused in rounds)
     finally:
         os.sched_setaffinity(0, cpus)
     report("Median of an answer, one client", ["", "heads ms", "with index ms"], rows)

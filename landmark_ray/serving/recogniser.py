@@ -18,6 +18,7 @@ from landmark_ray.kernels.contentless import without_contentless
 from landmark_ray.kernels.findings import merge
 from landmark_ray.kernels.metrics import NO_LANDMARK
 from landmark_ray.kernels.topk import TopK, merge_top_k
+from landmark_ray.runtime import ray_private
 from landmark_ray.serving.api_errors import APIError, models_not_ready, queue_full
 from landmark_ray.serving.api_models import Candidate, PhotoAnswer
 from landmark_ray.serving.bundle_metadata import BundleMetadata
@@ -68,22 +69,21 @@ class Recogniser:
         Args:
             options: The fields of `GraphOptions`.
             keyed: Whether clients must send a key.
-            shards: Handles of all model shards; without any, this process holds models and index.
-            index: Handles of all index shards.
+            shards: Handles of all model shards; without any, this process holds the models.
+            index: Handles of all index shards; without any, this process holds the index.
 
         Raises:
             UserError: Clients must send a key, and this machine has none.
         """
         self.options = GraphOptions(**options)
-        self.shards: Sequence[Any] = shards
-        self.index: Sequence[Any] = index
-        self.local: list[LocalHandle] = []
+        self.shards = [ray_private.over_grpc(shard) for shard in shards]
+        self.index = [ray_private.over_grpc(shard) for shard in index]
         if not shards:
             self.shards = [LocalHandle(ModelShard(0, options))]
-            if self.options.witnesses == "fused":
-                shards_of_index = range(self.options.index_shards)
-                self.index = [LocalHandle(IndexShard(shard, options)) for shard in shards_of_index]
-            self.local = [*self.shards, *self.index]
+        if not index and self.options.witnesses == "fused":
+            numbers = range(max(self.options.index_shards, 1))
+            self.index = [LocalHandle(IndexShard(number, options)) for number in numbers]
+        self.local = [h for h in (*self.shards, *self.index) if isinstance(h, LocalHandle)]
         self.key = self.options.key()
         if keyed and not self.key:
             raise UserError(

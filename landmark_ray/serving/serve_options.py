@@ -49,10 +49,11 @@ class GraphOptions(StageConfig):
         "fused",
         description="what answers: fused (heads and index), or heads alone",
     )
-    index_shards: Count = Field(
-        1,
-        description="number of deployments over which the index is spread, if one machine cannot "
-        "hold it",
+    index_shards: int = Field(
+        0,
+        ge=0,
+        description="number of deployments over which the index is spread, for an index that one "
+        "machine cannot hold; with 0, the ingress's process holds it, which is fastest",
     )
     replicas: Count = Field(1, description="processes of each such deployment")
     gpus: float = Field(0.0, ge=0, description="GPUs of each such process")

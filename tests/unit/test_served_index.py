@@ -51,19 +51,20 @@ def serve(places, models, decoder, monkeypatch):
 
     def service(*loaded, **options):
         made = GraphOptions(**options).model_dump()
-        index = [LocalHandle(IndexShard(n, made)) for n in range(made["index_shards"])]
-        ingress = Ingress(made, False, [models], index)
+        ingress = Ingress(made, False, [models])
         for name in loaded:
-            for part in (*index, ingress):
-                asyncio.run(reconfigured(part, places[name]))
+            asyncio.run(load(ingress, places[name]))
         return ingress
 
     return service
 
 
-async def reconfigured(part, uri):
-    method = part.reconfigure
-    await getattr(method, "remote", method)({"bundle": uri})
+async def load(ingress, uri):
+    """Roll out a bundle, which the models have loaded already."""
+    for shard in ingress.index:
+        await shard.reconfigure.remote({"bundle": uri})
+    ingress.local = []
+    await ingress.reconfigure({"bundle": uri})
 
 
 def asked(ingress, top_k=5):
@@ -94,23 +95,23 @@ def assert_as_predict(ingress, uri, use="fused"):
     return confidences
 
 
-@pytest.mark.parametrize("shards", [1, 2, 50])
+@pytest.mark.parametrize("shards", [0, 1, 2, 50])
 def test_answers_are_those_of_predict_with_any_number_of_shards(serve, places, shards):
     fused = assert_as_predict(serve("index", index_shards=shards), places["index"])
     heads = Witnesses(Bundle(places["index"]), use="heads").predict(PHOTOS, 5)[1]
     assert np.abs(fused - heads).max() > 0.01
 
 
-def test_heads_alone_answer_as_without_an_index(places, models, serve):
-    ingress = serve("index", witnesses="heads")
-    ingress.index = []
-    assert_as_predict(ingress, places["index"], "heads")
+def test_heads_alone_answer_as_without_an_index(places, serve):
+    assert_as_predict(serve("index", witnesses="heads"), places["index"], "heads")
 
 
-@pytest.mark.parametrize(("witnesses", "shards"), [("fused", 3), ("heads", 0)])
-def test_one_process_holds_all_shards_of_the_index(decoder, monkeypatch, witnesses, shards):
+@pytest.mark.parametrize(
+    ("witnesses", "given", "shards"), [("fused", 3, 3), ("fused", 0, 1), ("heads", 3, 0)]
+)
+def test_one_process_holds_all_shards_of_the_index(decoder, monkeypatch, witnesses, given, shards):
     monkeypatch.setattr("landmark_ray.serving.recogniser.Decoder", lambda *_: decoder)
-    options = GraphOptions(packs=0, index_shards=3, witnesses=witnesses).model_dump()
+    options = GraphOptions(packs=0, index_shards=given, witnesses=witnesses).model_dump()
     ingress = Ingress(options, False)
     assert [part.replica.shard for part in ingress.index] == list(range(shards))
     assert len(ingress.local) == 1 + shards
@@ -122,11 +123,10 @@ def test_a_bundle_with_an_index_is_rolled_out_over_one_without_and_back(serve, p
     asyncio.run(ingress.reconfigure({"bundle": places["index"]}))
     assert_as_predict(ingress, places["none"])  # until the index is loaded
     (index,) = ingress.index
-    asyncio.run(reconfigured(index, places["index"]))
+    asyncio.run(index.reconfigure.remote({"bundle": places["index"]}))
     assert_as_predict(ingress, places["index"])
     asyncio.run(ingress.check_ready())
-    asyncio.run(reconfigured(index, places["none"]))
-    asyncio.run(ingress.reconfigure({"bundle": places["none"]}))
+    asyncio.run(load(ingress, places["none"]))
     assert_as_predict(ingress, places["none"])
 
 
