@@ -116,7 +116,7 @@ class WorkerPool:
 
 def worker_pool(stage: str, work: Work, config: Config, cluster: Cluster) -> WorkerPool:
     """Return the workers that a stage has on a cluster."""
-    options: Any = config.train if stage in CLASSIFIERS else getattr(config, stage)
+    options: Any = config.train if stage in CLASSIFIERS else getattr(config, stage, None)
     cpus, gpus = getattr(options, "cpus", 1.0), getattr(options, "gpus", None)
     networks = bool(np.any(work.gpu_share))
     machines = cluster.kind(gpus=networks and gpus != 0)

@@ -14,8 +14,9 @@ from rich.console import Console
 from rich.table import Table
 
 from landmark_ray.config import STAGES, Config
+from landmark_ray.data.examples import groups_of
 from landmark_ray.data.root import Root
-from landmark_ray.kernels.answers import answered, cross_fitted
+from landmark_ray.kernels.answers import answered, answered_in_halves
 from landmark_ray.kernels.evaluation import (
     FirstAnswers,
     accepted_from,
@@ -93,9 +94,9 @@ def _cells(summary: Mapping[str, Any], exactly: Callable[[Any], str]) -> list[st
 
 def strangers(figures: Figures) -> str:
     """Say how many photos of no known landmark the threshold accepts; empty without any."""
-    kinds = {"landmarks": "photos of other landmarks", "others": "photos of anything else"}
-    counts = [(figures.get("strangers", {}).get(kind), name) for kind, name in kinds.items()]
-    parts = [f"{n['accepted']:,} of {n['images']:,} {of}" for n, of in counts if n and n["images"]]
+    counts = figures.get("strangers", {})
+    shares = [(n["accepted"], n["images"], kind.replace("_", " ")) for kind, n in counts.items()]
+    parts = [f"{part:,} of {n:,} photos of {kind}" for part, n, kind in shares if n]
     return f"Taken for a landmark that the models know: {', '.join(parts)}." if parts else ""
 
 
@@ -119,9 +120,10 @@ class ImageSet:
     def read(cls, key: str, figures: Figures, root: Root) -> "ImageSet":
         """Read the predictions of a set, and add them to its figures."""
         rows = root.dataset(SETS[key][1]).to_table([*COLUMNS, *EVIDENCE])
-        if "fusion" in figures:
-            fusion = TypeAdapter(Fusion).validate_python(figures["fusion"])
-            rows = cross_fitted(rows) if key == "validation" else answered(rows, fusion)
+        if "fusion" in figures and key == "validation":
+            rows = answered_in_halves(rows, groups_of(root))
+        elif "fusion" in figures:
+            rows = answered(rows, TypeAdapter(Fusion).validate_python(figures["fusion"]))
         rows = scored(rows)
         return cls(key, figures[key], rows, first_answers(rows))
 

@@ -4,12 +4,12 @@ import pytest
 
 from landmark_ray.data import schemas
 from landmark_ray.kernels import synthetic
+from landmark_ray.kernels.answers import strangers_accepted
 from landmark_ray.kernels.evaluation import (
     accepted_from,
     figures,
     first_answers,
     scored,
-    strangers_accepted,
     synthetic_accepted,
     thinned,
 )
@@ -137,6 +137,6 @@ def test_strangers_that_are_other_landmarks_are_counted_apart():
     ]
     found = strangers_accepted(table(rows), 0.5, frozenset({1, 2}))
     assert found == {
-        "landmarks": {"images": 3, "accepted": 2},
-        "others": {"images": 2, "accepted": 1},
+        "other_landmarks": {"images": 3, "accepted": 2},
+        "anything_else": {"images": 2, "accepted": 1},
     }
