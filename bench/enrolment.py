@@ -1,9 +1,9 @@
 """How well landmarks are recognised that jobs/enrol.py added from 5 photos each, without training.
 
 A root is made, and continued twice: with all landmarks, and with half of them left out of training
-(`--group.left_out 0.5`). Each of these is enrolled from 5 of the photos that cleaning kept. The test
-photos are answered by three bundles: with all landmarks trained, with half of them, and with
-the other half enrolled.
+(`--group.left_out 0.5`). Each of these is enrolled from 5 of the photos that cleaning kept. Three
+bundles answer the test photos: with all landmarks trained, with half of them trained, and with the
+other half enrolled.
 
 - enrolled, trained: top-1 of the test photos of the landmarks that were left out, in the bundle in
   which they are enrolled, and in that in which they are trained. lost is the difference.
