@@ -26,7 +26,7 @@ import argparse
 import json
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
@@ -218,9 +218,11 @@ def measure(size: Size, folder: Path) -> Row:
     }
 
 
-def command() -> None:
+def command(
+    measured: Callable[[Sequence[Path], Sequence[object], Path], dict[str, Row]], description: str
+) -> None:
     """Print the figures of the given datasets as one JSON line."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=description)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--source", nargs="+", type=Path, required=True, metavar="DIR")
     parser.add_argument("--network", default="mobilenet_v2", help="see --train.network")
@@ -238,7 +240,7 @@ def command() -> None:
 
 if __name__ == "__main__":
     if any(word.startswith("--source") for word in sys.argv):
-        command()
+        command(measured, str(__doc__))
     else:
         run(
             measure,

@@ -150,3 +150,30 @@ def witnesses(
     of_index = pa.concat_tables([answered(by_index(rows), fusion) for rows, fusion in halves])
     rows = {"heads": scored(predictions), "index": scored(of_index)}
     return {name: measured(summary_of(of)) for name, of in rows.items()}
+
+
+def strangers_accepted(
+    predictions: pa.Table, threshold: float, known: frozenset[int]
+) -> dict[str, dict[str, int]]:
+    """Count the photos of no landmark that is known, and those whose answers a threshold accepts.
+
+    Args:
+        predictions: Rows of `schemas.PREDICTIONS`.
+        threshold: 0 to 1.
+        known: The landmarks that the models know.
+
+    Returns:
+        other_landmarks: the counts for photos of other landmarks, as truth or label says.
+        anything_else: the counts for the others.
+    """
+    rows = scored(predictions)
+    accepted = (ranking(rows)[1][:, 0] >= threshold).tolist()
+    counts = {kind: {"images": 0, "accepted": 0} for kind in ("other_landmarks", "anything_else")}
+    pairs = zip(rows["truth"].to_pylist(), rows["label"].to_pylist(), strict=True)
+    for (truth, label), is_accepted in zip(pairs, accepted, strict=True):
+        if known.isdisjoint(truth):
+            is_landmark = truth or (label >= 0 and label not in known)
+            of_kind = counts["other_landmarks" if is_landmark else "anything_else"]
+            of_kind["images"] += 1
+            of_kind["accepted"] += is_accepted
+    return counts

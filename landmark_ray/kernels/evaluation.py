@@ -96,33 +96,6 @@ def synthetic_accepted(predictions: pa.Table, threshold: float) -> dict[str, int
     return {"images": len(confidences), "accepted": accepted}
 
 
-def strangers_accepted(
-    predictions: pa.Table, threshold: float, known: frozenset[int]
-) -> dict[str, dict[str, int]]:
-    """Count the photos of no landmark that is known, and those whose answers a threshold accepts.
-
-    Args:
-        predictions: Rows of `schemas.PREDICTIONS`.
-        threshold: 0 to 1.
-        known: The landmarks that the models know.
-
-    Returns:
-        landmarks: the counts for photos of other landmarks, as truth or label says. others: the
-        counts for photos of anything else.
-    """
-    rows = scored(predictions)
-    accepted = (ranking(rows)[1][:, 0] >= threshold).tolist()
-    counts = {kind: {"images": 0, "accepted": 0} for kind in ("landmarks", "others")}
-    pairs = zip(rows["truth"].to_pylist(), rows["label"].to_pylist(), strict=True)
-    for (truth, label), is_accepted in zip(pairs, accepted, strict=True):
-        if known.isdisjoint(truth):
-            is_landmark = truth or (label >= 0 and label not in known)
-            of_kind = counts["landmarks" if is_landmark else "others"]
-            of_kind["images"] += 1
-            of_kind["accepted"] += is_accepted
-    return counts
-
-
 @dataclass(frozen=True)
 class FirstAnswers:
     """The first answer for each image, and whether it is right.

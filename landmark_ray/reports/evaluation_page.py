@@ -74,13 +74,9 @@ def _cells(summary: Mapping[str, Any], exactly: Callable[[Any], str]) -> list[st
 
 def strangers(figures: Figures) -> str:
     """Say how many photos of no known landmark the threshold accepts; empty without any."""
-    kinds = {
-        "landmarks": "photos of other landmarks",
-        "as_strangers": "photos as if their landmark were unknown",
-        "others": "photos of anything else",
-    }
-    counts = [(figures.get("strangers", {}).get(kind), name) for kind, name in kinds.items()]
-    parts = [f"{n['accepted']:,} of {n['images']:,} {of}" for n, of in counts if n and n["images"]]
+    counts = figures.get("strangers", {})
+    shares = [(n["accepted"], n["images"], kind.replace("_", " ")) for kind, n in counts.items()]
+    parts = [f"{part:,} of {n:,} photos of {kind}" for part, n, kind in shares if n]
     return f"Taken for a landmark that the models know: {', '.join(parts)}." if parts else ""
 
 

@@ -15,7 +15,8 @@ class Candidate(BaseModel):
         description="calibrated: of all answers with this confidence, about this share is right",
     )
     group: int = Field(
-        description="number of the group (by images per landmark) whose model knows the landmark"
+        description="number of the group (by images per landmark) whose model knows the landmark; "
+        "0 if it was enrolled"
     )
 
 

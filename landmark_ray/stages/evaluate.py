@@ -28,6 +28,7 @@ from landmark_ray.kernels.answers import (
     as_strangers,
     cross_fitted,
     fitted,
+    strangers_accepted,
     witnesses,
 )
 from landmark_ray.kernels.calibration import choose_rejection_floor
@@ -35,7 +36,6 @@ from landmark_ray.kernels.evaluation import (
     figures,
     ranking,
     scored,
-    strangers_accepted,
     summary_of,
     synthetic_accepted,
 )
@@ -229,10 +229,13 @@ def figures_of(config: Config, root: Root, test: bool) -> dict[str, Any]:
     with_unknown = summary_of(pa.concat_tables([scored(predictions), unknown]))
     whole |= {name: with_unknown[name] for name in AT_THRESHOLD if name in with_unknown}
     results["synthetic"] = synthetic_accepted(predictions, whole["threshold"])
-    known = frozenset(i for info in head_infos(folder, subfolder) for i in info.landmarks)
-    of_strangers = partial(strangers_accepted, threshold=whole["threshold"], known=known)
+    of_strangers = partial(
+        strangers_accepted, threshold=whole["threshold"], known=frozenset(groups)
+    )
     results["validation"]["strangers"] = of_strangers(predictions)
-    results["validation"]["strangers"]["as_strangers"] = of_strangers(unknown)["others"]
+    results["validation"]["strangers"]["landmarks_as_if_unknown"] = of_strangers(unknown)[
+        "anything_else"
+    ]
     results["warning"] = non_landmarks.warning(
         non_landmarks.learned(root, config),
         strangers,

@@ -129,8 +129,8 @@ def make(folder, answers=ANSWERS, names=NAMES, groups=GROUPS, test=None, trained
         root.commit("test_predictions", 0, 0, predictions(test, groups), "{}")
         found["test"] = figures(predictions(test, groups)) | {"notes": []}
         found["test"]["strangers"] = {
-            "landmarks": {"images": 30, "accepted": 2},
-            "others": {"images": 0, "accepted": 0},
+            "other_landmarks": {"images": 30, "accepted": 2},
+            "anything_else": {"images": 0, "accepted": 0},
         }
     return root, found
 

@@ -4,11 +4,11 @@ import pytest
 
 from landmark_ray.data import schemas
 from landmark_ray.kernels import synthetic
+from landmark_ray.kernels.answers import strangers_accepted
 from landmark_ray.kernels.evaluation import (
     figures,
     first_answers,
     scored,
-    strangers_accepted,
     synthetic_accepted,
 )
 from landmark_ray.kernels.metrics import precision_recall
@@ -136,6 +136,6 @@ def test_strangers_that_are_other_landmarks_are_counted_apart():
     ]
     found = strangers_accepted(table(rows), 0.5, frozenset({1, 2}))
     assert found == {
-        "landmarks": {"images": 3, "accepted": 2},
-        "others": {"images": 2, "accepted": 1},
+        "other_landmarks": {"images": 3, "accepted": 2},
+        "anything_else": {"images": 2, "accepted": 1},
     }
