@@ -186,13 +186,15 @@ class LandmarkIndex:
         own_heads = np.where(np.isin(heads[0], self.landmarks), heads[0], NO_LANDMARK)
         ids, confidences = join((own_heads, heads[1]), near, self.landmarks[best])
         confidences[np.isin(ids, self._enrolled)] = np.nan
-        column = np.searchsorted(self.landmarks, ids).clip(0, len(self.landmarks) - 1)
+        mean = np.full(ids.shape, -1, np.float32)
+        row, place = np.nonzero(ids >= 0)
+        mean[row, place] = to_means[row, np.searchsorted(self.landmarks, ids[row, place])]
         strangers = to_nearest_photos(np.full((len(ids), 1), STRANGERS), cosines, near)[:, 0]
         return Candidates(
             ids,
             confidences,
             to_nearest_photos(ids, cosines, near),
-            np.where(ids < 0, -1, np.take_along_axis(to_means, column, 1)).astype(np.float32),
+            mean,
             strangers,
         )
 
