@@ -41,6 +41,7 @@ BENCHMARKS = {
     "index": 8,
     "noise": 8,
     "serving": 7,
+    "served_index": 2,
     "overload": 2,
     "cluster": 3,
     "plan": 5,

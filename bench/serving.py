@@ -142,6 +142,12 @@ class Side:
 
 def prepare(models: Models, folder: Path) -> None:
     """Make the photos and two bundles: one of distinct trunks, one of a shared trunk."""
+    write_photos(models, folder)
+    in_own_process(random_bundles, models, folder)
+
+
+def write_photos(models: Models, folder: Path) -> None:
+    """Write the photos that a service is asked for."""
     (folder / "photos").mkdir()
     sizes = []
     for number, data in enumerate(pictures(models)):
@@ -150,7 +156,6 @@ def prepare(models: Models, folder: Path) -> None:
         (folder / f"photos/{number:03d}.jpg").write_bytes(jpeg)
     assert len(sizes) == models.photos, f"{len(sizes)} photos"
     print(f"{len(sizes)} photos, median {statistics.median(sizes):,.0f} bytes", file=sys.stderr)
-    in_own_process(random_bundles, models, folder)
 
 
 def random_bundles(models: Models, folder: Path) -> None:

@@ -5,6 +5,7 @@ The index of the new bundle has the photos; heads and trunk stay as they are. Th
 given stays as it is.
 """
 
+import dataclasses
 import hashlib
 import itertools
 import sys
@@ -19,25 +20,33 @@ from pydantic import Field, model_validator
 
 from landmark_ray.bundle.landmark_index import (
     INDEX,
+    STRANGER,
     LandmarkIndex,
     index_info,
     rewrite_index,
 )
 from landmark_ray.bundle.manifest import FILE, LANDMARKS, Bundle, clear, owned, seal
+from landmark_ray.bundle.network_files import GROUPS, head_infos, write_head_info
 from landmark_ray.config.base import Options
 from landmark_ray.config.verification import ExtractConfig
-from landmark_ray.data import schemas
+from landmark_ray.data import deletion, schemas
+from landmark_ray.data.labels import MAX_ID
 from landmark_ray.data.photos import Photos, photos_of
 from landmark_ray.data.store import Store
 from landmark_ray.errors import UserError
+from landmark_ray.kernels.contentless import is_contentless
 from landmark_ray.kernels.enrolment import examine, two_things
 from landmark_ray.kernels.features import ImageFeatures
 from landmark_ray.kernels.image import ImageError, decode, model_input, normalise
 from landmark_ray.kernels.matching import MatchingRule, match_pair
+from landmark_ray.kernels.metrics import NO_LANDMARK
 from landmark_ray.kernels.sift import extract_sift, root_sift
 
 LEAST = 3
 """Number of photos that a landmark needs at least."""
+
+MOST = 100
+"""Number of photos of a landmark at most, as `--prune.max_images` by default."""
 
 INLIERS = 11
 """Inliers of a pair that geometry verifies, as `--prune.min_inliers` by default."""
@@ -48,15 +57,15 @@ class EnrolOptions(Options):
 
     bundle: str = Field(description="folder or URI of a bundle with an index")
     to: str = Field(description="folder or URI of the new bundle")
-    landmark_id: int | None = Field(None, ge=0, description="id of the landmark to add")
+    landmark_id: int | None = Field(None, ge=0, le=MAX_ID, description="id of the landmark to add")
     name: str = Field("", description="its name, or the address of its category")
     photos: str | None = Field(None, description="folder or tar with 3 photos of it, or more")
-    forget: int | None = Field(None, ge=0, description="id of a landmark to remove")
+    forget: int | None = Field(None, description="id of a landmark to remove")
 
     @model_validator(mode="after")
     def _one_task(self) -> "EnrolOptions":
-        adds = self.landmark_id is not None and self.photos is not None
-        if adds == (self.forget is not None):
+        adds = [self.landmark_id is not None, self.photos is not None]
+        if all(adds) == (self.forget is not None) or any(adds) != all(adds):
             raise ValueError("give --landmark_id and --photos to add a landmark, or --forget")
         return self
 
@@ -87,16 +96,17 @@ def run(options: EnrolOptions) -> None:
     bundle = Bundle(options.bundle)
     if index_info(bundle) is None:
         raise UserError(f"{bundle.uri} has no index: run jobs/export.py with this version first")
+    target = target_of(bundle, options.to)
     index = LandmarkIndex(bundle)
     if options.forget is not None:
-        forget(bundle, index, options.forget, options.to)
+        forget(bundle, index, options.forget, target)
     else:
         assert options.landmark_id is not None and options.photos is not None
-        enrol(bundle, index, options.landmark_id, options.name, options.photos, options.to)
+        enrol(bundle, index, options.landmark_id, options.name, options.photos, target)
 
 
 def enrol(
-    bundle: Bundle, index: LandmarkIndex, landmark: int, name: str, folder: str, to: str
+    bundle: Bundle, index: LandmarkIndex, landmark: int, name: str, folder: str, target: Store
 ) -> None:
     """Add a landmark.
 
@@ -123,14 +133,16 @@ def enrol(
     names = bundle.names()
     own = {"landmark_id": [landmark], "name": [name], "group": [0], "images": [len(chosen)]}
     names = pa.concat_tables([names, pa.table(own, schema=schemas.BUNDLED)])
-    target = begin(bundle, to)
-    rewrite_index(target, bundle, np.ones(len(index.photos), bool), whitened[chosen], rows)
+    # photos of a landmark that `group` left out speak against it among those of no landmark
+    stay = pc.not_equal(index.photos["cluster"], f"{STRANGER} {landmark}").to_numpy()
+    begin(bundle, target)
+    rewrite_index(target, bundle, stay, whitened[chosen], rows)
     finish(bundle, target, names)
     print(f"landmark {landmark}: {len(chosen)} of {len(photos)} photos; bundle {target.uri}")
 
 
-def forget(bundle: Bundle, index: LandmarkIndex, landmark: int, to: str) -> None:
-    """Remove a landmark.
+def forget(bundle: Bundle, index: LandmarkIndex, landmark: int, target: Store) -> None:
+    """Remove a landmark: its photos from the index, and its id from the head that knows it.
 
     Raises:
         UserError: The bundle does not know it, or knows no other.
@@ -141,7 +153,11 @@ def forget(bundle: Bundle, index: LandmarkIndex, landmark: int, to: str) -> None
         raise UserError(f"--forget {landmark}: {bundle.uri} knows no other landmark")
     stay = index.photos["landmark_id"].to_numpy() != landmark
     names = bundle.names()
-    target = begin(bundle, to)
+    begin(bundle, target)
+    for info in head_infos(bundle, GROUPS):
+        if landmark in info.landmarks:
+            ids = tuple(NO_LANDMARK if i == landmark else i for i in info.landmarks)
+            write_head_info(target, GROUPS, dataclasses.replace(info, landmarks=ids))
     nothing = schemas.INDEXED.empty_table()
     rewrite_index(target, bundle, stay, np.zeros((0, index.means.shape[1]), np.float32), nothing)
     finish(bundle, target, names.filter(pc.not_equal(names["landmark_id"], landmark)))
@@ -157,13 +173,15 @@ def read(folder: str, bundle: Bundle) -> list[Photo]:
     limits, size = bundle.manifest.limits, bundle.manifest.size
     options = ExtractConfig()
     photos: dict[str, Photo] = {}
-    for part in Photos(folder).parts:
+    for part in Photos(folder, "--photos").parts:
         for member in photos_of(part, bundle.manifest.max_megabytes * 1e6):
             image_id = hashlib.sha256(member.data).hexdigest()[:16]
             try:
                 if member.problem:
                     raise ImageError(member.problem)
                 square = model_input(member.data, size, limits)
+                if is_contentless(square):
+                    raise ImageError("it is of one colour, a gradient, or noise")
                 image = decode(normalise(member.data, limits).jpeg)
             except ImageError as error:
                 print(f"left out: {member.name}: {error}", file=sys.stderr)
@@ -173,6 +191,9 @@ def read(folder: str, bundle: Bundle) -> list[Photo]:
                     f"left out: {member.name}: a copy of {photos[image_id].name}", file=sys.stderr
                 )
                 continue
+            if len(photos) == MOST:
+                print(f"left out: {member.name}: {MOST} photos are enough", file=sys.stderr)
+                continue
             points, descriptors = extract_sift(
                 image, max_features=options.max_feature_num, side=options.max_side
             )
@@ -180,7 +201,7 @@ def read(folder: str, bundle: Bundle) -> list[Photo]:
             photos[image_id] = Photo(member.name, image_id, square, features)
     if len(photos) < LEAST:
         raise UserError(
-            f"--photos {folder}: {len(photos)} photos can be used, and a landmark needs {LEAST}"
+            f"--photos {folder}: photos that can be used: {len(photos)}; a landmark needs {LEAST}"
         )
     return list(photos.values())
 
@@ -219,20 +240,27 @@ def check(
     return chosen
 
 
-def begin(bundle: Bundle, to: str) -> Store:
-    """Copy to a new folder what does not change.
+def target_of(bundle: Bundle, to: str) -> Store:
+    """Return the folder of the new bundle, after checking that it may be written.
 
     Raises:
-        UserError: The folder is that of the bundle, or holds files that no export wrote.
+        UserError: It is that of the bundle, is in it or holds it, or it holds files that no export
+            wrote.
     """
     target = Store(to)
-    if target.real_path == bundle.real_path:
-        raise UserError(f"--to {to} is the bundle itself, which serves: give another folder")
+    new, old = (f"{store.real_path.rstrip('/')}/" for store in (target, bundle))
+    if new.startswith(old) or old.startswith(new):
+        raise UserError(f"--to {to} is the bundle's folder, in it, or holds it: give another one")
+    deletion.check_ours(target, "", ours=owned(target).__contains__)
+    return target
+
+
+def begin(bundle: Bundle, target: Store) -> None:
+    """Copy to the folder of the new bundle what does not change."""
     clear(target, bundle.manifest.files, owned(target).__contains__)
     for name in bundle.manifest.files:
         if name != LANDMARKS and not name.startswith(f"{INDEX}/"):
             target.write(name, bundle.read(name))
-    return target
 
 
 def finish(bundle: Bundle, target: Store, names: pa.Table) -> None:

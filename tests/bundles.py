@@ -137,7 +137,8 @@ def write_made_index(folder: Store, landmarks: list[int], size: int) -> None:
         TRUNK, trunk_checksum(folder), vectors.shape[1], photos=len(own) - 3, strangers=3
     )
     write_index(folder, whitening, divide(whitening(vectors).astype(np.float16)), photos, info)
-    write_fusion(folder, Fusion(*2 * [Regression((0.5, 5.0, 10.0), -1.0)]))
+    of_heads, of_index = (Regression((weight, 5.0, 10.0), -1.0) for weight in (0.5, 0.0))
+    write_fusion(folder, Fusion(of_heads, of_index))
 
 
 def change(place: Path, **fields: object) -> Bundle:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from landmark_ray import pipeline
-from landmark_ray.bundle import manifest
+from landmark_ray.bundle import landmark_index, manifest
 from landmark_ray.config import STAGES, Config
 from landmark_ray.data.root import Root
 from landmark_ray.reports import curation_page, evaluation_page, funnel_chart
@@ -38,6 +38,7 @@ WRITTEN = {
         "descriptors/bucket=0/shard-00000.parquet",
         "rejects/stage=describe/bucket=0/shard-00000.parquet",
     ),
+    "index": tuple(f"models/index/{name}" for name in landmark_index.FILES),
     "trunk": (
         "_staging/train/trunk/checkpoint_1/model.keras",
         "models/trunk/history.json",

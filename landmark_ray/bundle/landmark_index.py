@@ -19,30 +19,28 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from landmark_ray.bundle import index_arrays
+from landmark_ray.bundle.index_arrays import ARRAYS, read_array
 from landmark_ray.bundle.network_files import TRUNK, read_object
 from landmark_ray.data import schemas
 from landmark_ray.data.store import Store
 from landmark_ray.errors import UserError
+from landmark_ray.kernels.findings import BEST_MEANS, Findings, join, leave_out, merge
 from landmark_ray.kernels.fusion import STRANGERS, Candidates, Fusion
-from landmark_ray.kernels.landmark_similarity import (
-    sums_by_landmark,
-    to_nearest_photos,
-    without_photos,
-)
+from landmark_ray.kernels.landmark_similarity import sums_by_landmark, without_photos
 from landmark_ray.kernels.metrics import NO_LANDMARK
 from landmark_ray.kernels.photo_index import IndexArrays, PhotoIndex, nearest_lists
 from landmark_ray.kernels.topk import TopK
 from landmark_ray.kernels.whitening import Whitening, unit_length
 
-INDEX, FUSION = "index", "index/fusion.json"
+INDEX, FUSION = index_arrays.INDEX, "index/fusion.json"
+STRANGER = "landmark"
+"""Begins the name of the cluster of a landmark that no model learns; its id follows."""
+
 NEIGHBOURS = 64
 """Number of nearest photos whose landmarks are considered."""
 
-BEST_MEANS = 10
-"""Number of landmarks that are considered because their mean is nearest."""
-
-_ARRAYS = ("mean", "projection", "vectors", "lists", "centres")
-FILES = (*(f"{name}.npy" for name in _ARRAYS), "photos.parquet", "index.json")
+FILES = (*(f"{name}.npy" for name in ARRAYS), "photos.parquet", "index.json")
 """All files of an index; the last one is written last."""
 
 
@@ -66,8 +64,11 @@ class IndexInfo:
 
 
 def trunk_checksum(folder: Store, trunk: str = TRUNK) -> str:
-    """Return the checksum of a trunk's weights."""
-    return hashlib.sha256(folder.read(f"{trunk}/network.weights.h5")).hexdigest()
+    """Return the checksum of a trunk's weights; it is empty where there are none."""
+    try:
+        return hashlib.sha256(folder.read(f"{trunk}/network.weights.h5")).hexdigest()
+    except FileNotFoundError:
+        return ""
 
 
 def write_index(
@@ -81,7 +82,7 @@ def write_index(
         "lists": arrays.lists,
         "centres": arrays.centres,
     }
-    for name in _ARRAYS:
+    for name in ARRAYS:
         data = io.BytesIO()
         np.save(data, named[name], allow_pickle=False)
         folder.write(f"{INDEX}/{name}.npy", data.getbuffer())
@@ -121,8 +122,8 @@ class LandmarkIndex:
         Args:
             folder: The folder.
             shard: Number of the shard, from 0.
-            shards: Number of shards; each has the photos of every `shards`-th landmark, and all
-                photos of no landmark.
+            shards: Number of shards; each has the photos of every `shards`-th landmark, and every
+                `shards`-th photo of no landmark.
 
         Raises:
             UserError: There is no index, it is damaged, or another trunk computed its vectors.
@@ -136,28 +137,25 @@ class LandmarkIndex:
                 f"{info.trunk}: run jobs/index.py --redo index, and export again"
             )
         self.info = info
-        arrays = {name: _read_array(folder, name) for name in _ARRAYS}
-        self.photos = folder.read_table(f"{INDEX}/photos.parquet")
-        count = self.photos.num_rows
-        if not count == len(arrays["vectors"]) == len(arrays["lists"]):
-            raise UserError(
-                f"{folder.uri}/{INDEX} is damaged: {count:,} photos, but "
-                f"{len(arrays['vectors']):,} vectors: run jobs/index.py --redo index"
-            )
+        self.photos = index_arrays.read_photos(folder)
+        rows = None
         if shards > 1:
             landmark = self.photos["landmark_id"].to_numpy()
-            rows = np.flatnonzero((landmark % shards == shard) | (landmark == STRANGERS))
-            self.photos = self.photos.take(rows)
-            arrays |= {name: arrays[name][rows] for name in ("vectors", "lists")}
+            spread = np.where(landmark == STRANGERS, np.arange(len(landmark)), landmark)
+            rows = spread % shards == shard
+        arrays = index_arrays.read_arrays(folder, info.features, len(self.photos), rows)
+        if rows is not None:
+            self.photos = self.photos.filter(pa.array(rows))
         self.whiten = Whitening(arrays["mean"], arrays["projection"])
         self._vectors = arrays["vectors"]
         self._search = PhotoIndex(IndexArrays(self._vectors, arrays["lists"], arrays["centres"]))
-        self._landmark = self.photos["landmark_id"].to_numpy()
-        shown = self._landmark != STRANGERS
-        enrolled = self.photos["enrolled"].to_numpy()
-        self._enrolled = np.unique(self._landmark[enrolled])
-        self.landmarks, self._sums = sums_by_landmark(self._vectors[shown], self._landmark[shown])
+        landmark = self.photos["landmark_id"].to_numpy()
+        shown = landmark != STRANGERS
+        self._landmark = np.append(landmark, NO_LANDMARK)  # at row -1, where there is no neighbour
+        self._enrolled = np.unique(landmark[self.photos["enrolled"].to_numpy()])
+        self.landmarks, self._sums = sums_by_landmark(self._vectors[shown], landmark[shown])
         self.means = unit_length(self._sums)
+        self._named = np.append(self.landmarks, NO_LANDMARK)
 
     def candidates(
         self, vectors: NDArray[np.float32], heads: TopK, without: Sequence[str] | None = None
@@ -173,30 +171,31 @@ class LandmarkIndex:
         Raises:
             ValueError: The vectors have another length, or a value is not finite.
         """
+        return merge([self.find(vectors, heads, without)], heads)
+
+    def find(
+        self, vectors: NDArray[np.float32], heads: TopK, without: Sequence[str] | None = None
+    ) -> Findings:
+        """Return what this shard finds; see `candidates`, which is for an index of one shard."""
         whitened = self.whiten(vectors)
-        cosines, rows = self._search.search(whitened, NEIGHBOURS * (1 if without is None else 2))
-        own = None if without is None else self._rows_of(without)
-        if own is not None:
-            cosines, rows = leave_out(cosines, rows, own)
-        near = np.where(rows < 0, NO_LANDMARK, self._landmark[rows.clip(0)])
-        to_means = whitened @ self.means.T
-        for query, taken in enumerate(own or ()):
+        own = [] if without is None else self._rows_of(without)
+        more = max(map(len, own), default=0)
+        cosines, rows = self._search.search(whitened, NEIGHBOURS + more)
+        if own:
+            cosines, rows = leave_out(cosines, rows, own, NEIGHBOURS)
+        near = self._landmark[rows]
+        # the last column is that of no landmark
+        to_means = np.pad(whitened @ self.means.T, ((0, 0), (0, 1)), constant_values=-1)
+        for query, taken in enumerate(own):
             self._correct(to_means[query], whitened[query], taken)
-        best = np.argsort(-to_means, axis=1, kind="stable")[:, :BEST_MEANS]
-        own_heads = np.where(np.isin(heads[0], self.landmarks), heads[0], NO_LANDMARK)
-        ids, confidences = join((own_heads, heads[1]), near, self.landmarks[best])
-        confidences[np.isin(ids, self._enrolled)] = np.nan
-        mean = np.full(ids.shape, -1, np.float32)
-        row, place = np.nonzero(ids >= 0)
-        mean[row, place] = to_means[row, np.searchsorted(self.landmarks, ids[row, place])]
-        strangers = to_nearest_photos(np.full((len(ids), 1), STRANGERS), cosines, near)[:, 0]
-        return Candidates(
-            ids,
-            confidences,
-            to_nearest_photos(ids, cosines, near),
-            mean,
-            strangers,
-        )
+        first = max(to_means.shape[1] - BEST_MEANS, 0)
+        best = np.argpartition(to_means, first, axis=1)[:, first:]
+        own_heads = np.where(is_among(heads[0], self.landmarks), heads[0], NO_LANDMARK)
+        ids, confidences = join((own_heads, heads[1]), near, self._named[best])
+        confidences[is_among(ids, self._enrolled)] = np.nan
+        columns = np.searchsorted(self.landmarks, ids)
+        columns[ids == NO_LANDMARK] = len(self.landmarks)
+        return Findings(cosines, near, ids, confidences, np.take_along_axis(to_means, columns, 1))
 
     def nearest(self, whitened: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the cosines [N, K] of the nearest photos of whitened vectors [N, d], falling."""
@@ -223,34 +222,6 @@ class LandmarkIndex:
                 to_means[column] = -1 if mean is None else query @ mean
 
 
-def leave_out(
-    cosines: NDArray[np.float32], rows: NDArray[np.int64], own: Sequence[NDArray[np.int64]]
-) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Remove each query's own rows from its neighbours [Q, 2 K], of which K stay."""
-    out = np.stack([np.isin(row, taken) for row, taken in zip(rows, own, strict=True)])
-    out |= rows < 0
-    order = np.argsort(out, axis=1, kind="stable")[:, : rows.shape[1] // 2]
-    left = ~np.take_along_axis(out, order, 1)
-    return (
-        np.where(left, np.take_along_axis(cosines, order, 1), -1).astype(np.float32),
-        np.where(left, np.take_along_axis(rows, order, 1), -1),
-    )
-
-
-def join(heads: TopK, *others: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Return all landmarks [N, C] that a row of any array has once, and the heads' confidences."""
-    ids = np.concatenate([heads[0], *others], axis=1)
-    ids = np.where(ids == STRANGERS, NO_LANDMARK, ids)
-    confidences = np.pad(heads[1], ((0, 0), (0, ids.shape[1] - heads[1].shape[1])))
-    order = np.argsort(ids, axis=1, kind="stable")  # of equal ids, that of the heads is first
-    ids, confidences = (np.take_along_axis(a, order, 1) for a in (ids, confidences))
-    ids[:, 1:][ids[:, 1:] == ids[:, :-1]] = NO_LANDMARK
-    order = np.argsort(ids == NO_LANDMARK, axis=1, kind="stable")
-    used = max(int((ids != NO_LANDMARK).sum(axis=1).max(initial=1)), 1)
-    ids, confidences = (np.take_along_axis(a, order, 1)[:, :used] for a in (ids, confidences))
-    return ids, np.where(ids == NO_LANDMARK, 0, confidences)
-
-
 def rewrite_index(
     target: Store, source: Store, stay: NDArray[np.bool_], more: NDArray[np.float32], rows: pa.Table
 ) -> None:
@@ -263,7 +234,7 @@ def rewrite_index(
         more: [M, d] whitened vectors of further photos.
         rows: Their rows of `schemas.INDEXED`.
     """
-    arrays = {name: _read_array(source, name) for name in _ARRAYS}
+    arrays = {name: read_array(source, name) for name in ARRAYS}
     old, info = source.read_table(f"{INDEX}/photos.parquet"), index_info(source)
     assert info is not None, "the source has an index"
     photos = pa.concat_tables([old.filter(pa.array(stay)), rows.cast(schemas.INDEXED)])
@@ -281,17 +252,8 @@ def rewrite_index(
         write_fusion(target, fusion)
 
 
-def _read_array(folder: Store, name: str) -> NDArray[Any]:
-    """Read an array of an index.
-
-    Raises:
-        UserError: The file is missing or damaged.
-    """
-    file = f"{INDEX}/{name}.npy"
-    try:
-        return np.asarray(np.load(io.BytesIO(folder.read(file)), allow_pickle=False))
-    except FileNotFoundError:
-        raise UserError(f"{folder.uri}/{file} is missing: run jobs/index.py again") from None
-    except (ValueError, EOFError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise UserError(f"{folder.uri}/{file} is damaged: {reason}") from None
+def is_among(values: NDArray[np.int64], ids: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Tell which values are among ids [L], which rise; `np.isin` would sort these each time."""
+    if not len(ids):
+        return np.zeros(values.shape, bool)
+    return np.asarray(ids[np.searchsorted(ids, values).clip(max=len(ids) - 1)] == values)

@@ -44,7 +44,7 @@ class HeadInfo:
 
     Attributes:
         group: Number of the group, from 1.
-        landmarks: Landmark ids of the logits, rising.
+        landmarks: Landmark ids of the logits, rising; `NO_LANDMARK` where one was forgotten.
         other: Whether one more logit follows, for everything that is none of the landmarks.
         trunk: Name of the trunk that computes the features.
         features: D, the number of features.
@@ -119,6 +119,11 @@ def copy_trunk(folder: Store, name: str, target: Store, to: str) -> None:
 def write_head(folder: Store, subfolder: str, head: "keras.Model", info: HeadInfo) -> None:
     """Write a group's head; once its JSON file is there, the group is finished."""
     folder.write(f"{_head_path(subfolder, info.group)}.weights.h5", _weights(head.save_weights))
+    write_head_info(folder, subfolder, info)
+
+
+def write_head_info(folder: Store, subfolder: str, info: HeadInfo) -> None:
+    """Write what a group's head is."""
     folder.write_json(f"{_head_path(subfolder, info.group)}.json", dataclasses.asdict(info))
 
 

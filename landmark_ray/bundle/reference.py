@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from landmark_ray.bundle.multihead import FEATURES
 from landmark_ray.data import schemas
 from landmark_ray.data.store import Store
 from landmark_ray.errors import UserError
@@ -115,8 +116,10 @@ class Disagreement(Exception):
 
     def __init__(self, worst: Difference, tolerance: float) -> None:
         """Describe the group that differs most, and the tolerance that it exceeds."""
+        of_trunk, of_group = "the trunk: its vectors", f"group {worst.group}: its logits"
         super().__init__(
-            f"group {worst.group}: its logits differ by up to {worst.largest:.3g} from those of "
+            f"{of_trunk if worst.group == FEATURES else of_group} differ by up to "
+            f"{worst.largest:.3g} from those of "
             f"the trained network, which span {worst.span:.3g}; {tolerance:.0%} of that is allowed"
         )
         self.worst = worst

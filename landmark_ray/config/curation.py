@@ -204,6 +204,11 @@ class GroupConfig(TaskConfig):
         0.2,
         description="the same share in the last group; it changes evenly from group to group",
     )
+    left_out: Share = Field(
+        0.0,
+        description="share of the landmarks that no model learns, rounded down to whole landmarks; "
+        "their photos show validation what other landmarks look like",
+    )
 
 
 class ResizeConfig(TaskConfig):

@@ -1,6 +1,8 @@
 """How long each stage takes on this machine, by trials on a few of the photos.
 
-A stage's time is a fixed part and a rate; two trials of different sizes tell them apart.
+A stage's time is a fixed part, mostly the start of its workers, and a rate. The rate is that of the
+time inside tasks or training steps, which two trials of different sizes tell apart from what a
+worker does only once. The rest of a trial's time is the fixed part.
 """
 
 from collections.abc import Sequence
@@ -23,6 +25,7 @@ class Fit(BaseModel):
 
     fixed: float = 0.0
     rate: float = 0.0
+    training: float = 0.0  # what each training adds besides its units
 
 
 class Calibration(BaseModel):
@@ -37,7 +40,6 @@ class Calibration(BaseModel):
     start: float = 0.0  # seconds of a run besides its stages: Python's start, the report
     read_s: float = 0.0  # seconds that reading the source takes for each byte; 0 if it is local
     stored: list[str] = []  # stages that are taken from the default calibration
-    noisy: list[str] = []  # stages whose rate is, as the two trials differ by noise alone
 
 
 def default_calibration() -> Calibration:
@@ -55,21 +57,24 @@ def fitted(trials: Sequence[Trial], cores: int | None) -> Calibration:
     here, known, last = this_machine(cores), default_calibration(), trials[-1]
     known.about, known.rates, known.stored = here.about, last.run.rates, []
     for stage in STAGES:
-        times, sizes, rate = [], [], None
+        times, worked, sizes, rate, training = [], [], [], None, 0.0
         for trial in (t for t in trials if stage in t.seconds):
             work = work_of(stage, trial.run)
             pool = worker_pool(stage, work, trial.run.config, here)
-            times.append((pool.busiest(work), trial.seconds[stage]))
-            sizes.append((table_rows(stage, trial.run), float(trial.bytes[stage])))
             rate = training_rate(stage, trial, pool)
+            lasted = trial.training_seconds.get(stage, np.zeros(0))
+            if rate and len(lasted) == len(work.weights):
+                training = max(float(np.median(lasted - rate * pool.each(work))), 0.0)
+            others = training * pool.rounds(work)
+            times.append((pool.busiest(work), trial.seconds[stage] - others))
+            worked.append((float(pool.each(work).sum()), trial.task_seconds[stage]))
+            sizes.append((table_rows(stage, trial.run), float(trial.bytes[stage])))
         if not times:
             known.stored.append(stage)
             continue
-        fit = fit_line(times, rate)
-        if times[-1][0] and not fit.rate and known.fits[stage].rate:
-            fit = fit_line(times, known.fits[stage].rate)
-            known.noisy.append(stage)
-        known.fits[stage], known.bytes[stage] = fit, fit_line(sizes)
+        rate = rate or fit_line(worked).rate or fit_line(worked[-1:]).rate
+        known.fits[stage], known.bytes[stage] = fit_line(times, rate), fit_line(sizes)
+        known.fits[stage].training = training
         known.files[stage] = last.files[stage] / max(file_pieces(stage, last.run), 1)
     return known
 

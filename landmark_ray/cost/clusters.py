@@ -113,10 +113,14 @@ class WorkerPool:
         """Return the work of the busiest worker, as weight for a core of speed 1."""
         return makespan(self.each(work), self.count)
 
+    def rounds(self, work: Work) -> int:
+        """Return the largest number of pieces that a worker does, if they take equally long."""
+        return math.ceil(len(work.weights) / self.count)
+
 
 def worker_pool(stage: str, work: Work, config: Config, cluster: Cluster) -> WorkerPool:
     """Return the workers that a stage has on a cluster."""
-    options: Any = config.train if stage in CLASSIFIERS else getattr(config, stage)
+    options: Any = config.train if stage in CLASSIFIERS else getattr(config, stage, None)
     cpus, gpus = getattr(options, "cpus", 1.0), getattr(options, "gpus", None)
     networks = bool(np.any(work.gpu_share))
     machines = cluster.kind(gpus=networks and gpus != 0)

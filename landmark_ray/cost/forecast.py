@@ -83,8 +83,9 @@ def row_of(stage: str, run: Run, known: Calibration, cluster: Cluster) -> Row:
     pool = worker_pool(stage, work, run.config, cluster)
     starts = stage not in TRAINING or len(work.weights) > 0
     fixed = starts * fit.fixed / pool.machines.core_speed
-    seconds = fixed + fit.rate * pool.busiest(work)
-    busy = fit.rate * float(pool.each(work).sum())
+    training = fit.training / pool.speed
+    seconds = fixed + training * pool.rounds(work) + fit.rate * pool.busiest(work)
+    busy = training * len(work.weights) + fit.rate * float(pool.each(work).sum())
     if stage == "sample":
         seconds, fixed, busy = run.data.sample_s, run.data.sample_s, 0.0
     elif stage == "ingest" and known.read_s:
@@ -144,7 +145,7 @@ def show(run: Run, found: Forecast, known: Calibration, cluster: Cluster) -> Non
     for name in ("work", *(title for title, _ in columns.values())):
         table.add_column(name, justify="right")
     for row in found.rows:
-        mark = "*" if row.stage in {*known.stored, *known.noisy} else ""
+        mark = "*" if row.stage in known.stored else ""
         work = f"{row.amount:,.0f} {row.unit}" if row.amount else ""
         cells = (text(getattr(row, name)) for name, (_, text) in columns.items())
         table.add_row(row.stage + mark, work, *cells)
@@ -178,7 +179,7 @@ def assumptions(rows: list[Row], run: Run, known: Calibration, cluster: Cluster)
     if known.photos:
         photos = " and ".join(f"{n:,}" for n in known.photos)
         yield f"stages take what they took on {photos} photos here ({known.about})"
-    if {row.stage for row in rows} & {*known.stored, *known.noisy}:
+    if {row.stage for row in rows} & set(known.stored):
         about = default_calibration().about
         yield f"* is by stored figures, not by this machine and these photos: {about}"
     for machines in cluster.machines:

@@ -148,9 +148,13 @@ def scaled_down(config: Config, sample: Sample, images: int) -> Config:
     The whole run, which has the options `config`, has `images` photos.
     """
     epochs = ("trunk_epochs", "epochs") if config.train.network != "small" else ()
+    cores = config.cluster.cpus or os.cpu_count() or 1
     edges = config.group.edges
     changes: dict[str, dict[str, Any]] = {
-        "sample": {"buckets": max(round(config.sample.buckets * sample.photos / images), 1)},
+        "sample": {  # a shard for each core, as in the whole run all cores work at the same time
+            "buckets": max(round(config.sample.buckets * sample.photos / images), 1),
+            "shard_images": math.ceil(sample.photos / cores),
+        },
         "group": {  # few trainings, and many photos for `evaluate`
             "edges": tuple(sorted({edges[0], edges[len(edges) // 2]})),
             "validation_first": 0.5,
@@ -210,11 +214,14 @@ class Trial:
 
     run: Run
     seconds: dict[str, float]
+    task_seconds: dict[str, float]  # of all workers, without their start
     bytes: Counter[str]  # of the tables
     files: Counter[str]  # of the tables
     seconds_per_item: dict[str, Floats]
     """Stage that trains -> [N] seconds for an example in each training, without the first step of
     an epoch, which waits for data; nan where epochs have one step."""
+    training_seconds: dict[str, Floats]
+    """Stage that trains groups -> [N] seconds of each training."""
 
 
 def read_trial(config: Config) -> Trial:
@@ -256,16 +263,24 @@ def read_trial(config: Config) -> Trial:
     background = root.dataset("background").count_rows() if resized else 0
     run = Run(config, data, rates, usable, pairs, kept, examples, group, background)
     seconds = {stage: record["seconds"] for stage, record in records.items()}
-    return Trial(run, seconds, sizes, files, _seconds_per_item(models, config))
+    worked = {stage: record["funnel"]["task_seconds"] for stage, record in records.items()}
+    reports = {
+        stage: [info.report for info in head_infos(models, place)]
+        for stage, place in (("train", GROUPS), ("finetune", FINETUNED))
+    }
+    per_item = _seconds_per_item(reports, models, config)
+    lasted = {stage: np.array([r["seconds"] for r in each]) for stage, each in reports.items()}
+    return Trial(run, seconds, worked, sizes, files, per_item, lasted)
 
 
-def _seconds_per_item(models: Store, config: Config) -> dict[str, Floats]:
+def _seconds_per_item(
+    reports: dict[str, list[dict[str, Any]]], models: Store, config: Config
+) -> dict[str, Floats]:
     train = config.train
     batches = {"trunk": train.batch, "train": train.head_batch, "finetune": train.batch}
     histories: dict[str, list[list[dict[str, float]]]] = {
         "trunk": [models.read_json(HISTORY) or []],
-        "train": [info.report["history"] for info in head_infos(models, GROUPS)],
-        "finetune": [info.report["history"] for info in head_infos(models, FINETUNED)],
+        **{stage: [report["history"] for report in each] for stage, each in reports.items()},
     }
     found = {}
     for stage, batch in batches.items():

@@ -287,5 +287,5 @@ def file_pieces(stage: str, run: Run) -> float:
     """Return the number that the files of a stage grow with: shards, trainings or folders."""
     if stage in ("train", "finetune"):
         return float(len(work_of(stage, run).weights))
-    folders = {"sample": run.config.sample.buckets, "trunk": 1, "export": 1}
+    folders = {"sample": run.config.sample.buckets, "trunk": 1, "index": 1, "export": 1}
     return float(folders.get(stage, run.data.shards))

@@ -48,7 +48,8 @@ def read_photos(root: Root) -> Photos:
     shards = root.shards()
     columns = ["image_id", "landmark_id"]
     with ThreadPoolExecutor(READERS) as pool:
-        tables = list(pool.map(lambda s: root.read_shard("descriptors", *s.key, columns), shards))
+        names = [root.name("descriptors", *shard.key) for shard in shards]
+        tables = list(pool.map(lambda name: root.read_table(name, columns), names))
     ends = np.cumsum([0, *(table.num_rows for table in tables)])
     images = pa.concat_tables(tables).combine_chunks()
     copies = root.dataset("duplicates").to_table(["image_id", "cluster"])

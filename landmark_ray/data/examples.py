@@ -70,3 +70,10 @@ def pixels(jpeg: bytes, size: int) -> NDArray[np.uint8]:
             "run jobs/resize.py --redo resize"
         )
     return np.asarray(image.convert("RGB"))
+
+
+def groups_of(root: Root) -> dict[int, int]:
+    """Read the group of each landmark: landmark -> group."""
+    rows = root.dataset("examples").to_table(["landmark_id", "group"])
+    pairs = rows.group_by(["landmark_id", "group"]).aggregate([])
+    return dict(zip(pairs["landmark_id"].to_pylist(), pairs["group"].to_pylist(), strict=True))

@@ -45,9 +45,9 @@ class Photos:
         UserError: There are no photos.
     """
 
-    def __init__(self, uri: str) -> None:
-        """List the photos."""
-        self.folder, single = _folder_of(uri)
+    def __init__(self, uri: str, option: str = "--source") -> None:
+        """List the photos; `option` is the name of the option that errors name."""
+        self.folder, single = _folder_of(uri, option)
         self.left_out = LeftOut()
         all_files = (
             {single: self.folder.size(single)}
@@ -68,7 +68,7 @@ class Photos:
         if not self.parts:
             endings = ", ".join((*TAR_ENDINGS, ENDING, *PHOTO_ENDINGS))
             why = "; ".join(lacks[:1] or [f"no {endings}", *self.left_out.lines()])
-            raise UserError(f"--source: {uri} has no photos: {why}")
+            raise UserError(f"{option}: {uri} has no photos: {why}")
         digest = hashlib.sha256()
         for name, size in (*((part.name, part.size) for part in self.parts), *images.items()):
             digest.update(f"{size} {name}\n".encode(errors="surrogateescape"))
@@ -148,11 +148,11 @@ def _answered(files: dict[str, int], left_out: LeftOut) -> dict[str, int]:
     return test
 
 
-def _folder_of(uri: str) -> tuple[Store, str]:
+def _folder_of(uri: str, option: str) -> tuple[Store, str]:
     """Return a folder, and the name of a file in it if the URI is that of a file, else ""."""
     folder = Store(uri)
     if folder.web or not folder.exists():
-        raise UserError(f"--source: there is nothing at {uri}, or it cannot be listed")
+        raise UserError(f"{option}: there is nothing at {uri}, or it cannot be listed")
     if folder.fs.isfile(folder.path):
         parent, _, name = folder.uri.rpartition("/")
         return Store(parent or "/"), name

@@ -180,7 +180,7 @@ _GROUP = _field("group", pa.int32(), "group of the class by its images in `clean
 _SPLIT = _field("split", pa.string(), "train or validation")
 
 GROUPS = pa.schema([_IMAGE, _LANDMARK, _GROUP, _SPLIT])
-"""Images of classes that are large enough for a group."""
+"""Images of classes that are large enough for a group, less those of classes that are left out."""
 
 EXAMPLES = pa.schema([_IMAGE, _LANDMARK, _SQUARE, _GROUP, _SPLIT])
 """The images of `groups` as squares, without those that `resize` rejects."""

@@ -1,6 +1,6 @@
 """Answers from the evidence in rows of `predictions`, fused or by one witness alone."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -8,11 +8,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from landmark_ray.kernels.evaluation import measured, ranking, scored, summary
-from landmark_ray.kernels.fusion import Candidates, Fusion, fit_fusion
+from landmark_ray.kernels.evaluation import measured, ranking, scored, summary_of
+from landmark_ray.kernels.fusion import LEAST, Candidates, Fusion, fit_fusion
 from landmark_ray.kernels.metrics import NO_LANDMARK
 from landmark_ray.kernels.sampling import rank_key
 from landmark_ray.kernels.topk import TopK
+
+OF_CANDIDATES = ("candidates", "heads", "nearest", "mean")
+"""Columns of `schemas.PREDICTIONS` with a value for each candidate."""
 
 
 def evidence_of(predictions: pa.Table) -> Candidates:
@@ -42,11 +45,52 @@ def right_candidates(predictions: pa.Table, found: Candidates) -> NDArray[np.boo
     return np.array([[i in names for i in row] for row, names in pairs], bool)
 
 
-def fitted(predictions: pa.Table) -> Fusion:
-    """Fit a fusion to the rows whose answers can be right or wrong; see `evaluation.scored`."""
+def fitted(predictions: pa.Table, groups: Mapping[int, int]) -> Fusion:
+    """Fit a fusion to the rows whose answers can be right or wrong; see `evaluation.scored`.
+
+    Each photo of a landmark counts twice: as it is, and as a stranger.
+
+    Args:
+        predictions: Rows of validation images.
+        groups: Landmark -> group whose head knows it.
+    """
     rows = scored(predictions)
+    rows = pa.concat_tables([rows, as_strangers(rows, groups)])
     found = evidence_of(rows)
     return fit_fusion(found, right_candidates(rows, found))
+
+
+def as_strangers(predictions: pa.Table, groups: Mapping[int, int]) -> pa.Table:
+    """Return the rows of photos of landmarks as if their landmarks were unknown.
+
+    Such photos are what people send of places that no model learned, and there are as many as one
+    likes. The landmark is not among the candidates; what its head's confidence in it was goes to
+    the other landmarks of its group, in proportion.
+
+    Args:
+        predictions: Rows with the answers of the heads, and with the evidence.
+        groups: Landmark -> group whose head knows it.
+    """
+    rows = predictions.filter(pc.greater(pc.list_value_length(predictions["truth"]), 0)).to_pylist()
+    for row in rows:
+        own = set(row["truth"])
+        own_groups = {groups.get(landmark) for landmark in own}
+        evidence = list(zip(*(row[name] for name in OF_CANDIDATES), strict=True))
+        left = 1 - sum(heads for landmark, heads, *_ in evidence if landmark in own and heads > 0)
+        others = [
+            (i, min(h / max(left, LEAST), 1) if groups.get(i) in own_groups else h, *similar)
+            for i, h, *similar in evidence
+            if i not in own
+        ]
+        for name, values in zip(OF_CANDIDATES, zip(*others, strict=True), strict=False):
+            row[name] = list(values)
+        if not others:
+            row |= {name: [] for name in OF_CANDIDATES}
+        named = sorted((-h, i) for i, h, *_ in others if h > 0)[: len(row["landmarks"])]
+        row["landmarks"] = [i for _, i in named]
+        row["confidences"] = [-h for h, _ in named]
+        row |= {"image_id": f"{row['image_id']} as a stranger", "truth": [], "group": 0}
+    return pa.Table.from_pylist(rows, predictions.schema)
 
 
 def by_index(predictions: pa.Table) -> pa.Table:
@@ -75,27 +119,34 @@ def with_answers(predictions: pa.Table, answers: TopK) -> pa.Table:
     return predictions
 
 
-def cross_fitted(predictions: pa.Table) -> pa.Table:
-    """Answer for each half of the rows by a fusion that is fitted to the other half.
+def cross_fitted(predictions: pa.Table, groups: Mapping[int, int]) -> list[tuple[pa.Table, Fusion]]:
+    """Return each half of the rows with a fusion that is fitted to the other half.
 
-    Figures of these rows do not flatter the fusion, as those of rows that it was fitted to would.
+    Figures of such answers do not flatter the fusion, as those of rows that it was fitted to would.
     """
     rank = rank_key(predictions["image_id"].to_numpy(), 1)
     half = pa.array(rank < np.uint64(1 << 63))
     first, second = predictions.filter(half), predictions.filter(pc.invert(half))
     if not (len(first) and len(second)):
-        return answered(predictions, fitted(predictions))
-    pairs = ((first, second), (second, first))
-    return pa.concat_tables([answered(rows, fitted(other)) for rows, other in pairs])
+        return [(predictions, fitted(predictions, groups))]
+    return [(first, fitted(second, groups)), (second, fitted(first, groups))]
 
 
-def witnesses(predictions: pa.Table) -> dict[str, dict[str, float | int]]:
-    """Return the `summary` of the heads alone, and of the index alone."""
-    of_index = cross_fitted(by_index(predictions))
+def answered_in_halves(predictions: pa.Table, groups: Mapping[int, int]) -> pa.Table:
+    """Replace the answers of the heads by those of `cross_fitted` fusions."""
+    halves = cross_fitted(predictions, groups)
+    return pa.concat_tables([answered(rows, fusion) for rows, fusion in halves])
+
+
+def witnesses(
+    predictions: pa.Table, halves: Sequence[tuple[pa.Table, Fusion]]
+) -> dict[str, dict[str, float | int]]:
+    """Return the `summary` of the heads alone, and of the index alone.
+
+    Args:
+        predictions: Rows with the answers of the heads, and with the evidence.
+        halves: The rows, in parts, and the fusion that answers for each by the index.
+    """
+    of_index = pa.concat_tables([answered(by_index(rows), fusion) for rows, fusion in halves])
     rows = {"heads": scored(predictions), "index": scored(of_index)}
-    return {name: measured(_summary(of)) for name, of in rows.items()}
-
-
-def _summary(rows: pa.Table) -> dict[str, float | int]:
-    truth = [frozenset(ids) for ids in rows["truth"].to_pylist()]
-    return summary(rows["image_id"].to_pylist(), truth, *ranking(rows))
+    return {name: measured(summary_of(of)) for name, of in rows.items()}

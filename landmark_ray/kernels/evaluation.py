@@ -20,7 +20,6 @@ from landmark_ray.kernels.calibration import (
 )
 from landmark_ray.kernels.metrics import (
     NO_LANDMARK,
-    PrecisionRecall,
     expected_calibration_error,
     global_average_precision,
     top_k_accuracy,
@@ -97,6 +96,33 @@ def synthetic_accepted(predictions: pa.Table, threshold: float) -> dict[str, int
     return {"images": len(confidences), "accepted": accepted}
 
 
+def strangers_accepted(
+    predictions: pa.Table, threshold: float, known: frozenset[int]
+) -> dict[str, dict[str, int]]:
+    """Count the photos of no landmark that is known, and those whose answers a threshold accepts.
+
+    Args:
+        predictions: Rows of `schemas.PREDICTIONS`.
+        threshold: 0 to 1.
+        known: The landmarks that the models know.
+
+    Returns:
+        landmarks: the counts for photos of other landmarks, as truth or label says. others: the
+        counts for photos of anything else.
+    """
+    rows = scored(predictions)
+    accepted = (ranking(rows)[1][:, 0] >= threshold).tolist()
+    counts = {kind: {"images": 0, "accepted": 0} for kind in ("landmarks", "others")}
+    pairs = zip(rows["truth"].to_pylist(), rows["label"].to_pylist(), strict=True)
+    for (truth, label), is_accepted in zip(pairs, accepted, strict=True):
+        if known.isdisjoint(truth):
+            is_landmark = truth or (label >= 0 and label not in known)
+            of_kind = counts["landmarks" if is_landmark else "others"]
+            of_kind["images"] += 1
+            of_kind["accepted"] += is_accepted
+    return counts
+
+
 @dataclass(frozen=True)
 class FirstAnswers:
     """The first answer for each image, and whether it is right.
@@ -147,27 +173,6 @@ def first_answers(rows: pa.Table) -> FirstAnswers:
     truth = [frozenset(ids) for ids in rows["truth"].to_pylist()]
     first = confidences[:, 0].clip(0, 1)
     return FirstAnswers(rows["image_id"].to_pylist(), truth, ranked[:, 0], first)
-
-
-def accepted_from(curve: PrecisionRecall, threshold: float) -> int | None:
-    """Return the index on a curve that a threshold has, or None if it accepts nothing."""
-    accepted = int((curve.thresholds >= threshold).sum())
-    return accepted - 1 if accepted else None
-
-
-def thinned(curve: PrecisionRecall, most: int) -> NDArray[np.int64]:
-    """Choose about `most` points to draw a curve with, evenly spaced in recall.
-
-    If precision falls while recall stays the same, both ends of the fall are among them.
-
-    Returns:
-        [K] indices of the curve's thresholds, in rising order.
-    """
-    recall = curve.recall
-    wanted = np.linspace(0, recall[-1], min(most, len(recall)))
-    first = np.searchsorted(recall, wanted, "left")
-    last = np.searchsorted(recall, recall[first], "right") - 1
-    return np.union1d(first, last).astype(np.int64)
 
 
 def ranking(predictions: pa.Table) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
@@ -264,6 +269,12 @@ def summary(
         "recall": threshold.recall,
         "f1": threshold.f1,
     }
+
+
+def summary_of(rows: pa.Table) -> dict[str, float | int]:
+    """Return the `summary` of rows of `schemas.PREDICTIONS`."""
+    truth = [frozenset(ids) for ids in rows["truth"].to_pylist()]
+    return summary(rows["image_id"].to_pylist(), truth, *ranking(rows))
 
 
 def _best(row: NDArray[np.int64], names: frozenset[int]) -> int:

@@ -47,17 +47,6 @@ class Candidates:
     mean: NDArray[np.float32]
     strangers: NDArray[np.float32]
 
-    def row(self, number: int) -> "Candidates":
-        """Return the candidates of one photo."""
-        row = slice(number, number + 1)
-        return Candidates(
-            self.landmarks[row],
-            self.heads[row],
-            self.nearest[row],
-            self.mean[row],
-            self.strangers[row],
-        )
-
     @property
     def known(self) -> NDArray[np.bool_]:
         """Return [N, C] where there is a candidate."""
@@ -79,16 +68,6 @@ class Candidates:
             nearest - self.strangers[:, None],
         )
         return np.stack(features, axis=2)
-
-
-def merge(parts: Sequence[Candidates]) -> Candidates:
-    """Join the candidates of the shards of an index, each of which names landmarks of its own."""
-    landmarks, heads, nearest, mean = (
-        np.concatenate([getattr(part, name) for part in parts], axis=1)
-        for name in ("landmarks", "heads", "nearest", "mean")
-    )
-    strangers = np.max([part.strangers for part in parts], axis=0)
-    return Candidates(landmarks, heads, nearest, mean, strangers)
 
 
 @dataclass(frozen=True)

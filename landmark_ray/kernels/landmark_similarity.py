@@ -52,7 +52,7 @@ def sums_by_landmark(
     order = np.argsort(own, kind="stable")
     starts = np.searchsorted(own[order], np.arange(len(ids)))
     sums = np.zeros((len(ids), vectors.shape[1]), np.float32)
-    for row, rows in enumerate(np.split(order, starts)[1:]):
+    for row, rows in enumerate(np.split(order, starts[1:])[: len(ids)]):
         sums[row] = vectors[rows].sum(axis=0, dtype=np.float32)
     return ids, sums
 

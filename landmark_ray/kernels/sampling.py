@@ -79,8 +79,23 @@ def choose_strangers(
     few = choose_images(image_ids, landmark_ids, min_images=1, max_images=EACH, seed=seed)
     _, own, sizes = np.unique(landmark_ids, return_inverse=True, return_counts=True)
     few = few[sizes[own[few]] < min_images]
-    rank = rank_key(landmark_ids[few].astype(str), seed)
+    rank = rank_key(landmark_ids[few].astype(str), seed + 1)
     return few[np.argsort(rank, kind="stable")[:most]]
+
+
+def choose_left_out(landmarks: NDArray[np.int64], share: float, seed: int) -> NDArray[np.int64]:
+    """Choose landmarks that no model learns, at most a share of them.
+
+    They are those of the lowest rank, so that `data.examples.background_split` uses all of them for
+    validation, up to half of the landmarks.
+
+    Args:
+        landmarks: [L] ids.
+        share: 0 to 1.
+        seed: Any integer.
+    """
+    order = np.argsort(rank_key(landmarks.astype(str), seed), kind="stable")
+    return landmarks[order[: int(share * len(landmarks))]]
 
 
 def bucket_of(landmark_ids: NDArray[np.int64], buckets: int) -> NDArray[np.int32]:

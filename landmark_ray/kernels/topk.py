@@ -15,7 +15,7 @@ class GroupAnswer:
     """The output of a group's model for some images.
 
     Attributes:
-        landmarks: [C] landmark ids of the first C logits.
+        landmarks: [C] landmark ids of the first C logits; `NO_LANDMARK` where one was forgotten.
         logits: [N, C], or [N, C + 1] if the last class is "other".
         temperature: Divides the logits before the softmax.
     """
@@ -25,8 +25,9 @@ class GroupAnswer:
     temperature: float = 1.0
 
     def confidences(self) -> NDArray[np.float64]:
-        """Return [N, C] confidences; "other" is left out, so a row may sum to less than 1."""
-        return softmax(self.logits, self.temperature)[:, : len(self.landmarks)]
+        """Return [N, C] confidences; a row may sum to less than 1, because "other" is left out."""
+        confidences = softmax(self.logits, self.temperature)[:, : len(self.landmarks)]
+        return np.where(self.landmarks == NO_LANDMARK, 0.0, confidences)
 
 
 TopK = tuple[NDArray[np.int64], NDArray[np.float64]]

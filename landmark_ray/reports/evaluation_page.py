@@ -3,41 +3,24 @@
 import json
 import platform
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
 from typing import Any
 
 import pyarrow as pa
-from pydantic import TypeAdapter
 from rich.console import Console
 from rich.table import Table
 
 from landmark_ray.config import STAGES, Config
 from landmark_ray.data.root import Root
-from landmark_ray.kernels.answers import answered, cross_fitted
-from landmark_ray.kernels.evaluation import (
-    FirstAnswers,
-    accepted_from,
-    first_answers,
-    scored,
-    thinned,
-)
-from landmark_ray.kernels.fusion import Fusion
-from landmark_ray.kernels.metrics import precision_recall, reliability
 from landmark_ray.reports import charts
+from landmark_ray.reports.image_set import PAIRS, SETS, Figures, ImageSet
 from landmark_ray.reports.templates import template
 from landmark_ray.reports.thumbnails import Thumbnails
 from landmark_ray.runtime import receipts
 
 FILES = ("reports/evaluation.json", "reports/evaluation.html")
 
-Figures = dict[str, Any]
-"""The content of `reports/evaluation.json`, or a part of it."""
-
-SETS = {"validation": ("Validation", "predictions"), "test": ("Test set", "test_predictions")}
-COLUMNS = ["image_id", "truth", "label", "group", "landmarks", "confidences"]
-EVIDENCE = ["candidates", "heads", "nearest", "mean", "strangers"]
 WITNESSES = {
     "ensemble": "all witnesses",
     "heads": "heads alone",
@@ -48,10 +31,8 @@ WITNESSES = {
 
 PACKAGES = ("landmark_ray", "ray", "tensorflow", "keras", "numpy", "pyarrow", "pillow")
 
-PAIRS = 30  # pairs of confused landmarks
 OTHERS = 24  # photos without a landmark
 NOTES = 20  # warnings about the test set's files
-POINTS = 300  # points of a curve
 
 
 def store(figures: Figures, root: Root, config: Config) -> None:
@@ -70,7 +51,7 @@ def show(figures: Figures, config: Config) -> None:
     models = {model["group"]: model for model in figures["models"]}
     landmarks = sum(model["landmarks"] for model in models.values())
     for name in (name for name in SETS if name in figures):
-        table = Table("", title=SETS[name][0])
+        table = Table("", title=SETS[name][0], caption=strangers(figures[name]))
         for column in ("landmarks", "images", "top-1", "top-5", "GAP", "ECE"):
             table.add_column(column, justify="right")
         summaries = _by_group(figures[name])
@@ -91,97 +72,16 @@ def _cells(summary: Mapping[str, Any], exactly: Callable[[Any], str]) -> list[st
     return [f"{summary.get('images', 0):,}", *shares, *exact]
 
 
-@dataclass(frozen=True)
-class ImageSet:
-    """The validation images or the images of the test set, with their figures.
-
-    Attributes:
-        key: "validation" or "test".
-        figures: The result of `kernels.evaluation.figures`.
-        rows: The rows of predictions that count.
-        answers: The first answers in these rows.
-    """
-
-    key: str
-    figures: Figures
-    rows: pa.Table
-    answers: FirstAnswers
-
-    @classmethod
-    def read(cls, key: str, figures: Figures, root: Root) -> "ImageSet":
-        """Read the predictions of a set, and add them to its figures."""
-        rows = root.dataset(SETS[key][1]).to_table([*COLUMNS, *EVIDENCE])
-        if "fusion" in figures:
-            fusion = TypeAdapter(Fusion).validate_python(figures["fusion"])
-            rows = cross_fitted(rows) if key == "validation" else answered(rows, fusion)
-        rows = scored(rows)
-        return cls(key, figures[key], rows, first_answers(rows))
-
-    @property
-    def title(self) -> str:
-        """Return the heading of the set."""
-        return SETS[self.key][0]
-
-    @property
-    def confused(self) -> list[dict[str, int]]:
-        """Return the most frequent confusions: landmark, named, images."""
-        confused: list[dict[str, int]] = self.figures["confused"][:PAIRS]
-        return confused
-
-    @property
-    def landmarks(self) -> set[int]:
-        """Return the landmarks whose names the page needs."""
-        ids = {row[key] for row in self.confused for key in ("landmark", "named")}
-        return ids | {row["landmark"] for row in self.figures["worst"]}
-
-    @property
-    def notes(self) -> list[str]:
-        """Return the warnings about the files of the set."""
-        notes: list[str] = self.figures.get("notes", [])
-        return notes
-
-    def group_of(self) -> dict[int, int]:
-        """Return the group of each landmark: landmark -> group."""
-        pairs = zip(self.answers.truth, self.rows["group"].to_pylist(), strict=True)
-        return {min(truth): group for truth, group in pairs if truth}
-
-    def charts(self, thresholds: Mapping[str, float]) -> dict[str, Any]:
-        """Draw the charts of the set.
-
-        Args:
-            thresholds: Name of a threshold -> its value.
-
-        Returns:
-            `marks` (name of a threshold -> its value, F1, recall and precision), `curve` and
-            `diagram` (pictures), and `bins` (rows of the diagram's numbers).
-        """
-        confidences, right = self.answers.confidences, self.answers.right
-        curve = precision_recall(confidences, right, landmarks=self.answers.landmarks)
-        recall, precision, f1 = curve.recall, curve.precision, curve.f1
-        marks = {}
-        for name, value in thresholds.items():
-            index = accepted_from(curve, value)
-            if index is not None:
-                marks[name] = {"value": value, "f1": f1[index]}
-                marks[name] |= {"recall": recall[index], "precision": precision[index]}
-        points = thinned(curve, POINTS)
-        bins = reliability(confidences, right)
-        return {
-            "marks": marks,
-            "curve": charts.precision_recall_chart(
-                recall[points],
-                precision[points],
-                {name: (mark["recall"], mark["precision"]) for name, mark in marks.items()},
-            ),
-            "diagram": charts.reliability_diagram(bins),
-            "bins": list(
-                zip(
-                    *(bins.edges[:-1], bins.edges[1:]),
-                    *(bins.count, bins.confidence, bins.accuracy),
-                    strict=True,
-                )
-            ),
-        }
+def strangers(figures: Figures) -> str:
+    """Say how many photos of no known landmark the threshold accepts; empty without any."""
+    kinds = {
+        "landmarks": "photos of other landmarks",
+        "as_strangers": "photos as if their landmark were unknown",
+        "others": "photos of anything else",
+    }
+    counts = [(figures.get("strangers", {}).get(kind), name) for kind, name in kinds.items()]
+    parts = [f"{n['accepted']:,} of {n['images']:,} {of}" for n, of in counts if n and n["images"]]
+    return f"Taken for a landmark that the models know: {', '.join(parts)}." if parts else ""
 
 
 def page(figures: Figures, root: Root, config: Config) -> str:
@@ -204,7 +104,7 @@ def page(figures: Figures, root: Root, config: Config) -> str:
     lowest = charts.lowest_share(histories)
     trunk = figures.get("trunk", {}).get("history")
     filters = {"percent": percent, "decimal": decimal, "duration": duration, "measured": measured}
-    return template("evaluation.html", **filters).render(
+    return template("evaluation.html", strangers=strangers, **filters).render(
         uri=root.shown,
         warning=figures["warning"],
         synthetic=figures["synthetic"],

@@ -28,6 +28,8 @@ class StageCounts:
     """Name -> another count that is worth showing, such as pairs or features."""
     notes: list[str] = field(default_factory=list)
     """Warnings for people, one line each."""
+    task_seconds: float = 0.0
+    """Seconds that tasks worked, each on its unit; the start of workers and of Ray is no part."""
 
     def add(self, other: "StageCounts") -> None:
         """Add the counts of another part to this one."""
@@ -38,6 +40,7 @@ class StageCounts:
         self.reject_reasons += other.reject_reasons
         self.counters += other.counters
         self.notes += other.notes
+        self.task_seconds += other.task_seconds
 
     @classmethod
     def between(cls, before: pa.Table, after: pa.Table, rejects: pa.Table) -> "StageCounts":

@@ -6,6 +6,7 @@ that a killed run loses only the tasks in flight.
 
 import functools
 import os
+import time
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
@@ -65,11 +66,12 @@ def probe_on_cluster(config: Options, work: Callable[..., T], *args: Any) -> T:
 
 
 def shard_task(work: Callable[..., Row]) -> Callable[..., Row]:
-    """Wrap a function of a unit so that its error reaches the driver as text.
+    """Wrap a function of a unit so that its time, and its error as text, reach the driver.
 
     Ray Data would lose the exception that it wraps. The row of the result says in `error` (a
     message of a UserError) or in `raised` (any other error, serialized) what went wrong; both are
-    empty otherwise. A unit that failed in an earlier step is returned unchanged.
+    empty otherwise. A unit that failed in an earlier step is returned unchanged. `seconds` is the
+    time of the last step, which is the one that keeps cores or GPUs busy.
     """
 
     @functools.wraps(work)
@@ -77,11 +79,13 @@ def shard_task(work: Callable[..., Row]) -> Callable[..., Row]:
         if args[-1].get("error") or args[-1].get("raised"):
             return args[-1]
         pin_threads()
+        begun = time.monotonic()
         try:
-            return {**work(*args), "error": "", "raised": ""}
+            done = work(*args)
+            return {**done, "error": "", "raised": "", "seconds": time.monotonic() - begun}
         except Exception as error:
             cause = unwrap_ray_error(error)
-            failed = {"rows": 0, "report": "", "error": "", "raised": ""}
+            failed = {"rows": 0, "report": "", "error": "", "raised": "", "seconds": 0.0}
             if isinstance(cause, UserError):
                 return {**failed, "error": str(cause)}
             return {**failed, "raised": serialize_error(error)}
@@ -130,6 +134,7 @@ def run_tasks(
                 raise deserialize_error(row["raised"])
             progress_bar.add(row["rows"])
             counts.add(StageCounts.from_json(row["report"]))
+            counts.task_seconds += row["seconds"]
     except Exception as error:
         cause = unwrap_ray_error(error)
         raise cause from (None if cause is not error else error.__cause__)

@@ -18,7 +18,6 @@ from ray.serve.config import HTTPOptions
 from ray.serve.exceptions import RayServeException
 from ray.serve.schema import LoggingConfig
 
-from landmark_ray.bundle.landmark_index import index_info
 from landmark_ray.bundle.manifest import Bundle
 from landmark_ray.bundle.multihead import by_trunk
 from landmark_ray.errors import UserError, redact_url
@@ -94,10 +93,10 @@ def build(args: dict[str, Any]) -> serve.Application:
         shard_deployment.options(name=f"models-{shard}").bind(shard, graph)
         for shard in range(shards)
     ]
-    has_index = options.witnesses == "fused" and index_info(bundle) is not None
+    # a bundle without an index has them, too: so one with an index can be rolled out over it
     bound_index = [
         index_deployment.options(name=f"index-{shard}").bind(shard, graph)
-        for shard in range(options.index_shards if shards and has_index else 0)
+        for shard in range(options.index_shards if shards and options.witnesses == "fused" else 0)
     ]
     return ingress_deployment.bind(graph, bool(key), bound_shards, bound_index)
 

@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 from landmark_ray.bundle.landmark_index import LandmarkIndex, index_info
 from landmark_ray.bundle.manifest import Bundle
-from landmark_ray.kernels.fusion import Candidates
+from landmark_ray.bundle.network_files import GROUPS
+from landmark_ray.kernels.findings import Findings
 from landmark_ray.kernels.topk import TopK
 from landmark_ray.serving.batching import Batcher
 from landmark_ray.serving.serve_options import GraphOptions
@@ -32,7 +33,7 @@ class IndexShard(Versions[LandmarkIndex | None]):
         Raises:
             UserError: There is no bundle, or its index is damaged or of another trunk.
         """
-        bundle = Bundle(uri)
+        bundle = Bundle(uri, read=lambda name: not name.startswith(f"{GROUPS}/"))
         version = bundle.manifest.version
         if version in self.loaded:
             return version, self.loaded[version]
@@ -40,10 +41,8 @@ class IndexShard(Versions[LandmarkIndex | None]):
             return version, None
         return version, LandmarkIndex(bundle, self.shard, self.options.index_shards)
 
-    async def candidates(
-        self, version: str, vector: NDArray[np.float32], heads: TopK
-    ) -> Candidates | None:
-        """Return the candidates of this shard for a photo; None where the version isn't loaded.
+    async def find(self, version: str, vector: NDArray[np.float32], heads: TopK) -> Findings | None:
+        """Return what this shard finds for a photo; None where the version isn't loaded.
 
         Args:
             version: Version of the bundle.
@@ -53,14 +52,14 @@ class IndexShard(Versions[LandmarkIndex | None]):
         index = self.loaded.get(version)
         return await self._batcher((index, vector, heads)) if index else None
 
-    def _compute(self, queries: Sequence[Query]) -> list[Candidates]:
+    def _compute(self, queries: Sequence[Query]) -> list[Findings]:
         """Search for a batch; each query names the index of its own version."""
-        results: dict[int, Candidates] = {}
+        results: dict[int, Findings] = {}
         for index in {q[0] for q in queries}:
             numbers = [i for i, query in enumerate(queries) if query[0] is index]
             vectors = np.stack([queries[i][1] for i in numbers])
             ids = np.stack([queries[i][2][0] for i in numbers])
             confidences = np.stack([queries[i][2][1] for i in numbers])
-            found = index.candidates(vectors, (ids, confidences))
+            found = index.find(vectors, (ids, confidences))
             results |= {i: found.row(j) for j, i in enumerate(numbers)}
         return [results[i] for i in range(len(queries))]

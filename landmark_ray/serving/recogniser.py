@@ -15,7 +15,7 @@ from ray.serve.handle import DeploymentHandle
 
 from landmark_ray.errors import UserError
 from landmark_ray.kernels.contentless import without_contentless
-from landmark_ray.kernels.fusion import merge
+from landmark_ray.kernels.findings import merge
 from landmark_ray.kernels.metrics import NO_LANDMARK
 from landmark_ray.kernels.topk import TopK, merge_top_k
 from landmark_ray.serving.api_errors import APIError, models_not_ready, queue_full
@@ -81,7 +81,8 @@ class Recogniser:
         if not shards:
             self.shards = [LocalHandle(ModelShard(0, options))]
             if self.options.witnesses == "fused":
-                self.index = [LocalHandle(IndexShard(0, options))]
+                shards_of_index = range(self.options.index_shards)
+                self.index = [LocalHandle(IndexShard(shard, options)) for shard in shards_of_index]
             self.local = [*self.shards, *self.index]
         self.key = self.options.key()
         if keyed and not self.key:
@@ -216,26 +217,27 @@ class Recogniser:
             return heads
         one = heads[0][0], heads[1][0]
         found = await asyncio.gather(
-            *(ask(shard.candidates, version, vector, one) for shard in self.index)
+            *(ask(shard.find, version, vector, one) for shard in self.index)
         )
         if any(part is None for part in found):
             return None
-        return metadata.fusion.top_k(merge(found), MAX_TOP_K)
+        return metadata.fusion.top_k(merge(found, heads), MAX_TOP_K)
 
     def explain(self, recognition: Recognition, top_k: int, file: str | None = None) -> PhotoAnswer:
         """Return a photo's answer with the names of at most `top_k` landmarks."""
         metadata = recognition.metadata
         candidates: list[Candidate] = []
+        highest = 0.0
         for landmark_id, confidence in zip(*recognition.top_k, strict=True):
             if landmark_id == NO_LANDMARK or len(candidates) == top_k:
                 break
             landmark = metadata.landmark(int(landmark_id))
             if landmark is None:  # it was removed from the bundle, and the heads alone answer
                 continue
+            highest = max(highest, confidence)
             candidates.append(
                 Candidate(confidence=float(np.float32(confidence)), **landmark.model_dump())
             )
-        highest = recognition.top_k[1][0]
         is_landmark = bool(candidates) and bool(highest >= metadata.manifest.threshold)
         self.metrics.count_prediction(candidates[0].group if is_landmark else 0)
         return PhotoAnswer(

@@ -36,15 +36,17 @@ U = TypeVar("U")
 
 def run(config: Config, root: Root, source: Source) -> StageCounts:
     """Write `hashes` and `duplicates`."""
-    process_shards("dedupe", "hashes", hash_images, config, root, title="hash", light=True)
+    hashed = process_shards("dedupe", "hashes", hash_images, config, root, title="hash", light=True)
 
     def clusters(todo: list[Shard]) -> dict[tuple[int, int], Row]:
         rows = find_duplicates(root.shards(), config, root)
         return {shard.key: {"clusters": to_ipc_bytes(rows[shard.key])} for shard in todo}
 
-    return process_shards(
+    counts = process_shards(
         "dedupe", "duplicates", unpack_clusters, config, root, light=True, fields=clusters
     )
+    counts.task_seconds += hashed.task_seconds
+    return counts
 
 
 def hash_images(shard: ShardReader) -> ShardResult:

@@ -17,15 +17,28 @@ import pyarrow.compute as pc
 from landmark_ray.bundle.network_files import FINETUNED, GROUPS, TRUNK, head_infos
 from landmark_ray.config import Config
 from landmark_ray.data import schemas
-from landmark_ray.data.examples import read_examples
+from landmark_ray.data.examples import groups_of, read_examples
 from landmark_ray.data.photo_batches import photos
 from landmark_ray.data.photo_ids import PhotoIds
 from landmark_ray.data.root import Root
 from landmark_ray.data.sources import Archive, Source
 from landmark_ray.data.store import Store
-from landmark_ray.kernels.answers import answered, cross_fitted, fitted, witnesses
+from landmark_ray.kernels.answers import (
+    answered,
+    as_strangers,
+    cross_fitted,
+    fitted,
+    witnesses,
+)
 from landmark_ray.kernels.calibration import choose_rejection_floor
-from landmark_ray.kernels.evaluation import figures, ranking, synthetic_accepted
+from landmark_ray.kernels.evaluation import (
+    figures,
+    ranking,
+    scored,
+    strangers_accepted,
+    summary_of,
+    synthetic_accepted,
+)
 from landmark_ray.reports import evaluation_page
 from landmark_ray.runtime.counts import StageCounts, reason_kind
 from landmark_ray.runtime.progress import ProgressBar
@@ -40,6 +53,9 @@ if TYPE_CHECKING:
 
 
 TEST = "test_predictions"
+
+AT_THRESHOLD = ("threshold", "precision", "recall", "f1")
+"""Figures for which photos of landmarks count as strangers, too; see `answers.as_strangers`."""
 
 
 def inputs(config: Config, source: Source) -> dict[str, str]:
@@ -184,22 +200,18 @@ def rows_of_unreadable(
     return pa.Table.from_pylist(rows, schemas.PREDICTIONS)
 
 
-def groups_of(root: Root) -> dict[int, int]:
-    """Read the group of each landmark: landmark -> group."""
-    rows = root.dataset("examples").to_table(["landmark_id", "group"])
-    pairs = rows.group_by(["landmark_id", "group"]).aggregate([])
-    return dict(zip(pairs["landmark_id"].to_pylist(), pairs["group"].to_pylist(), strict=True))
-
-
 def figures_of(config: Config, root: Root, test: bool) -> dict[str, Any]:
     """Compute all figures of `reports/evaluation.json`; `test` says whether there is a test set."""
     folder = Store(f"{root.uri}/models")
     subfolder = FINETUNED if "finetune" in config.train.phases else GROUPS
-    evidence = root.dataset("predictions").to_table()
-    fusion = fitted(evidence)
-    predictions = cross_fitted(evidence)
+    evidence, groups = root.dataset("predictions").to_table(), groups_of(root)
+    fusion, halves = fitted(evidence, groups), cross_fitted(evidence, groups)
+    predictions = pa.concat_tables([answered(rows, half) for rows, half in halves])
+    unknown = pa.concat_tables(
+        [answered(as_strangers(rows, groups), half) for rows, half in halves]
+    )
     results: dict[str, Any] = {
-        "validation": figures(predictions) | witnesses(evidence),
+        "validation": figures(predictions) | witnesses(evidence, halves),
         "fusion": dataclasses.asdict(fusion),
         "floor": rejection_floor_of(predictions),
         "models": [
@@ -213,17 +225,26 @@ def figures_of(config: Config, root: Root, test: bool) -> dict[str, Any]:
         ],
     }
     whole = results["validation"]["ensemble"]
+    strangers = whole["images"] - whole["landmark_images"]
+    with_unknown = summary_of(pa.concat_tables([scored(predictions), unknown]))
+    whole |= {name: with_unknown[name] for name in AT_THRESHOLD if name in with_unknown}
     results["synthetic"] = synthetic_accepted(predictions, whole["threshold"])
+    known = frozenset(i for info in head_infos(folder, subfolder) for i in info.landmarks)
+    of_strangers = partial(strangers_accepted, threshold=whole["threshold"], known=known)
+    results["validation"]["strangers"] = of_strangers(predictions)
+    results["validation"]["strangers"]["as_strangers"] = of_strangers(unknown)["others"]
     results["warning"] = non_landmarks.warning(
         non_landmarks.learned(root, config),
-        whole["images"] - whole["landmark_images"],
+        strangers,
         sum(model["landmarks"] for model in results["models"]),
     )
     if history := folder.read_json(f"{TRUNK}/history.json"):
         results["trunk"] = {"history": history}
     if test:
         evidence = one_row_per_photo(root.dataset(TEST).to_table())
-        results["test"] = figures(answered(evidence, fusion)) | witnesses(evidence)
+        predictions = answered(evidence, fusion)
+        results["test"] = figures(predictions) | witnesses(evidence, [(evidence, fusion)])
+        results["test"]["strangers"] = of_strangers(predictions)
         notes = [json.loads(value)["notes"] for value in root.committed(TEST).values()]
         results["test"]["notes"] = sum(notes, [])
     return results

@@ -4,6 +4,7 @@ The size of a class is its number of images that `clean` kept. If `resize` rejec
 its class stays in its group.
 """
 
+from collections.abc import Sequence
 from functools import partial
 
 import numpy as np
@@ -16,7 +17,7 @@ from landmark_ray.data import schemas
 from landmark_ray.data.root import Root
 from landmark_ray.data.sources import Source
 from landmark_ray.kernels import splitting
-from landmark_ray.kernels.sampling import rank_key
+from landmark_ray.kernels.sampling import choose_left_out, rank_key
 from landmark_ray.runtime.counts import StageCounts
 from landmark_ray.runtime.shards import ShardReader, ShardResult, process_shards
 from landmark_ray.runtime.stage import Stage
@@ -24,26 +25,39 @@ from landmark_ray.runtime.stage import Stage
 
 def run(config: Config, root: Root, source: Source) -> StageCounts:
     """Write `groups`."""
-    return process_shards("group", "groups", partial(group, config), config, root, light=True)
+    rule = partial(group, config, left_out(config, root))
+    return process_shards("group", "groups", rule, config, root, light=True)
 
 
-def group(config: Config, shard: ShardReader) -> ShardResult:
+def left_out(config: Config, root: Root) -> list[int]:
+    """Return the landmarks that no model learns; `resize` makes background of their photos."""
+    if not config.group.left_out:
+        return []
+    kept = root.dataset("cleaned").to_table(["landmark_id"], filter=pc.field("keep"))
+    landmarks, sizes = np.unique(kept["landmark_id"].to_numpy(), return_counts=True)
+    large = landmarks[sizes >= config.group.edges[0]]
+    return choose_left_out(large, config.group.left_out, config.seed).tolist()
+
+
+def group(config: Config, landmarks_left_out: Sequence[int], shard: ShardReader) -> ShardResult:
     """Assign group and side to the kept images of a shard."""
     cleaned = shard.read("cleaned", ["image_id", "landmark_id", "keep"])
-    return ShardResult(*group_rows(cleaned, shard.read("duplicates"), config))
+    duplicates = shard.read("duplicates")
+    return ShardResult(*group_rows(cleaned, duplicates, config, landmarks_left_out))
 
 
 def group_rows(
-    cleaned: pa.Table, duplicates: pa.Table, config: Config
+    cleaned: pa.Table, duplicates: pa.Table, config: Config, landmarks_left_out: Sequence[int]
 ) -> tuple[pa.Table, StageCounts]:
     """Make rows of `groups` from rows of `cleaned` of some whole classes.
 
-    Classes that are too small for the first group are left out.
+    Classes that are too small for the first group have no rows.
 
     Args:
         cleaned: Rows of `cleaned`, sorted by landmark.
         duplicates: Rows of `duplicates` of the same classes.
         config: All options.
+        landmarks_left_out: Classes that have no rows, either.
 
     Returns:
         Rows of `groups`, and the counts.
@@ -52,15 +66,18 @@ def group_rows(
     ids, landmarks = (kept[name].to_numpy() for name in kept.column_names)
     group, validates = assign(ids, landmarks, clusters(ids, duplicates), config)
     split = np.where(validates, "validation", "train")
+    is_left_out = np.isin(landmarks, landmarks_left_out)
     groups = kept.append_column("group", pa.array(group))
-    groups = groups.append_column("split", pa.array(split, pa.string())).filter(pa.array(group > 0))
+    groups = groups.append_column("split", pa.array(split, pa.string()))
+    groups = groups.filter(pa.array((group > 0) & ~is_left_out))
     counts = StageCounts(
         kept.num_rows,
         groups.num_rows,
         len(pc.unique(kept["landmark_id"])),
         len(pc.unique(groups["landmark_id"])),
     )
-    counts.reject_reasons["small_class"] = kept.num_rows - groups.num_rows
+    counts.reject_reasons["left_out"] = int(is_left_out.sum())
+    counts.reject_reasons["small_class"] = int(((group == 0) & ~is_left_out).sum())
     counts.counters.update(groups["split"].to_pylist())
     counts.counters.update(f"group {g}" for g in groups["group"].to_pylist())
     return groups.cast(schemas.GROUPS), counts

@@ -11,7 +11,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from landmark_ray.bundle.landmark_index import INDEX, IndexInfo, trunk_checksum, write_index
+from landmark_ray.bundle.landmark_index import (
+    INDEX,
+    STRANGER,
+    IndexInfo,
+    trunk_checksum,
+    write_index,
+)
 from landmark_ray.bundle.network_files import TRUNK
 from landmark_ray.config import Config
 from landmark_ray.data.root import Root
@@ -105,13 +111,12 @@ def read(root: Root) -> tuple[pa.Table, NDArray[np.int64], NDArray[np.bool_]]:
     order = pc.sort_indices(stored["image_id"])
     rows = stored.take(order)
     copies = root.dataset("duplicates").to_table(["image_id", "cluster"])
-    cluster = copies["cluster"].take(pc.index_in(rows["image_id"], copies["image_id"]))
     landmark = pc.if_else(pc.equal(rows["group"], 0), STRANGERS, rows["landmark_id"])
     photos = pa.table(
         {
             "image_id": rows["image_id"],
             "landmark_id": landmark,
-            "cluster": pc.coalesce(cluster, rows["image_id"]),
+            "cluster": clusters(rows, copies),
             "enrolled": pa.repeat(False, rows.num_rows),
         }
     )
@@ -132,6 +137,25 @@ def vectors(
             own = rows[start : start + batch.num_rows]
             yield own, np.frombuffer(data, np.float16).reshape(batch.num_rows, -1)
             start += batch.num_rows
+
+
+def clusters(rows: pa.Table, copies: pa.Table) -> pa.ChunkedArray:
+    """Return for each photo the name that it shares with all photos that say the same.
+
+    `evaluate` leaves them out when it asks the index about a photo. These are the photo's copies
+    and, where no model learns its landmark, all photos of that landmark: the index would know a
+    stranger by them, and it does not know the strangers that come later.
+
+    Args:
+        rows: Rows with `image_id`, `landmark_id` and `group`.
+        copies: Rows of `duplicates`.
+    """
+    of_copies = copies["cluster"].take(pc.index_in(rows["image_id"], copies["image_id"]))
+    learned = pc.unique(rows["landmark_id"].filter(pc.greater(rows["group"], 0)))
+    label = pc.binary_join_element_wise(STRANGER, rows["landmark_id"].cast(pa.string()), " ")
+    return pc.if_else(
+        pc.is_in(rows["landmark_id"], learned), pc.coalesce(of_copies, rows["image_id"]), label
+    )
 
 
 STAGE = Stage(

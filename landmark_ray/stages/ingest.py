@@ -81,7 +81,7 @@ def run(config: Config, root: Root, source: Source) -> StageCounts:
     archives = source.archives()
     notes = {a.name: _note(root, a.name) for a in archives}
     todo = [a for a in archives if notes[a.name] is None]
-    scatter_all(config, root, source, todo, len(archives))
+    scattered = scatter_all(config, root, source, todo, len(archives))
     notes = {a.name: _note(root, a.name) for a in archives}
     left_out = LeftOut()
     for note in notes.values():
@@ -91,6 +91,7 @@ def run(config: Config, root: Root, source: Source) -> StageCounts:
     counts = gather_all(config, root, notes)
     counts.notes = [line for note in notes.values() for line in note["notes"]]
     counts.counters += left_out.counters()
+    counts.task_seconds += scattered.task_seconds
     root.delete(STAGING)
     return counts
 
@@ -126,11 +127,11 @@ def _note(root: Root, archive: str) -> Any:
 
 def scatter_all(
     config: Config, root: Root, source: Source, todo: list[Archive], count: int
-) -> None:
+) -> StageCounts:
     """Scatter the archives that no earlier run has finished; `count` is the number of all."""
     with ProgressBar("read", count, done=count - len(todo), unit="archives") as progress_bar:
         if not todo:
-            return
+            return StageCounts()
         start_ray(config)
         index = ray.put(CatalogIndex.read(root, source.index()[0]["image_id"]))
         todo = sorted(todo, key=lambda a: (-a.size, a.name))
@@ -141,7 +142,7 @@ def scatter_all(
             return {"rows": 1, "report": StageCounts().to_json()}
 
         units = [{"archive": number} for number in range(len(todo))]
-        run_tasks(
+        return run_tasks(
             units,
             lambda ds: ds.map(scatter_row, **task_resources(config, "ingest")),
             config,

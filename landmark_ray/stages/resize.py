@@ -6,6 +6,7 @@ discarded images and draws synthetic ones: from this background, models learn wh
 
 from functools import partial
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from PIL import Image
@@ -51,9 +52,9 @@ def resize(
         shard: The shard.
     """
     groups = shard.read("groups")
-    discarded = shard.read("cleaned", ["image_id", "landmark_id", "reason"])
+    cleaned = shard.read("cleaned", ["image_id", "landmark_id", "keep", "reason"])
     kept = shard.read("kept", ["image_id", "agreement"])
-    others = background_of(discarded, kept, share, config.seed)
+    others = background_of(cleaned, kept, groups["landmark_id"], share, config)
     images = shard.read("images", ["image_id", "jpeg"])
     log = shard.crash_log()
     squares, rejects = resize_rows(groups, images, config.resize, log)
@@ -83,26 +84,38 @@ def background_share(config: Config, root: Root) -> float:
     return config.resize.background / max(available, config.resize.background, 1)
 
 
-def background_of(cleaned: pa.Table, kept: pa.Table, share: float, seed: int) -> pa.Table:
-    """Choose discarded images of a shard at random, by a hash of the seed and the id.
+def background_of(
+    cleaned: pa.Table, kept: pa.Table, learned: pa.ChunkedArray, share: float, config: Config
+) -> pa.Table:
+    """Choose images of a shard that show no landmark that a model learns.
 
-    An image that is near photos of its landmark may show it, and is not chosen.
+    These are discarded images at random, by a hash of the seed and the id. An image that is near
+    photos of its landmark may show it, and is not chosen if a model learns that landmark. Of
+    landmarks that `sample` chose as strangers, all discarded images are chosen; of landmarks that
+    `group` left out, all others.
 
     Args:
         cleaned: Rows of `cleaned`.
         kept: Rows of `kept`, with `image_id` and `agreement`.
-        share: The share to choose, 0 to 1.
-        seed: The seed.
+        learned: Ids of the landmarks that models learn.
+        share: The share of the discarded images to choose, 0 to 1.
+        config: All options, with the seed.
 
     Returns:
         Rows with `image_id` and `landmark_id`.
     """
     near = kept["image_id"].filter(pc.greater_equal(kept["agreement"], NEAR))
-    unsuitable = pc.is_in(cleaned["image_id"], near)
-    suitable = pc.and_not(pc.is_in(cleaned["reason"], pa.array(NO_CLASS)), unsuitable)
-    rows = cleaned.filter(suitable)
-    chosen = rank_key(rows["image_id"].to_numpy(), seed) <= share * 2**64
-    return rows.select(["image_id", "landmark_id"]).filter(pa.array(chosen))
+    is_near = pc.is_in(cleaned["image_id"], near).to_numpy()
+    is_learned = pc.is_in(cleaned["landmark_id"], pc.unique(learned)).to_numpy()
+    landmarks = cleaned["landmark_id"].to_numpy()
+    _, own, sizes = np.unique(landmarks, return_inverse=True, return_counts=True)
+    is_small = sizes[own] < config.sample.min_images
+    # another seed than `background_split` has: else the lowest ranks would all be for validation
+    rank = rank_key(cleaned["image_id"].to_numpy(), config.seed + 1)
+    suitable = pc.is_in(cleaned["reason"], pa.array(NO_CLASS)).to_numpy() & ~(is_near & is_learned)
+    chosen = suitable & (is_small | (rank <= share * 2**64))
+    chosen |= cleaned["keep"].to_numpy() & ~is_learned
+    return cleaned.select(["image_id", "landmark_id"]).filter(pa.array(chosen))
 
 
 def synthetic_rows(shard: int, shards: int, config: Config) -> pa.Table:

@@ -70,6 +70,8 @@ def test_finished_run_is_read_as_a_trial_of_all_stages(small_source, trained_roo
         assert getattr(trial.run, attribute).sum() == rows > 0
     known = fitted([trial], cores=2)
     assert known.stored == []
+    tasks = ("ingest", "dedupe", "extract", "match", "prune", "clean", "group", "resize", "embed")
+    assert all(trial.task_seconds[stage] > 0 for stage in tasks)
     assert known.fits["extract"].rate > 0 and known.bytes["extract"].rate > 0
     steps = trial.seconds_per_item
     assert {stage: len(each) for stage, each in steps.items()} == {

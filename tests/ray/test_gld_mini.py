@@ -12,7 +12,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from landmark_ray.config import STAGES
-from landmark_ray.kernels import metrics
+from landmark_ray.kernels import metrics, sampling
 from tests.conftest import REPO
 from tests.tables import rows
 
@@ -92,10 +92,13 @@ def test_every_odd_image_is_decoded_upright_and_rgb(root, truth, gld_mini):
     assert seen == 6
 
 
-def test_small_classes_are_dropped_before_their_images_are_read(root, truth):
+def test_of_each_small_class_a_few_images_are_strangers(root, truth):
     small = of_kind(truth, "small_class")
     assert len(small) == 19
-    assert not set(small) & set(rows(root, "catalog").image_id)
+    catalog, kept = rows(root, "catalog"), rows(root, "kept").set_index("image_id")
+    strangers = catalog[catalog.image_id.isin(small)]
+    assert strangers.groupby("landmark_id").size().between(1, sampling.EACH).all()
+    assert set(kept.reason[strangers.image_id]) == {"small_class"}
 
 
 def test_all_duplicates_are_found_and_verify_nothing(root, truth, gld_mini):

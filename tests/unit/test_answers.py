@@ -5,7 +5,17 @@ import pyarrow as pa
 import pytest
 
 from landmark_ray.data import schemas
-from landmark_ray.kernels.answers import answered, by_index, cross_fitted, fitted, witnesses
+from landmark_ray.kernels.answers import (
+    answered,
+    answered_in_halves,
+    as_strangers,
+    by_index,
+    cross_fitted,
+    fitted,
+    witnesses,
+)
+
+GROUPS = {1: 1, 2: 1}
 
 
 def predictions(count=200, seed=0) -> pa.Table:
@@ -38,7 +48,7 @@ def predictions(count=200, seed=0) -> pa.Table:
 
 def test_fused_answers_are_those_of_the_fusion():
     rows = predictions()
-    found = answered(rows, fitted(rows))
+    found = answered(rows, fitted(rows, GROUPS))
     assert found.schema == rows.schema and found["image_id"] == rows["image_id"]
     first = [row[0] for row in found["landmarks"].to_pylist()]
     truth = rows["truth"].to_pylist()
@@ -52,26 +62,70 @@ def test_photos_without_an_answer_have_none_afterwards():
         rows.schema.field("landmarks"),
         pa.array([[], *rows["landmarks"].to_pylist()[1:]], pa.list_(pa.int64())),
     )
-    assert answered(blank, fitted(rows))["landmarks"][0].as_py() == []
+    assert answered(blank, fitted(rows, GROUPS))["landmarks"][0].as_py() == []
 
 
 def test_each_half_is_answered_by_the_other():
     rows = predictions()
-    found = cross_fitted(rows).sort_by("image_id")
+    found = answered_in_halves(rows, GROUPS).sort_by("image_id")
     assert found["image_id"].to_pylist() == rows["image_id"].to_pylist()
-    own = answered(rows, fitted(rows))
+    own = answered(rows, fitted(rows, GROUPS))
     assert found["confidences"].to_pylist() != own["confidences"].to_pylist()
 
 
 def test_one_row_is_answered_by_itself():
-    assert cross_fitted(predictions(1)).num_rows == 1
+    ((rows, _),) = cross_fitted(predictions(1), GROUPS)
+    assert rows.num_rows == 1
 
 
 def test_index_alone_does_not_listen_to_the_heads():
     rows = predictions()
     other = by_index(rows)
     assert np.isnan(np.concatenate(other["heads"].to_pylist())).all()
-    figures = witnesses(rows)
+    figures = witnesses(rows, cross_fitted(rows, GROUPS))
     assert set(figures) == {"heads", "index"}
     assert figures["index"]["top1"] > figures["heads"]["top1"]
     assert figures["heads"]["top1"] == pytest.approx(0.75, abs=0.15)
+
+
+def test_as_a_stranger_a_photo_has_lost_its_landmark():
+    row = {
+        "image_id": "a",
+        "truth": [7],
+        "label": 7,
+        "group": 1,
+        "landmarks": [7, 9, 8],
+        "confidences": [0.6, 0.3, 0.1],
+        "candidates": [7, 8, 9],
+        "heads": [0.6, 0.1, 0.3],
+        "nearest": [0.7, 0.2, 0.4],
+        "mean": [0.8, 0.3, 0.5],
+        "strangers": 0.1,
+        "closed_landmark": 7,
+        "closed_confidence": 1.0,
+    }
+    stranger = row | {"image_id": "b", "truth": [], "group": 0, "label": -1}
+    rows = pa.Table.from_pylist([row, stranger], schemas.PREDICTIONS)
+    (found,) = as_strangers(rows, {7: 1, 8: 1, 9: 2}).to_pylist()
+    assert (found["truth"], found["group"], found["label"]) == ([], 0, 7)
+    assert found["candidates"] == [8, 9]
+    assert found["heads"] == pytest.approx([0.1 / 0.4, 0.3])  # only group 1 has lost a landmark
+    assert found["nearest"] == pytest.approx([0.2, 0.4])
+    assert found["landmarks"] == [9, 8] and found["confidences"] == pytest.approx([0.3, 0.25])
+
+
+def test_as_a_stranger_a_photo_with_one_candidate_has_none():
+    rows = predictions(2).slice(1)
+    alone = {name: [0] for name in ("nearest", "mean")} | {"candidates": [1], "heads": [1.0]}
+    one = pa.Table.from_pylist([rows.to_pylist()[0] | alone], schemas.PREDICTIONS)
+    (found,) = as_strangers(one, GROUPS).to_pylist()
+    assert found["candidates"] == found["landmarks"] == found["confidences"] == []
+
+
+def test_confidences_know_strangers_that_resemble_a_landmark():
+    rows = predictions(600)
+    strangers = as_strangers(rows, GROUPS)
+    found = answered(strangers, fitted(rows, GROUPS))
+    wrong = np.mean([c[0] for c in found["confidences"].to_pylist()])
+    right = answered(rows, fitted(rows, GROUPS))
+    assert wrong < 0.5 < np.mean([c[0] for c in right["confidences"].to_pylist()])

@@ -128,6 +128,10 @@ def make(folder, answers=ANSWERS, names=NAMES, groups=GROUPS, test=None, trained
     if test is not None:
         root.commit("test_predictions", 0, 0, predictions(test, groups), "{}")
         found["test"] = figures(predictions(test, groups)) | {"notes": []}
+        found["test"]["strangers"] = {
+            "landmarks": {"images": 30, "accepted": 2},
+            "others": {"images": 0, "accepted": 0},
+        }
     return root, found
 
 
@@ -151,6 +155,7 @@ def test_page_shows_the_figures_and_nothing_from_elsewhere(tmp_path):
     assert "Floor 0.300: precision 50.0%" in read.text
     assert "7 photos, of which 5 show a landmark" in read.text
     assert "4 photos, of which 4 show a landmark" in read.text
+    assert "that the models know: 2 of 30 photos of other landmarks." in read.text
     assert "1 6 to 10 2 2 0.500 1 min 15 s 5 60.0%" in read.text
     addresses = {a for _, e in read.elements for k, a in e.items() if k in ("src", "href")}
     outside = {a for a in addresses if not a.startswith(("#", "data:image/jpeg;base64,"))}
@@ -173,7 +178,7 @@ def test_what_no_stranger_measured_is_not_shown_as_perfect(tmp_path, capsys):
     assert "Warning : these models can't be trusted." in text
     store(found, root, config())
     lines = [line.split("│") for line in capsys.readouterr().out.splitlines()]
-    whole = next([cell.strip() for cell in line] for line in lines if "ensemble" in str(line))
+    whole = next([cell.strip() for cell in line] for line in lines if "all witnesses" in str(line))
     assert whole[-3:-1] == ["not measured"] * 2
 
 
@@ -249,7 +254,7 @@ def test_store_writes_both_files_and_prints_a_line_for_each(tmp_path, capsys):
     assert root.read_json("reports/evaluation.json")["floor"] == 0.3
     assert (tmp_path / "reports/evaluation.html").read_text().startswith("<!doctype html>")
     lines = [re.findall(r"[^│\s]+", line) for line in capsys.readouterr().out.splitlines()]
-    assert ["ensemble", "2", "7", "60.0%", "60.0%", "0.433", "0.410"] in lines
+    assert ["all", "witnesses", "2", "7", "60.0%", "60.0%", "0.433", "0.410"] in lines
     assert ["reference's", "rule", "2", "7", "60.0%", "60.0%", "0.600", "0.571"] in lines
     assert [line[:7] for line in lines if line[:1] == ["group"]] == [
         ["group", "1", "(6", "to", "10)", "2", "5"],

@@ -5,14 +5,14 @@ import pytest
 from landmark_ray.data import schemas
 from landmark_ray.kernels import synthetic
 from landmark_ray.kernels.evaluation import (
-    accepted_from,
     figures,
     first_answers,
     scored,
+    strangers_accepted,
     synthetic_accepted,
-    thinned,
 )
 from landmark_ray.kernels.metrics import precision_recall
+from landmark_ray.reports.image_set import accepted_from, thinned
 
 
 def table(rows) -> pa.Table:
@@ -122,3 +122,20 @@ def test_thinned_curve_of_many_thresholds_is_short_and_whole():
 def test_thinned_curve_without_right_answers():
     curve = precision_recall([0.9, 0.8, 0.7], [False] * 3, landmarks=2)
     assert thinned(curve, 9).tolist() == [0, 2]
+
+
+def test_strangers_that_are_other_landmarks_are_counted_apart():
+    rows = [
+        ("a", [1], 1, 1, [1], [0.9]),
+        ("b", [], 7, 0, [1], [0.9]),
+        ("c", [], 8, 0, [1], [0.1]),
+        ("d", [7], -1, 0, [1], [0.9]),
+        ("e", [], -1, 0, [1], [0.9]),
+        ("f", [], 2, 0, [1], [0.1]),
+        ("g", [7, 1], -1, 1, [1], [0.9]),
+    ]
+    found = strangers_accepted(table(rows), 0.5, frozenset({1, 2}))
+    assert found == {
+        "landmarks": {"images": 3, "accepted": 2},
+        "others": {"images": 2, "accepted": 1},
+    }

@@ -11,7 +11,6 @@ from landmark_ray.kernels.fusion import (
     Regression,
     fit_fusion,
     fit_regression,
-    merge,
 )
 
 
@@ -35,13 +34,6 @@ def test_evidence_is_confidence_and_leads_over_landmarks_and_strangers():
 def test_a_lone_candidate_leads_over_nothing():
     found = made_of([7], [0.5], [0.6], [0.7], 0.0)
     assert found.evidence()[0, 0].tolist() == pytest.approx([np.log(0.5), 1.7, 0.6])
-
-
-def test_parts_are_merged_before_leads_are_measured():
-    parts = [made_of([7], [0.5], [0.6], [0.7], 0.1), made_of([8], [0.1], [0.2], [0.4], 0.3)]
-    whole = made_of([7, 8], [0.5, 0.1], [0.6, 0.2], [0.7, 0.4], 0.3)
-    assert merge(parts).evidence().tolist() == whole.evidence().tolist()
-    assert whole.row(0).evidence().tolist() == whole.evidence().tolist()
 
 
 def photos(count, seed=0):

@@ -1,5 +1,6 @@
 """An index in a folder: what it finds, and what it refuses."""
 
+import io
 import json
 
 import numpy as np
@@ -7,12 +8,14 @@ import pyarrow as pa
 import pytest
 
 from landmark_ray.bundle import landmark_index
-from landmark_ray.bundle.landmark_index import LandmarkIndex, join, read_fusion, write_fusion
+from landmark_ray.bundle.landmark_index import LandmarkIndex, read_fusion, write_fusion
 from landmark_ray.data.store import Store
 from landmark_ray.errors import UserError
-from landmark_ray.kernels.fusion import STRANGERS, Fusion, Regression, merge
+from landmark_ray.kernels.findings import join, merge
+from landmark_ray.kernels.fusion import STRANGERS, Fusion, Regression
 from landmark_ray.kernels.photo_index import divide
 from landmark_ray.kernels.whitening import fit_learned_whitening
+from landmark_ray.stages.index import clusters
 
 LANDMARKS = (7, 8, 9)
 EACH = 6
@@ -51,6 +54,13 @@ def folder(tmp_path) -> Store:
         store, whitening, divide(whitening(x).astype(np.float16)), photos, info
     )
     return store
+
+
+def npy(array) -> bytes:
+    """The file of an array."""
+    data = io.BytesIO()
+    np.save(data, array)
+    return data.getvalue()
 
 
 def best(found):
@@ -118,17 +128,41 @@ def test_clusters_of_several_photos_are_looked_up_by_each(folder):
     assert [row.tolist() for row in rows] == [[3], [0, 1], [], [3]]
 
 
-@pytest.mark.parametrize("shards", [2, 3])
-def test_shards_together_answer_as_one(folder, shards):
+@pytest.mark.parametrize("shards", [2, 3, 30])
+@pytest.mark.parametrize("neighbours", [64, 5])
+def test_shards_together_answer_as_one(folder, shards, neighbours, monkeypatch):
+    monkeypatch.setattr(landmark_index, "NEIGHBOURS", neighbours)  # of 22 photos
     x, _ = vectors(seed=1)
     heads = np.tile([9, -1], (len(x), 1)), np.tile([0.7, 0.0], (len(x), 1))
     whole = LandmarkIndex(folder).candidates(x, heads)
-    parts = [LandmarkIndex(folder, shard, shards).candidates(x, heads) for shard in range(shards)]
+    indexes = [LandmarkIndex(folder, shard, shards) for shard in range(shards)]
+    assert sum(len(index.photos) for index in indexes) == len(x)
+    merged = merge([index.find(x, heads) for index in indexes], heads)
+    assert np.allclose(merged.strangers, whole.strangers, atol=1e-6)
     fusion = Fusion(*2 * [Regression((1.0, 5.0, 10.0), -1.0)])
     ids, confidences = fusion.top_k(whole, 3)
-    found = fusion.top_k(merge(parts), 3)
+    found = fusion.top_k(merged, 3)
     assert found[0].tolist() == ids.tolist()
     assert np.allclose(found[1], confidences, atol=1e-6)
+
+
+def test_shards_consider_the_means_that_are_nearest_in_the_whole_index(tmp_path, monkeypatch):
+    monkeypatch.setattr(landmark_index, "NEIGHBOURS", 2)
+    store = Store(str(tmp_path))
+    store.write("trunk/network.weights.h5", b"weights")
+    x = np.random.default_rng(0).normal(size=(60, 24)).astype(np.float32)
+    ids = [f"{n:02d}" for n in range(60)]
+    own = np.arange(60) // 2
+    photos = {"image_id": ids, "landmark_id": own, "cluster": ids, "enrolled": [False] * 60}
+    info = landmark_index.IndexInfo("trunk", landmark_index.trunk_checksum(store), 24, 60, 0)
+    whitening = fit_learned_whitening(x, own)
+    arrays = divide(whitening(x).astype(np.float16))
+    landmark_index.write_index(store, whitening, arrays, pa.table(photos), info)
+    heads = np.array([[28, 29, 99]]), np.array([[0.5, 0.0, 0.2]])
+    parts = [LandmarkIndex(store, shard, 3).find(x[:1], heads) for shard in range(3)]
+    whole, found = LandmarkIndex(store).candidates(x[:1], heads), merge(parts, heads)
+    assert sorted(whole.landmarks[whole.known]) == sorted(found.landmarks[found.known])
+    assert 10 < whole.known.sum() <= 14
 
 
 def test_landmarks_are_joined_once_each():
@@ -144,6 +178,21 @@ def test_index_of_another_trunk_is_refused(folder):
         LandmarkIndex(folder)
 
 
+def test_index_of_a_trunk_that_is_not_there_is_refused(folder, tmp_path):
+    (tmp_path / "models/trunk/network.weights.h5").unlink()
+    with pytest.raises(UserError, match=r"index is the index of another trunk.*models/trunk:"):
+        LandmarkIndex(folder)
+
+
+@pytest.mark.parametrize("shards", [1, 2])
+def test_vectors_of_an_index_that_are_not_finite_are_named(folder, shards):
+    bad = np.load(io.BytesIO(folder.read("index/vectors.npy")))
+    bad[4] = np.nan
+    folder.write("index/vectors.npy", npy(bad))
+    with pytest.raises(UserError, match="index/vectors.npy is damaged: a value is not finite"):
+        LandmarkIndex(folder, 7 % shards, shards)
+
+
 def test_folder_without_an_index_says_so(tmp_path):
     with pytest.raises(UserError, match=r"index/index\.json is missing: run jobs/index\.py"):
         LandmarkIndex(Store(str(tmp_path)))
@@ -155,6 +204,14 @@ def test_folder_without_an_index_says_so(tmp_path):
         ("vectors.npy", b"\x93NUMPY", "index/vectors.npy is damaged"),
         ("photos.parquet", b"PAR1", "photos.parquet"),
         ("index.json", json.dumps({"trunk": 1}).encode(), "index/index.json is damaged"),
+        ("mean.npy", npy(np.zeros(23)), r"mean.npy is damaged: its shape is \(23,\), not \(24,\)"),
+        (
+            "centres.npy",
+            npy(np.full((1, 24), np.nan)),
+            "centres.npy is damaged: a value is not fin",
+        ),
+        ("lists.npy", npy(np.full(22, 7)), "lists.npy is damaged: it names lists that do not"),
+        ("lists.npy", npy(np.array([None] * 22)), "lists.npy is damaged: Object arrays"),
     ],
 )
 def test_damaged_files_are_named(folder, name, data, problem):
@@ -166,7 +223,9 @@ def test_damaged_files_are_named(folder, name, data, problem):
 def test_numbers_of_photos_and_vectors_must_agree(folder):
     table = folder.read_table("index/photos.parquet")
     folder.write_table("index/photos.parquet", table.slice(1))
-    with pytest.raises(UserError, match="21 photos, but 22 vectors"):
+    with pytest.raises(
+        UserError, match=r"vectors.npy is damaged: its shape is \(22, \d+\), not \(21,"
+    ):
         LandmarkIndex(folder)
 
 
@@ -180,3 +239,12 @@ def test_fusion_is_read_as_it_was_written(folder):
     fusion = Fusion(Regression((1.0, 2.0, 3.0), -4.0), Regression((0.0, 2.0, 3.0), -4.0))
     write_fusion(folder, fusion)
     assert read_fusion(folder) == fusion
+
+
+def test_photos_of_a_landmark_that_no_model_learns_stand_together():
+    rows = pa.table(
+        {"image_id": ["a", "b", "c", "d"], "landmark_id": [1, 1, 2, 2], "group": [1, 0, 0, 0]}
+    )
+    copies = pa.table({"image_id": ["b", "d"], "cluster": ["x", "y"]})
+    found = clusters(rows, copies).to_pylist()
+    assert found == ["a", "x", "landmark 2", "landmark 2"]

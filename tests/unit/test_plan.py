@@ -1,54 +1,19 @@
 """What jobs/plan.py calculates, without a run."""
 
 import json
-from collections import Counter
 
 import numpy as np
 import pytest
 
 from landmark_ray.config import STAGES
-from landmark_ray.cost.calibration import (
-    Calibration,
-    Fit,
-    default_calibration,
-    fit_line,
-    fitted,
-    training_rate,
-)
+from landmark_ray.cost.calibration import Fit
 from landmark_ray.cost.clusters import Cluster, makespan, read_cluster, worker_pool
 from landmark_ray.cost.forecast import clock, forecast, number, row_of
 from landmark_ray.cost.job import CostConfig
-from landmark_ray.cost.trial import Trial
-from landmark_ray.cost.work import Rates, Run, Workload, expected_pairs, expected_run, work_of
+from landmark_ray.cost.work import Rates, expected_pairs, work_of
 from landmark_ray.errors import UserError
 from landmark_ray.kernels import pair_schedule
-
-PLAIN = Rates(usable=1.0, unverified=0.0, tries=2.0)
-
-
-def data_of(sizes, shard=None, archives=(10,), **more) -> Workload:
-    ids = np.arange(len(sizes))
-    shard = ids if shard is None else np.array(shard)
-    return Workload(sum(sizes), ids, np.array(sizes), shard, np.array(archives), **more)
-
-
-def run_of(sizes, rates=PLAIN, **more) -> Run:
-    config = CostConfig(**more.pop("config", {}))
-    return expected_run(config, data_of(sizes, **more), rates)
-
-
-def cluster_of(name: str = "this"):
-    return read_cluster(name, None, None)
-
-
-def known_of(**fits) -> Calibration:
-    return Calibration(
-        about="a test",
-        fits={stage: fits.get(stage, Fit()) for stage in STAGES},
-        bytes={stage: Fit() for stage in STAGES},
-        files=dict.fromkeys(STAGES, 1.0),
-        rates=PLAIN,
-    )
+from tests.plans import cluster_of, known_of, run_of
 
 
 @pytest.mark.parametrize(
@@ -57,23 +22,6 @@ def known_of(**fits) -> Calibration:
 )
 def test_largest_piece_goes_to_the_first_free_worker(weights, workers, most):
     assert makespan(np.array(weights, float), workers) == most
-
-
-def test_two_runs_tell_the_fixed_part_from_the_rate():
-    fit = fit_line([(10, 5), (30, 9)])
-    assert (fit.fixed, fit.rate) == pytest.approx((3, 0.2))
-
-
-def test_neither_part_is_negative():
-    assert fit_line([(10, 5), (30, 4)]) == Fit(fixed=4.5)
-    assert fit_line([(10, 5), (30, 4)], 0.1) == Fit(fixed=2.5, rate=0.1)
-    assert fit_line([(10, 5), (30, 4)], 1.0) == Fit(rate=1.0)
-    assert fit_line([(10, 1), (30, 9)]).fixed == 0
-
-
-def test_one_run_alone_is_all_work():
-    assert fit_line([(10, 5)]) == Fit(rate=0.5)
-    assert fit_line([(0, 5)]) == Fit(fixed=5)
 
 
 def tried(n: int, alone: int, rng: np.random.Generator, cap: int = 100) -> tuple[int, int]:
@@ -204,51 +152,6 @@ def test_fragments_count_for_the_peak_alone():
     found = forecast(run_of([6]), known, cluster_of(), ("sample", "ingest"))
     assert (found.total("kept_gb"), found.total("written_gb"), found.peak_gb) == (6, 12, 12)
     assert not found.total("dollars") and not found.month_dollars
-
-
-def test_stored_figures_know_every_stage():
-    known = default_calibration()
-    assert set(known.fits) == set(known.bytes) == set(known.files) == set(STAGES)
-    assert all(known.fits[stage].rate for stage in STAGES if stage not in ("detect", "export"))
-
-
-def trial_of(run, seconds, per_item) -> Trial:
-    return Trial(run, seconds, Counter(seconds), Counter(seconds), per_item)
-
-
-def test_photos_of_a_training_take_what_its_steps_took():
-    """Epochs of both runs wait for 2 s, so that they take equally long."""
-    config = {"train": {"weights": "none", "trunk_epochs": 10}}
-    trials = [
-        trial_of(run_of([photos], config=config), {"trunk": 30.0}, {"trunk": np.array([0.002])})
-        for photos in (64, 256)
-    ]
-    known = fitted(trials, cores=2)
-    assert known.fits["trunk"].rate == pytest.approx(0.002 * 2)
-    seen = sum(work_of("trunk", trial.run).weights.sum() for trial in trials) / 2
-    assert known.fits["trunk"].fixed == pytest.approx(30 - 0.002 * seen)
-    assert known.stored == [stage for stage in STAGES if stage != "trunk"]
-    assert known.fits["extract"] == default_calibration().fits["extract"]
-
-
-def test_rate_is_the_stored_one_where_two_runs_differ_by_noise():
-    trials = [trial_of(run_of([n]), {"extract": s}, {}) for n, s in ((10, 5.0), (40, 4.0))]
-    known = fitted(trials, cores=2)
-    assert known.noisy == ["extract"]
-    assert known.fits["extract"].rate == default_calibration().fits["extract"].rate > 0
-
-
-def test_vectors_of_heads_take_what_steps_took_where_there_are_steps():
-    run = run_of([40, 40, 10], config={"group": {"edges": (5, 20)}})
-    work = work_of("train", run)
-    pool = worker_pool("train", work, run.config, read_cluster("this", None, 2))
-    assert len(work.weights) == 2
-    trial = trial_of(run, {}, {"train": np.array([np.nan, 1e-4])})
-    each = 1e-4 * work.units[1] / work.weights[1]
-    assert training_rate("train", trial, pool) == pytest.approx(each)
-    none = trial_of(run, {}, {"train": np.array([np.nan, np.nan])})
-    assert training_rate("train", none, pool) is None
-    assert training_rate("extract", none, pool) is None
 
 
 @pytest.mark.parametrize(

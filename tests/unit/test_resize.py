@@ -2,6 +2,7 @@
 
 import io
 import json
+from collections.abc import Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -43,7 +44,7 @@ def cleaned_of(classes: dict[int, int], reasons: dict[str, str]) -> pa.Table:
     return pa.Table.from_pylist(given, schemas.CLEANED)
 
 
-def run(root: Root, cleaned: pa.Table, broken: set[str]) -> dict:
+def run(root: Root, cleaned: pa.Table, broken: set[str], left_out: Sequence[int] = ()) -> dict:
     """Run `group` and `resize` on a shard; the report of the latter."""
     ids = cleaned["image_id"].to_pylist()
     images = [
@@ -53,7 +54,7 @@ def run(root: Root, cleaned: pa.Table, broken: set[str]) -> dict:
             zip(ids, cleaned["landmark_id"].to_pylist(), strict=True)
         )
     ]
-    groups, _ = group_rows(cleaned, schemas.DUPLICATES.empty_table(), CONFIG)
+    groups, _ = group_rows(cleaned, schemas.DUPLICATES.empty_table(), CONFIG, left_out)
     kept = cleaned.select(["image_id"]).append_column(
         "agreement", pa.nulls(cleaned.num_rows, pa.float32())
     )
@@ -132,6 +133,21 @@ def test_background_image_that_cannot_be_used_is_a_reject_and_counted(root):
     assert report["facts"]["background images"] == 1
     assert report["facts"]["background images rejected"] == 1
     assert report["images_in"] == report["images_out"] == 3 and report["why"] == {}
+
+
+def test_photos_of_a_landmark_that_is_left_out_are_background(root):
+    report = run(root, cleaned_of({7: 3, 8: 4}, {"8-2": "over_cap"}), set(), left_out=[8])
+    assert set(root.read_shard("examples", *KEY)["landmark_id"].to_pylist()) == {7}
+    background = root.read_shard("background", *KEY)
+    assert background["image_id"].to_pylist() == ["8-0", "8-1", "8-3"]
+    assert report["images_in"] == report["images_out"] == 3
+
+
+def test_landmarks_left_out_are_counted_with_their_reason():
+    cleaned = cleaned_of({7: 3, 8: 4, 9: 1}, {})
+    groups, counts = group_rows(cleaned, schemas.DUPLICATES.empty_table(), CONFIG, [8])
+    assert set(groups["landmark_id"].to_pylist()) == {7}
+    assert counts.reject_reasons == {"left_out": 4, "small_class": 1}
 
 
 def test_nothing_chosen_gives_empty_tables(root):

@@ -7,6 +7,7 @@ import pyarrow as pa
 
 from landmark_ray.config import Config
 from landmark_ray.data.descriptors import NEAR_ITS_LANDMARK
+from landmark_ray.data.examples import background_split
 from landmark_ray.data.root import Root
 from landmark_ray.runtime import ledger
 from landmark_ray.runtime.counts import StageCounts
@@ -15,24 +16,27 @@ from landmark_ray.stages.resize import background_of, background_share
 REASONS = np.array(["unverified", "small_class", "over_cap", ""])
 
 
-def shard(start, n=400):
+def shard(start, n=400, landmark=7):
+    reasons = REASONS[np.arange(n) % 4]
     return pa.table(
         {
             "image_id": [f"{i:016x}" for i in range(start, start + n)],
-            "landmark_id": [7] * n,
-            "reason": REASONS[np.arange(n) % 4],
+            "landmark_id": [landmark] * n,
+            "keep": reasons == "",
+            "reason": reasons,
         }
     )
 
 
-def ids(cleaned, share, seed, agreement=None):
+def ids(cleaned, share, seed, agreement=None, learned=(7,)):
     kept = pa.table(
         {
             "image_id": cleaned["image_id"],
             "agreement": pa.array([agreement] * cleaned.num_rows, pa.float32()),
         }
     )
-    return background_of(cleaned, kept, share, seed)["image_id"].to_pylist()
+    known, config = pa.chunked_array([learned], pa.int64()), Config(seed=seed)
+    return background_of(cleaned, kept, known, share, config)["image_id"].to_pylist()
 
 
 def prune_dropped(root, why: dict[str, int], near=0) -> None:
@@ -71,3 +75,16 @@ def test_images_that_may_show_their_landmark_are_not_chosen(tmp_path):
     assert background_share(config, root) == 0.5
     assert len(ids(shard(0), 1.0, 0, agreement=0.4)) == 200
     assert ids(shard(0), 1.0, 0, agreement=0.6) == []
+
+
+def test_all_photos_of_landmarks_that_no_model_learns_are_chosen_but_those_over_the_cap():
+    chosen = ids(shard(0), 0.0, 0, learned=())
+    assert {int(i, 16) % 4 for i in chosen} == {3}, "those that stayed, whatever the share"
+    assert {int(i, 16) % 4 for i in ids(shard(0), 1.0, 0, agreement=0.6, learned=())} == {0, 1, 3}
+    assert len(ids(shard(0, 4), 0.0, 0, learned=())) == 3, "a landmark that `sample` finds small"
+
+
+def test_random_choices_of_background_and_of_its_split_do_not_depend_on_each_other():
+    chosen = np.array(ids(shard(0, 8000), 0.2, 0), object)
+    split = background_split(chosen, np.full(len(chosen), 7), np.array([7]), 0)
+    assert 0.25 < np.mean(split == "validation") < 0.35

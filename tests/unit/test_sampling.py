@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from landmark_ray.data.examples import background_split
 from landmark_ray.kernels import sampling
 
 
@@ -54,3 +55,21 @@ def test_buckets_are_evenly_filled():
 def test_shards_hold_whole_classes_and_fill_up_in_order():
     sizes = np.array([60, 60, 60, 500, 10, 20])
     assert sampling.shard_of(sizes, 128).tolist() == [0, 0, 1, 2, 3, 3]
+
+
+def test_strangers_are_on_both_sides_however_few_are_chosen():
+    landmarks = np.repeat(np.arange(4000), 4)
+    rows = sampling.choose_strangers(ids(16000), landmarks, min_images=6, most=600, seed=0)
+    assert len(rows) == 600 and np.unique(landmarks[rows], return_counts=True)[1].max() == 3
+    split = background_split(ids(16000)[rows], landmarks[rows], np.array([-1]), 0)
+    assert 0.4 < np.mean(split == "validation") < 0.6
+
+
+def test_landmarks_left_out_are_never_more_than_the_share_and_all_validate():
+    landmarks = np.arange(60)
+    chosen = sampling.choose_left_out(landmarks, 0.05, 0)
+    assert len(chosen) == 3 and len(set(chosen.tolist())) == 3
+    assert set(chosen) == set(sampling.choose_left_out(landmarks[::-1], 0.05, 0))
+    assert set(chosen) != set(sampling.choose_left_out(landmarks, 0.05, 1))
+    assert not len(sampling.choose_left_out(landmarks[:19], 0.05, 0))
+    assert set(background_split(ids(3), chosen, np.array([-1]), 0)) == {"validation"}

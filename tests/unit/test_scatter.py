@@ -100,9 +100,10 @@ def test_files_are_matched_by_their_names_and_the_others_are_counted(tmp_path, m
         "b": photo(6),
         "IMG_2021.05.10.11": photo(3),
         "c": photo(8),
+        "small": photo(5),  # a stranger
     }
     assert reasons == {"gone": "missing: in no archive"}
-    assert (counts.images_in, counts.images_out) == (5, 4)
+    assert (counts.images_in, counts.images_out) == (6, 5)
     assert counts.counters == {
         gathering.COPIES: 3,
         f"left out: {ingest.UNLISTED}, such as stray1.jpg": 2,

@@ -19,10 +19,10 @@ def small(tmp_path_factory):
     return source, *read_workload(CostConfig(sample={"buckets": 3}), source, None)
 
 
-def test_workload_is_that_of_train_csv(small):
+def test_workload_is_that_of_train_csv_with_strangers(small):
     _, data, catalog = small
     assert data.images == catalog.num_rows == data.sizes.sum()
-    assert (data.listed, len(data.sizes), len(data.archives)) == (74, 5, 4)
+    assert (data.listed, len(data.sizes), len(data.archives)) == (74, 6, 4)
     assert dict(zip(data.landmarks, data.sizes, strict=True)) == dict(
         catalog["landmark_id"].to_pandas().value_counts()
     )

@@ -82,7 +82,8 @@ def wait_for_requests(found, more: int) -> None:
 def test_bundles_are_rolled_out_and_back_without_a_failed_request(cluster, deploy, tmp_path):
     places = {}
     for seed, size in ((0, 48), (1, 64)):  # photos of another size, too
-        manifest = bundles.write(tmp_path / f"bundle-{seed}", seed=seed, size=size)
+        place = tmp_path / f"bundle-{seed}"  # the new one has an index
+        manifest = bundles.write(place, seed=seed, size=size, index=seed == 1)
         places[manifest.version] = tmp_path / f"bundle-{seed}"
     old, new = places
     url = f"http://127.0.0.1:{deploy(places[old])}"

@@ -190,12 +190,13 @@ def test_overload_is_shed_with_429_and_the_served_wait_a_bounded_time(replicas, 
     assert served[int(0.99 * len(served))] < 20 * np.median(served) + 0.5
 
 
-def test_killed_models_cost_no_answer(replicas, photos):
+@pytest.mark.parametrize("deployment", ["models-0", "index-1"])
+def test_killed_replicas_cost_no_answer(replicas, photos, deployment):
     asked, killed = [], []
 
     def until():
         if len(asked) > 30 and not killed:
-            killed.append(kill_one(replicas, "models-0"))
+            killed.append(kill_one(replicas, deployment))
         return len(asked) > 150
 
     found = asyncio.run(load(replicas, first(photos), 3, until, asked))

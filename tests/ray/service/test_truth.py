@@ -13,17 +13,19 @@ import pytest
 import tritonclient.http as triton
 
 from landmark_ray import predict
-from landmark_ray.bundle.ensemble import Ensemble
+from landmark_ray.bundle.landmark_index import read_fusion
 from landmark_ray.bundle.manifest import Bundle
-from landmark_ray.config import Config
+from landmark_ray.bundle.network_files import GROUPS
+from landmark_ray.bundle.scoring import Scorer
+from landmark_ray.bundle.witnesses import Witnesses
 from landmark_ray.data.photos import Photos
-from landmark_ray.data.root import Root
+from landmark_ray.data.store import Store
 from landmark_ray.errors import UserError
+from landmark_ray.kernels.answers import answered
 from landmark_ray.kernels.evaluation import figures, ranking
 from landmark_ray.serving import service_check
 from landmark_ray.serving.client import TOP_K, Client
 from landmark_ray.serving.service_check import CheckOptions
-from landmark_ray.stages.evaluate import EnsembleScorer
 from tests import bundles, drawn, serving
 
 pytestmark = pytest.mark.ray
@@ -41,15 +43,16 @@ def squares():
 @pytest.fixture(scope="module")
 def evaluated(bundle, squares, tmp_path_factory):
     """Rows of evaluate for the photos; the truth of some is what the models say, of some none."""
-    root = tmp_path_factory.mktemp("evaluated")
-    for folder in ("trunk", "groups"):
-        shutil.copytree(bundle / folder, root / "models" / folder)
-    shutil.copytree(bundle / "groups", root / "models/closed")
-    scorer = EnsembleScorer(Config(root=str(root)), Root(str(root)))
+    models = tmp_path_factory.mktemp("evaluated") / "models"
+    for folder in ("trunk", "groups", "index"):
+        shutil.copytree(bundle / folder, models / folder)
+    shutil.copytree(bundle / "groups", models / "closed")
+    scorer = Scorer(Store(str(models)), GROUPS, TOP_K)
     ids = [f"{number:016x}" for number in range(COUNT)]
-    said = scorer.models.predict(squares, 2)[0]
+    said = scorer.witnesses.predict(squares, 2)[0]
     truth = {i: {int(said[n, n % 2])} if n % 3 else set() for n, i in enumerate(ids)}
-    return scorer.rows(ids, squares, truth, [-1] * COUNT, [0] * COUNT)
+    rows = scorer.rows(ids, squares, truth, [-1] * COUNT, [0] * COUNT)
+    return answered(rows, read_fusion(Store(str(models))))
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +107,7 @@ def predicted(bundle, source, evaluated):
     given = predict.PredictOptions(bundle=str(bundle), source=str(source), output="x.csv")
     rows = {}
     for part in photos.parts:
-        table, _ = predict.answer_part(part, Ensemble(made), made, given)
+        table, _ = predict.answer_part(part, Witnesses(made), made, given)
         rows |= {row["image_id"]: row for row in table.to_pylist()}
     ordered = [rows[image_id] for image_id in evaluated["image_id"].to_pylist()]
     return tuple(np.array([r[name] for r in ordered]) for name in ("landmarks", "confidences"))
