@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 EXACT_UP_TO = 200_000
 """The largest number of vectors that a query is compared with one by one: 10 ms for 512 numbers."""
 
-PROBES = 64
+PROBES = 128
 """Number of lists that a query is compared with; `bench/index.py` measures the recall."""
 
 _VECTORS_PER_CENTRE = 64

@@ -4,6 +4,8 @@ It holds the vectors of all examples as they are, validation included, and of th
 stands for photos of no landmark. The index needs no training.
 """
 
+from collections.abc import Iterator
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -34,6 +36,9 @@ from landmark_ray.runtime.tasks import probe_on_cluster
 SAMPLE = 20_000
 """Number of photos of landmarks, and of no landmark, that the whitening is fitted to."""
 
+IS_PHOTO = (pc.field("view") == 0) & (pc.field("landmark_id") != synthetic.LABEL)
+"""Chooses the rows of `embeddings` that are photos as they are."""
+
 
 def run(config: Config, root: Root, source: Source) -> StageCounts:
     """Write `models/index`."""
@@ -49,13 +54,18 @@ def make(config: Config, root: Root) -> IndexInfo:
     Raises:
         UserError: A vector is damaged, or all are equal.
     """
-    photos, vectors, learned = read(root)
+    photos, rows, learned = read(root)
+    landmark = photos["landmark_id"].to_numpy()
+    chosen = np.zeros(len(rows), bool)
+    chosen[sample(photos, learned, config.seed)] = True
     try:
-        chosen = sample(photos, learned, config.seed)
-        whitening = fit_learned_whitening(vectors[chosen], photos["landmark_id"].to_numpy()[chosen])
-        whitened = np.concatenate(
-            [whitening(part).astype(np.float16) for part in np.array_split(vectors, parts(vectors))]
-        )
+        parts = [(own[chosen[own]], x[chosen[own]]) for own, x in vectors(root, rows)]
+        order = np.argsort(np.concatenate([own for own, _ in parts]))
+        learned_from = np.concatenate([x for _, x in parts])[order]
+        whitening = fit_learned_whitening(learned_from, landmark[chosen])
+        whitened = np.empty((len(rows), whitening.projection.shape[1]), np.float16)
+        for own, x in vectors(root, rows):
+            whitened[own] = whitening(x)
     except ValueError as error:
         raise UserError(f"{root.shown}/embeddings: {error}; run embed with --redo embed") from None
     strangers = int(pc.sum(pc.equal(photos["landmark_id"], STRANGERS)).as_py() or 0)
@@ -63,7 +73,7 @@ def make(config: Config, root: Root) -> IndexInfo:
     info = IndexInfo(
         trunk=TRUNK,
         trunk_sha256=trunk_checksum(models),
-        features=vectors.shape[1],
+        features=learned_from.shape[1],
         photos=photos.num_rows - strangers,
         strangers=strangers,
     )
@@ -89,20 +99,17 @@ def sample(photos: pa.Table, learned: NDArray[np.bool_], seed: int) -> NDArray[n
     return np.sort(np.concatenate(chosen))
 
 
-def parts(vectors: NDArray[np.float16]) -> int:
-    """Return the number of parts in which vectors are whitened, since doubles take much memory."""
-    return max(len(vectors) >> 16, 1)
-
-
-def read(root: Root) -> tuple[pa.Table, NDArray[np.float16], NDArray[np.bool_]]:
-    """Read the photos of an index in the order of their ids.
+def read(root: Root) -> tuple[pa.Table, NDArray[np.int64], NDArray[np.bool_]]:
+    """Read the photos of an index, in the order of their ids.
 
     Returns:
-        Rows of `schemas.INDEXED`, vectors [N, D], and which photos [N] models learn from.
+        Rows of `schemas.INDEXED`, the row of each photo in the order in which `vectors` yields
+        them, and which photos models learn from.
     """
-    columns = ["image_id", "landmark_id", "group", "split", "view", "vector"]
-    is_photo = (pc.field("view") == 0) & (pc.field("landmark_id") != synthetic.LABEL)
-    rows = root.dataset("embeddings").to_table(columns, filter=is_photo).sort_by("image_id")
+    columns = ["image_id", "landmark_id", "group", "split"]
+    stored = root.dataset("embeddings").to_table(columns, filter=IS_PHOTO)
+    order = pc.sort_indices(stored["image_id"])
+    rows = stored.take(order)
     copies = root.dataset("duplicates").to_table(["image_id", "cluster"])
     landmark = pc.if_else(pc.equal(rows["group"], 0), STRANGERS, rows["landmark_id"])
     photos = pa.table(
@@ -113,9 +120,23 @@ def read(root: Root) -> tuple[pa.Table, NDArray[np.float16], NDArray[np.bool_]]:
             "enrolled": pa.repeat(False, rows.num_rows),
         }
     )
-    data = b"".join(rows["vector"].to_pylist())
-    vectors = np.frombuffer(data, np.float16).reshape(rows.num_rows, -1)
-    return photos, vectors, pc.equal(rows["split"], "train").to_numpy()
+    return photos, np.argsort(order.to_numpy()), pc.equal(rows["split"], "train").to_numpy()
+
+
+def vectors(
+    root: Root, rows: NDArray[np.int64]
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float16]]]:
+    """Yield the rows of some photos and their vectors [n, D], batch by batch.
+
+    Vectors of all photos would take 8 GB for two million of ResNet50.
+    """
+    start = 0
+    for batch in root.dataset("embeddings").to_batches(columns=["vector"], filter=IS_PHOTO):
+        if batch.num_rows:
+            data = b"".join(batch["vector"].to_pylist())
+            own = rows[start : start + batch.num_rows]
+            yield own, np.frombuffer(data, np.float16).reshape(batch.num_rows, -1)
+            start += batch.num_rows
 
 
 def clusters(rows: pa.Table, copies: pa.Table) -> pa.ChunkedArray:

@@ -6,7 +6,7 @@ import pytest
 
 from tests.jobs.conftest import BENCH
 
-HELPERS = {"bundles", "common", "flask_app", "gldv2", "load", "services"}
+HELPERS = {"bundles", "common", "flask_app", "gldv2", "load", "services", "vectors"}
 """What benchmarks import or start."""
 
 pytestmark = pytest.mark.ray

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_limits
 
 from landmark_ray.kernels.landmark_similarity import (
     sums_by_landmark,
@@ -40,6 +41,15 @@ def test_an_inverted_file_finds_nearly_all():
     wanted = exact(x, queries, 10)
     hits = [len({*a} & {*b}) for a, b in zip(rows.tolist(), wanted.tolist(), strict=True)]
     assert np.mean(hits) > 9.5
+
+
+def test_lists_do_not_depend_on_the_number_of_cores():
+    x, found = vectors(6000).astype(np.float16), []
+    for threads in (1, 2):
+        with threadpool_limits(threads):
+            found.append(divide(x, exact_up_to=100))
+    assert np.array_equal(found[0].lists, found[1].lists)
+    assert np.array_equal(found[0].centres, found[1].centres)
 
 
 def test_where_there_are_fewer_photos_the_rest_is_missing():
