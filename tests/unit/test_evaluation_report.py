@@ -239,8 +239,7 @@ def test_page_stays_small_with_many_landmarks_and_long_names(tmp_path):
     names = {i: f"{COMMONS}{'x' * 5000}{i}" for i in range(count)}
     answers = [(f"{i}", i, (i + 1) % count, i / count) for i in range(count)]
     answers += [(f"n{i}", None, i, 1.0) for i in range(100, 200)]
-    groups = dict.fromkeys(range(count), 1)
-    root, found = make(tmp_path, answers, names, groups)
+    root, found = make(tmp_path, answers, names, dict.fromkeys(range(count), 1))
     found["validation"]["notes"] = ["tar ends too early"] * 1000
     html = page(found, root, config())
     assert len(html) < 500_000
