@@ -37,11 +37,6 @@ class Findings:
     heads: NDArray[np.float64]
     mean: NDArray[np.float32]
 
-    def row(self, number: int) -> "Findings":
-        """Return what was found for one photo."""
-        row = slice(number, number + 1)
-        return Findings(*(getattr(self, field.name)[row] for field in fields(self)))
-
 
 def merge(parts: Sequence[Findings], heads: TopK) -> Candidates:
     """Return the candidates of the whole index, from the findings of all its shards.

@@ -53,13 +53,11 @@ class IndexShard(Versions[LandmarkIndex | None]):
         return await self._batcher((index, vector, heads)) if index else None
 
     def _compute(self, queries: Sequence[Query]) -> list[Findings]:
-        """Search for a batch; each query names the index of its own version."""
-        results: dict[int, Findings] = {}
-        for index in {q[0] for q in queries}:
-            numbers = [i for i, query in enumerate(queries) if query[0] is index]
-            vectors = np.stack([queries[i][1] for i in numbers])
-            ids = np.stack([queries[i][2][0] for i in numbers])
-            confidences = np.stack([queries[i][2][1] for i in numbers])
-            found = index.find(vectors, (ids, confidences))
-            results |= {i: found.row(j) for j, i in enumerate(numbers)}
-        return [results[i] for i in range(len(queries))]
+        """Search for photos one by one, since products of a batch would be rounded differently.
+
+        A search in a batch is no faster.
+        """
+        return [
+            index.find(vector[None], (ids[None], confidences[None]))
+            for index, vector, (ids, confidences) in queries
+        ]

@@ -106,6 +106,26 @@ def test_heads_alone_answer_as_without_an_index(places, serve):
     assert_as_predict(serve("index", witnesses="heads"), places["index"], "heads")
 
 
+def test_a_photo_is_answered_alike_alone_and_beside_others(places, models):
+    shard = IndexShard(0, GraphOptions().model_dump())
+    version, shard.loaded = load_one(shard, places["index"])
+    (ids, confidences), vectors = list(models.replica.loaded.values())[-1].answer(PHOTOS)
+    queries = list(zip(vectors, zip(ids, confidences, strict=True), strict=True))
+
+    async def together():
+        return await asyncio.gather(*(shard.find(version, *query) for query in queries))
+
+    for query, beside in zip(queries, asyncio.run(together()), strict=True):
+        alone = asyncio.run(shard.find(version, *query))
+        for name in ("cosines", "neighbours", "landmarks", "mean"):
+            assert getattr(alone, name).tobytes() == getattr(beside, name).tobytes()
+
+
+def load_one(shard, uri):
+    version, part = shard.load(uri)
+    return version, {version: part}
+
+
 @pytest.mark.parametrize(
     ("witnesses", "given", "shards"), [("fused", 3, 3), ("fused", 0, 1), ("heads", 3, 0)]
 )
