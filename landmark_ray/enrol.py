@@ -35,7 +35,7 @@ from landmark_ray.data.photos import Photos, photos_of
 from landmark_ray.data.store import Store
 from landmark_ray.errors import UserError
 from landmark_ray.kernels.contentless import is_contentless
-from landmark_ray.kernels.enrolment import examine, two_things
+from landmark_ray.kernels.enrolment import fitting, two_things
 from landmark_ray.kernels.features import ImageFeatures
 from landmark_ray.kernels.image import ImageError, decode, model_input, normalise
 from landmark_ray.kernels.matching import MatchingRule, match_pair
@@ -218,20 +218,20 @@ def check(
     for a, b in itertools.combinations(range(len(photos)), 2):
         pair = match_pair(photos[a].features, photos[b].features, rule, stop_below=INLIERS)
         verified[a, b] = verified[b, a] = pair.inliers >= INLIERS
-    found = examine(vectors, verified, index.nearest(vectors))
-    for photo in itertools.compress(photos, ~found.fits):
-        print(f"left out: {photo.name}: it does not resemble the others", file=sys.stderr)
-    apart = two_things(vectors, found.parts, index.means)
-    if apart:
+    second = two_things(vectors, verified, index.means)
+    if second is not None:
         names = [
-            ", ".join(p.name for p, part in zip(photos, found.parts, strict=True) if part == number)
-            for number in apart
+            ", ".join(photo.name for photo in itertools.compress(photos, part))
+            for part in (~second, second)
         ]
         raise UserError(
             f"--photos {folder}: these show two things: {names[0]}, and {names[1]}; enrol them "
             "under two ids, or leave one out"
         )
-    chosen = np.flatnonzero(found.fits).tolist()
+    fits = fitting(vectors, verified, index.means)
+    for photo in itertools.compress(photos, ~fits):
+        print(f"left out: {photo.name}: it does not resemble the others", file=sys.stderr)
+    chosen = np.flatnonzero(fits).tolist()
     if len(chosen) < LEAST:
         raise UserError(
             f"--photos {folder}: {len(chosen)} of {len(photos)} photos resemble each other, and a "

@@ -197,10 +197,6 @@ class LandmarkIndex:
         columns[ids == NO_LANDMARK] = len(self.landmarks)
         return Findings(cosines, near, ids, confidences, np.take_along_axis(to_means, columns, 1))
 
-    def nearest(self, whitened: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return the cosines [N, K] of the nearest photos of whitened vectors [N, d], falling."""
-        return self._search.search(whitened, NEIGHBOURS)[0]
-
     def _rows_of(self, clusters: Sequence[str]) -> list[NDArray[np.int64]]:
         """Return the rows of the photos of each cluster."""
         found = pc.index_in(self.photos["cluster"], pa.array(clusters)).to_numpy()

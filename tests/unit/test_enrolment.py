@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from landmark_ray.kernels.enrolment import examine, two_things
+from landmark_ray.kernels.enrolment import fitting, two_things
 
 
 def around(centre, count, seed, spread=0.2):
@@ -17,51 +17,43 @@ def nothing(count):
     return np.zeros((count, count), bool)
 
 
-def far(count):
-    return np.full((count, 5), 0.1, np.float32)
-
-
-def test_photos_of_one_thing_fit_and_are_one_part():
-    found = examine(around(AXES[0], 6, 1), nothing(6), far(6))
-    assert found.fits.all() and len(set(found.parts.tolist())) == 1
-
-
-def test_a_photo_that_resembles_other_landmarks_does_not_fit():
+def test_a_photo_that_resembles_another_landmark_more_does_not_fit():
     x = np.concatenate([around(AXES[0], 4, 1), around(AXES[1], 1, 2)])
-    others = far(5)
-    others[4] = 0.8
-    found = examine(x, nothing(5), others)
-    assert found.fits.tolist() == [True] * 4 + [False] and found.parts[4] == -1
+    means = np.stack([AXES[1], AXES[2]])
+    assert fitting(x, nothing(5), means).tolist() == [True] * 4 + [False]
+    assert fitting(x, nothing(5), AXES[2:3])[:4].all()
 
 
-def test_geometry_keeps_a_photo_that_resembles_none():
+def test_geometry_keeps_a_photo_that_resembles_another_landmark():
     x = np.concatenate([around(AXES[0], 4, 1), around(AXES[1], 1, 2)])
-    others, verified = far(5), nothing(5)
-    others[4] = 0.8
+    verified = nothing(5)
     verified[0, 4] = verified[4, 0] = True
-    found = examine(x, verified, others)
-    assert found.fits.all() and len(set(found.parts.tolist())) == 1
+    assert fitting(x, verified, AXES[1:2]).all()
 
 
 def test_two_things_that_resemble_other_landmarks_more_than_each_other():
-    x = np.concatenate([around(AXES[0], 4, 1), around(AXES[1], 4, 2)])
-    found = examine(x, nothing(8), far(8))
-    assert len(set(found.parts.tolist())) == 2
-    near_both = (
-        around((AXES[0] + AXES[2]) / 2**0.5, 1, 3, 0),
-        around((AXES[1] + AXES[3]) / 2**0.5, 1, 3, 0),
-    )
-    assert two_things(x, found.parts, np.concatenate(near_both)) == (0, 1)
+    x = np.concatenate([around(AXES[0], 4, 1), around(AXES[1], 3, 2)])
+    means = np.stack([AXES[0] + AXES[2], AXES[1] + AXES[3]]) / np.float32(2**0.5)
+    second = two_things(x, nothing(7), means)
+    assert second is not None and len(set(second[:4])) == len(set(second[4:])) == 1
+
+
+def test_what_geometry_joins_is_one_thing():
+    x = np.concatenate([around(AXES[0], 4, 1), around(AXES[1], 3, 2)])
+    means = np.stack([AXES[0] + AXES[2], AXES[1] + AXES[3]]) / np.float32(2**0.5)
+    verified = nothing(7)
+    verified[0, 5] = verified[5, 0] = True
+    assert two_things(x, verified, means) is None
 
 
 def test_two_views_of_one_thing_may_resemble_each_other_little():
     x = np.concatenate(
         [around(AXES[0] + 0.6 * AXES[1], 4, 1), around(AXES[1] + 0.6 * AXES[0], 4, 2)]
     )
-    parts = np.repeat([0, 1], 4)
-    assert two_things(x, parts, around(AXES[5], 3, 4)) is None
+    assert two_things(x, nothing(8), around(AXES[5], 3, 4)) is None
 
 
 def test_single_photos_are_no_things():
     x = np.concatenate([around(AXES[0], 4, 1), around(AXES[1], 1, 2)])
-    assert two_things(x, np.array([0, 0, 0, 0, 1]), around(AXES[1], 2, 3)) is None
+    assert two_things(x, nothing(5), AXES[:2]) is None
+    assert two_things(x[[0, 4]], nothing(2), AXES[:2]) is None
