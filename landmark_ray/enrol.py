@@ -41,6 +41,7 @@ from landmark_ray.kernels.image import ImageError, decode, model_input, normalis
 from landmark_ray.kernels.matching import MatchingRule, match_pair
 from landmark_ray.kernels.metrics import NO_LANDMARK
 from landmark_ray.kernels.sift import extract_sift, root_sift
+from landmark_ray.kernels.whitening import unit_length
 
 LEAST = 3
 """Number of photos that a landmark needs at least."""
@@ -218,7 +219,7 @@ def check(
     for a, b in itertools.combinations(range(len(photos)), 2):
         pair = match_pair(photos[a].features, photos[b].features, rule, stop_below=INLIERS)
         verified[a, b] = verified[b, a] = pair.inliers >= INLIERS
-    second = two_things(vectors, verified, index.means)
+    second = two_things(vectors, verified, unit_length(index.means))
     if second is not None:
         names = [
             ", ".join(photo.name for photo in itertools.compress(photos, part))
@@ -228,7 +229,7 @@ def check(
             f"--photos {folder}: these show two things: {names[0]}, and {names[1]}; enrol them "
             "under two ids, or leave one out"
         )
-    fits = fitting(vectors, verified, index.means)
+    fits = fitting(vectors, verified, unit_length(index.means))
     for photo in itertools.compress(photos, ~fits):
         print(f"left out: {photo.name}: it does not resemble the others", file=sys.stderr)
     chosen = np.flatnonzero(fits).tolist()

@@ -27,11 +27,11 @@ from landmark_ray.data.store import Store
 from landmark_ray.errors import UserError
 from landmark_ray.kernels.findings import BEST_MEANS, Findings, join, leave_out, merge
 from landmark_ray.kernels.fusion import STRANGERS, Candidates, Fusion
-from landmark_ray.kernels.landmark_similarity import sums_by_landmark, without_photos
+from landmark_ray.kernels.landmark_similarity import means, sums_by_landmark, without_photos
 from landmark_ray.kernels.metrics import NO_LANDMARK
 from landmark_ray.kernels.photo_index import IndexArrays, PhotoIndex, nearest_lists
 from landmark_ray.kernels.topk import TopK
-from landmark_ray.kernels.whitening import Whitening, unit_length
+from landmark_ray.kernels.whitening import Whitening
 
 INDEX, FUSION = index_arrays.INDEX, "index/fusion.json"
 STRANGER = "landmark"
@@ -153,8 +153,9 @@ class LandmarkIndex:
         shown = landmark != STRANGERS
         self._landmark = np.append(landmark, NO_LANDMARK)  # at row -1, where there is no neighbour
         self._enrolled = np.unique(landmark[self.photos["enrolled"].to_numpy()])
-        self.landmarks, self._sums = sums_by_landmark(self._vectors[shown], landmark[shown])
-        self.means = unit_length(self._sums)
+        of_landmarks = sums_by_landmark(self._vectors[shown], landmark[shown])
+        self.landmarks, self._sums, self._counts = of_landmarks
+        self.means = means(self._sums, self._counts)
         self._named = np.append(self.landmarks, NO_LANDMARK)
 
     def candidates(
@@ -195,7 +196,8 @@ class LandmarkIndex:
         confidences[is_among(ids, self._enrolled)] = np.nan
         columns = np.searchsorted(self.landmarks, ids)
         columns[ids == NO_LANDMARK] = len(self.landmarks)
-        return Findings(cosines, near, ids, confidences, np.take_along_axis(to_means, columns, 1))
+        mean, photos = np.take_along_axis(to_means, columns, 1), np.append(self._counts, 0)[columns]
+        return Findings(cosines, near, ids, confidences, mean, photos)
 
     def _rows_of(self, clusters: Sequence[str]) -> list[NDArray[np.int64]]:
         """Return the rows of the photos of each cluster."""
@@ -214,7 +216,7 @@ class LandmarkIndex:
             if landmark != STRANGERS:
                 photos = self._vectors[taken[self._landmark[taken] == landmark]]
                 column = np.searchsorted(self.landmarks, landmark)
-                mean = without_photos(self._sums[column], photos)
+                mean = without_photos(self._sums[column], self._counts[column], photos)
                 to_means[column] = -1 if mean is None else query @ mean
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from landmark_ray.kernels.fusion import STRANGERS, Candidates
-from landmark_ray.kernels.landmark_similarity import to_nearest_photos
+from landmark_ray.kernels.landmark_similarity import PHOTOS, nearest_of, to_nearest_photos
 from landmark_ray.kernels.metrics import NO_LANDMARK
 from landmark_ray.kernels.topk import TopK
 
@@ -28,7 +28,9 @@ class Findings:
         neighbours: [N, K] landmarks of these photos; `NO_LANDMARK` where there are fewer.
         landmarks: [N, C] the shard's candidates; `NO_LANDMARK` where there are fewer.
         heads: [N, C] confidence of the heads, 0 to 1; NaN for landmarks that they do not know.
-        mean: [N, C] similarity to the mean of the landmark's photos, -1 to 1.
+        mean: [N, C] similarity to the mean of the landmark's photos; see
+            `landmark_similarity.means`.
+        photos: [N, C] number of photos of the landmark.
     """
 
     cosines: NDArray[np.float32]
@@ -36,6 +38,7 @@ class Findings:
     landmarks: NDArray[np.int64]
     heads: NDArray[np.float64]
     mean: NDArray[np.float32]
+    photos: NDArray[np.int64]
 
 
 def merge(parts: Sequence[Findings], heads: TopK) -> Candidates:
@@ -45,7 +48,7 @@ def merge(parts: Sequence[Findings], heads: TopK) -> Candidates:
         parts: The findings of each shard, for the same N photos.
         heads: Landmark ids and confidences [N, k] of the heads, as the shards got them.
     """
-    cosines, neighbours, landmarks, confidences, mean = (
+    cosines, neighbours, landmarks, confidences, mean, photos = (
         np.concatenate([getattr(part, field.name) for part in parts], axis=1)
         for field in fields(Findings)
     )
@@ -57,13 +60,13 @@ def merge(parts: Sequence[Findings], heads: TopK) -> Candidates:
         for others in (heads[0], neighbours):
             stay |= (landmarks[:, :, None] == others[:, None, :]).any(axis=2)
         landmarks = np.where(stay, landmarks, NO_LANDMARK)
-    strangers = np.full((len(landmarks), 1), STRANGERS)
+    strangers, of_strangers = np.full((2, len(landmarks), 1), [[[STRANGERS]], [[PHOTOS]]])
     return Candidates(
         landmarks,
         np.where(landmarks == NO_LANDMARK, 0, confidences),
-        to_nearest_photos(landmarks, cosines, neighbours),
+        to_nearest_photos(landmarks, cosines, neighbours, nearest_of(photos)),
         np.where(landmarks == NO_LANDMARK, np.float32(-1), mean),
-        to_nearest_photos(strangers, cosines, neighbours)[:, 0],
+        to_nearest_photos(strangers, cosines, neighbours, of_strangers)[:, 0],
     )
 
 

@@ -3,34 +3,44 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from landmark_ray.kernels.whitening import unit_length
-
 PHOTOS = 3
-"""Number of photos of a landmark whose cosines are averaged."""
+"""Number of photos of a landmark whose cosines are averaged, if it has many."""
+
+LEAST_ALIKE = 0.05
+"""Photos of a landmark count as at least so similar to each other, on average."""
+
+
+def nearest_of(photos: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return for numbers of photos of landmarks how many of the nearest count.
+
+    They are a tenth, at least 1 and at most `PHOTOS`: of a landmark of 5 photos, the third nearest
+    shows another viewpoint than the query.
+    """
+    return np.clip(-(-photos // 10), 1, PHOTOS)
 
 
 def to_nearest_photos(
     wanted: NDArray[np.int64],
     cosines: NDArray[np.float32],
     landmarks: NDArray[np.int64],
-    photos: int = PHOTOS,
+    photos: NDArray[np.int64],
 ) -> NDArray[np.float32]:
     """Average the cosines of the nearest photos of landmarks.
 
-    Where fewer than `photos` photos of a landmark are among the neighbours, the others are at most
-    as similar as the last neighbour, and count as much.
+    Where fewer photos of a landmark are among the neighbours than count, the others are at most as
+    similar as the last neighbour, and count as much.
 
     Args:
         wanted: [Q, C] landmark ids.
         cosines: [Q, K] of each query's nearest photos, falling; -1 where there are fewer.
         landmarks: [Q, K] their landmarks.
-        photos: Number of photos of a landmark that count.
+        photos: [Q, C] number of nearest photos of each wanted landmark that count, 1 or more.
 
     Returns:
         [Q, C] similarities, -1 to 1.
     """
     is_own = landmarks[:, None, :] == wanted[:, :, None]
-    counts = is_own & (is_own.cumsum(axis=2) <= photos)
+    counts = is_own & (is_own.cumsum(axis=2) <= photos[:, :, None])
     missing = photos - counts.sum(axis=2)
     sums = np.where(counts, cosines[:, None, :], 0).sum(axis=2) + missing * cosines[:, -1:]
     return np.asarray(sums / photos, np.float32)
@@ -38,31 +48,59 @@ def to_nearest_photos(
 
 def sums_by_landmark(
     vectors: NDArray[np.float16], landmarks: NDArray[np.int64]
-) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Add up the vectors of each landmark; at unit length, a sum is the landmark's mean.
+) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.int64]]:
+    """Add up the vectors of each landmark.
 
     Args:
         vectors: [N, d] of unit length.
         landmarks: [N] landmark of each.
 
     Returns:
-        Landmark ids [L], rising, and sums [L, d].
+        Landmark ids [L], rising, sums [L, d], and numbers of photos [L].
     """
-    ids, own = np.unique(landmarks, return_inverse=True)
+    ids, own, photos = np.unique(landmarks, return_inverse=True, return_counts=True)
     order = np.argsort(own, kind="stable")
-    starts = np.searchsorted(own[order], np.arange(len(ids)))
     sums = np.zeros((len(ids), vectors.shape[1]), np.float32)
-    for row, rows in enumerate(np.split(order, starts[1:])[: len(ids)]):
+    for row, rows in enumerate(np.split(order, np.cumsum(photos)[:-1])[: len(ids)]):
         sums[row] = vectors[rows].sum(axis=0, dtype=np.float32)
-    return ids, sums
+    return ids, sums, photos
+
+
+def means(sums: NDArray[np.float32], photos: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Return the means of landmarks, at the length at which few photos count as much as many.
+
+    The mean of few photos points away from the mean that many would have, so that further photos
+    of the landmark are less similar to it. The cosines of pairs of photos do not depend on their
+    number: a mean is divided by the root of their average, in place of its own length.
+
+    Args:
+        sums: [L, d] of the vectors of each landmark.
+        photos: [L] their numbers.
+
+    Returns:
+        [L, d] of length 1, or a little more.
+    """
+    pairs = np.maximum(photos * (photos - 1), 1)
+    alike = ((sums**2).sum(axis=1) - photos) / pairs
+    alike = np.where(photos > 1, np.maximum(alike, LEAST_ALIKE), 1)
+    return np.asarray(sums / (np.maximum(photos, 1) * np.sqrt(alike))[:, None], np.float32)
 
 
 def without_photos(
-    total: NDArray[np.float32], photos: NDArray[np.float16]
+    total: NDArray[np.float32], photos: int, out: NDArray[np.float16]
 ) -> NDArray[np.float32] | None:
-    """Return the mean [d], of unit length, of a landmark without some of its photos [n, d].
+    """Return the mean [d] of a landmark without some of its photos; see `means`.
 
-    It is None where no other photo is left.
+    Args:
+        total: [d] sum of the vectors of all its photos.
+        photos: Their number.
+        out: [n, d] vectors of those that do not count.
+
+    Returns:
+        The mean, or None where no other photo is left.
     """
-    left = total - photos.sum(axis=0, dtype=np.float32)
-    return unit_length(left[None])[0] if np.linalg.norm(left) > 1e-2 else None
+    left = photos - len(out)
+    if left < 1:
+        return None
+    sums = total - out.sum(axis=0, dtype=np.float32)
+    return means(sums[None], np.array([left]))[0]

@@ -5,11 +5,14 @@ import pytest
 from threadpoolctl import threadpool_limits
 
 from landmark_ray.kernels.landmark_similarity import (
+    means,
+    nearest_of,
     sums_by_landmark,
     to_nearest_photos,
     without_photos,
 )
 from landmark_ray.kernels.photo_index import PhotoIndex, divide
+from landmark_ray.kernels.whitening import unit_length
 
 
 def vectors(count, length=16, centres=40, seed=0):
@@ -73,13 +76,32 @@ def test_queries_with_nan_are_refused():
 def test_similarity_is_the_mean_of_the_nearest_photos_of_a_landmark():
     cosines = np.array([[0.9, 0.8, 0.7, 0.6, 0.5]], np.float32)
     landmarks = np.array([[7, 8, 8, 8, 8]])
-    found = to_nearest_photos(np.array([[8, 7, 6]]), cosines, landmarks)
-    assert found[0].tolist() == pytest.approx([(0.8 + 0.7 + 0.6) / 3, (0.9 + 1) / 3, 0.5])
+    wanted, photos = np.array([[8, 7, 6, 8]]), np.array([[3, 3, 3, 1]])
+    found = to_nearest_photos(wanted, cosines, landmarks, photos)
+    assert found[0].tolist() == pytest.approx([(0.8 + 0.7 + 0.6) / 3, (0.9 + 1) / 3, 0.5, 0.8])
 
 
 def test_sums_are_those_of_each_landmarks_vectors():
     x = np.array([[1, 0], [0, 1], [1, 0]], np.float16)
-    ids, sums = sums_by_landmark(x, np.array([9, 7, 9]))
-    assert ids.tolist() == [7, 9] and sums.tolist() == [[0, 1], [2, 0]]
-    assert without_photos(sums[1], x[:1]).tolist() == [1, 0]
-    assert without_photos(sums[1], x[[0, 2]]) is None
+    ids, sums, photos = sums_by_landmark(x, np.array([9, 7, 9]))
+    assert ids.tolist() == [7, 9] and photos.tolist() == [1, 2]
+    assert sums.tolist() == [[0, 1], [2, 0]]
+    assert without_photos(sums[1], photos[1], x[:1]).tolist() == [1, 0]
+    assert without_photos(sums[1], photos[1], x[[0, 2]]) is None
+
+
+def test_of_few_photos_fewer_count():
+    assert nearest_of(np.array([0, 1, 10, 11, 20, 21, 1000])).tolist() == [1, 1, 1, 2, 2, 3, 3]
+
+
+@pytest.mark.parametrize("photos", [2, 5, 50])
+def test_similarity_to_a_mean_does_not_depend_on_the_number_of_photos(photos):
+    rng = np.random.default_rng(photos)
+    found = []
+    for _ in range(300):
+        centre = unit_length(rng.normal(size=(1, 32)))
+        x = unit_length(centre + 0.25 * rng.normal(size=(photos + 1, 32)))
+        _, sums, counts = sums_by_landmark(x[1:].astype(np.float16), np.zeros(photos, int))
+        found.append(x[0] @ means(sums, counts)[0])
+    alike = np.sqrt(1 / (1 + 32 * 0.25**2))  # the cosine of a photo and its centre
+    assert np.mean(found) == pytest.approx(alike, abs=0.04)
