@@ -12,8 +12,8 @@ from landmark_ray.bundle.landmark_index import LandmarkIndex, read_fusion, write
 from landmark_ray.data.store import Store
 from landmark_ray.errors import UserError
 from landmark_ray.kernels.findings import join, merge
-from landmark_ray.kernels.landmark_similarity import means
 from landmark_ray.kernels.fusion import STRANGERS, Fusion, Regression
+from landmark_ray.kernels.landmark_similarity import means
 from landmark_ray.kernels.photo_index import divide
 from landmark_ray.kernels.whitening import fit_learned_whitening
 from landmark_ray.stages.index import clusters
