@@ -105,9 +105,9 @@ def nearest_others(
         if most:
             near, at = faiss.knn(queries[query], block, most, metric=faiss.METRIC_INNER_PRODUCT)
             found[query, place, :most], cosines[query, place, :most] = candidates[at], near
-    found, cosines = (values.reshape(len(rows), -1) for values in (found, cosines))
-    best = np.argsort(-cosines, axis=1, kind="stable")[:, :wanted]
-    return _nearest_of(vectors, rows, np.take_along_axis(found, best, axis=1), k)
+    best = np.argsort(-cosines.reshape(len(rows), -1), axis=1, kind="stable")[:, :wanted]
+    nearest = np.take_along_axis(found.reshape(len(rows), -1), best, axis=1)
+    return _nearest_of(vectors, rows, nearest, k)
 
 
 def _nearest_of(
