@@ -34,13 +34,7 @@ from vectors import Made, whitened
 from landmark_ray.config.curation import PruneConfig
 from landmark_ray.data.descriptors import SAMPLE
 from landmark_ray.kernels.agreement import agreement
-from landmark_ray.kernels.neighbours import (
-    EXACT_UP_TO,
-    Lists,
-    build_lists,
-    nearest_others,
-    one_by_one,
-)
+from landmark_ray.kernels.neighbours import EXACT_UP_TO, Lists, build_lists, nearest_others
 from landmark_ray.kernels.whitening import fit_whitening
 from landmark_ray.stages.prune import QUERIES
 
@@ -98,7 +92,7 @@ def sought(
     for number in np.random.default_rng(3).permutation(len(ranges)):
         if count >= most:
             break
-        start, end = ranges[number]
+        _, start, end = ranges[number]
         rows.append(lists.order[start:end])
         near.append(nearest_others(vectors, lists, ranges[number], OPTIONS.neighbours))
         count += end - start
@@ -109,8 +103,9 @@ def recall(vectors: NDArray[np.float16], rows: NDArray[np.int64], near: NDArray[
     """Share of the nearest photos of some rows that were found."""
     some = np.random.default_rng(4).permutation(len(rows))[:COMPARED]
     others = np.delete(np.arange(len(vectors)), rows[some])
-    every = one_by_one(np.concatenate([rows[some], others]), vectors.shape[1])
-    best = nearest_others(vectors, every, (0, len(some)), OPTIONS.neighbours)
+    order = np.concatenate([rows[some], others])
+    every = Lists(order, np.array([0, len(order)]), np.zeros((1, 1), np.int64))
+    best = nearest_others(vectors, every, (0, 0, len(some)), OPTIONS.neighbours)
     return float((near[some][:, :, None] == best[:, None]).any(axis=2).mean())
 
 

@@ -2,8 +2,8 @@
 
 Up to `EXACT_UP_TO` vectors, each is compared with all others. A larger set is divided into lists by
 k-means, as in an inverted file: a vector is compared with those of the lists whose centres are
-nearest to it. Source: Jégou et al., "Product quantization for nearest neighbor search" (PAMI 2011),
-section IV. Queries of one list probe much the same lists; so a list is read once for all of them.
+nearest to the centre of its own. Source: Jégou et al., "Product quantization for nearest neighbor
+search" (PAMI 2011), section IV; k-means and search are those of faiss.
 """
 
 from dataclasses import dataclass
@@ -14,15 +14,15 @@ from numpy.typing import NDArray
 EXACT_UP_TO = 1_000_000
 """The largest number of vectors that are all compared with each other."""
 
-PROBES = 32
-"""Number of lists that a vector is compared with; `bench/noise.py` measures the recall."""
+PROBES = 64
+"""Number of lists that a vector is compared with, its own included."""
 
 _SPARE = 8
 """Candidates beyond k that are compared again in double precision, so that the result does not
 depend on how many queries a call has."""
 
 _BLOCK = 1 << 16
-"""Number of vectors in a list where all lists are compared."""
+"""Number of candidates that are converted to float32 at a time."""
 
 
 @dataclass(frozen=True)
@@ -32,44 +32,53 @@ class Lists:
     Attributes:
         order: [N] rows of the vectors, list by list.
         offsets: [L + 1] where each list begins in `order`; the last is N.
-        centres: [L, d] of the lists; empty where a vector is compared with those of all lists.
+        probes: [L, P] the lists that are nearest to each list, itself first.
     """
 
     order: NDArray[np.int64]
     offsets: NDArray[np.int64]
-    centres: NDArray[np.float32]
+    probes: NDArray[np.int64]
 
-    def ranges(self, most: int) -> list[tuple[int, int]]:
-        """Cut `order` into ranges (start, end) of at most `most` places."""
-        count = len(self.order)
-        return [(start, min(start + most, count)) for start in range(0, count, most)]
+    def ranges(self, most: int) -> list[tuple[int, int, int]]:
+        """Cut the lists into ranges (list, start, end) of at most `most` places of `order`."""
+        return [
+            (number, start, min(start + most, end))
+            for number, (begin, end) in enumerate(
+                zip(self.offsets[:-1].tolist(), self.offsets[1:].tolist(), strict=True)
+            )
+            for start in range(begin, end, most)
+        ]
 
 
-def build_lists(vectors: NDArray[np.float16], exact_up_to: int = EXACT_UP_TO) -> Lists:
-    """Divide vectors [N, d] of unit length into lists; see `EXACT_UP_TO`."""
+def build_lists(
+    vectors: NDArray[np.float16], exact_up_to: int = EXACT_UP_TO, probes: int = PROBES
+) -> Lists:
+    """Divide vectors into lists; up to `exact_up_to` vectors form a single one.
+
+    Args:
+        vectors: [N, d] of unit length.
+        exact_up_to: See `EXACT_UP_TO`.
+        probes: See `PROBES`.
+    """
     count, length = vectors.shape
     if count <= exact_up_to:
-        return one_by_one(np.arange(count), length)
-    from landmark_ray.kernels.photo_index import divide  # imports faiss; see `nearest_others`
+        return Lists(np.arange(count), np.array([0, count]), np.zeros((1, 1), np.int64))
+    import faiss  # takes 0.15 s, which runs without neighbours need not wait for
+
+    from landmark_ray.kernels.photo_index import divide  # imports faiss, too
 
     divided = divide(vectors, exact_up_to)
-    sizes = np.bincount(divided.lists, minlength=len(divided.centres))
-    order = np.argsort(divided.lists, kind="stable")
-    return Lists(order, np.cumsum([0, *sizes]), divided.centres)
-
-
-def one_by_one(order: NDArray[np.int64], length: int) -> Lists:
-    """Return lists with which each vector is compared with all others, in this order of rows."""
-    offsets = np.append(np.arange(0, len(order), _BLOCK), len(order))
-    return Lists(order, offsets, np.empty((0, length), np.float32))
+    centres, lists = divided.centres, len(divided.centres)
+    _, near = faiss.knn(centres, centres, min(probes, lists), metric=faiss.METRIC_INNER_PRODUCT)
+    is_own = near == np.arange(lists)[:, None]
+    near = np.take_along_axis(near, np.argsort(~is_own, axis=1, kind="stable"), axis=1)
+    near[:, 0] = np.arange(lists)  # equal centres hide each other
+    offsets = np.cumsum([0, *np.bincount(divided.lists, minlength=lists)])
+    return Lists(np.argsort(divided.lists, kind="stable"), offsets, near)
 
 
 def nearest_others(
-    vectors: NDArray[np.float16],
-    lists: Lists,
-    chosen: tuple[int, int],
-    k: int,
-    probes: int = PROBES,
+    vectors: NDArray[np.float16], lists: Lists, chosen: tuple[int, int, int], k: int
 ) -> NDArray[np.int64]:
     """Find the nearest other vectors of those in a range.
 
@@ -78,36 +87,37 @@ def nearest_others(
         lists: Of `build_lists`.
         chosen: One of `Lists.ranges`.
         k: Number of neighbours.
-        probes: See `PROBES`.
 
     Returns:
         [Q, k] rows for the Q places of the range, the nearest first, equally near ones by their
         rows; -1 where there are fewer.
     """
-    import faiss  # takes 0.15 s, which runs without neighbours need not wait for
+    import faiss  # see above
 
-    rows = lists.order[slice(*chosen)]
+    number, start, end = chosen
+    rows = lists.order[start:end]
     queries = vectors[rows].astype(np.float32)
-    if len(lists.centres):
-        most = min(probes, len(lists.centres))
-        _, probed = faiss.knn(queries, lists.centres, most, metric=faiss.METRIC_INNER_PRODUCT)
-    else:
-        probed = np.tile(np.arange(len(lists.offsets) - 1), (len(rows), 1))
+    found: NDArray[np.int64] = np.empty((len(rows), 0), np.int64)
+    cosines: NDArray[np.float32] = np.empty((len(rows), 0), np.float32)
     wanted = k + 1 + _SPARE
-    found = np.full((*probed.shape, wanted), -1, np.int64)
-    cosines = np.full(found.shape, -np.inf, np.float32)
-    by_list = np.argsort(probed, axis=None, kind="stable")
-    numbers, starts = np.unique(probed.ravel()[by_list], return_index=True)
-    for number, pairs in zip(numbers, np.split(by_list, starts[1:]), strict=True):
-        candidates = lists.order[lists.offsets[number] : lists.offsets[number + 1]]
-        query, place = np.unravel_index(pairs, probed.shape)
-        block, most = vectors[candidates].astype(np.float32), min(wanted, len(candidates))
-        if most:
-            near, at = faiss.knn(queries[query], block, most, metric=faiss.METRIC_INNER_PRODUCT)
-            found[query, place, :most], cosines[query, place, :most] = candidates[at], near
-    best = np.argsort(-cosines.reshape(len(rows), -1), axis=1, kind="stable")[:, :wanted]
-    nearest = np.take_along_axis(found.reshape(len(rows), -1), best, axis=1)
-    return _nearest_of(vectors, rows, nearest, k)
+    for candidates in _blocks(lists, number):
+        block = vectors[candidates].astype(np.float32)
+        near, places = faiss.knn(
+            queries, block, min(wanted, len(block)), metric=faiss.METRIC_INNER_PRODUCT
+        )
+        found = np.concatenate([found, candidates[places]], axis=1)
+        cosines = np.concatenate([cosines, near], axis=1)
+        best = np.argsort(-cosines, axis=1, kind="stable")[:, :wanted]
+        found = np.take_along_axis(found, best, axis=1)
+        cosines = np.take_along_axis(cosines, best, axis=1)
+    return _nearest_of(vectors, rows, found, k)
+
+
+def _blocks(lists: Lists, number: int) -> list[NDArray[np.int64]]:
+    """Return the rows of the lists that a list probes, in blocks."""
+    rows = [lists.order[lists.offsets[i] : lists.offsets[i + 1]] for i in lists.probes[number]]
+    joined = np.concatenate(rows)
+    return [joined[i : i + _BLOCK] for i in range(0, len(joined), _BLOCK)]
 
 
 def _nearest_of(
@@ -118,7 +128,7 @@ def _nearest_of(
     exact = np.stack(
         [(queries * vectors[column].astype(np.float64)).sum(axis=1) for column in found.T], axis=1
     )
-    exact[(found == rows[:, None]) | (found < 0)] = -np.inf
+    exact[found == rows[:, None]] = -np.inf
     order = np.lexsort((found, -exact), axis=1)[:, :k]
     nearest = np.take_along_axis(found, order, axis=1)
     nearest[np.isneginf(np.take_along_axis(exact, order, axis=1))] = -1

@@ -205,14 +205,14 @@ def find_neighbours(vectors: NDArray[np.float16], config: Config) -> NDArray[np.
         for chosen, result in zip(
             ranges, [task.remote(*shared, chosen, k) for chosen in ranges], strict=True
         ):
-            start, end = chosen
+            _, start, end = chosen
             near[lists.order[start:end]] = ray.get(result)
             progress_bar.add(end - start)
     return near
 
 
 def seek_range(
-    vectors: NDArray[np.float16], lists: Lists, chosen: tuple[int, int], k: int
+    vectors: NDArray[np.float16], lists: Lists, chosen: tuple[int, int, int], k: int
 ) -> NDArray[np.int64]:
     """Find the neighbours of a range, see `nearest_others`; runs in a task."""
     pin_threads()

@@ -13,10 +13,10 @@ def vectors(count, length=16, centres=12, seed=0):
     return (made / np.linalg.norm(made, axis=1, keepdims=True)).astype(np.float16)
 
 
-def neighbours(x, lists, k, most=1000, **options):
+def neighbours(x, lists, k, most=1000):
     found = np.full((len(x), k), -2)
     for chosen in lists.ranges(most):
-        found[lists.order[slice(*chosen)]] = nearest_others(x, lists, chosen, k, **options)
+        found[lists.order[chosen[1] : chosen[2]]] = nearest_others(x, lists, chosen, k)
     return found
 
 
@@ -46,16 +46,12 @@ def test_where_there_are_fewer_others_than_neighbours_the_rest_is_missing():
     assert (neighbours(vectors(1), build_lists(vectors(1)), 2) == -1).all()
 
 
-def test_lists_hold_each_vector_once():
-    lists = build_lists(vectors(3000), exact_up_to=100)
+def test_lists_hold_each_vector_once_and_probe_themselves_first():
+    x = vectors(3000)
+    lists = build_lists(x, exact_up_to=100, probes=4)
     assert np.sort(lists.order).tolist() == list(range(3000))
-    assert lists.offsets[-1] == 3000 and lists.centres.shape == (256, 16)
-
-
-def test_all_blocks_of_a_set_are_compared(monkeypatch):
-    monkeypatch.setattr("landmark_ray.kernels.neighbours._BLOCK", 70)
-    x = vectors(300)
-    assert (neighbours(x, build_lists(x), 5) == by_every_pair(x, 5)).all()
+    assert lists.probes[:, 0].tolist() == list(range(len(lists.probes)))
+    assert lists.probes.shape == (256, 4)
 
 
 def test_lists_find_nearly_all_neighbours():
@@ -68,5 +64,5 @@ def test_lists_find_nearly_all_neighbours():
 
 def test_all_lists_together_find_every_neighbour():
     x = vectors(800)
-    found = neighbours(x, build_lists(x, exact_up_to=100), 5, probes=1000)
+    found = neighbours(x, build_lists(x, exact_up_to=100, probes=1000), 5)
     assert (found == by_every_pair(x, 5)).all()
