@@ -48,13 +48,17 @@ def test_descriptors_are_the_networks_of_the_photos_it_sees_when_it_serves(descr
 def test_photos_stay_that_are_verified_or_near_their_landmark(described_root):
     kept = rows(described_root, "kept")
     landmark = dict(zip(kept.image_id, kept.landmark_id, strict=True))
+    sizes = kept.landmark_id.value_counts()
+    small = set(sizes.index[sizes < 6])  # a stranger
+    assert len(small) == 1
     for row in kept.itertuples():
         same = [landmark[i] == row.landmark_id for i in row.neighbours]
         assert len(same) == 5 and row.image_id not in row.neighbours
         assert row.agreement == pytest.approx(sum(same) / 5)
         similar = "similar" if row.agreement > 0.39 else "unverified"
-        assert row.reason == ("verified" if row.inliers >= 11 else similar)
-        assert row.keep == (row.reason != "unverified")
+        wanted = "verified" if row.inliers >= 11 else similar
+        assert row.reason == ("small_class" if row.landmark_id in small else wanted)
+        assert row.keep == (row.reason in ("verified", "similar"))
     counts = kept.reason.value_counts()
     assert counts["similar"] and counts["unverified"] and counts["verified"] > 60
     funnel = json.loads((described_root / "reports/funnel.json").read_text())
