@@ -18,7 +18,6 @@ import numpy as np
 import pyarrow as pa
 from bundles import TINY, Models, random_bundle
 from common import CORES, Figure, in_own_process, report, run
-from index import PHOTOS, made
 from services import ENVIRONMENT, free_port, our_command, running
 from serving import load, write_photos
 
@@ -34,7 +33,10 @@ from landmark_ray.data import schemas
 from landmark_ray.data.store import Store
 from landmark_ray.kernels.fusion import STRANGERS, Fusion, Regression
 from landmark_ray.kernels.photo_index import divide
-from landmark_ray.kernels.whitening import DIMENSIONS, Whitening
+from landmark_ray.kernels.whitening import DIMENSIONS, Whitening, unit_length
+
+PHOTOS = 10
+"""Number of photos of a landmark."""
 
 WITNESSES = ("heads", "fused")
 SHARDS = {"added_ms": 0, "added_by_deployment_ms": 1}
@@ -82,9 +84,10 @@ def indexed_bundle(folder: Path, models: Models, photos: int) -> None:
     landmark[::10] = STRANGERS
     ids = [f"{number:016x}" for number in range(photos)]
     rows = {"image_id": ids, "landmark_id": landmark, "cluster": ids, "enrolled": [False] * photos}
+    vectors = unit_length(rng.normal(size=(photos, DIMENSIONS)).astype(np.float32))
     info = IndexInfo(TRUNK, trunk_checksum(to), trunk.features, photos, 0)
     whitening = Whitening(np.zeros(trunk.features, np.float32), projection)
-    write_index(to, whitening, divide(made(photos, DIMENSIONS, 0)), pa.table(rows), info)
+    write_index(to, whitening, divide(vectors.astype(np.float16)), pa.table(rows), info)
     write_fusion(to, Fusion(*2 * [Regression((0.5, 5.0, 10.0), -1.0)]))
     known = [
         {"landmark_id": number, "name": f"landmark {number}", "group": 1, "images": PHOTOS}

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from pydantic import Field
 
 from landmark_ray.config import STAGES
@@ -103,6 +104,8 @@ def run(config: CostConfig) -> None:
 def calibrate(config: CostConfig, source: Source, catalog: pa.Table) -> Calibration:
     """Run the stages, up to the last one that is planned, twice on a few photos of the catalog.
 
+    The photos are of landmarks that are large enough to be learned, not of strangers.
+
     Raises:
         UserError: Not even the first stage ran, or the source can't be read.
     """
@@ -113,6 +116,10 @@ def calibrate(config: CostConfig, source: Source, catalog: pa.Table) -> Calibrat
             "longer meanwhile, and so does the plan",
             file=sys.stderr,
         )
+    photos = catalog["landmark_id"].value_counts()
+    large = pc.greater_equal(photos.field("counts"), config.sample.min_images)
+    learned = photos.field("values").filter(large)
+    catalog = catalog.filter(pc.is_in(catalog["landmark_id"], learned))
     most = min(options.sample, catalog.num_rows)
     sizes = [max(most // SMALLER, 1), most]
     archives = sum(archive.size for archive in source.archives())

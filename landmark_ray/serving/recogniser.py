@@ -18,7 +18,6 @@ from landmark_ray.kernels.contentless import without_contentless
 from landmark_ray.kernels.findings import merge
 from landmark_ray.kernels.metrics import NO_LANDMARK
 from landmark_ray.kernels.topk import TopK, merge_top_k
-from landmark_ray.runtime import ray_private
 from landmark_ray.serving.api_errors import APIError, models_not_ready, queue_full
 from landmark_ray.serving.api_models import Candidate, PhotoAnswer
 from landmark_ray.serving.bundle_metadata import BundleMetadata
@@ -76,8 +75,8 @@ class Recogniser:
             UserError: Clients must send a key, and this machine has none.
         """
         self.options = GraphOptions(**options)
-        self.shards = [ray_private.over_grpc(shard) for shard in shards]
-        self.index = [ray_private.over_grpc(shard) for shard in index]
+        self.shards: list[Any] = list(shards)
+        self.index: list[Any] = list(index)
         if not shards:
             self.shards = [LocalHandle(ModelShard(0, options))]
         if not index and self.options.witnesses == "fused":

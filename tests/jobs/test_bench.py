@@ -24,6 +24,18 @@ def test_bench_all_runs_every_script():
     assert scripts == set(benchmarks())
 
 
-@pytest.mark.parametrize("name", [name for name in benchmarks() if name != "cluster"])
+LONG = {"enrolment", "served_index"}
+"""They take minutes at toy size, too: these are the pipeline of `recognition` twice, and four
+services as `serving` has them."""
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.long) if name in LONG else name
+        for name in benchmarks()
+        if name != "cluster"
+    ],
+)
 def test_benchmark_runs_at_toy_size(name, toy_figures):
     assert toy_figures(name)
