@@ -42,6 +42,7 @@ from landmark_ray.kernels.matching import MatchingRule, match_pair
 from landmark_ray.kernels.metrics import NO_LANDMARK
 from landmark_ray.kernels.sift import extract_sift, root_sift
 from landmark_ray.kernels.whitening import unit_length
+from landmark_ray.runtime.error_log import without_native_messages
 
 LEAST = 3
 """Number of photos that a landmark needs at least."""
@@ -114,13 +115,14 @@ def enrol(
     Raises:
         UserError: The landmark is known already, or the photos do not show one landmark.
     """
-    from landmark_ray.bundle.ensemble import Ensemble
-
     if landmark in index.landmarks:
         raise UserError(f"--landmark_id {landmark} is in {bundle.uri} already: --forget it first")
     photos = read(folder, bundle)
     squares = np.stack([photo.square for photo in photos])
-    vectors = Ensemble(bundle).vectors(squares, [index.info.trunk])[index.info.trunk]
+    with without_native_messages():
+        from landmark_ray.bundle.ensemble import Ensemble
+
+        vectors = Ensemble(bundle).vectors(squares, [index.info.trunk])[index.info.trunk]
     whitened = index.whiten(vectors)
     chosen = check(photos, whitened, index, folder)
     rows = pa.table(

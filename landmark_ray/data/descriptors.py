@@ -1,6 +1,5 @@
 """The table `descriptors` as a set of photos, in which the copies of a photo count once."""
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,6 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from landmark_ray.data.concurrently import map_concurrently
 from landmark_ray.data.root import Root
 from landmark_ray.errors import UserError
 from landmark_ray.kernels.sampling import rank_key
@@ -21,9 +21,6 @@ NEAR_ITS_LANDMARK = "dropped, though near photos of its landmark"
 
 SAMPLE = 20_000
 """Number of photos that the whitening is fitted to."""
-
-READERS = 16
-"""Number of files that are read at a time, because a remote store answers slowly."""
 
 
 @dataclass(frozen=True)
@@ -47,9 +44,8 @@ def read_photos(root: Root) -> Photos:
     """Read which photos the described images show."""
     shards = root.shards()
     columns = ["image_id", "landmark_id"]
-    with ThreadPoolExecutor(READERS) as pool:
-        names = [root.name("descriptors", *shard.key) for shard in shards]
-        tables = list(pool.map(lambda name: root.read_table(name, columns), names))
+    names = [root.name("descriptors", *shard.key) for shard in shards]
+    tables = map_concurrently(lambda name: root.read_table(name, columns), names)
     ends = np.cumsum([0, *(table.num_rows for table in tables)])
     images = pa.concat_tables(tables).combine_chunks()
     copies = root.dataset("duplicates").to_table(["image_id", "cluster"])
@@ -82,9 +78,8 @@ def whiten_photos(photos: Photos, root: Root, seed: int) -> NDArray[np.float16]:
     rank = rank_key(photos.ids.to_numpy(zero_copy_only=False), seed)
     chosen = np.zeros(len(rank), bool)
     chosen[np.argsort(rank, kind="stable")[:SAMPLE]] = True
-    with ThreadPoolExecutor(READERS) as pool:
-        parts = pool.map(lambda key: _representatives(photos, root, key, chosen), photos.places)
-        sample = [(rows, x) for rows, x in parts if len(rows)]
+    parts = map_concurrently(lambda key: _representatives(photos, root, key, chosen), photos.places)
+    sample = [(rows, x) for rows, x in parts if len(rows)]
     order = np.argsort(np.concatenate([rows for rows, _ in sample]))
     try:
         whitening = fit_whitening(np.concatenate([x for _, x in sample])[order])
@@ -98,8 +93,7 @@ def whiten_photos(photos: Photos, root: Root, seed: int) -> NDArray[np.float16]:
         if len(rows):
             whitened[rows] = whitening(x)
 
-    with ThreadPoolExecutor(READERS) as pool:
-        list(pool.map(whiten_shard, photos.places))
+    map_concurrently(whiten_shard, photos.places)
     return whitened
 
 

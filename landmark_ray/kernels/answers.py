@@ -124,30 +124,28 @@ def cross_fitted(predictions: pa.Table, groups: Mapping[int, int]) -> list[tuple
 
     Figures of such answers do not flatter the fusion, as those of rows that it was fitted to would.
     """
+    parts = halves(predictions)
+    return [(rows, fitted(others, groups)) for rows, others in zip(parts, parts[::-1], strict=True)]
+
+
+def halves(predictions: pa.Table) -> list[pa.Table]:
+    """Divide rows by their ids, at random; all stay together if one half would be empty."""
     rank = rank_key(predictions["image_id"].to_numpy(), 1)
     half = pa.array(rank < np.uint64(1 << 63))
-    first, second = predictions.filter(half), predictions.filter(pc.invert(half))
-    if not (len(first) and len(second)):
-        return [(predictions, fitted(predictions, groups))]
-    return [(first, fitted(second, groups)), (second, fitted(first, groups))]
-
-
-def answered_in_halves(predictions: pa.Table, groups: Mapping[int, int]) -> pa.Table:
-    """Replace the answers of the heads by those of `cross_fitted` fusions."""
-    halves = cross_fitted(predictions, groups)
-    return pa.concat_tables([answered(rows, fusion) for rows, fusion in halves])
+    parts = [predictions.filter(half), predictions.filter(pc.invert(half))]
+    return parts if all(map(len, parts)) else [predictions]
 
 
 def witnesses(
-    predictions: pa.Table, halves: Sequence[tuple[pa.Table, Fusion]]
+    predictions: pa.Table, parts: Sequence[tuple[pa.Table, Fusion]]
 ) -> dict[str, dict[str, float | int]]:
     """Return the `summary` of the heads alone, and of the index alone.
 
     Args:
         predictions: Rows with the answers of the heads, and with the evidence.
-        halves: The rows, in parts, and the fusion that answers for each by the index.
+        parts: The rows, in parts, and the fusion that answers for each by the index.
     """
-    of_index = pa.concat_tables([answered(by_index(rows), fusion) for rows, fusion in halves])
+    of_index = pa.concat_tables([answered(by_index(rows), fusion) for rows, fusion in parts])
     rows = {"heads": scored(predictions), "index": scored(of_index)}
     return {name: measured(summary_of(of)) for name, of in rows.items()}
 

@@ -9,9 +9,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
-from landmark_ray.data.examples import groups_of
 from landmark_ray.data.root import Root
-from landmark_ray.kernels.answers import answered, answered_in_halves
+from landmark_ray.kernels.answers import answered, halves
 from landmark_ray.kernels.evaluation import FirstAnswers, first_answers, scored
 from landmark_ray.kernels.fusion import Fusion
 from landmark_ray.kernels.metrics import PrecisionRecall, precision_recall, reliability
@@ -52,11 +51,11 @@ class ImageSet:
         """Read the predictions of a set, and add them to its figures."""
         rows = root.dataset(SETS[key][1]).to_table([*COLUMNS, *EVIDENCE])
         if "fusion" in figures:
-            fusion = TypeAdapter(Fusion).validate_python(figures["fusion"])
-            in_halves = key == "validation"
-            rows = (
-                answered_in_halves(rows, groups_of(root)) if in_halves else answered(rows, fusion)
-            )
+            whole = key == "test"
+            parts = [rows] if whole else halves(rows)
+            used = [figures["fusion"]] if whole else figures["cross_fitted"]
+            fusions = TypeAdapter(list[Fusion]).validate_python(used)
+            rows = pa.concat_tables(map(answered, parts, fusions))
         rows = scored(rows)
         return cls(key, figures[key], rows, first_answers(rows))
 

@@ -36,6 +36,20 @@ _RAY_ENDED = {
 
 
 @contextlib.contextmanager
+def without_native_messages() -> Iterator[None]:
+    """Hide what native libraries print on stderr while they start; errors are raised as well."""
+    sys.stderr.flush()
+    screen = os.dup(2)
+    with open(os.devnull, "wb") as nothing:
+        os.dup2(nothing.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(screen, 2)
+        os.close(screen)
+
+
+@contextlib.contextmanager
 def during(stage: str) -> Iterator[None]:
     """Note the name of a stage on every unexpected error that is raised in the context."""
     try:

@@ -7,7 +7,6 @@ publicly.
 
 import contextlib
 import os
-import sys
 import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
@@ -15,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 import ray
 from ray._common.utils import get_default_ray_temp_dir
 from ray._private import ray_constants, services
+
+from landmark_ray.runtime.error_log import without_native_messages
 
 if TYPE_CHECKING:
     from ray.serve.config import HTTPOptions
@@ -146,15 +147,10 @@ def quiet_core() -> Iterator[None]:
         yield
         return
     os.environ[CORE_LOG_LEVEL] = "fatal"
-    sys.stderr.flush()
-    screen = os.dup(2)
-    with open(os.devnull, "wb") as nothing:
-        os.dup2(nothing.fileno(), 2)
     try:
-        yield
+        with without_native_messages():
+            yield
     finally:
-        os.dup2(screen, 2)
-        os.close(screen)
         del os.environ[CORE_LOG_LEVEL]
 
 

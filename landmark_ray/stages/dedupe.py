@@ -4,10 +4,6 @@ Tasks hash the images of each shard. Other tasks share the hashes of all images,
 compare them. Images with similar hashes are then compared by their thumbnails.
 """
 
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
-
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -15,6 +11,7 @@ import ray
 
 from landmark_ray.config import Config
 from landmark_ray.data import schemas
+from landmark_ray.data.concurrently import map_concurrently
 from landmark_ray.data.root import Root, Shard
 from landmark_ray.data.sources import Source
 from landmark_ray.kernels import duplicates as kernel
@@ -26,12 +23,6 @@ from landmark_ray.runtime.resources import task_resources
 from landmark_ray.runtime.shards import ShardReader, ShardResult, process_shards
 from landmark_ray.runtime.stage import Stage
 from landmark_ray.runtime.tasks import Row
-
-READERS = 16
-"""Number of files that are read at a time, because a remote store answers slowly."""
-
-T = TypeVar("T")
-U = TypeVar("U")
 
 
 def run(config: Config, root: Root, source: Source) -> StageCounts:
@@ -113,12 +104,6 @@ def find_duplicates(
     cuts = np.searchsorted(frame.pop("shard"), np.arange(len(shards) + 1))
     table = pa.Table.from_pylist(frame.to_dict("records"), schemas.DUPLICATES)
     return {s.key: table[cuts[i] : cuts[i + 1]] for i, s in enumerate(shards)}
-
-
-def map_concurrently(work: Callable[[T], U], items: list[T]) -> list[U]:
-    """Apply a function that waits for a store to each item, in threads; return the results."""
-    with ThreadPoolExecutor(READERS) as pool:
-        return list(pool.map(work, items))
 
 
 def pairs_of_near_hashes(hashes: np.ndarray, config: Config) -> np.ndarray:

@@ -213,6 +213,7 @@ def figures_of(config: Config, root: Root, test: bool) -> dict[str, Any]:
     results: dict[str, Any] = {
         "validation": figures(predictions) | witnesses(evidence, halves),
         "fusion": dataclasses.asdict(fusion),
+        "cross_fitted": [dataclasses.asdict(half) for _, half in halves],
         "floor": rejection_floor_of(predictions),
         "models": [
             {

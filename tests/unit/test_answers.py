@@ -7,11 +7,11 @@ import pytest
 from landmark_ray.data import schemas
 from landmark_ray.kernels.answers import (
     answered,
-    answered_in_halves,
     as_strangers,
     by_index,
     cross_fitted,
     fitted,
+    halves,
     witnesses,
 )
 
@@ -67,7 +67,8 @@ def test_photos_without_an_answer_have_none_afterwards():
 
 def test_each_half_is_answered_by_the_other():
     rows = predictions()
-    found = answered_in_halves(rows, GROUPS).sort_by("image_id")
+    parts = [answered(part, fusion) for part, fusion in cross_fitted(rows, GROUPS)]
+    found = pa.concat_tables(parts).sort_by("image_id")
     assert found["image_id"].to_pylist() == rows["image_id"].to_pylist()
     own = answered(rows, fitted(rows, GROUPS))
     assert found["confidences"].to_pylist() != own["confidences"].to_pylist()
@@ -75,6 +76,7 @@ def test_each_half_is_answered_by_the_other():
 
 def test_one_row_is_answered_by_itself():
     ((rows, _),) = cross_fitted(predictions(1), GROUPS)
+    assert halves(predictions(1)) == [predictions(1)]
     assert rows.num_rows == 1
 
 
