@@ -92,10 +92,21 @@ class Config(Options):
 
     @model_validator(mode="after")
     def _votes_need_angles(self) -> "Config":
-        if self.extract.extractor == "delf" and self.match.rule("delf").vote:
+        extractor = self.extract.extractor
+        if extractor != "sift" and self.match.rule(extractor).vote:
             raise ValueError(
-                "match.vote needs keypoints with an angle, which DELF's do not have; leave out the "
-                "preset sift, or set match.vote to false"
+                f"match.vote needs keypoints with an angle, which those of {extractor} do not "
+                "have; leave out the preset sift, or set match.vote to false"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _every_extractor_has_a_rule(self) -> "Config":
+        known = (self.match.preset, self.match.max_distance)
+        if self.extract.extractor == "onnx" and not any(known):
+            raise ValueError(
+                "extract.extractor onnx has no matching rule of its own; give match.preset, or "
+                "match.max_distance and what else its descriptors need"
             )
         return self
 

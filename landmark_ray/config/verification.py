@@ -7,23 +7,36 @@ from pydantic import Field, model_validator
 from landmark_ray.config.base import GPUS_PER_WORKER, MAX_REJECTED, SPEED, Count, Share, TaskConfig
 from landmark_ray.kernels.matching import MatchingRule
 
-DELF_DEFAULTS = {"max_feature_num": 1000, "max_side": 512}
+ONNX = ("xfeat", "aliked", "onnx")
+"""The extractors that an ONNX file holds."""
+
+DEFAULTS: dict[str, dict[str, Any]] = {
+    "delf": {"max_feature_num": 1000, "max_side": 512},
+    **dict.fromkeys(ONNX, {"max_feature_num": 1024}),
+}
+"""Extractor -> the defaults that are others than those of sift."""
 
 RULES = {
     "sift": MatchingRule.sift(),
     "delf": MatchingRule.delf(),
     "delf_tutorial": MatchingRule.delf_tutorial(),
+    "xfeat": MatchingRule.xfeat(),
+    "aliked": MatchingRule.aliked(),
 }
 
 
 class ExtractConfig(TaskConfig):
     """Compute local features: keypoints with descriptors."""
 
-    extractor: Literal["sift", "delf"] = Field(
-        "sift", description="kind of features: sift (RootSIFT), or delf, which needs a handle"
+    extractor: Literal["sift", "delf", "xfeat", "aliked", "onnx"] = Field(
+        "sift",
+        description="kind of features: sift (RootSIFT); or delf, xfeat, aliked, or any other "
+        "detector with descriptors in an ONNX file, which need a handle",
     )
     max_feature_num: Count = Field(
-        2000, description="largest number of features of a photo; 1000 when not given for delf"
+        2000,
+        description="largest number of features of a photo; when not given, 1000 for delf, and "
+        "1024 for xfeat, aliked and onnx",
     )
     max_side: int = Field(
         640,
@@ -31,7 +44,11 @@ class ExtractConfig(TaskConfig):
         description="resize photos to this longest side before features are computed, in pixels; "
         "delf doesn't enlarge smaller photos; 512 when not given for delf",
     )
-    handle: str = Field("", description="delf: TF-Hub address or SavedModel folder of the model")
+    handle: str = Field(
+        "",
+        description="delf: TF-Hub address or SavedModel folder of the model; xfeat, aliked, onnx: "
+        "the ONNX file, which jobs/export_features.py makes for the first two",
+    )
     image_scales: tuple[float, ...] = Field(
         (0.25, 0.3536, 0.5, 0.7071, 1.0, 1.4142, 2.0),
         description="delf: scales of the image pyramid on which features are computed",
@@ -42,22 +59,23 @@ class ExtractConfig(TaskConfig):
     gpus: float | None = Field(
         None,
         ge=0,
-        description="delf: " + GPUS_PER_WORKER,
+        description="all but sift: " + GPUS_PER_WORKER,
         json_schema_extra=SPEED,
     )
     max_rejected: Share = Field(0.1, description=MAX_REJECTED, json_schema_extra=SPEED)
 
     @model_validator(mode="before")
     @classmethod
-    def _delf_has_defaults_of_its_own(cls, given: dict[str, Any]) -> dict[str, Any]:
-        return DELF_DEFAULTS | given if given.get("extractor") == "delf" else given
+    def _extractors_have_defaults(cls, given: dict[str, Any]) -> dict[str, Any]:
+        return DEFAULTS.get(given.get("extractor", "sift"), {}) | given
 
     @model_validator(mode="after")
-    def _delf_has_a_handle(self) -> "ExtractConfig":
-        if self.extractor == "delf" and not self.handle:
-            raise ValueError(
-                "extractor delf needs extract.handle, a TF-Hub address or a SavedModel folder"
-            )
+    def _models_have_a_handle(self) -> "ExtractConfig":
+        if self.extractor != "sift" and not self.handle:
+            needed = "a TF-Hub address or a SavedModel folder"
+            if self.extractor in ONNX:
+                needed = "an ONNX file (docs/local_features.md)"
+            raise ValueError(f"extractor {self.extractor} needs extract.handle, {needed}")
         return self
 
 
@@ -73,7 +91,7 @@ class MatchConfig(TaskConfig):
     min_partners: Count = Field(
         1, description="smallest number of partners that must verify a photo"
     )
-    preset: Literal["sift", "delf", "delf_tutorial"] | None = Field(
+    preset: Literal["sift", "delf", "delf_tutorial", "xfeat", "aliked"] | None = Field(
         None,
         description="matching rule from which the options below take their defaults; delf_tutorial "
         "is the rule of the DELF tutorial, for comparison; the extractor's rule when not given",
@@ -138,4 +156,4 @@ class MatchConfig(TaskConfig):
     def rule(self, extractor: str) -> MatchingRule:
         """Return the rule of the preset, or else of the extractor, with the values given here."""
         given = self.model_dump(include=set(MatchingRule.__dataclass_fields__), exclude_none=True)
-        return RULES[self.preset or extractor].replace(**given)
+        return RULES.get(self.preset or extractor, MatchingRule()).replace(**given)

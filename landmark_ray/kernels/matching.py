@@ -83,6 +83,16 @@ class MatchingRule:
         return cls(max_distance=0.73, residual=14.0, cell=6.0)
 
     @classmethod
+    def xfeat(cls) -> "MatchingRule":
+        """Return the rule for XFeat with up to 1024 features at a longest side of 640 px."""
+        return cls(max_distance=0.65, residual=6.0, cell=24.0)
+
+    @classmethod
+    def aliked(cls) -> "MatchingRule":
+        """Return the rule for ALIKED-n16 with up to 1024 features at a longest side of 640 px."""
+        return cls(max_distance=0.85, residual=6.0, cell=24.0)
+
+    @classmethod
     def delf_tutorial(cls) -> "MatchingRule":
         """Return the rule of the DELF tutorial, with which the reference solution was cleaned.
 

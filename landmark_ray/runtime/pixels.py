@@ -23,7 +23,7 @@ def decoded(
     stage: StageName,
     root: Root,
     images_of: Callable[[ShardReader], pa.Table],
-    max_side: int,
+    max_side: int | None,
 ) -> Dataset:
     """Add the decoded images of its shard to each unit, for `pixels_by_id`.
 
@@ -32,7 +32,7 @@ def decoded(
         stage: The stage that works.
         root: The root of the run.
         images_of: Reads the images of a shard: rows with `image_id` and `jpeg`.
-        max_side: The largest length of the longest side, in pixels.
+        max_side: The largest length of the longest side, in pixels; no limit when None.
 
     Returns:
         The rows with a further column `pixels`.

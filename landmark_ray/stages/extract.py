@@ -1,9 +1,10 @@
 """extract: compute local features of every image.
 
-SIFT runs in one task per shard. DELF runs in a pool of workers that hold the model, on GPUs if
+SIFT runs in one task per shard. All others run in a pool of workers that hold the model, on GPUs if
 there are any; other tasks decode the images for them.
 """
 
+import hashlib
 import os
 from collections.abc import Callable
 from functools import partial
@@ -13,14 +14,16 @@ import numpy as np
 import pyarrow as pa
 
 from landmark_ray.config import Config
-from landmark_ray.config.verification import ExtractConfig
+from landmark_ray.config.verification import ONNX, ExtractConfig
 from landmark_ray.data import schemas
 from landmark_ray.data.root import Root
 from landmark_ray.data.sources import Source
-from landmark_ray.errors import UserError
+from landmark_ray.data.store import Store
+from landmark_ray.errors import UserError, redact_url
 from landmark_ray.kernels.delf import Delf as DelfModel
 from landmark_ray.kernels.features import ImageFeatures, quantise
 from landmark_ray.kernels.image import ImageError, decode
+from landmark_ray.kernels.onnx_features import OnnxFeatures
 from landmark_ray.kernels.sift import extract_sift, root_sift
 from landmark_ray.runtime.counts import StageCounts
 from landmark_ray.runtime.pixels import decoded, pixels_by_id
@@ -44,14 +47,30 @@ def run(config: Config, root: Root, source: Source) -> StageCounts:
     return process_shards_with_model(
         "extract",
         "features",
-        partial(Delf, options, pin=not workers.gpus),
+        partial(ModelFeatures, options, pin=not workers.gpus),
         workers,
         config,
         root,
         prepare=partial(
-            decoded, stage="extract", root=root, images_of=images_of, max_side=options.max_side
+            decoded,
+            stage="extract",
+            root=root,
+            images_of=images_of,
+            max_side=options.max_side if options.extractor == "delf" else None,
         ),
     )
+
+
+def inputs(config: Config, source: Source) -> dict[str, str]:
+    """Return the checksum of the ONNX file, as another file may take its place.
+
+    Raises:
+        UserError: The file cannot be read.
+    """
+    if config.extract.extractor not in ONNX:
+        return {}
+    checksum = hashlib.sha256(read_file(config.extract.handle)).hexdigest()[:16]
+    return {f"features of {redact_url(config.extract.handle)}": checksum}
 
 
 def images_of(shard: ShardReader) -> pa.Table:
@@ -79,15 +98,15 @@ def sift_features(jpeg: bytes, options: ExtractConfig) -> tuple[np.ndarray, np.n
     return points, root_sift(descriptors)
 
 
-class Delf:
-    """The rule of the stage for DELF: it holds the model."""
+class ModelFeatures:
+    """The rule of the stage for all extractors but SIFT: it holds the model."""
 
     def __init__(self, options: ExtractConfig, *, pin: bool) -> None:
         """Load the model; `pin` limits its threads to the cores of the worker."""
-        self.model = load_delf(options, threads=pin_threads() if pin else None)
+        self.model = load_model(options, threads=pin_threads() if pin else None, gpu=not pin)
 
     def __call__(self, shard: ShardReader) -> ShardResult:
-        """Compute the DELF features of the images of a shard."""
+        """Compute the features of the images of a shard."""
         pixels = pixels_by_id(shard)
 
         def features(image: Row) -> tuple[np.ndarray, np.ndarray]:
@@ -140,14 +159,22 @@ def features_of(
     return ShardResult(table, counts, rejects)
 
 
-def load_delf(options: ExtractConfig, threads: int | None) -> DelfModel:
-    """Load a DELF model with a number of threads; TensorFlow chooses it when None.
+def load_model(options: ExtractConfig, threads: int | None, gpu: bool) -> DelfModel | OnnxFeatures:
+    """Load the model of an extractor with a number of threads; the runtime chooses it when None.
 
     Raises:
         UserError: The model that `--extract.handle` names cannot be loaded.
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     try:
+        if options.extractor in ONNX:
+            return OnnxFeatures(
+                read_file(options.handle),
+                max_features=options.max_feature_num,
+                side=options.max_side,
+                threads=threads,
+                gpu=gpu,
+            )
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
         return DelfModel(
             options.handle,
             image_scales=options.image_scales,
@@ -156,23 +183,46 @@ def load_delf(options: ExtractConfig, threads: int | None) -> DelfModel:
             threads=threads,
         )
     except ValueError as error:
-        raise UserError(f"--extract.handle: {error}") from None
+        raise UserError(f"--extract.handle: {named(options, error)}") from None
+
+
+def named(options: ExtractConfig, error: ValueError) -> str:
+    """Return what is wrong with a model; the errors of DELF's models name the handle already."""
+    return f"{error}" if options.extractor == "delf" else f"{redact_url(options.handle)}: {error}"
+
+
+def read_file(uri: str) -> bytes:
+    """Read an ONNX file.
+
+    Raises:
+        UserError: It cannot be read.
+    """
+    folder, _, name = uri.rpartition("/")
+    try:
+        return Store(folder or ("/" if uri.startswith("/") else ".")).read(name)
+    except (OSError, UserError) as error:
+        raise UserError(f"--extract.handle: {redact_url(uri)} cannot be read: {error}") from None
 
 
 def check(config: Config) -> None:
-    """Load a DELF model once on the cluster, so that a bad handle fails before any work.
+    """Load a model once on the cluster, so that a bad handle fails before any work.
 
     Raises:
         UserError: The model that `--extract.handle` names cannot be loaded.
     """
-    if config.extract.extractor == "delf":
-        probe_on_cluster(config, _try_delf, config.extract)
+    if config.extract.extractor != "sift":
+        probe_on_cluster(config, _try_model, config.extract)
 
 
-def _try_delf(options: ExtractConfig) -> None:
-    load_delf(options, threads=1)
+def _try_model(options: ExtractConfig) -> None:
+    load_model(options, threads=1, gpu=False)
 
 
 STAGE = Stage(
-    "extract", reads=("images",), writes=("features", "rejects/stage=extract"), run=run, check=check
+    "extract",
+    reads=("images",),
+    writes=("features", "rejects/stage=extract"),
+    run=run,
+    inputs=inputs,
+    check=check,
 )
