@@ -26,7 +26,7 @@ from PIL import Image
 
 from landmark_ray.bundle import network_files
 from landmark_ray.bundle.manifest import EVALUATION, LANDMARKS, Manifest, seal
-from landmark_ray.data import schemas
+from landmark_ray.data import bundle_schemas
 from landmark_ray.data.store import Store
 from landmark_ray.kernels import image
 
@@ -226,4 +226,4 @@ def landmarks(models: Models) -> pa.Table:
         for group in range(1, models.groups + 1)
         for i in ids(group, models.classes)
     ]
-    return pa.Table.from_pylist(rows, schemas.BUNDLED)
+    return pa.Table.from_pylist(rows, bundle_schemas.BUNDLED)

@@ -29,7 +29,7 @@ from landmark_ray.bundle.landmark_index import (
 )
 from landmark_ray.bundle.manifest import LANDMARKS, seal
 from landmark_ray.bundle.network_files import TRUNK, trunk_info
-from landmark_ray.data import schemas
+from landmark_ray.data import bundle_schemas
 from landmark_ray.data.store import Store
 from landmark_ray.kernels.fusion import STRANGERS, Fusion, Regression
 from landmark_ray.kernels.photo_index import divide
@@ -93,7 +93,7 @@ def indexed_bundle(folder: Path, models: Models, photos: int) -> None:
         {"landmark_id": number, "name": f"landmark {number}", "group": 1, "images": PHOTOS}
         for number in range(max(photos // PHOTOS, models.groups * models.classes))
     ]
-    to.write_table(LANDMARKS, pa.Table.from_pylist(known, schemas.BUNDLED))
+    to.write_table(LANDMARKS, pa.Table.from_pylist(known, bundle_schemas.BUNDLED))
     seal(to, **manifest.model_dump(exclude={"format", "version", "created", "files"}))
 
 

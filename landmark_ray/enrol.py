@@ -29,7 +29,7 @@ from landmark_ray.bundle.manifest import FILE, LANDMARKS, Bundle, clear, owned, 
 from landmark_ray.bundle.network_files import GROUPS, head_infos, write_head_info
 from landmark_ray.config.base import Options
 from landmark_ray.config.verification import ExtractConfig
-from landmark_ray.data import deletion, schemas
+from landmark_ray.data import bundle_schemas, deletion
 from landmark_ray.data.labels import MAX_ID
 from landmark_ray.data.photos import Photos, photos_of
 from landmark_ray.data.store import Store
@@ -135,7 +135,7 @@ def enrol(
     )
     names = bundle.names()
     own = {"landmark_id": [landmark], "name": [name], "group": [0], "images": [len(chosen)]}
-    names = pa.concat_tables([names, pa.table(own, schema=schemas.BUNDLED)])
+    names = pa.concat_tables([names, pa.table(own, schema=bundle_schemas.BUNDLED)])
     # photos of a landmark that `group` left out speak against it among those of no landmark
     stay = pc.not_equal(index.photos["cluster"], f"{STRANGER} {landmark}").to_numpy()
     begin(bundle, target)
@@ -161,7 +161,7 @@ def forget(bundle: Bundle, index: LandmarkIndex, landmark: int, target: Store) -
         if landmark in info.landmarks:
             ids = tuple(NO_LANDMARK if i == landmark else i for i in info.landmarks)
             write_head_info(target, GROUPS, dataclasses.replace(info, landmarks=ids))
-    nothing = schemas.INDEXED.empty_table()
+    nothing = bundle_schemas.INDEXED.empty_table()
     rewrite_index(target, bundle, stay, np.zeros((0, index.means.shape[1]), np.float32), nothing)
     finish(bundle, target, names.filter(pc.not_equal(names["landmark_id"], landmark)))
     print(f"landmark {landmark}: forgotten, with {int((~stay).sum())} photos; bundle {target.uri}")
@@ -268,7 +268,7 @@ def begin(bundle: Bundle, target: Store) -> None:
 
 def finish(bundle: Bundle, target: Store, names: pa.Table) -> None:
     """Write the table of landmarks, and the manifest last."""
-    target.write_table(LANDMARKS, names.sort_by("landmark_id").cast(schemas.BUNDLED))
+    target.write_table(LANDMARKS, names.sort_by("landmark_id").cast(bundle_schemas.BUNDLED))
     fields = bundle.manifest.model_dump(exclude={"format", "version", "created", "files"})
     seal(target, **fields | {"landmarks": names.num_rows})
     Bundle(target.uri, read=lambda name: name == FILE)

@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from landmark_ray.bundle.manifest import Bundle
-from landmark_ray.config.base import SPEED, Cpus, Options, Share, Witness
+from landmark_ray.config.base import SPEED, VERIFY, Cpus, Options, Share, Verify, Witness
 from landmark_ray.data import schemas
 from landmark_ray.data.archives import Archive
 from landmark_ray.data.file_kinds import printable
@@ -33,7 +33,7 @@ from landmark_ray.kernels.contentless import without_contentless
 from landmark_ray.runtime.counts import StageCounts, reason_kind
 from landmark_ray.runtime.predict_output import Submission
 from landmark_ray.runtime.progress import ProgressBar
-from landmark_ray.runtime.resources import pin_tensorflow, plan_workers
+from landmark_ray.runtime.resources import pin_tensorflow, pin_threads, plan_workers
 from landmark_ray.runtime.tasks import Row, run_tasks, shard_task
 
 FORMAT = 2
@@ -60,6 +60,7 @@ class PredictOptions(Options):
         "fused",
         description="what answers: fused (heads and index), or heads alone",
     )
+    verify: Verify = Field("doubtful", description=VERIFY)
     floor: Share | None = Field(
         None,
         description="a lower confidence is no answer: the csv's column is empty; when not given, "
@@ -91,6 +92,7 @@ def run(options: PredictOptions) -> None:
         "source": source.fingerprint,
         "top_k": options.top_k,
         "witnesses": options.witnesses,
+        "verify": options.verify,
     }
     output = Submission(options.output, identity)
     root, answers = output.root, output.answers
@@ -146,7 +148,10 @@ def answer_units(
                 pin_tensorflow()
             from landmark_ray.bundle.witnesses import Witnesses
 
-            self.witnesses = Witnesses(bundle, use=options.witnesses)
+            threads = None if workers.gpus else pin_threads()
+            self.witnesses = Witnesses(
+                bundle, use=options.witnesses, verify=options.verify, threads=threads
+            )
             self.work = shard_task(self.answer)
 
         def answer(self, unit: Row) -> Row:
@@ -187,14 +192,14 @@ def answer_part(
                 counts.notes.append(str(error))
 
     answers: dict[str, Row] = {}
-    for ids, squares, bad in photos(numbered(), manifest.size, manifest.limits):
-        counts.reject_reasons.update(reason_kind(reason) for reason in bad.values())
-        for number, reason in bad.items():
+    for batch in photos(numbered(), manifest.size, manifest.limits):
+        counts.reject_reasons.update(reason_kind(reason) for reason in batch.rejected.values())
+        for number, reason in batch.rejected.items():
             answers[number] = _answer([], [], False, reason)
-        if ids:
-            answer = witnesses.predict(squares, options.top_k)
-            landmarks, confidences = without_contentless(answer, squares)
-            for number, top, confidence in zip(ids, landmarks, confidences, strict=True):
+        if batch.ids:
+            answer = witnesses.predict(batch.squares, options.top_k, batch.files, manifest.limits)
+            landmarks, confidences = without_contentless(answer, batch.squares)
+            for number, top, confidence in zip(batch.ids, landmarks, confidences, strict=True):
                 known = top >= 0
                 is_landmark = bool(known[0]) and bool(confidence[0] >= manifest.threshold)
                 answers[number] = _answer(top[known], confidence[known], is_landmark, "")

@@ -17,7 +17,7 @@ from landmark_ray.bundle.manifest import LANDMARKS, REFERENCE, Bundle, Manifest,
 from landmark_ray.bundle.multihead import FEATURES
 from landmark_ray.bundle.network_files import GROUPS, TRUNK, HeadInfo, write_head, write_trunk
 from landmark_ray.bundle.reference import Reference
-from landmark_ray.data import schemas
+from landmark_ray.data import bundle_schemas
 from landmark_ray.data.store import Store
 from landmark_ray.kernels.fusion import STRANGERS, Fusion, Regression
 from landmark_ray.kernels.photo_index import divide
@@ -92,7 +92,7 @@ def write(
             {"landmark_id": i, "name": NAME if i == 100 else "", "group": group, "images": 9}
             for i in landmarks
         ]
-    folder.write_table(LANDMARKS, pa.Table.from_pylist(rows, schemas.BUNDLED))
+    folder.write_table(LANDMARKS, pa.Table.from_pylist(rows, bundle_schemas.BUNDLED))
     if index:
         if not shared:
             write_trunk(folder, TRUNK, build_trunk("small", weights=None, input_size=size))

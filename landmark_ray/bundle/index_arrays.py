@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from landmark_ray.data import schemas
+from landmark_ray.data import bundle_schemas
 from landmark_ray.data.store import Store
 from landmark_ray.errors import UserError
 
@@ -19,14 +19,14 @@ _BLOCK_BYTES = 1 << 24
 
 
 def read_photos(folder: Store) -> pa.Table:
-    """Read the rows of `schemas.INDEXED`.
+    """Read the rows of `bundle_schemas.INDEXED`.
 
     Raises:
         UserError: The file is missing or damaged.
     """
     name = f"{INDEX}/photos.parquet"
     try:
-        return folder.read_table(name).cast(schemas.INDEXED)
+        return folder.read_table(name).cast(bundle_schemas.INDEXED)
     except (pa.ArrowException, ValueError) as error:
         raise folder.damaged(name, error) from None
 

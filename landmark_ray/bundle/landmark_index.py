@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from landmark_ray.bundle import index_arrays
 from landmark_ray.bundle.index_arrays import ARRAYS, read_array
 from landmark_ray.bundle.network_files import TRUNK, read_object
-from landmark_ray.data import schemas
+from landmark_ray.data import bundle_schemas
 from landmark_ray.data.store import Store
 from landmark_ray.errors import UserError
 from landmark_ray.kernels.findings import BEST_MEANS, Findings, join, leave_out, merge
@@ -86,7 +86,7 @@ def write_index(
         data = io.BytesIO()
         np.save(data, named[name], allow_pickle=False)
         folder.write(f"{INDEX}/{name}.npy", data.getbuffer())
-    folder.write_table(f"{INDEX}/photos.parquet", photos.cast(schemas.INDEXED))
+    folder.write_table(f"{INDEX}/photos.parquet", photos.cast(bundle_schemas.INDEXED))
     folder.write_json(f"{INDEX}/index.json", dataclasses.asdict(info))
 
 
@@ -230,12 +230,12 @@ def rewrite_index(
         source: The folder of the old one.
         stay: [N] which of its photos stay.
         more: [M, d] whitened vectors of further photos.
-        rows: Their rows of `schemas.INDEXED`.
+        rows: Their rows of `bundle_schemas.INDEXED`.
     """
     arrays = {name: read_array(source, name) for name in ARRAYS}
     old, info = source.read_table(f"{INDEX}/photos.parquet"), index_info(source)
     assert info is not None, "the source has an index"
-    photos = pa.concat_tables([old.filter(pa.array(stay)), rows.cast(schemas.INDEXED)])
+    photos = pa.concat_tables([old.filter(pa.array(stay)), rows.cast(bundle_schemas.INDEXED)])
     vectors = np.concatenate([arrays["vectors"][stay], more.astype(np.float16)])
     own = nearest_lists(more, arrays["centres"])
     strangers = int(pc.sum(pc.equal(photos["landmark_id"], STRANGERS)).as_py() or 0)

@@ -12,7 +12,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from landmark_ray.bundle.multihead import FEATURES
-from landmark_ray.data import schemas
+from landmark_ray.data import bundle_schemas
 from landmark_ray.data.store import Store
 from landmark_ray.errors import UserError
 
@@ -47,7 +47,7 @@ class Reference:
             }
             for number, photo in enumerate(self.photos)
         ]
-        folder.write_table(name, pa.Table.from_pylist(rows, schemas.REFERENCE))
+        folder.write_table(name, pa.Table.from_pylist(rows, bundle_schemas.REFERENCE))
 
     @classmethod
     def read(cls, folder: Store, name: str, size: int) -> "Reference":
@@ -58,7 +58,7 @@ class Reference:
         """
         rows = folder.read_table(name)
         try:
-            columns = rows.cast(schemas.REFERENCE).to_pydict()
+            columns = rows.cast(bundle_schemas.REFERENCE).to_pydict()
             pixels = np.frombuffer(b"".join(columns["pixels"]), np.uint8)
             photos = pixels.reshape(rows.num_rows, size, size, 3)
             answers = [{a["group"]: a["logits"] for a in row} for row in columns["answers"]]

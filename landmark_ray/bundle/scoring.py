@@ -1,6 +1,6 @@
 """Score photos: what heads, index and the reference's rule answer, as rows of `predictions`."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,15 +14,22 @@ from landmark_ray.data import schemas
 from landmark_ray.data.examples import pixels
 from landmark_ray.data.store import Store
 from landmark_ray.kernels.contentless import without_contentless
+from landmark_ray.kernels.exemplars import LEADING, leading
+from landmark_ray.kernels.features import ImageFeatures
+from landmark_ray.kernels.fusion import Candidates
+from landmark_ray.kernels.image import Limits
 from landmark_ray.kernels.metrics import NO_LANDMARK
 
 
 class Scorer:
     """All that answers for a photo and, for comparison, the closed-set models of the reference."""
 
-    def __init__(self, folder: Store, subfolder: str, k: int) -> None:
-        """Load the networks and the index; rows hold the k best answers of the heads."""
-        self.witnesses = Witnesses(folder, subfolder)
+    def __init__(self, folder: Store, subfolder: str, k: int, threads: int | None = None) -> None:
+        """Load all of them; rows hold the k best answers of the heads.
+
+        `threads` compute the local features of a photo; the runtime chooses it when None.
+        """
+        self.witnesses = Witnesses(folder, subfolder, threads=threads)
         self.closed_set = Ensemble(folder, CLOSED)
         self.k = k
         index = self.witnesses.index
@@ -34,6 +41,11 @@ class Scorer:
         """Width and height of the photos that the networks take, in pixels."""
         return self.witnesses.ensemble.size
 
+    def features(self, files: Sequence[bytes], limits: Limits) -> list[ImageFeatures | None]:
+        """Compute the local features of photos, if there are exemplars."""
+        exemplars = self.witnesses.exemplars
+        return [exemplars.features_of(file, limits) if exemplars else None for file in files]
+
     def rows(
         self,
         image_ids: list[str],
@@ -41,6 +53,7 @@ class Scorer:
         truth: Mapping[str, Iterable[int]],
         labels: Iterable[int],
         groups: Iterable[int],
+        features: Sequence[ImageFeatures | None],
         *,
         indexed: bool = False,
     ) -> pa.Table:
@@ -52,6 +65,8 @@ class Scorer:
             truth: image_id -> the landmarks that it shows.
             labels: [N] landmark that the photo is filed under; -1 if there is none.
             groups: [N] group of this landmark; 0 if there is none.
+            features: [N] local features of each photo, for the exemplars; None where there are
+                none.
             indexed: Whether the photos may be in the index: then their duplicates do not count.
         """
         vectors = self.witnesses.vectors(squares)
@@ -61,6 +76,7 @@ class Scorer:
         landmarks, confidences = without_contentless(answer, squares)
         without = [self._clusters.get(i, i) for i in image_ids] if indexed else None
         found = self.witnesses.candidates(vectors, without)
+        asked = found.with_inliers(self._inliers(found, features, without))
         closed_landmarks, closed_confidences = self.closed_set.answer(vectors, 1)
         columns = {
             "image_id": image_ids,
@@ -74,6 +90,7 @@ class Scorer:
             "nearest": known(found.nearest, found.landmarks),
             "mean": known(found.mean, found.landmarks),
             "strangers": found.strangers,
+            "inliers": known(np.asarray(asked.inliers), found.landmarks),
             "closed_landmark": closed_landmarks[:, 0],
             "closed_confidence": closed_confidences[:, 0].astype(np.float32),
         }
@@ -82,6 +99,23 @@ class Scorer:
             schema=schemas.PREDICTIONS,
         )
 
+    def _inliers(
+        self,
+        found: Candidates,
+        features: Sequence[ImageFeatures | None],
+        without: Sequence[str] | None,
+    ) -> list[dict[int, int]]:
+        """Ask the exemplars of the landmarks that lead, and of one more.
+
+        The photos also count as strangers, without their landmark: then the others move up.
+        """
+        exemplars, named = self.witnesses.exemplars, leading(found, LEADING + 1)
+        clusters = without or [""] * len(named)
+        return [
+            exemplars.inliers(own, landmarks, cluster) if exemplars and own else {}
+            for own, landmarks, cluster in zip(features, named, clusters, strict=True)
+        ]
+
 
 def known(values: NDArray[Any], landmarks: NDArray[np.int64]) -> list[list[float]]:
     """Return the values [N, C] of landmarks [N, C] as lists, without the padding of each row."""
@@ -89,8 +123,16 @@ def known(values: NDArray[Any], landmarks: NDArray[np.int64]) -> list[list[float
     return [row[named != NO_LANDMARK].tolist() for row, named in pairs]
 
 
-def score_examples(examples: pa.Table, scorer: Scorer) -> pa.Table:
-    """Make rows of `predictions` for rows of `examples`; images of group 0 show no landmark."""
+def score_examples(
+    examples: pa.Table, scorer: Scorer, features: Mapping[str, ImageFeatures]
+) -> pa.Table:
+    """Make rows of `predictions` for rows of `examples`; images of group 0 show no landmark.
+
+    Args:
+        examples: The rows.
+        scorer: What answers.
+        features: image_id -> local features, for the exemplars.
+    """
     if not examples.num_rows:
         return schemas.PREDICTIONS.empty_table()
     ids, labels, groups = (
@@ -98,4 +140,5 @@ def score_examples(examples: pa.Table, scorer: Scorer) -> pa.Table:
     )
     truth = {i: {label} if g else () for i, label, g in zip(ids, labels, groups, strict=True)}
     squares = np.stack([pixels(jpeg, scorer.size) for jpeg in examples["jpeg"].to_pylist()])
-    return scorer.rows(ids, squares, truth, labels, groups, indexed=True)
+    own = [features.get(i) for i in ids]
+    return scorer.rows(ids, squares, truth, labels, groups, own, indexed=True)

@@ -1,4 +1,4 @@
-"""What answers for a photo: the heads of all groups, the index of photos, and their fusion."""
+"""What answers for a photo: the heads of all groups, index, exemplars, and their fusion."""
 
 from collections.abc import Sequence
 
@@ -6,29 +6,56 @@ import numpy as np
 from numpy.typing import NDArray
 
 from landmark_ray.bundle.ensemble import Answer, Ensemble, Vectors
+from landmark_ray.bundle.exemplars import Exemplars, exemplar_info
 from landmark_ray.bundle.landmark_index import LandmarkIndex, index_info, read_fusion
 from landmark_ray.bundle.network_files import GROUPS
-from landmark_ray.config.base import Witness
+from landmark_ray.config.base import Verify, Witness
 from landmark_ray.data.store import Store
-from landmark_ray.kernels.fusion import Candidates
+from landmark_ray.kernels.exemplars import LEADING, leading
+from landmark_ray.kernels.fusion import Candidates, for_photos
+from landmark_ray.kernels.image import Limits
 
 HEADS = 20
 """Number of landmarks that the heads name as candidates."""
 
 
 class Witnesses:
-    """The heads of a folder and its index; a folder without an index has heads only."""
+    """The heads of a folder, its index and its exemplars, of which an older folder has only heads.
 
-    def __init__(self, folder: Store, subfolder: str = GROUPS, use: Witness = "fused") -> None:
-        """Load the networks and the index.
+    Attributes:
+        ensemble: The heads.
+        index: The index, or None.
+        exemplars: The exemplars, or None.
+        fusion: Makes one confidence of what they say; None in a root's `models`, and without an
+            index.
+    """
+
+    def __init__(
+        self,
+        folder: Store,
+        subfolder: str = GROUPS,
+        use: Witness = "fused",
+        verify: Verify = "doubtful",
+        threads: int | None = None,
+    ) -> None:
+        """Load the networks, the index and the exemplars.
+
+        Args:
+            folder: The folder.
+            subfolder: Subfolder of the heads.
+            use: Whether heads and index answer, or heads alone.
+            verify: Which photos exemplars are asked about.
+            threads: Threads that compute local features; as many as the runtime likes when None.
 
         Raises:
-            UserError: Networks or index are missing or damaged.
+            UserError: Networks, index or exemplars are missing or damaged.
         """
         self.ensemble = Ensemble(folder, subfolder)
         has_index = use == "fused" and index_info(folder) is not None
         self.index = LandmarkIndex(folder) if has_index else None
-        self.fusion = read_fusion(folder) if has_index else None
+        self.fusion = for_photos(read_fusion(folder), verify) if has_index else None
+        asks = has_index and verify != "off" and exemplar_info(folder) is not None
+        self.exemplars = Exemplars(folder, threads) if asks else None
 
     def vectors(self, photos: NDArray[np.uint8]) -> Vectors:
         """Compute the vectors of photos [N, H, W, 3] that heads and index need."""
@@ -48,9 +75,31 @@ class Witnesses:
         heads = self.ensemble.answer(vectors, HEADS)
         return self.index.candidates(vectors[self.index.info.trunk], heads, without)
 
-    def predict(self, photos: NDArray[np.uint8], k: int) -> Answer:
-        """Return the k landmarks of highest confidence for photos [N, H, W, 3], RGB."""
+    def predict(
+        self, photos: NDArray[np.uint8], k: int, files: Sequence[bytes], limits: Limits
+    ) -> Answer:
+        """Return the k landmarks of highest confidence for photos.
+
+        Args:
+            photos: [N, H, W, 3] RGB, as the models take them.
+            k: Number of landmarks.
+            files: [N] their files, of which exemplars see more.
+            limits: Limits of the photos that are accepted.
+        """
         vectors = self.vectors(photos)
         if self.fusion is None:
             return self.ensemble.answer(vectors, k)
-        return self.fusion.top_k(self.candidates(vectors), k)
+        found = self.candidates(vectors)
+        if self.exemplars is not None:
+            exemplars, ask = self.exemplars, self.fusion.is_doubtful(self.fusion(found))
+            named = leading(found, LEADING)
+            features = {
+                n: exemplars.features_of(files[n], limits) for n in np.flatnonzero(ask).tolist()
+            }
+            found = found.with_inliers(
+                [
+                    exemplars.inliers(features[n], landmarks) if n in features else {}
+                    for n, landmarks in enumerate(named)
+                ]
+            )
+        return self.fusion.top_k(found, k)

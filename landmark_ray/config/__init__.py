@@ -19,7 +19,7 @@ from landmark_ray.config.curation import (
     ResizeConfig,
     SampleConfig,
 )
-from landmark_ray.config.training import EvaluateConfig, ExportConfig, TrainConfig
+from landmark_ray.config.training import EvaluateConfig, ExportConfig, IndexConfig, TrainConfig
 from landmark_ray.config.verification import ExtractConfig, MatchConfig
 from landmark_ray.errors import redact_url
 
@@ -80,6 +80,7 @@ class Config(Options):
     group: GroupConfig = GroupConfig()
     resize: ResizeConfig = ResizeConfig()
     train: TrainConfig = TrainConfig()
+    index: IndexConfig = IndexConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
     export: ExportConfig = ExportConfig()
 
@@ -126,8 +127,6 @@ class Config(Options):
         if stage == "describe":  # the network sees the photos as `resize` makes them
             size = {} if self.train.from_scratch else {"resize.size": self.resize.size}
             return self.train.config_key(stage) | size
-        if stage == "index":
-            return {"seed": self.seed}
         if stage in ("trunk", "embed", "train", "finetune"):
             return {"seed": self.seed} | self.train.config_key(stage)
         model = getattr(self, stage)

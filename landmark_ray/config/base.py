@@ -15,6 +15,14 @@ GPUS_PER_WORKER = "GPUs of one worker; when not given, 1 if there are GPUs"
 Witness = Literal["fused", "heads"]
 """What answers for a photo: heads and index together, or the heads alone."""
 
+Verify = Literal["off", "doubtful", "always"]
+"""Which photos exemplars verify: none, those whose answer they may change, or all."""
+
+VERIFY = (
+    "which photos are verified by geometry, with exemplars of the landmarks that lead: doubtful "
+    "(those whose answer it may change), always, or off"
+)
+
 Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Cpus = Annotated[float, Field(gt=0)]

@@ -152,6 +152,18 @@ class TrainConfig(TaskConfig):
         return {f"train.{k}": v for k, v in self.model_dump(mode="json", include=options).items()}
 
 
+class IndexConfig(TaskConfig):
+    """Make what answers beside the heads: the index of photos, and exemplars of each landmark."""
+
+    exemplars: int = Field(
+        5,
+        ge=0,
+        le=100,
+        description="number of photos of each landmark, those with most verified partners, that "
+        "verify new photos by geometry; 0: geometry does not verify new photos",
+    )
+
+
 class EvaluateConfig(StageConfig):
     """Measure how good the models are on validation photos and on a test set."""
 

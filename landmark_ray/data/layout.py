@@ -12,6 +12,7 @@ _SHARD = r"bucket=\d+/shard-\d{5,}\.parquet|bucket=0/empty\.parquet"
 _REJECTING = "ingest|extract|describe|detect|resize"
 _HEADS = r"group=\d+/head\.(weights\.h5|json)"
 _INDEX = r"(mean|projection|vectors|lists|centres)\.npy|photos\.parquet|index\.json"
+_EXEMPLARS = r"bucket-\d{5,}\.arrow|features\.onnx|exemplars\.json"
 _NETWORK = r"network\.(weights\.h5|json)"
 
 _FORMS = {
@@ -22,12 +23,13 @@ _FORMS = {
     "models/pretrained": _NETWORK,
     "models/trunk": rf"{_NETWORK}|history\.json",
     "models/index": _INDEX,
+    "models/exemplars": _EXEMPLARS,
     "models/groups": _HEADS,
     "models/closed": _HEADS,
     "models/finetuned": rf"{_HEADS}|group=\d+/{_NETWORK}",
     "bundle": r"\.export\.json|bundle\.json|landmarks\.parquet|evaluation\.json|"
     rf"reference\.parquet|trunk/{_NETWORK}|groups/({_HEADS}|group=\d+/{_NETWORK})|"
-    rf"index/({_INDEX}|fusion\.json)",
+    rf"index/({_INDEX}|fusion\.json)|exemplars/({_EXEMPLARS})",
     "_staging/ingest": r"fragments/bucket=\d+/[^/]+-\d{3,}\.parquet",
     "_staging/match": r"-?\d+/\d+(-\d+)?\.parquet",
     "_staging/train": r"(trunk|group-\d+|worker-\d+)/.+",  # Ray Train writes there

@@ -1,6 +1,7 @@
 """Photos in batches, as the stages and jobs read them that run the models."""
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from itertools import islice
 
 import numpy as np
@@ -13,23 +14,36 @@ CHUNK = 256
 """Largest number of photos in memory."""
 
 
-def photos(
-    members: Iterable[Member], size: int, limits: Limits
-) -> Iterator[tuple[list[str], NDArray[np.uint8], dict[str, str]]]:
+@dataclass(frozen=True)
+class PhotoBatch:
+    """Some photos.
+
+    Attributes:
+        ids: [N] of the usable photos.
+        squares: [N, size, size, 3] uint8 RGB, as the models take them.
+        files: [N] their files.
+        rejected: Id -> reason of each unusable photo.
+    """
+
+    ids: list[str]
+    squares: NDArray[np.uint8]
+    files: list[bytes]
+    rejected: dict[str, str]
+
+
+def photos(members: Iterable[Member], size: int, limits: Limits) -> Iterator[PhotoBatch]:
     """Decode the usable photos of archives, chunk by chunk.
 
     Args:
         members: Photos of archives or tables.
         size: Width and height that the models take, in pixels.
         limits: Limits of the photos that are accepted.
-
-    Yields:
-        Ids [N], photos [N, size, size, 3] uint8 RGB, and id -> reason of unusable photos.
     """
     rest = iter(members)
     while chunk := list(islice(rest, CHUNK)):
         ids: list[str] = []
         usable: list[NDArray[np.uint8]] = []
+        files: list[bytes] = []
         rejected: dict[str, str] = {}
         for member in chunk:
             try:
@@ -41,7 +55,8 @@ def photos(
                     )
                 usable.append(model_input(member.data, size, limits))
                 ids.append(member.image_id)
+                files.append(member.data)
             except ImageError as error:
                 rejected[member.image_id] = str(error)
         empty = np.zeros((0, size, size, 3), np.uint8)
-        yield ids, np.stack(usable) if usable else empty, rejected
+        yield PhotoBatch(ids, np.stack(usable) if usable else empty, files, rejected)

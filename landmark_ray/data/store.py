@@ -33,6 +33,19 @@ PART = re.compile(r"\.[0-9a-f]{32}\.part")
 """Name of a file that is being written."""
 
 
+def read_uri(uri: str) -> bytes:
+    """Read the file at a URI.
+
+    Raises:
+        UserError: There is no such file.
+    """
+    folder, _, name = uri.rpartition("/")
+    try:
+        return Store(folder or ("/" if uri.startswith("/") else ".")).read(name)
+    except FileNotFoundError:
+        raise UserError(f"there is no file {redact_url(uri)}") from None
+
+
 class Store:
     """A folder at a URI.
 

@@ -1,5 +1,6 @@
 """Answers from the evidence in rows of `predictions`, fused or by one witness alone."""
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,7 +15,7 @@ from landmark_ray.kernels.metrics import NO_LANDMARK
 from landmark_ray.kernels.sampling import rank_key
 from landmark_ray.kernels.topk import TopK
 
-OF_CANDIDATES = ("candidates", "heads", "nearest", "mean")
+OF_CANDIDATES = ("candidates", "heads", "nearest", "mean", "inliers")
 """Columns of `schemas.PREDICTIONS` with a value for each candidate."""
 
 
@@ -27,6 +28,7 @@ def evidence_of(predictions: pa.Table) -> Candidates:
         padded(predictions["nearest"].to_pylist(), -1, np.float32),
         padded(predictions["mean"].to_pylist(), -1, np.float32),
         predictions["strangers"].to_numpy().astype(np.float32),
+        padded(predictions["inliers"].to_pylist(), np.nan, np.float32),
     )
 
 
@@ -139,14 +141,18 @@ def halves(predictions: pa.Table) -> list[pa.Table]:
 def witnesses(
     predictions: pa.Table, parts: Sequence[tuple[pa.Table, Fusion]]
 ) -> dict[str, dict[str, float | int]]:
-    """Return the `summary` of the heads alone, and of the index alone.
+    """Return the `summary` of the heads alone, of the index alone, and of both unverified.
 
     Args:
         predictions: Rows with the answers of the heads, and with the evidence.
-        parts: The rows, in parts, and the fusion that answers for each by the index.
+        parts: The rows, in parts, and the fusion that answers for each.
     """
-    of_index = pa.concat_tables([answered(by_index(rows), fusion) for rows, fusion in parts])
+    unverified = [(rows, dataclasses.replace(fusion, verified=None)) for rows, fusion in parts]
+    of_index = pa.concat_tables([answered(by_index(rows), fusion) for rows, fusion in unverified])
     rows = {"heads": scored(predictions), "index": scored(of_index)}
+    if any(fusion.verified for _, fusion in parts):
+        both = pa.concat_tables([answered(rows, fusion) for rows, fusion in unverified])
+        rows["unverified"] = scored(both)
     return {name: measured(summary_of(of)) for name, of in rows.items()}
 
 

@@ -1,11 +1,13 @@
 """One confidence from what heads and index say: is this the landmark that the photo shows?
 
 Heads say how probable a landmark is among those of its group. The index says how similar the photo
-is to the landmark's photos, to other landmarks, and to photos of no landmark. A logistic regression
-makes a probability of these, which means the same for every landmark.
+is to the landmark's photos, to other landmarks, and to photos of no landmark. Exemplars say whether
+geometry verifies the photo. A logistic regression makes a probability of these, which means the
+same for every landmark.
 """
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,8 +27,16 @@ PENALTY = 1.0
 """Weight of the squared coefficients in the fit: where few photos are all answered correctly, it
 keeps the confidences from 0 and 1. It counts as much as a photo or two."""
 
-KINDS = ("heads", "lead over landmarks", "lead over strangers")
+KINDS = ("heads", "lead over landmarks", "lead over strangers", "inliers")
 """The kinds of evidence, in the order of `Candidates.evidence`."""
+
+INLIERS_NEEDED = 11
+"""Number of inliers that verifies a pair. Chance reaches half of it, which is no evidence."""
+
+DOUBTFUL = 0.05, 0.95
+"""First confidences between which exemplars are asked: of the photos of landmarks in two sets of
+real photographs these are a quarter, of other photos a tenth, and nearly all that geometry changes.
+"""
 
 
 @dataclass(frozen=True)
@@ -39,6 +49,8 @@ class Candidates:
         nearest: [N, C] similarity to the nearest photos of the landmark, -1 to 1.
         mean: [N, C] similarity to the mean of the landmark's photos, -1 to 1.
         strangers: [N] similarity to the nearest photos of no landmark, -1 to 1.
+        inliers: [N, C] most inliers with an exemplar of the landmark, NaN where it was not asked;
+            None where no landmark was asked.
     """
 
     landmarks: NDArray[np.int64]
@@ -46,6 +58,7 @@ class Candidates:
     nearest: NDArray[np.float32]
     mean: NDArray[np.float32]
     strangers: NDArray[np.float32]
+    inliers: NDArray[np.float32] | None = None
 
     @property
     def known(self) -> NDArray[np.bool_]:
@@ -53,21 +66,32 @@ class Candidates:
         return np.asarray(self.landmarks != NO_LANDMARK)
 
     def evidence(self) -> NDArray[np.float64]:
-        """Return [N, C, 3]: the log confidence of the heads, and the leads of the index.
+        """Return [N, C, 4]: the log confidence of the heads, leads of the index, and log inliers.
 
         The lead over landmarks is that of the landmark's mean over the next one's. The lead over
-        strangers is that of its nearest photos over the nearest photos of no landmark.
+        strangers is that of its nearest photos over the nearest photos of no landmark. Inliers
+        count beyond what chance reaches.
         """
         mean = np.where(self.known, self.mean, -1).astype(np.float64)
         ranked = np.sort(np.pad(mean, ((0, 0), (1, 0)), constant_values=-1), axis=1)
         others = np.where(mean == ranked[:, -1:], ranked[:, -2:-1], ranked[:, -1:])
         nearest = self.nearest.astype(np.float64)
+        chance = INLIERS_NEEDED / 2
+        inliers = np.zeros(mean.shape) if self.inliers is None else np.nan_to_num(self.inliers)
         features = (
             np.log(np.maximum(np.nan_to_num(self.heads), LEAST)),
             mean - others,
             nearest - self.strangers[:, None],
+            np.log(np.maximum(inliers, chance) / chance),
         )
         return np.stack(features, axis=2)
+
+    def with_inliers(self, asked: Sequence[Mapping[int, int]]) -> "Candidates":
+        """Return the candidates with inliers: of each photo, landmark -> inliers."""
+        inliers = np.full(self.landmarks.shape, np.nan, np.float32)
+        for row, (landmarks, known) in enumerate(zip(self.landmarks.tolist(), asked, strict=True)):
+            inliers[row] = [known.get(landmark, np.nan) for landmark in landmarks]
+        return dataclasses.replace(self, inliers=inliers)
 
 
 @dataclass(frozen=True)
@@ -76,36 +100,61 @@ class Regression:
 
     Attributes:
         weights: Of the kinds of evidence, none below 0: more evidence never lowers a confidence.
+            Older bundles have none for inliers.
         bias: Added to their sum.
     """
 
-    weights: tuple[float, float, float]
+    weights: tuple[float, ...]
     bias: float
 
     def __call__(self, evidence: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the confidences [...] for evidence [..., 3]."""
-        margin = evidence @ np.array(self.weights) + self.bias
+        """Return the confidences [...] for evidence [..., 4]."""
+        margin = evidence[..., : len(self.weights)] @ np.array(self.weights) + self.bias
         return np.asarray(1 / (1 + np.exp(-margin)))
 
 
 @dataclass(frozen=True)
-class Fusion:
-    """Makes a confidence of the evidence.
-
-    Attributes:
-        trained: For landmarks that the heads know.
-        enrolled: For landmarks that only the index knows: the heads do not count.
-    """
+class Regressions:
+    """The regressions for landmarks that heads know, and for those that only the index knows."""
 
     trained: Regression
     enrolled: Regression
 
-    def confidences(self, found: Candidates) -> NDArray[np.float64]:
+    def __call__(self, found: Candidates) -> NDArray[np.float64]:
         """Return the confidence [N, C] of each candidate, 0 where there is none."""
         evidence = found.evidence()
         by_index = np.isnan(found.heads)
         confidences = np.where(by_index, self.enrolled(evidence), self.trained(evidence))
         return np.where(found.known, confidences, 0)
+
+
+@dataclass(frozen=True)
+class Fusion(Regressions):
+    """Makes a confidence of the evidence.
+
+    Attributes:
+        verified: The regressions for photos that exemplars were asked about; None where there are
+            no exemplars.
+        doubtful: Lowest and highest of the first confidences of photos that exemplars are asked
+            about.
+    """
+
+    verified: Regressions | None = None
+    doubtful: tuple[float, float] = DOUBTFUL
+
+    def confidences(self, found: Candidates) -> NDArray[np.float64]:
+        """Return the confidence [N, C] of each candidate, 0 where there is none."""
+        confidences = self(found)
+        if self.verified is None or found.inliers is None:
+            return confidences
+        asked = self.is_doubtful(confidences) & ~np.isnan(found.inliers).all(axis=1)
+        return np.where(asked[:, None], self.verified(found), confidences)
+
+    def is_doubtful(self, confidences: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Return for which photos exemplars should be asked, by confidences [N, C] without them."""
+        first = confidences.max(axis=1, initial=0)
+        low, high = self.doubtful
+        return np.asarray((self.verified is not None) & (low <= first) & (first <= high))
 
     def top_k(self, found: Candidates, k: int) -> TopK:
         """Return the k candidates of highest confidence, filled up with `NO_LANDMARK` and 0."""
@@ -116,6 +165,15 @@ class Fusion:
         return np.pad(ids, fill, constant_values=NO_LANDMARK), np.pad(values, fill)
 
 
+def for_photos(fusion: Fusion | None, verify: str) -> Fusion | None:
+    """Return a fusion that asks exemplars about no photo ("off"), all ("always"), or some."""
+    if fusion is None or verify == "doubtful":
+        return fusion
+    if verify == "off":
+        return dataclasses.replace(fusion, verified=None)
+    return dataclasses.replace(fusion, doubtful=(0.0, 1.0))
+
+
 def fit_fusion(found: Candidates, right: NDArray[np.bool_]) -> Fusion:
     """Fit a fusion to candidates of photos that heads and index have not learned from.
 
@@ -123,7 +181,19 @@ def fit_fusion(found: Candidates, right: NDArray[np.bool_]) -> Fusion:
         found: The candidates of N photos.
         right: [N, C] whether the photo shows the candidate.
     """
-    return Fusion(fit_regression(found, right), fit_regression(found, right, KINDS[1:]))
+    unverified = fit_regressions(found, right, KINDS[:-1])
+    fusion = Fusion(unverified.trained, unverified.enrolled)
+    if found.inliers is None or np.isnan(found.inliers).all():
+        return fusion
+    verified = fit_regressions(found, right, KINDS)
+    return dataclasses.replace(fusion, verified=verified)
+
+
+def fit_regressions(
+    found: Candidates, right: NDArray[np.bool_], kinds: Sequence[str]
+) -> Regressions:
+    """Fit the regressions with and without the heads; `kinds` are the kinds of evidence."""
+    return Regressions(fit_regression(found, right, kinds), fit_regression(found, right, kinds[1:]))
 
 
 def fit_regression(
@@ -151,5 +221,4 @@ def fit_regression(
     bounds = [*((0, None if kind in kinds else 0) for kind in KINDS), (None, None)]
     best = minimize(loss, np.zeros(len(bounds)), jac=True, method="L-BFGS-B", bounds=bounds).x
     weights = best[:-1] / spread
-    heads, landmarks, strangers = weights.tolist()
-    return Regression((heads, landmarks, strangers), float(best[-1] - weights @ mean))
+    return Regression(tuple(weights.tolist()), float(best[-1] - weights @ mean))

@@ -111,22 +111,29 @@ def normalise(data: bytes, limits: Limits) -> Photo:
     return Photo(_jpeg(upright, limits.quality), upright.width, upright.height)
 
 
-def decode(jpeg: bytes, max_side: int | None = None) -> NDArray[np.uint8]:
-    """Decode an image of the table `images`, reduced to `max_side` pixels if that is given.
+def decode(
+    data: bytes, max_side: int | None = None, limits: Limits | None = None
+) -> NDArray[np.uint8]:
+    """Decode an image of the table `images`, or any photo, upright.
+
+    Args:
+        data: The file.
+        max_side: The image is reduced to this longest side, in pixels, if it is given.
+        limits: Limits of the size of a photo, which are checked before any pixel is decoded.
 
     Returns:
         [H, W, 3] uint8 RGB.
 
     Raises:
-        ImageError: The image is damaged.
+        ImageError: The image is damaged, or beyond the limits.
     """
-    image = _open(jpeg)
+    image = _open(data)
     if max_side:
-        _bound(image, max_side)
-    flat, _ = _load(image, jpeg)
+        _bound(image, max_side, limits)
+    flat, turn = _load(image, data)
     if max_side:
         flat.thumbnail((max_side, max_side), Image.Resampling.LANCZOS)
-    return np.asarray(_finish(flat, image.info.get("icc_profile")))
+    return np.asarray(_finish(flat, image.info.get("icc_profile"), turn))
 
 
 def square(data: bytes, size: int) -> Image.Image:
@@ -173,6 +180,11 @@ def _square(
 def encode(image: Image.Image, quality: int) -> bytes:
     """Encode a JPEG without chroma subsampling, so that small images keep their colours."""
     return _jpeg(image, quality, subsampling=0)
+
+
+def thumbnail(data: bytes, side: int) -> bytes:
+    """Make a JPEG of an image, reduced to a longest side of `side` pixels."""
+    return encode(Image.fromarray(decode(data, side)), 75)
 
 
 class PerceptualHash(NamedTuple):

@@ -23,6 +23,7 @@ FILES = ("reports/evaluation.json", "reports/evaluation.html")
 
 WITNESSES = {
     "ensemble": "all witnesses",
+    "unverified": "heads and index",
     "heads": "heads alone",
     "index": "index alone",
     "closed": "reference's rule",

@@ -17,7 +17,9 @@ import pyarrow.compute as pc
 from landmark_ray.bundle.network_files import FINETUNED, GROUPS, TRUNK, head_infos
 from landmark_ray.config import Config
 from landmark_ray.data import schemas
+from landmark_ray.data.class_features import COLUMNS
 from landmark_ray.data.examples import groups_of, read_examples
+from landmark_ray.data.lookup import image_features
 from landmark_ray.data.photo_batches import photos
 from landmark_ray.data.photo_ids import PhotoIds
 from landmark_ray.data.root import Root
@@ -39,10 +41,11 @@ from landmark_ray.kernels.evaluation import (
     summary_of,
     synthetic_accepted,
 )
+from landmark_ray.kernels.features import ImageFeatures
 from landmark_ray.reports import evaluation_page
 from landmark_ray.runtime.counts import StageCounts, reason_kind
 from landmark_ray.runtime.progress import ProgressBar
-from landmark_ray.runtime.resources import pin_tensorflow, plan_workers
+from landmark_ray.runtime.resources import pin_tensorflow, pin_threads, plan_workers
 from landmark_ray.runtime.shards import ShardReader, ShardResult, process_shards_with_model
 from landmark_ray.runtime.stage import Stage
 from landmark_ray.runtime.tasks import Row, run_tasks, shard_task
@@ -79,12 +82,16 @@ def run(config: Config, root: Root, source: Source) -> StageCounts:
     return counts
 
 
-def scorer_of(config: Config, root: Root) -> "Scorer":
-    """Load the networks and the index of a root."""
+def scorer_of(config: Config, root: Root, *, pin: bool) -> "Scorer":
+    """Load the networks, the index and the exemplars of a root.
+
+    `pin` limits the threads of local features to the cores of the worker.
+    """
     from landmark_ray.bundle.scoring import Scorer
 
     subfolder = FINETUNED if "finetune" in config.train.phases else GROUPS
-    return Scorer(Store(f"{root.uri}/models"), subfolder, config.evaluate.top_k)
+    threads = pin_threads() if pin else None
+    return Scorer(Store(f"{root.uri}/models"), subfolder, config.evaluate.top_k, threads)
 
 
 class ScoreExamples:
@@ -94,7 +101,7 @@ class ScoreExamples:
         """Load the networks; `pin` limits their threads to the cores of the worker."""
         if pin:
             pin_tensorflow()
-        self.config, self.scorer = config, scorer_of(config, root)
+        self.config, self.scorer = config, scorer_of(config, root, pin=pin)
 
     def __call__(self, shard: ShardReader) -> ShardResult:
         """Score the validation examples of a shard."""
@@ -102,10 +109,18 @@ class ScoreExamples:
 
         examples = read_examples(shard.root, shard.key, self.config.seed)
         validation = examples.filter(pc.equal(examples["split"], "validation"))
-        rows = score_examples(validation, self.scorer)
+        rows = score_examples(validation, self.scorer, self._features(shard, validation))
         counts = StageCounts(shard.images, shard.images)
         counts.counters["validation images"] = rows.num_rows
         return ShardResult(rows, counts)
+
+    def _features(self, shard: ShardReader, examples: pa.Table) -> dict[str, ImageFeatures]:
+        """Read the local features of some examples of a shard, if there are exemplars."""
+        if self.scorer.witnesses.exemplars is None:
+            return {}
+        features = shard.read("features", ["image_id", *COLUMNS])
+        chosen = features.filter(pc.is_in(features["image_id"], examples["image_id"]))
+        return {row["image_id"]: image_features(row) for row in chosen.to_pylist()}
 
 
 def score_test_set(
@@ -136,23 +151,27 @@ def score_test_set(
         def __init__(self) -> None:
             if not workers.gpus:
                 pin_tensorflow()
-            self.scorer = scorer_of(config, root)
+            self.scorer = scorer_of(config, root, pin=not workers.gpus)
 
         def score_tar(self, unit: Row) -> Row:
             parts, counts = [schemas.PREDICTIONS.empty_table()], StageCounts()
             archive = archives[unit["shard"]]
             members = ids.renamed(archive, config.ingest.max_megabytes * 1e6)
-            size = self.scorer.size
-            for image_ids, squares, bad in photos(members, size, config.ingest.limits):
-                counts.images_in += len(image_ids) + len(bad)
-                counts.images_out += len(image_ids)
+            size, limits = self.scorer.size, config.ingest.limits
+            for batch in photos(members, size, limits):
+                usable, bad = batch.ids, batch.rejected
+                counts.images_in += len(usable) + len(bad)
+                counts.images_out += len(usable)
                 counts.reject_reasons.update(reason_kind(reason) for reason in bad.values())
                 if bad:
                     parts.append(rows_of_unreadable(list(bad), solution, groups))
-                if image_ids:
-                    labels = [-1] * len(image_ids)
-                    own = [groups.get(min(solution[i], default=-1), 0) for i in image_ids]
-                    parts.append(self.scorer.rows(image_ids, squares, solution, labels, own))
+                if usable:
+                    labels = [-1] * len(usable)
+                    own = [groups.get(min(solution[i], default=-1), 0) for i in usable]
+                    features = self.scorer.features(batch.files, limits)
+                    parts.append(
+                        self.scorer.rows(usable, batch.squares, solution, labels, own, features)
+                    )
             counts.notes += archive.notes
             root.commit(TEST, 0, unit["shard"], pa.concat_tables(parts), counts.to_json())
             return {"rows": unit["rows"], "report": counts.to_json()}
@@ -195,6 +214,7 @@ def rows_of_unreadable(
         {"image_id": i, "truth": sorted(solution[i]), "label": -1, "group": g}
         | {"landmarks": [], "confidences": [], "closed_landmark": -1, "closed_confidence": 0.0}
         | {"candidates": [], "heads": [], "nearest": [], "mean": [], "strangers": -1.0}
+        | {"inliers": []}
         for i, g in zip(ids, own, strict=True)
     ]
     return pa.Table.from_pylist(rows, schemas.PREDICTIONS)
@@ -256,7 +276,10 @@ def figures_of(config: Config, root: Root, test: bool) -> dict[str, Any]:
 
 STAGE = Stage(
     "evaluate",
-    reads=("models/groups", "models/closed", "models/finetuned", "models/index", "examples"),
+    reads=(
+        *("models/groups", "models/closed", "models/finetuned", "models/index"),
+        *("models/exemplars", "features", "examples"),
+    ),
     writes=("predictions", "test_predictions"),
     run=run,
     inputs=inputs,

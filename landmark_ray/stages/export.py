@@ -14,6 +14,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
+from landmark_ray.bundle.exemplars import files_of as exemplar_files
 from landmark_ray.bundle.landmark_index import FILES as INDEX_FILES
 from landmark_ray.bundle.landmark_index import FUSION, INDEX, write_fusion
 from landmark_ray.bundle.manifest import EVALUATION, FILE, LANDMARKS, REFERENCE, clear, owned, seal
@@ -29,7 +30,7 @@ from landmark_ray.bundle.network_files import (
 )
 from landmark_ray.bundle.reference import Reference
 from landmark_ray.config import STAGES, Config
-from landmark_ray.data import deletion, layout, schemas
+from landmark_ray.data import bundle_schemas, deletion, layout
 from landmark_ray.data.deletion import Ours
 from landmark_ray.data.examples import pixels, read_examples
 from landmark_ray.data.root import Root
@@ -58,6 +59,7 @@ def run(config: Config, root: Root, source: Source) -> StageCounts:
     bundle, ours = bundle_folder(config, root)
     trunks = sorted({TRUNK, *(info.trunk for info in infos)})  # TRUNK describes photos to the index
     files = [*files_of(trunks, infos), *(f"{INDEX}/{file}" for file in INDEX_FILES), FUSION]
+    files += exemplar_files(models)
     clear(bundle, [FILE, LANDMARKS, EVALUATION, REFERENCE, *files], ours)
     names = landmarks(root)
     evaluation = root.read_json(REPORT)
@@ -69,6 +71,8 @@ def run(config: Config, root: Root, source: Source) -> StageCounts:
         copy_head(models, subfolder, bundle, info)
     for file in INDEX_FILES:
         bundle.write(f"{INDEX}/{file}", models.read(f"{INDEX}/{file}"))
+    for file in exemplar_files(models):
+        bundle.write(file, models.read(file))
     write_fusion(bundle, TypeAdapter(Fusion).validate_python(evaluation["fusion"]))
     probe_on_cluster(config, reference_of, config, root, subfolder).write(bundle, REFERENCE)
     records = {stage: ledger.read(root, stage) or {} for stage in STAGES[:-1]}
@@ -181,9 +185,9 @@ def landmarks(root: Root) -> pa.Table:
     counts = examples.group_by(["landmark_id", "group"]).aggregate([([], "count_all")])
     names = root.dataset("landmarks").to_table(["landmark_id", "name"])
     rows = counts.join(names, "landmark_id").rename_columns({"count_all": "images"})
-    rows = rows.select(schemas.BUNDLED.names).sort_by("landmark_id")
+    rows = rows.select(bundle_schemas.BUNDLED.names).sort_by("landmark_id")
     filled = rows["name"].fill_null("")
-    return rows.set_column(1, "name", filled).cast(schemas.BUNDLED)
+    return rows.set_column(1, "name", filled).cast(bundle_schemas.BUNDLED)
 
 
 STAGE = Stage(
@@ -194,6 +198,7 @@ STAGE = Stage(
         "models/finetuned",
         "models/trunk",
         "models/index",
+        "models/exemplars",
         "examples",
         "landmarks",
     ),

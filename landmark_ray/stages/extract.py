@@ -18,7 +18,7 @@ from landmark_ray.config.verification import ONNX, ExtractConfig
 from landmark_ray.data import schemas
 from landmark_ray.data.root import Root
 from landmark_ray.data.sources import Source
-from landmark_ray.data.store import Store
+from landmark_ray.data.store import read_uri
 from landmark_ray.errors import UserError, redact_url
 from landmark_ray.kernels.delf import Delf as DelfModel
 from landmark_ray.kernels.features import ImageFeatures, quantise
@@ -69,7 +69,7 @@ def inputs(config: Config, source: Source) -> dict[str, str]:
     """
     if config.extract.extractor not in ONNX:
         return {}
-    checksum = hashlib.sha256(read_file(config.extract.handle)).hexdigest()[:16]
+    checksum = hashlib.sha256(read_model(config.extract.handle)).hexdigest()[:16]
     return {f"features of {redact_url(config.extract.handle)}": checksum}
 
 
@@ -168,7 +168,7 @@ def load_model(options: ExtractConfig, threads: int | None, gpu: bool) -> DelfMo
     try:
         if options.extractor in ONNX:
             return OnnxFeatures(
-                read_file(options.handle),
+                read_model(options.handle),
                 max_features=options.max_feature_num,
                 side=options.max_side,
                 threads=threads,
@@ -191,17 +191,16 @@ def named(options: ExtractConfig, error: ValueError) -> str:
     return f"{error}" if options.extractor == "delf" else f"{redact_url(options.handle)}: {error}"
 
 
-def read_file(uri: str) -> bytes:
+def read_model(uri: str) -> bytes:
     """Read an ONNX file.
 
     Raises:
         UserError: It cannot be read.
     """
-    folder, _, name = uri.rpartition("/")
     try:
-        return Store(folder or ("/" if uri.startswith("/") else ".")).read(name)
-    except (OSError, UserError) as error:
-        raise UserError(f"--extract.handle: {redact_url(uri)} cannot be read: {error}") from None
+        return read_uri(uri)
+    except UserError as error:
+        raise UserError(f"--extract.handle: {error}") from None
 
 
 def check(config: Config) -> None:

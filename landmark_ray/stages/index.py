@@ -1,7 +1,8 @@
-"""index: make the index of photos, which answers beside the heads.
+"""index: make the index of photos and the exemplars, which answer beside the heads.
 
-It holds the vectors of all examples as they are, validation included, and of the background, which
-stands for photos of no landmark. The index needs no training.
+The index holds the vectors of all examples as they are, validation included, and of the background,
+which stands for photos of no landmark. Exemplars are photos to learn from, with their local
+features. Neither needs training.
 """
 
 from collections.abc import Iterator
@@ -11,6 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from landmark_ray.bundle.exemplar_making import EXTRACTORS, make_exemplars
+from landmark_ray.bundle.exemplars import FOLDER
 from landmark_ray.bundle.landmark_index import (
     INDEX,
     STRANGER,
@@ -41,10 +44,17 @@ IS_PHOTO = (pc.field("view") == 0) & (pc.field("landmark_id") != synthetic.LABEL
 
 
 def run(config: Config, root: Root, source: Source) -> StageCounts:
-    """Write `models/index`."""
+    """Write `models/index` and `models/exemplars`."""
     info: IndexInfo = probe_on_cluster(config, make, config, root)
     counts = StageCounts(info.photos, info.photos)
     counts.counters["photos of no landmark"] = info.strangers
+    if config.index.exemplars and config.extract.extractor in EXTRACTORS:
+        learned = IS_PHOTO & (pc.field("group") > 0) & (pc.field("split") == "train")
+        columns = ["image_id", "landmark_id"]
+        photos = root.dataset("embeddings").to_table(columns, filter=learned)
+        counts.counters["exemplars"] = make_exemplars(config, root, photos)
+    elif config.index.exemplars:
+        counts.notes.append("without exemplars, as DELF is too slow to verify new photos")
     return counts
 
 
@@ -85,7 +95,7 @@ def sample(photos: pa.Table, learned: NDArray[np.bool_], seed: int) -> NDArray[n
     """Choose photos that models learn from: all of some landmarks, and some of no landmark.
 
     Args:
-        photos: Rows of `schemas.INDEXED`.
+        photos: Rows of `bundle_schemas.INDEXED`.
         learned: [N] which of them models learn from.
         seed: The seed.
     """
@@ -103,8 +113,8 @@ def read(root: Root) -> tuple[pa.Table, NDArray[np.int64], NDArray[np.bool_]]:
     """Read the photos of an index, in the order of their ids.
 
     Returns:
-        Rows of `schemas.INDEXED`, the row of each photo in the order in which `vectors` yields
-        them, and which photos models learn from.
+        Rows of `bundle_schemas.INDEXED`, the row of each photo in the order in which `vectors`
+        yields them, and which photos models learn from.
     """
     columns = ["image_id", "landmark_id", "group", "split"]
     stored = root.dataset("embeddings").to_table(columns, filter=IS_PHOTO)
@@ -160,7 +170,7 @@ def clusters(rows: pa.Table, copies: pa.Table) -> pa.ChunkedArray:
 
 STAGE = Stage(
     "index",
-    reads=("models/trunk", "embeddings", "duplicates"),
-    writes=(f"models/{INDEX}",),
+    reads=("models/trunk", "embeddings", "duplicates", "images", "features", "pairs"),
+    writes=(f"models/{INDEX}", f"models/{FOLDER}"),
     run=run,
 )

@@ -10,7 +10,7 @@ import pytest
 from landmark_ray.bundle.landmark_index import LandmarkIndex, rewrite_index
 from landmark_ray.bundle.manifest import Bundle
 from landmark_ray.bundle.witnesses import Witnesses
-from landmark_ray.data import schemas
+from landmark_ray.data import bundle_schemas
 from landmark_ray.kernels.fusion import STRANGERS
 from landmark_ray.kernels.image import model_input
 from tests import bundles, drawn
@@ -94,7 +94,7 @@ def test_photos_of_a_landmark_that_was_left_out_are_no_strangers_any_more(given,
     ids = [f"{i:016x}" for i in range(100, 103)]
     clusters = ["landmark 7", "landmark 7", "landmark 77"]
     own = {"image_id": ids, "landmark_id": [STRANGERS] * 3, "cluster": clusters}
-    rows = pa.table(own | {"enrolled": [False] * 3}).cast(schemas.INDEXED)
+    rows = pa.table(own | {"enrolled": [False] * 3}).cast(bundle_schemas.INDEXED)
     rewrite_index(old, source, np.ones(len(index.photos), bool), index.means[:3], rows)
     bundles.change(target)
     words = ("--landmark_id", 7, "--photos", given / "wall", "--to", tmp_path / "new")

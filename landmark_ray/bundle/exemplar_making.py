@@ -1,0 +1,111 @@
+"""Making the exemplars of a root: which photos they are, and their features, bucket by bucket."""
+
+from functools import partial
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from landmark_ray.bundle.exemplars import ExemplarInfo, write_file, write_info
+from landmark_ray.config import Config
+from landmark_ray.config.verification import ONNX
+from landmark_ray.data import bundle_schemas
+from landmark_ray.data.class_features import COLUMNS
+from landmark_ray.data.lookup import image_features
+from landmark_ray.data.root import Root
+from landmark_ray.data.store import Store, read_uri
+from landmark_ray.kernels.exemplars import choose_exemplars, compact
+from landmark_ray.kernels.image import thumbnail
+from landmark_ray.runtime.counts import StageCounts
+from landmark_ray.runtime.progress import ProgressBar
+from landmark_ray.runtime.resources import task_resources
+from landmark_ray.runtime.tasks import Row, run_tasks, shard_task
+
+THUMBNAIL = 256
+"""Longest side of the thumbnail of an exemplar, in pixels."""
+
+TABLES = {
+    "features": ["image_id", "landmark_id", *COLUMNS],
+    "images": ["image_id", "jpeg"],
+    "duplicates": ["image_id", "cluster"],
+}
+"""Table -> the columns that are read of it."""
+
+EXTRACTORS = ("sift", *ONNX)
+"""Extractors that serve new photos, too; DELF takes seconds for a photo."""
+
+
+def make_exemplars(config: Config, root: Root, photos: pa.Table) -> int:
+    """Choose exemplars, and store them in the root's `models`; return their number.
+
+    Args:
+        config: All options.
+        root: The root.
+        photos: `image_id` and `landmark_id` of the photos that models learn from.
+    """
+    verified = pc.field("inliers") >= config.match.min_inliers
+    pairs = root.dataset("pairs").to_table(["image_a", "image_b"], filter=verified)
+    chosen = choose_exemplars(photos, pairs, config.index.exemplars)
+    catalog = root.dataset("catalog").to_table(["image_id", "bucket", "shard"])
+    places = catalog.take(pc.index_in(chosen["image_id"], catalog["image_id"]))
+    units: list[Row] = []
+    for bucket in sorted(pc.unique(places["bucket"]).to_pylist()):
+        own = places.filter(pc.equal(places["bucket"], bucket))
+        shards = sorted(pc.unique(own["shard"]).to_pylist())
+        ids = [own.filter(pc.equal(own["shard"], s))["image_id"].to_pylist() for s in shards]
+        units.append({"bucket": bucket, "shards": shards, "ids": ids, "rows": own.num_rows})
+    units.sort(key=lambda unit: -unit["rows"])
+    resources = task_resources(config, "index")
+    with ProgressBar("exemplars", chosen.num_rows) as progress_bar:
+        write = shard_task(partial(write_bucket, root))
+        run_tasks(units, lambda u: u.map(write, **resources), config, progress_bar)
+    extract = config.extract
+    info = ExemplarInfo(
+        sift=extract.extractor == "sift",
+        max_features=extract.max_feature_num,
+        side=extract.max_side,
+        rule=config.match.rule(extract.extractor),
+        files=tuple(sorted(f"exemplars/bucket-{unit['bucket']:05}.arrow" for unit in units)),
+        photos=chosen.num_rows,
+    )
+    model = None if info.sift else read_uri(extract.handle)
+    write_info(Store(f"{root.uri}/models"), info, model)
+    return info.photos
+
+
+def write_bucket(root: Root, unit: Row) -> Row:
+    """Write the exemplars of a bucket, in the order in which they were chosen."""
+    tables = [
+        exemplar_rows(root, unit["bucket"], shard, ids)
+        for shard, ids in zip(unit["shards"], unit["ids"], strict=True)
+    ]
+    write_file(Store(f"{root.uri}/models"), unit["bucket"], pa.concat_tables(tables))
+    return {"rows": unit["rows"], "report": StageCounts().to_json()}
+
+
+def exemplar_rows(root: Root, bucket: int, shard: int, ids: list[str]) -> pa.Table:
+    """Return rows of `bundle_schemas.EXEMPLARS` of some images of a shard, in their order."""
+    chosen = pc.field("image_id").isin(pa.array(ids, pa.string()))
+    read = {
+        table: {
+            row["image_id"]: row
+            for row in root.dataset(root.name(table, bucket, shard))
+            .to_table(columns, filter=chosen)
+            .to_pylist()
+        }
+        for table, columns in TABLES.items()
+    }
+    rows = []
+    for image_id in ids:
+        image = read["features"].get(image_id)
+        if image is None:  # extract rejected it
+            continue
+        features = compact(image_features(image))
+        points = features.keypoints.astype("<f2")
+        cluster = read["duplicates"].get(image_id, {}).get("cluster", image_id)
+        rows.append(
+            {name: image[name] for name in ("image_id", "landmark_id", "width", "height")}
+            | {"cluster": cluster, "count": len(points), "keypoints": points.tobytes()}
+            | {"descriptors": features.descriptors.tobytes()}
+            | {"thumbnail": thumbnail(read["images"][image_id]["jpeg"], THUMBNAIL)}
+        )
+    return pa.Table.from_pylist(rows, bundle_schemas.EXEMPLARS)

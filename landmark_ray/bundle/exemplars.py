@@ -1,0 +1,203 @@
+"""The exemplars in a folder, which is a bundle or a root's `models`.
+
+exemplars/bucket-00000.arrow     rows of `bundle_schemas.EXEMPLARS` of the landmarks of a bucket
+exemplars/features.onnx          the extractor of their features, unless that is SIFT
+exemplars/exemplars.json         extractor and matching rule; written last
+
+Arrow files are mapped into memory, so that only the exemplars are read that are asked.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from landmark_ray.bundle.network_files import read_object
+from landmark_ray.data import bundle_schemas
+from landmark_ray.data.store import Store
+from landmark_ray.errors import UserError
+from landmark_ray.kernels.exemplars import most_inliers
+from landmark_ray.kernels.features import ImageFeatures, quantise
+from landmark_ray.kernels.image import Limits, decode
+from landmark_ray.kernels.matching import MatchingRule
+from landmark_ray.kernels.onnx_features import OnnxFeatures
+from landmark_ray.kernels.sift import extract_sift, root_sift
+
+FOLDER = "exemplars"
+INFO, MODEL = f"{FOLDER}/exemplars.json", f"{FOLDER}/features.onnx"
+
+
+@dataclass(frozen=True)
+class ExemplarInfo:
+    """How the features of exemplars were computed, and how they are matched.
+
+    Attributes:
+        sift: Whether SIFT computed them; otherwise, the ONNX file did.
+        max_features: Largest number of features of a photo.
+        side: Longest side to which a photo is resized before features are computed, in pixels.
+        rule: The matching rule.
+        files: Names of the Arrow files.
+        photos: Number of exemplars.
+    """
+
+    sift: bool
+    max_features: int
+    side: int
+    rule: MatchingRule
+    files: tuple[str, ...]
+    photos: int
+
+
+def exemplar_info(folder: Store) -> ExemplarInfo | None:
+    """Read what the exemplars are; return None where there are none.
+
+    Raises:
+        UserError: The file is damaged.
+    """
+    return read_object(folder, INFO, ExemplarInfo)
+
+
+def files_of(folder: Store) -> list[str]:
+    """Return the names of all files of the exemplars of a folder, the last one last."""
+    info = exemplar_info(folder)
+    if info is None:
+        return []
+    return [*info.files, *([] if info.sift else [MODEL]), INFO]
+
+
+def write_file(folder: Store, bucket: int, rows: pa.Table) -> str:
+    """Write the exemplars of a bucket, rows of `EXEMPLARS`; return the file's name."""
+    name = f"{FOLDER}/bucket-{bucket:05}.arrow"
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_file(sink, bundle_schemas.EXEMPLARS) as file:
+        file.write_table(rows.cast(bundle_schemas.EXEMPLARS))
+    folder.write(name, sink.getvalue())
+    return name
+
+
+def write_info(folder: Store, info: ExemplarInfo, model: bytes | None) -> None:
+    """Write the extractor and, last, what the exemplars are."""
+    if model is not None:
+        folder.write(MODEL, model)
+    folder.write_json(INFO, dataclasses.asdict(info))
+
+
+class Exemplars:
+    """Verifies photos by the exemplars of a folder.
+
+    Raises:
+        UserError: There are none, or a file is missing or damaged.
+    """
+
+    def __init__(self, folder: Store, threads: int | None = None) -> None:
+        """Map the files; `threads` are those of the extractor, as many as it likes when None."""
+        info = exemplar_info(folder)
+        if info is None:
+            raise UserError(f"{folder.uri}/{INFO} is missing: run jobs/index.py first")
+        self.info = info
+        tables = [read_file(folder, name) for name in info.files]
+        self._rows = pa.concat_tables([bundle_schemas.EXEMPLARS.empty_table(), *tables])
+        landmark = self._rows["landmark_id"].to_numpy()
+        self._order = np.argsort(landmark, kind="stable")
+        self._landmark = landmark[self._order]
+        self._model = None
+        if not info.sift:
+            try:
+                self._model = OnnxFeatures(
+                    folder.read(MODEL),
+                    max_features=info.max_features,
+                    side=info.side,
+                    threads=threads,
+                )
+            except (ValueError, FileNotFoundError) as error:
+                raise UserError(f"{folder.uri}/{MODEL} is damaged: {error}") from None
+        self._uri = folder.uri
+
+    def features(self, photo: NDArray[np.uint8]) -> ImageFeatures:
+        """Compute the features of a photo [H, W, 3] uint8 RGB."""
+        if self._model:
+            points, vectors = self._model(photo)
+            descriptors = quantise(vectors)
+        else:
+            points, found = extract_sift(
+                photo, max_features=self.info.max_features, side=self.info.side
+            )
+            descriptors = root_sift(found)
+        return ImageFeatures(points, descriptors, max(photo.shape[:2]))
+
+    def features_of(self, file: bytes, limits: Limits) -> ImageFeatures:
+        """Compute the features of a photo in a file.
+
+        Raises:
+            ImageError: The photo cannot be used.
+        """
+        return self.features(decode(file, self.info.side, limits))
+
+    def inliers(
+        self, features: ImageFeatures, landmarks: Sequence[int], without: str = ""
+    ) -> dict[int, int]:
+        """Match a photo with the exemplars of some landmarks.
+
+        Args:
+            features: The features of the photo.
+            landmarks: The landmarks.
+            without: Cluster of the photo, whose exemplars do not count; none when empty.
+
+        Returns:
+            Landmark -> most inliers with any of its exemplars. Landmarks without exemplars are left
+            out.
+
+        Raises:
+            UserError: An exemplar is damaged.
+        """
+        found: dict[int, int] = {}
+        for landmark in landmarks:
+            rows = [row for row in self.rows(landmark) if row["cluster"] != (without or None)]
+            if rows:
+                exemplars = [self._stored(row) for row in rows]
+                found[landmark] = most_inliers(features, exemplars, self.info.rule)
+        return found
+
+    def rows(self, landmark: int) -> list[dict[str, Any]]:
+        """Return the exemplars of a landmark, rows of `EXEMPLARS`, the best first."""
+        first, last = np.searchsorted(self._landmark, [landmark, landmark + 1])
+        return self._rows.take(pa.array(self._order[first:last])).to_pylist()
+
+    def _stored(self, row: dict[str, Any]) -> ImageFeatures:
+        count = row["count"]
+        try:
+            points = np.frombuffer(row["keypoints"], np.float16).astype(np.float32)
+            descriptors = np.frombuffer(row["descriptors"], np.int8)
+            if count:
+                points, descriptors = points.reshape(count, -1), descriptors.reshape(count, -1)
+            else:
+                points, descriptors = points.reshape(0, 2), descriptors.reshape(0, 0)
+            return ImageFeatures(points, descriptors, max(row["width"], row["height"]))
+        except ValueError as error:
+            raise UserError(
+                f"{self._uri}/{FOLDER}: the exemplar {row['image_id']} of landmark "
+                f"{row['landmark_id']} is damaged: {error}: copy the bundle again, or export it"
+            ) from None
+
+
+def read_file(folder: Store, name: str) -> pa.Table:
+    """Map an Arrow file into memory, or read it where the folder is not on this machine.
+
+    Raises:
+        UserError: It is missing or damaged.
+    """
+    try:
+        if folder.local:
+            source = pa.memory_map(folder.path_of(name))
+        else:
+            source = pa.BufferReader(folder.read(name))
+        return pa.ipc.open_file(source).read_all().cast(bundle_schemas.EXEMPLARS)
+    except FileNotFoundError:
+        raise UserError(f"{folder.uri}/{name} is missing: run jobs/index.py again") from None
+    except (pa.ArrowException, ValueError, OSError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"{folder.uri}/{name} is damaged: {reason}") from None
