@@ -14,10 +14,12 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from landmark_ray.bundle.network_files import read_object
 from landmark_ray.data import bundle_schemas
+from landmark_ray.data.lookup import feature_arrays
 from landmark_ray.data.store import Store
 from landmark_ray.errors import UserError
 from landmark_ray.kernels.exemplars import most_inliers
@@ -101,6 +103,7 @@ class Exemplars:
         self.info = info
         tables = [read_file(folder, name) for name in info.files]
         self._rows = pa.concat_tables([bundle_schemas.EXEMPLARS.empty_table(), *tables])
+        self._check(folder)
         landmark = self._rows["landmark_id"].to_numpy()
         self._order = np.argsort(landmark, kind="stable")
         self._landmark = landmark[self._order]
@@ -115,7 +118,24 @@ class Exemplars:
                 )
             except (ValueError, FileNotFoundError) as error:
                 raise UserError(f"{folder.uri}/{MODEL} is damaged: {error}") from None
-        self._uri = folder.uri
+
+    def _check(self, folder: Store) -> None:
+        """Make sure that all exemplars have as many features as they say.
+
+        Raises:
+            UserError: One has not.
+        """
+        count = self._rows["count"].to_numpy()
+        for name, width in (("keypoints", 4), ("descriptors", 1)):
+            length = pc.binary_length(self._rows[name]).to_numpy()
+            bad = np.flatnonzero((length % np.maximum(count * width, 1) != 0) | (length < count))
+            if len(bad):
+                row = self._rows.select(["image_id", "landmark_id"]).slice(bad[0], 1).to_pylist()[0]
+                raise UserError(
+                    f"{folder.uri}/{FOLDER}: the exemplar {row['image_id']} of landmark "
+                    f"{row['landmark_id']} is damaged: its {name} have {length[bad[0]]} bytes for "
+                    f"{count[bad[0]]} features: copy the bundle again, or export it"
+                )
 
     def features(self, photo: NDArray[np.uint8]) -> ImageFeatures:
         """Compute the features of a photo [H, W, 3] uint8 RGB."""
@@ -150,9 +170,6 @@ class Exemplars:
         Returns:
             Landmark -> most inliers with any of its exemplars. Landmarks without exemplars are left
             out.
-
-        Raises:
-            UserError: An exemplar is damaged.
         """
         found: dict[int, int] = {}
         for landmark in landmarks:
@@ -168,20 +185,9 @@ class Exemplars:
         return self._rows.take(pa.array(self._order[first:last])).to_pylist()
 
     def _stored(self, row: dict[str, Any]) -> ImageFeatures:
-        count = row["count"]
-        try:
-            points = np.frombuffer(row["keypoints"], np.float16).astype(np.float32)
-            descriptors = np.frombuffer(row["descriptors"], np.int8)
-            if count:
-                points, descriptors = points.reshape(count, -1), descriptors.reshape(count, -1)
-            else:
-                points, descriptors = points.reshape(0, 2), descriptors.reshape(0, 0)
-            return ImageFeatures(points, descriptors, max(row["width"], row["height"]))
-        except ValueError as error:
-            raise UserError(
-                f"{self._uri}/{FOLDER}: the exemplar {row['image_id']} of landmark "
-                f"{row['landmark_id']} is damaged: {error}: copy the bundle again, or export it"
-            ) from None
+        points = np.frombuffer(row["keypoints"], "<f2").astype(np.float32).tobytes()
+        arrays = feature_arrays(row["count"], points, row["descriptors"])
+        return ImageFeatures(*arrays, max(row["width"], row["height"]))
 
 
 def read_file(folder: Store, name: str) -> pa.Table:

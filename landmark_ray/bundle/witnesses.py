@@ -53,7 +53,8 @@ class Witnesses:
         self.ensemble = Ensemble(folder, subfolder)
         has_index = use == "fused" and index_info(folder) is not None
         self.index = LandmarkIndex(folder) if has_index else None
-        self.fusion = for_photos(read_fusion(folder), verify) if has_index else None
+        fusion = read_fusion(folder) if has_index else None
+        self.fusion = for_photos(fusion, verify) if fusion else None
         asks = has_index and verify != "off" and exemplar_info(folder) is not None
         self.exemplars = Exemplars(folder, threads) if asks else None
 

@@ -33,10 +33,9 @@ KINDS = ("heads", "lead over landmarks", "lead over strangers", "inliers")
 INLIERS_NEEDED = 11
 """Number of inliers that verifies a pair. Chance reaches half of it, which is no evidence."""
 
-DOUBTFUL = 0.05, 0.95
-"""First confidences between which exemplars are asked: of the photos of landmarks in two sets of
-real photographs these are a quarter, of other photos a tenth, and nearly all that geometry changes.
-"""
+DOUBTFUL = 0.005, 0.95
+"""First confidences between which exemplars are asked. A quarter of the photos of two sets of real
+photographs are there, and nearly all whose answer geometry changes."""
 
 
 @dataclass(frozen=True)
@@ -165,9 +164,9 @@ class Fusion(Regressions):
         return np.pad(ids, fill, constant_values=NO_LANDMARK), np.pad(values, fill)
 
 
-def for_photos(fusion: Fusion | None, verify: str) -> Fusion | None:
+def for_photos(fusion: Fusion, verify: str) -> Fusion:
     """Return a fusion that asks exemplars about no photo ("off"), all ("always"), or some."""
-    if fusion is None or verify == "doubtful":
+    if verify == "doubtful":
         return fusion
     if verify == "off":
         return dataclasses.replace(fusion, verified=None)

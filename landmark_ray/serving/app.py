@@ -18,6 +18,7 @@ from ray.serve.config import HTTPOptions
 from ray.serve.exceptions import RayServeException
 from ray.serve.schema import LoggingConfig
 
+from landmark_ray.bundle.exemplars import exemplar_info
 from landmark_ray.bundle.manifest import Bundle
 from landmark_ray.bundle.multihead import by_trunk
 from landmark_ray.errors import UserError, redact_url
@@ -35,6 +36,7 @@ from landmark_ray.serving.serve_options import (
     check_exposure,
     check_port,
 )
+from landmark_ray.serving.verifier import Verifier
 
 NAME = "landmark_ray"
 
@@ -89,6 +91,13 @@ def build(args: dict[str, Any]) -> serve.Application:
         user_config=user_config,
         max_ongoing_requests=MAX_ONGOING_REQUESTS,
     )(IndexShard)
+    verify_deployment = serve.deployment(
+        name="verify",
+        num_replicas=options.replicas,
+        ray_actor_options={"num_cpus": 0.25},
+        user_config=user_config,
+        max_ongoing_requests=MAX_ONGOING_REQUESTS,
+    )(Verifier)
     bound_shards = [
         shard_deployment.options(name=f"models-{shard}").bind(shard, graph)
         for shard in range(shards)
@@ -98,7 +107,10 @@ def build(args: dict[str, Any]) -> serve.Application:
         index_deployment.options(name=f"index-{shard}").bind(shard, graph)
         for shard in range(options.index_shards if shards and options.witnesses == "fused" else 0)
     ]
-    return ingress_deployment.bind(graph, bool(key), bound_shards, bound_index)
+    # a bundle without exemplars has none; if one with exemplars is rolled out, the ingress has them
+    verifies = shards and options.witnesses == "fused" and options.verify != "off"
+    verifier = verify_deployment.bind(graph) if verifies and exemplar_info(bundle) else None
+    return ingress_deployment.bind(graph, bool(key), bound_shards, bound_index, verifier)
 
 
 def run(options: ServeOptions) -> None:

@@ -4,6 +4,7 @@ from functools import cached_property
 
 import numpy as np
 
+from landmark_ray.bundle.exemplars import INFO, exemplar_info
 from landmark_ray.bundle.landmark_index import FUSION, read_fusion
 from landmark_ray.bundle.manifest import LANDMARKS, Bundle, Manifest
 from landmark_ray.kernels.landmark_names import link, readable
@@ -19,9 +20,10 @@ class BundleMetadata:
 
     def __init__(self, uri: str) -> None:
         """Read them; only the model shards read the networks."""
-        bundle = Bundle(uri, read=lambda name: name in (LANDMARKS, FUSION))
+        bundle = Bundle(uri, read=lambda name: name in (LANDMARKS, FUSION, INFO))
         self.manifest: Manifest = bundle.manifest
         self.fusion = read_fusion(bundle)
+        self.exemplars = exemplar_info(bundle)
         self._landmarks = bundle.names().sort_by("landmark_id")
 
     @cached_property

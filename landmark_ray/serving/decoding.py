@@ -9,15 +9,17 @@ import io
 import multiprocessing
 import resource
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as PoolTimeoutError
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from pebble import ProcessExpired, ProcessPool
 from PIL import Image
 
-from landmark_ray.kernels.image import ImageError, Limits, model_input
+from landmark_ray.kernels.image import ImageError, Limits, decode, model_input
 from landmark_ray.serving.api_errors import APIError, photo_error
 
 MAX_ADDRESS_SPACE = 3 << 30
@@ -78,17 +80,30 @@ class Decoder:
         self.pool.stop()  # type: ignore[no-untyped-call]  # pebble annotates only some methods
         self.pool.join()
 
-    async def decode(self, data: bytes, size: int, limits: Limits) -> NDArray[np.uint8]:
+    async def square(self, data: bytes, size: int, limits: Limits) -> NDArray[np.uint8]:
         """Return a photo as `kernels.image.model_input` does: [size, size, 3], RGB.
 
         Raises:
             APIError: The photo can't be used.
         """
-        args = data, size, limits
+        return await self._run(model_input, data, size, limits)
+
+    async def whole(self, data: bytes, side: int, limits: Limits) -> NDArray[np.uint8]:
+        """Return a photo as `kernels.image.decode` does: [H, W, 3], RGB, of at most `side` pixels.
+
+        Raises:
+            APIError: The photo can't be used.
+        """
+        return await self._run(decode, data, side, limits)
+
+    async def _run(
+        self, function: Callable[..., NDArray[np.uint8]], data: bytes, *rest: Any
+    ) -> NDArray[np.uint8]:
+        """Decode with a function; a plain JPEG in a thread, any other photo in a process."""
         future = asyncio.wrap_future(
-            self.threads.submit(model_input, *args)
+            self.threads.submit(function, data, *rest)
             if is_plain_jpeg(data)
-            else self.pool.schedule(model_input, args, timeout=self.timeout_s)
+            else self.pool.schedule(function, (data, *rest), timeout=self.timeout_s)
         )
         future.add_done_callback(_retrieve_exception)
         try:

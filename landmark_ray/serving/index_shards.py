@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from landmark_ray.bundle.exemplars import FOLDER
 from landmark_ray.bundle.landmark_index import LandmarkIndex, index_info
 from landmark_ray.bundle.manifest import Bundle
 from landmark_ray.bundle.network_files import GROUPS
@@ -33,7 +34,7 @@ class IndexShard(Versions[LandmarkIndex | None]):
         Raises:
             UserError: There is no bundle, or its index is damaged or of another trunk.
         """
-        bundle = Bundle(uri, read=lambda name: not name.startswith(f"{GROUPS}/"))
+        bundle = Bundle(uri, read=lambda name: not name.startswith((f"{GROUPS}/", f"{FOLDER}/")))
         version = bundle.manifest.version
         if version in self.loaded:
             return version, self.loaded[version]

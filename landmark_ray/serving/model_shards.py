@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from ray.util.metrics import Histogram
 
+from landmark_ray.bundle.exemplars import FOLDER
 from landmark_ray.bundle.landmark_index import INDEX
 from landmark_ray.bundle.manifest import Bundle
 from landmark_ray.kernels.topk import TopK
@@ -44,7 +45,7 @@ class ModelShard(Versions[ShardNetworks]):
         Raises:
             UserError: There is no bundle, or it is damaged.
         """
-        bundle = Bundle(uri, read=lambda name: not name.startswith(f"{INDEX}/"))
+        bundle = Bundle(uri, read=lambda name: not name.startswith((f"{INDEX}/", f"{FOLDER}/")))
         version = bundle.manifest.version
         networks = self.loaded.get(version)
         if networks is None:

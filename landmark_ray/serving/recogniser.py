@@ -15,7 +15,9 @@ from ray.serve.handle import DeploymentHandle
 
 from landmark_ray.errors import UserError
 from landmark_ray.kernels.contentless import without_contentless
+from landmark_ray.kernels.exemplars import LEADING, leading
 from landmark_ray.kernels.findings import merge
+from landmark_ray.kernels.fusion import for_photos
 from landmark_ray.kernels.metrics import NO_LANDMARK
 from landmark_ray.kernels.topk import TopK, merge_top_k
 from landmark_ray.serving.api_errors import APIError, models_not_ready, queue_full
@@ -28,6 +30,7 @@ from landmark_ray.serving.local import LocalHandle
 from landmark_ray.serving.model_shards import ModelShard
 from landmark_ray.serving.prometheus import Metrics
 from landmark_ray.serving.serve_options import KEY_VARIABLE, GraphOptions
+from landmark_ray.serving.verifier import Verifier
 
 ANSWER_TIMEOUT_S = 60.0
 """After this time without its models' answer, a photo is answered with status 503."""
@@ -62,14 +65,16 @@ class Recogniser:
         keyed: bool,
         shards: Sequence[DeploymentHandle[Any]] = (),
         index: Sequence[DeploymentHandle[Any]] = (),
+        verifier: DeploymentHandle[Any] | None = None,
     ) -> None:
-        """Connect to the shards of models and index.
+        """Connect to the shards of models and index, and to the verifier.
 
         Args:
             options: The fields of `GraphOptions`.
             keyed: Whether clients must send a key.
             shards: Handles of all model shards; without any, this process holds the models.
             index: Handles of all index shards; without any, this process holds the index.
+            verifier: Handle of the verifier; without any, this process holds the exemplars.
 
         Raises:
             UserError: Clients must send a key, and this machine has none.
@@ -82,7 +87,11 @@ class Recogniser:
         if not index and self.options.witnesses == "fused":
             numbers = range(max(self.options.index_shards, 1))
             self.index = [LocalHandle(IndexShard(number, options)) for number in numbers]
-        self.local = [h for h in (*self.shards, *self.index) if isinstance(h, LocalHandle)]
+        self.verifier: list[Any] = []
+        if self.options.verify != "off" and self.options.witnesses == "fused":
+            self.verifier = [verifier or LocalHandle(Verifier(options))]
+        self.parts = [*self.shards, *self.index, *self.verifier]
+        self.local = [part for part in self.parts if isinstance(part, LocalHandle)]
         self.key = self.options.key()
         if keyed and not self.key:
             raise UserError(
@@ -125,9 +134,7 @@ class Recogniser:
         version = self.metadata.manifest.version
         try:
             async with asyncio.timeout(2):
-                loaded = await asyncio.gather(
-                    *(shard.versions.remote() for shard in (*self.shards, *self.index))
-                )
+                loaded = await asyncio.gather(*(part.versions.remote() for part in self.parts))
         except (TimeoutError, RayActorError):
             raise models_not_ready() from None
         if not all(version in versions for versions in loaded):
@@ -181,9 +188,9 @@ class Recogniser:
                 start = time.monotonic()
                 limits, size = self.options.limits(manifest.limits), manifest.size
                 if size not in photos:
-                    photos[size] = await self.decoder.decode(data, size, limits)
+                    photos[size] = await self.decoder.square(data, size, limits)
                 decoded = time.monotonic()
-                found = await self._answer(metadata, photos[size])
+                found = await self._answer(metadata, photos[size], data)
                 if found:
                     ids, confidences = without_contentless(found, photos[size][None])
                     models_s = time.monotonic() - decoded
@@ -198,11 +205,18 @@ class Recogniser:
             if version not in {bundle.manifest.version for bundle in self.bundles}:
                 self.bundles[1:] = [await asyncio.to_thread(BundleMetadata, uri)]
 
-    async def _answer(self, metadata: BundleMetadata, photo: NDArray[np.uint8]) -> TopK | None:
-        """Ask all model shards, then the index; return None if one lacks the version.
+    async def _answer(
+        self, metadata: BundleMetadata, photo: NDArray[np.uint8], data: bytes
+    ) -> TopK | None:
+        """Ask all model shards, the index, and, if that is doubtful, the verifier.
+
+        Args:
+            metadata: The bundle's.
+            photo: [H, W, 3] RGB, as the models take it.
+            data: The image file.
 
         Returns:
-            Landmark ids [1, k] and confidences [1, k].
+            Landmark ids [1, k] and confidences [1, k], or None if one of them lacks the version.
         """
         version = metadata.manifest.version
         replies = await asyncio.gather(
@@ -220,7 +234,17 @@ class Recogniser:
         )
         if any(part is None for part in found):
             return None
-        return metadata.fusion.top_k(merge(found, heads), MAX_TOP_K)
+        candidates = merge(found, heads)
+        fusion = for_photos(metadata.fusion, self.options.verify)
+        if metadata.exemplars and fusion.is_doubtful(fusion(candidates)).all() and self.verifier:
+            limits = self.options.limits(metadata.manifest.limits)
+            whole = await self.decoder.whole(data, metadata.exemplars.side, limits)
+            (named,) = leading(candidates, LEADING)
+            inliers = await ask(self.verifier[0].verify, version, whole, named)
+            if inliers is None:
+                return None
+            candidates = candidates.with_inliers([inliers])
+        return fusion.top_k(candidates, MAX_TOP_K)
 
     def explain(self, recognition: Recognition, top_k: int, file: str | None = None) -> PhotoAnswer:
         """Return a photo's answer with the names of at most `top_k` landmarks."""

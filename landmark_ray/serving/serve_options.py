@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
-from landmark_ray.config.base import Count, Options, StageConfig, Witness
+from landmark_ray.config.base import VERIFY, Count, Options, StageConfig, Verify, Witness
 from landmark_ray.errors import UserError
 from landmark_ray.kernels.image import Limits
 
@@ -49,6 +49,7 @@ class GraphOptions(StageConfig):
         "fused",
         description="what answers: fused (heads and index), or heads alone",
     )
+    verify: Verify = Field("doubtful", description=VERIFY)
     index_shards: int = Field(
         0,
         ge=0,
