@@ -149,7 +149,7 @@ class Exemplars:
             descriptors = root_sift(found)
         return ImageFeatures(points, descriptors, max(photo.shape[:2]))
 
-    def features_of(self, file: bytes, limits: Limits) -> ImageFeatures:
+    def features_of(self, file: bytes, limits: Limits | None) -> ImageFeatures:
         """Compute the features of a photo in a file.
 
         Raises:
