@@ -9,7 +9,13 @@ import numpy as np
 import pyarrow as pa
 from PIL import Image
 
-from landmark_ray.bundle.exemplars import ExemplarInfo, write_file, write_info
+from landmark_ray.bundle.exemplars import (
+    ExemplarInfo,
+    exemplar_row,
+    file_name,
+    write_file,
+    write_info,
+)
 from landmark_ray.bundle.landmark_index import (
     IndexInfo,
     read_fusion,
@@ -23,6 +29,7 @@ from landmark_ray.bundle.network_files import GROUPS, TRUNK, HeadInfo, write_hea
 from landmark_ray.bundle.reference import Reference
 from landmark_ray.data import bundle_schemas
 from landmark_ray.data.store import Store
+from landmark_ray.kernels.features import Features
 from landmark_ray.kernels.fusion import STRANGERS, Fusion, Regression, Regressions
 from landmark_ray.kernels.matching import MatchingRule
 from landmark_ray.kernels.photo_index import divide
@@ -156,15 +163,11 @@ def write_made_exemplars(folder: Store, photos: Mapping[int, np.ndarray]) -> Non
     rows = []
     for landmark, photo in photos.items():
         points, descriptors = extract_sift(photo, max_features=300, side=320)
-        features = {
-            "count": len(points),
-            "keypoints": points.astype("<f2").tobytes(),
-            "descriptors": root_sift(descriptors).tobytes(),
-        }
-        named = {"image_id": f"{landmark:016x}", "landmark_id": landmark, "cluster": f"{landmark}"}
-        size = {"width": photo.shape[1], "height": photo.shape[0], "thumbnail": png(photo)}
-        rows.append(named | size | features)
-    file = write_file(folder, 0, pa.Table.from_pylist(rows, bundle_schemas.EXEMPLARS))
+        features = Features(points, root_sift(descriptors))
+        names = f"{landmark:016x}", landmark, f"{landmark}"
+        rows.append(exemplar_row(*names, png(photo), features, photo.shape[1::-1]))
+    file = file_name(0)
+    write_file(folder, file, pa.Table.from_pylist(rows, bundle_schemas.EXEMPLARS))
     rule = MatchingRule.sift()
     write_info(folder, ExemplarInfo(True, 300, 320, rule, (file,), len(rows)), None)
     fusion = read_fusion(folder)
