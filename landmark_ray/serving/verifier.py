@@ -56,9 +56,9 @@ class Verifier(Versions[Exemplars | None]):
         exemplars = self.loaded.get(version)
         if exemplars is None:
             return None
-        return await asyncio.to_thread(self._verify, exemplars, photo, landmarks)
+        return await asyncio.to_thread(self.inliers, exemplars, photo, landmarks)
 
-    def _verify(
+    def inliers(
         self, exemplars: Exemplars, photo: NDArray[np.uint8], landmarks: list[int]
     ) -> dict[int, int]:
         """Match the landmarks side by side, since each takes some milliseconds."""
