@@ -1,26 +1,38 @@
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from tests import bundles, serving
+from tests import bundles, drawn, serving
 
 
 @pytest.fixture(scope="package")
 def bundle(tmp_path_factory) -> Path:
     """A bundle of small networks with random weights: 44 landmarks in 11 groups, one trunk.
 
-    It has an index.
+    It has an index, and exemplars of all landmarks.
     """
     place: Path = tmp_path_factory.mktemp("bundle") / "bundle"
-    bundles.write(place, groups=tuple(range(1, 12)), reference=True, index=True)
+    groups = tuple(range(1, 12))
+    bundles.write(place, groups=groups, reference=True, index=True, exemplars=exemplars(groups))
     return place
+
+
+def exemplars(groups: tuple[int, ...]) -> dict[int, np.ndarray]:
+    """Landmark -> its exemplar; some are of the photos that tests send."""
+    landmarks = [100 * group + number for group in groups for number in range(4)]
+    return {
+        landmark: np.asarray(drawn.photo(seed, (200, 160)))
+        for seed, landmark in enumerate(landmarks)
+    }
 
 
 @pytest.fixture(scope="package")
 def own_trunks(tmp_path_factory) -> Path:
     """A bundle of two groups, each with a trunk of its own, and an index with a third trunk."""
     place: Path = tmp_path_factory.mktemp("own-trunks") / "bundle"
-    bundles.write(place, groups=(1, 2), shared=False, seed=3, index=True)
+    made = exemplars((1, 2))
+    bundles.write(place, groups=(1, 2), shared=False, seed=3, index=True, exemplars=made)
     return place
 
 
@@ -28,7 +40,8 @@ def own_trunks(tmp_path_factory) -> Path:
 def replicas(own_trunks, tmp_path_factory):
     """The address of a service of those trunks, with a key, and replicas that a test may kill."""
     options = ("--packs", "2", "--index_shards", "2", "--replicas", "2", "--queue", "4")
-    options += ("--max_megabytes", "1", "--cluster.cpus", "4")  # the nine replicas take 3.25
+    options += ("--verify", "always")
+    options += ("--max_megabytes", "1", "--cluster.cpus", "4")  # the eleven replicas take 3.75
     place = tmp_path_factory.mktemp("replicas")
     with serving.running(own_trunks, place, *options, LANDMARK_RAY_KEY=serving.KEY) as url:
         yield url

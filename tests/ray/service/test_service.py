@@ -43,10 +43,12 @@ def first(photos):
 def predicted(photos, run_job, tmp_path):
     """A function: what jobs/predict.py says of the photos, by their ids."""
 
-    def by(bundle):
+    def by(bundle, *options):
         output = tmp_path / "submission.csv"
         one = ("--cpus", os.cpu_count())  # one worker, which starts TensorFlow once
-        done = run_job("predict", "--bundle", bundle, "--source", photos, "--output", output, *one)
+        done = run_job(
+            "predict", "--bundle", bundle, "--source", photos, "--output", output, *one, *options
+        )
         assert done.returncode == 0, done.stderr
         rows = pads.dataset(output.with_suffix(".parquet")).to_table().to_pylist()
         assert len(rows) == 25
@@ -60,7 +62,8 @@ def test_answers_over_http_equal_batch_predictions(bundle, predicted, photos, se
 
 
 def test_packs_of_own_trunks_answer_as_batch_predictions(own_trunks, predicted, photos, replicas):
-    assert_same(ask(replicas, photos), predicted(own_trunks))
+    answers = ask(replicas, photos)
+    assert_same(answers, predicted(own_trunks, "--verify", "always"))
 
 
 @pytest.mark.long
@@ -190,7 +193,7 @@ def test_overload_is_shed_with_429_and_the_served_wait_a_bounded_time(replicas, 
     assert served[int(0.99 * len(served))] < 20 * np.median(served) + 0.5
 
 
-@pytest.mark.parametrize("deployment", ["models-0", "index-1"])
+@pytest.mark.parametrize("deployment", ["models-0", "index-1", "verify"])
 def test_killed_replicas_cost_no_answer(replicas, photos, deployment):
     asked, killed = [], []
 

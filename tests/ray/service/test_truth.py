@@ -21,8 +21,9 @@ from landmark_ray.bundle.witnesses import Witnesses
 from landmark_ray.data.photos import Photos
 from landmark_ray.data.store import Store
 from landmark_ray.errors import UserError
-from landmark_ray.kernels.answers import answered
+from landmark_ray.kernels.answers import answered, evidence_of
 from landmark_ray.kernels.evaluation import figures, ranking
+from landmark_ray.kernels.image import Limits
 from landmark_ray.serving import service_check
 from landmark_ray.serving.client import TOP_K, Client
 from landmark_ray.serving.service_check import CheckOptions
@@ -44,15 +45,20 @@ def squares():
 def evaluated(bundle, squares, tmp_path_factory):
     """Rows of evaluate for the photos; the truth of some is what the models say, of some none."""
     models = tmp_path_factory.mktemp("evaluated") / "models"
-    for folder in ("trunk", "groups", "index"):
+    for folder in ("trunk", "groups", "index", "exemplars"):
         shutil.copytree(bundle / folder, models / folder)
     shutil.copytree(bundle / "groups", models / "closed")
     scorer = Scorer(Store(str(models)), GROUPS, TOP_K)
     ids = [f"{number:016x}" for number in range(COUNT)]
     said = scorer.witnesses.predict(squares, 2)[0]
+    features = scorer.features([bundles.png(square) for square in squares], Limits(min_side=16))
     truth = {i: {int(said[n, n % 2])} if n % 3 else set() for n, i in enumerate(ids)}
-    rows = scorer.rows(ids, squares, truth, [-1] * COUNT, [0] * COUNT)
-    return answered(rows, read_fusion(Store(str(models))))
+    rows = scorer.rows(ids, squares, truth, [-1] * COUNT, [0] * COUNT, features)
+    fusion = read_fusion(Store(str(models)))
+    confidences = fusion(evidence_of(rows))
+    assert 0.2 < fusion.is_doubtful(confidences).mean() <= 1
+    assert np.abs(fusion.confidences(evidence_of(rows)) - confidences).max() > 0.1
+    return answered(rows, fusion)
 
 
 @pytest.fixture(scope="module")
