@@ -9,7 +9,8 @@ at their defaults.
    landmark, so the share of the other landmarks' photos is shown separately.
 2. Pairs of one landmark, 1,000 features for each image, against the tutorial's method, in one
    thread: `scipy.spatial.cKDTree`, descriptors at most 0.8 apart, then `skimage.measure.ransac`
-   with an affine map, a residual of 20 pixels and 1,000 trials.
+   with an affine map, a residual of 20 pixels and 1,000 trials. Descriptors have 128 numbers
+   (RootSIFT), 64 (RootSIFT's principal components, by the rule for XFeat) and 40 (DELF).
 3. A landmark of 500 photographs, of which 75 match no other of their landmark: the stage `match` in
    one task, against the tutorial's method on every pair (timed on some of them). On gld-mini, the
    stage must keep the same images as by every pair.
@@ -23,13 +24,11 @@ import itertools
 import random
 import statistics
 import sys
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
-import numpy as np
 import pandas as pd
 from common import (
     CORES,
@@ -43,26 +42,31 @@ from common import (
     source_folder,
     write_source,
 )
-from scipy.spatial import cKDTree
-from skimage.measure import ransac
-from skimage.transform import AffineTransform
+from pairs import (
+    INLIERS,
+    SHORT,
+    SHORT_RULE,
+    TUTORIAL,
+    chosen_pairs,
+    figures_of_pair,
+    pair_figures,
+    seconds,
+    shortened,
+    tutorial,
+)
 from threadpoolctl import threadpool_limits
 
 from landmark_ray.data.lookup import image_features
 from landmark_ray.data.root import Root
-from landmark_ray.kernels.features import UNIT, ImageFeatures
-from landmark_ray.kernels.matching import MatchingRule, match_pair
+from landmark_ray.kernels.features import ImageFeatures
+from landmark_ray.kernels.matching import MatchingRule
 from landmark_ray.runtime import ledger
-
-INLIERS = 11
-"""Of a pair that verifies, the default of --match.min_inliers."""
 
 EXTRACTORS: dict[str, tuple[object, ...]] = {
     "sift": (),
     "delf": ("--extract.extractor", "delf", "--extract.handle", DELF_STANDIN),
 }
 RULES = {"sift": MatchingRule.sift, "delf": MatchingRule.delf}
-TUTORIAL = "`cKDTree` and `skimage.measure.ransac`"
 NAMES = {"sift": "RootSIFT", "delf": "DELF's stand-in"}
 LEAST_KEPT = {"sift": 0.93, "delf": 0.97}
 EVERY_PAIR = ("--match.mode", "exhaustive")
@@ -81,18 +85,14 @@ def figures_of(extractor: str) -> dict[str, Figure]:
             quoted=False,
         ),
         f"{extractor}_noise": Figure(f"share of noise kept, {name}", most=0.01),
-        f"{extractor}_pair": Figure(
-            f"matching a pair of images, 1,000 features of {name} each",
-            TUTORIAL,
-            "times as fast",
-            least=50,  # on every processor: 155 to 183 were measured without AMX, 63 to 88 with it
-        ),
+        **figures_of_pair(extractor, name),
     }
 
 
 FIGURES = {
     **figures_of("sift"),
     **figures_of("delf"),
+    **figures_of_pair("short", f"{SHORT} numbers"),
     "class": Figure(
         "matching a landmark of 500 photos, 15% unmatched",
         f"every pair by {TUTORIAL}",
@@ -147,56 +147,12 @@ def shares(root: Root, source: Path) -> dict[str, float]:
     }
 
 
-def tutorial(a: ImageFeatures, b: ImageFeatures) -> int:
-    """Inliers by the tutorial's method."""
-    tree = cKDTree(a.descriptors.astype(np.float32) / UNIT)
-    _, nearest = tree.query(b.descriptors.astype(np.float32) / UNIT, distance_upper_bound=0.8)
-    near = nearest < len(a.descriptors)
-    points = b.keypoints[near, :2], a.keypoints[nearest[near], :2]
-    if near.sum() < 4:
-        return 0
-    _, inliers = ransac(
-        points, AffineTransform, min_samples=3, residual_threshold=20, max_trials=1000
-    )
-    return 0 if inliers is None else int(inliers.sum())
-
-
-def seconds(action: Callable[[], object]) -> float:
-    """What an action takes."""
-    begun = time.perf_counter()
-    action()
-    return time.perf_counter() - begun
-
-
 def features_of(root: Root) -> dict[int, list[ImageFeatures]]:
     """Landmark -> the features of its images."""
     features: dict[int, list[ImageFeatures]] = {}
     for row in root.dataset("features").to_table().to_pylist():
         features.setdefault(row["landmark_id"], []).append(image_features(row))
     return features
-
-
-def pair_speedup(root: Root, rule: MatchingRule, size: Size) -> float:
-    """How much faster than by the tutorial's method pairs of one landmark are matched."""
-    pairs: list[tuple[ImageFeatures, ImageFeatures]] = []
-    for images in features_of(root).values():
-        most = [
-            ImageFeatures(
-                f.keypoints[: size.features], f.descriptors[: size.features], f.longest_side
-            )
-            for f in images
-            if len(f.keypoints) >= size.features
-        ]
-        pairs += itertools.combinations(most, 2)
-    chosen = random.Random(0).sample(pairs, size.pairs)
-    match_pair(*chosen[0], rule, stop_below=INLIERS)
-    theirs, ours = 0.0, 0.0
-    for pair in chosen:
-        theirs += seconds(lambda pair=pair: tutorial(*pair))
-        ours += statistics.median(
-            seconds(lambda pair=pair: match_pair(*pair, rule, stop_below=INLIERS)) for _ in range(3)
-        )
-    return theirs / ours
 
 
 def large_class(root: Root, photos: Sequence[Photo], size: Size) -> list[Photo]:
@@ -240,7 +196,7 @@ def class_speedup(photos: Sequence[Photo], size: Size, folder: Path) -> float:
     (features,) = features_of(root).values()
     pairs = list(itertools.combinations(features, 2))
     timed = random.Random(1).sample(pairs, size.pairs)
-    theirs = len(pairs) * statistics.mean(seconds(lambda p=p: tutorial(*p)) for p in timed)
+    theirs = len(pairs) * statistics.mean(seconds(tutorial, *pair) for pair in timed)
     print(f"{len(features)} images: {theirs:,.0f} s and {took:.1f} s", file=sys.stderr)
     return theirs / took
 
@@ -258,8 +214,10 @@ def measure(size: Size, folder: Path) -> dict[str, float]:
         figures |= {f"{extractor}_{n}": v for n, v in shares(root, source).items()}
         cv2.setNumThreads(1)
         with threadpool_limits(1):
-            figures[f"{extractor}_pair"] = pair_speedup(root, RULES[extractor](), size)
+            pairs = chosen_pairs(features_of(root).values(), size.features, size.pairs)
+            figures |= pair_figures(extractor, pairs, RULES[extractor]())
             if extractor == "sift":
+                figures |= pair_figures("short", shortened(pairs), SHORT_RULE)
                 photos = large_class(root, photographs(source), size)
                 figures["class"] = class_speedup(photos, size, folder / "class")
                 figures["same"] = same_kept(words)

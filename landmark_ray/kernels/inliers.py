@@ -61,7 +61,8 @@ def enough_trials(inliers: float, matches: int) -> int:
 def is_plausible(affine: NDArray[np.float64]) -> bool:
     """Return whether a camera can make a map [2, 3]; it can't mirror, or zoom or stretch much."""
     linear = affine[:, :2]
-    if np.linalg.det(linear) <= 0:
+    (a, b), (c, d) = linear.tolist()
+    if a * d - b * c <= 0:
         return False
     large, small = np.linalg.svd(linear, compute_uv=False)
     return bool(large < MAX_ZOOM and small > 1 / MAX_ZOOM and large < MAX_STRETCH * small)

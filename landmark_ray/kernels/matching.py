@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from landmark_ray.kernels.features import UNIT, ImageFeatures
+from landmark_ray.kernels.features import ImageFeatures
 from landmark_ray.kernels.inliers import count_cells, enough_trials, is_plausible, verify
-from landmark_ray.kernels.integer_matmul import int8_matmul
+from landmark_ray.kernels.putative import putative_matches
 
 REFERENCE_SIDE = 512
 """Longest side of the image, in pixels, to which `residual` and `cell` of a rule refer."""
@@ -133,44 +133,6 @@ class PairResult:
         return len(self.matches)
 
 
-def putative_matches(
-    a: NDArray[np.int8],
-    b: NDArray[np.int8],
-    *,
-    max_distance: float,
-    ratio: float,
-    mutual: bool,
-) -> NDArray[np.int32]:
-    """Match each descriptor of `a` with its nearest one of `b`, by Euclidean distance.
-
-    Args:
-        a: [N, D] as `features.quantise` makes them.
-        b: [M, D], likewise.
-        max_distance: Largest distance of a match, for descriptors of length 1; 2 lets all pass.
-        ratio: Largest ratio of the nearest and second-nearest distance; 1 lets all pass, and so
-            does M = 1.
-        mutual: Keep a match only if its row of `a` is also the nearest to its row of `b`.
-
-    Returns:
-        [K, 2] int32 rows of `a` and `b`, in the order of `a`. Of equally near descriptors, the
-        first is taken. All numbers are integers, so equal arguments give equal matches on every
-        machine.
-    """
-    if not len(a) or not len(b):
-        return np.zeros((0, 2), np.int32)
-    product = int8_matmul(a, b)
-    of_a, of_b = np.arange(len(a)), product.argmax(1)
-    best = product[of_a, of_b]
-    keep = _squared_distance(best) <= max_distance**2 * UNIT**2
-    if mutual:
-        keep &= best == product.max(0)[of_b]
-    if ratio < 1 and len(b) > 1:
-        product[of_a, of_b] = np.iinfo(np.int32).min
-        keep &= _squared_distance(best) <= ratio**2 * _squared_distance(product.max(1))
-    matches = np.stack([of_a, of_b], 1)[keep].astype(np.int32)
-    return _first_of_each(matches) if mutual else matches
-
-
 def consistent_mask(
     keypoints_a: NDArray[np.float32], keypoints_b: NDArray[np.float32]
 ) -> NDArray[np.bool_]:
@@ -195,9 +157,9 @@ def consistent_mask(
     row = (turn // (np.pi / 6)).astype(int) % 12
     column = np.clip(np.floor(2 * zoom + 0.5), -6, 6).astype(int) + 6
     counts = np.bincount(13 * row + column, minlength=12 * 13).reshape(12, 13)
-    windows = counts + np.roll(counts, -1, axis=0)
+    windows = counts + counts[np.arange(-11, 1)]  # each turn and the next one
     windows = windows[:, :-1] + windows[:, 1:]
-    best_row, best_column = np.unravel_index(windows.argmax(), windows.shape)
+    best_row, best_column = divmod(windows.argmax(), 12)
     off_turn = np.abs((turn - (best_row + 1) * np.pi / 6 + np.pi) % (2 * np.pi) - np.pi)
     off_zoom = np.abs(zoom - (best_column - 5.5) / 2)
     return np.asarray((off_turn < np.pi / 6) & (off_zoom < 1))
@@ -260,14 +222,3 @@ def _in_units(keypoints: NDArray[np.float32], unit: float) -> NDArray[np.float32
     """Convert positions and diameters of keypoints [K, 2 or 4] from pixels to other units."""
     per_unit = np.array([unit, unit, unit, 1], np.float32)
     return np.asarray(keypoints / per_unit[: keypoints.shape[1]], np.float32)
-
-
-def _squared_distance(product: NDArray[np.int32]) -> NDArray[np.int64]:
-    """Return squared distances of descriptors of length UNIT from their scalar products."""
-    return np.clip(2 * (UNIT**2 - product.astype(np.int64)), 0, 4 * UNIT**2)
-
-
-def _first_of_each(matches: NDArray[np.int32]) -> NDArray[np.int32]:
-    """Keep one match for each row of b, the first of those that are equally near."""
-    first = np.unique(matches[:, 1], return_index=True)[1]
-    return matches[np.sort(first)]

@@ -6,7 +6,7 @@ import pytest
 
 from tests.jobs.conftest import BENCH
 
-HELPERS = {"bundles", "common", "flask_app", "gldv2", "load", "services", "vectors"}
+HELPERS = {"bundles", "common", "flask_app", "gldv2", "load", "pairs", "services", "vectors"}
 """What benchmarks import or start."""
 
 pytestmark = pytest.mark.ray

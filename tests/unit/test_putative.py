@@ -5,8 +5,8 @@ from hypothesis import strategies as st
 
 from landmark_ray.kernels import integer_matmul
 from landmark_ray.kernels.features import UNIT, quantise
-from landmark_ray.kernels.integer_matmul import int8_matmul
-from landmark_ray.kernels.matching import putative_matches
+from landmark_ray.kernels.integer_matmul import product_blocks
+from landmark_ray.kernels.putative import putative_matches
 
 OFF = {"max_distance": 2, "ratio": 1, "mutual": False}
 
@@ -85,6 +85,60 @@ def test_matches_agree_with_a_plain_loop(n, m, mutual, seed):
     assert got.tolist() == expected
 
 
+def by_whole_product(a, b, *, max_distance, ratio, mutual):
+    """The matches by all products at once."""
+    product = a.astype(int) @ b.T.astype(int)
+    rows, nearest = np.arange(len(a)), product.argmax(1)
+    largest = product[rows, nearest]
+
+    def square(p):
+        return np.clip(2 * (UNIT**2 - p), 0, 4 * UNIT**2)
+
+    keep = square(largest) <= max_distance**2 * UNIT**2
+    if mutual:
+        keep &= largest == product.max(0)[nearest]
+    if ratio < 1 and len(b) > 1:
+        product[rows, nearest] = -(2**40)
+        keep &= square(largest) <= ratio**2 * square(product.max(1))
+    matches = np.stack([rows, nearest], 1)[keep]
+    if mutual:
+        matches = matches[np.sort(np.unique(matches[:, 1], return_index=True)[1])]
+    return matches.tolist()
+
+
+@pytest.mark.parametrize("block", [1, 50, 1 << 18])
+@pytest.mark.parametrize(("n", "m"), [(1, 1), (1, 2), (2, 1), (7, 1), (64, 65), (97, 33), (30, 99)])
+@pytest.mark.parametrize("width", [1, 2, 40, 64, 128])
+def test_matches_by_blocks_are_those_by_all_products(block, n, m, width, monkeypatch):
+    monkeypatch.setattr(integer_matmul, "BLOCK", block)
+    rng = np.random.default_rng(n + m + width)
+    some = quantise(rng.normal(size=(25, width)).astype(np.float32))
+    near = np.clip(some[rng.integers(0, 25, n)] + rng.integers(-2, 3, (n, width)), -128, 127)
+    pairs = [
+        (some[rng.integers(0, 25, n)], some[rng.integers(0, 25, m)]),  # many ties
+        (near.astype(np.int8), some[rng.integers(0, 25, m)]),
+        tuple(rng.integers(-128, 128, (k, width)).astype(np.int8) for k in (n, m)),  # any length
+        tuple(rng.integers(-1, 2, (k, width)).astype(np.int8) for k in (n, m)),
+    ]
+    for a, b in pairs:
+        for ratio in (1, 0.95, 0.6):
+            for max_distance in (2, 0.7):
+                for mutual in (False, True):
+                    rule = {"max_distance": max_distance, "ratio": ratio, "mutual": mutual}
+                    assert putative_matches(a, b, **rule).tolist() == by_whole_product(a, b, **rule)
+
+
+def test_a_thousand_features_are_matched_in_several_blocks_as_at_once():
+    rng = np.random.default_rng(0)
+    b = quantise(rng.normal(size=(1003, 64)).astype(np.float32))
+    a = np.clip(b[rng.integers(0, 1003, 1010)] + rng.integers(-9, 10, (1010, 64)), -128, 127)
+    a = a.astype(np.int8)
+    assert len(list(product_blocks(a, b))) > 3
+    rule = {"max_distance": 0.8, "ratio": 0.9, "mutual": True}
+    got = putative_matches(a, b, **rule)
+    assert got.tolist() == by_whole_product(a, b, **rule) and len(got) > 300
+
+
 # quantise
 
 
@@ -114,6 +168,14 @@ def test_descriptors_that_are_not_finite_are_refused(bad):
 # products
 
 
+def products_of(a, b):
+    """All products, from the blocks."""
+    whole = np.zeros((len(a), len(b)), np.int32)
+    for start, products in product_blocks(a, b):
+        whole[start : start + len(products)] = products
+    return whole
+
+
 @pytest.mark.parametrize("signed", [True, False])
 def test_products_are_exact_for_extreme_numbers(signed):
     rng = np.random.default_rng(0)
@@ -121,17 +183,19 @@ def test_products_are_exact_for_extreme_numbers(signed):
     a[0], b[0], b[1] = 127, 127, -128
     wanted = a.astype(int) @ b.T.astype(int)
     if signed:
-        got = int8_matmul(a, b)
+        got = products_of(a, b)
     else:  # what processors that saturate use
         session = integer_matmul._session(signed=False)
-        got = session.run(None, {"a": integer_matmul._shifted(a), "b": integer_matmul._shifted(b)})[
-            0
-        ]
+        a, columns = integer_matmul._shifted(a), integer_matmul._shifted(b).T.copy()
+        got = session.run(None, {"a": a, "b": columns})[0]
     assert got.dtype == np.int32
     assert (got == wanted).all()
 
 
-def test_products_of_a_slice_and_of_nothing():
-    a = np.arange(60, dtype=np.int8).reshape(6, 10)[::2, ::2]
-    assert (int8_matmul(a, a) == a.astype(int) @ a.T.astype(int)).all()
-    assert int8_matmul(a[:0], a).shape == (0, 3)
+@pytest.mark.parametrize("block", [1, 12, 13, 100])
+def test_blocks_are_alike_and_cover_all_products(block, monkeypatch):
+    monkeypatch.setattr(integer_matmul, "BLOCK", block)
+    a = np.arange(-100, 110, dtype=np.int8).reshape(21, 10)[::2, ::2]  # not contiguous
+    shapes = {products.shape for _, products in product_blocks(a, a[:6])}
+    assert len(shapes) == 1 and max(block, 6) >= np.prod(shapes.pop())
+    assert (products_of(a, a[:6]) == a.astype(int) @ a[:6].T.astype(int)).all()
