@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from landmark_ray.bundle.exemplars import FOLDER, Exemplars, exemplar_info
 from landmark_ray.bundle.manifest import Bundle
+from landmark_ray.kernels.exemplars import ExemplarMatch
 from landmark_ray.serving.serve_options import GraphOptions
 from landmark_ray.serving.versions import Versions
 
@@ -57,6 +58,24 @@ class Verifier(Versions[Exemplars | None]):
         if exemplars is None:
             return None
         return await asyncio.to_thread(self._verify, exemplars, photo, landmarks)
+
+    async def explain(
+        self, version: str, photo: NDArray[np.uint8], landmark: int
+    ) -> list[ExemplarMatch] | None:
+        """Match a photo with each exemplar of a landmark, and locate the inliers.
+
+        Args:
+            version: Version of the bundle.
+            photo: [H, W, 3] RGB.
+            landmark: The landmark.
+
+        Returns:
+            The matches; None where the version isn't loaded.
+        """
+        exemplars = self.loaded.get(version)
+        if exemplars is None:
+            return None
+        return await asyncio.to_thread(exemplars.explain, photo, landmark)
 
     def _verify(
         self, exemplars: Exemplars, photo: NDArray[np.uint8], landmarks: list[int]
