@@ -8,12 +8,15 @@ says what each training photo shows; their test sets say how good the answers ar
   uses. Photos of one other place that verify each other ("album") are not counted as noise, as
   geometry cannot know better; album_kept is their share. photos_verified and noise_verified are the
   shares that geometry alone keeps.
-- gap_reference, gap_heads, gap_index, gap_fused: GAP of the test sets, by the reference's rule (one
-  closed-set head for each group), by the heads alone, by the index alone, and by both. top1_heads,
-  top1_index and top1_fused are the shares of the photos of landmarks whose first answer is right.
+- gap_reference, gap_heads, gap_index, gap_fused, gap_verified: GAP of the test sets, by the
+  reference's rule (one closed-set head for each group), by the heads alone, by the index alone, by
+  both, and by both with the exemplars, which is what the service answers. top1_heads, top1_index,
+  top1_fused and top1_verified: share of the photos of landmarks whose first answer is right.
 - precision, recall: of the answers that the bundle's threshold accepts; precision_validation and
   recall_validation are what validation says of that threshold.
-- unknown_accepted: share of the photos of no landmark for which it accepts an answer.
+- precision_fused, precision_verified: precision at the highest threshold at which heads and index
+  alone have a recall of at least 0.75, and with the exemplars.
+- unknown_accepted: share of the photos of no landmark for which the threshold accepts an answer.
 
     python bench/recognition.py --source DIR [DIR ...] [--network NAME --weights FILE]
     python bench/recognition.py [--smoke]
@@ -28,7 +31,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -52,7 +55,7 @@ from numpy.typing import NDArray
 from landmark_ray.config import STAGES
 from landmark_ray.data.examples import groups_of
 from landmark_ray.kernels.answers import answered, by_index, fitted
-from landmark_ray.kernels.evaluation import first_answers
+from landmark_ray.kernels.evaluation import FirstAnswers, first_answers
 from landmark_ray.kernels.fusion import Fusion
 from landmark_ray.kernels.metrics import global_average_precision
 from landmark_ray.stages.evaluate import one_row_per_photo
@@ -65,6 +68,9 @@ TABLES = (
     "train_label_to_category.csv",
     "truth.csv",
 )
+RECALL = 0.75
+"""Recall at which precisions are compared."""
+
 GEOMETRY = "what geometry alone keeps"
 
 Row = dict[str, float]
@@ -76,8 +82,9 @@ FIGURES = {
     "scenes_photos": Figure("gld-scenes: share of true photos kept"),
     "scenes_more": Figure("gld-scenes: share of true photos kept, less", GEOMETRY, least=0.12),
     "scenes_noise": Figure("gld-scenes: share of noise kept", most=0.05),
-    "mini_gap": Figure("gld-mini: GAP of heads and index", least=0.97),
-    "scenes_gap": Figure("gld-scenes: GAP of heads and index", least=0.88),
+    "mini_gap": Figure("gld-mini: GAP of heads, index and exemplars", least=0.97),
+    "scenes_gap": Figure("gld-scenes: GAP of heads and index"),
+    "verified_gap": Figure("gld-scenes: GAP of heads, index and exemplars", least=0.88),
     "heads_gap": Figure("gld-scenes: GAP of the heads alone"),
     "index_gap": Figure("gld-scenes: GAP of the index alone"),
     "precision": Figure("gld-scenes: precision at the bundle's threshold", least=0.92),
@@ -150,15 +157,21 @@ def share(chosen: pd.Series | NDArray[np.bool_]) -> float:
 
 
 def recognition(evidence: pa.Table, fusion: Fusion, threshold: float) -> dict[str, float]:
-    """Figures of test photos, by the reference's rule, the heads, the index, and both fused."""
-    fused, index = (answered(rows, fusion) for rows in (evidence, by_index(evidence)))
-    answers = first_answers(fused)
+    """Figures of test photos, by the reference's rule, the heads, the index, and all fused."""
+    unverified = replace(fusion, verified=None)
+    fused, index = (answered(rows, unverified) for rows in (evidence, by_index(evidence)))
+    answers = first_answers(answered(evidence, fusion))
     ids, solution = answers.image_ids, dict(zip(answers.image_ids, answers.truth, strict=True))
     landmark = np.array([bool(names) for names in answers.truth])
     accepted = answers.confidences >= threshold
     right = answers.right & accepted
     closed, confidence = (evidence[f"closed_{n}"].to_numpy() for n in ("landmark", "confidence"))
-    firsts = {"heads": first_answers(evidence), "index": first_answers(index), "fused": answers}
+    firsts = {
+        "heads": first_answers(evidence),
+        "index": first_answers(index),
+        "fused": first_answers(fused),
+        "verified": answers,
+    }
     return {
         "gap_reference": global_average_precision(ids, closed, confidence, solution),
         **{
@@ -168,8 +181,19 @@ def recognition(evidence: pa.Table, fusion: Fusion, threshold: float) -> dict[st
         **{f"top1_{name}": share(first.right[landmark]) for name, first in firsts.items()},
         "precision": float(right.sum() / max(accepted.sum(), 1)),
         "recall": float(right.sum() / landmark.sum()),
+        **{
+            f"precision_{name}": precision_at(firsts[name], RECALL)
+            for name in ("fused", "verified")
+        },
         "unknown_accepted": share(accepted[~landmark]),
     }
+
+
+def precision_at(answers: FirstAnswers, recall: float) -> float:
+    """The precision at the highest threshold at which recall is at least as high."""
+    right = answers.right[np.argsort(-answers.confidences, kind="stable")].cumsum()
+    enough = np.flatnonzero(right >= recall * answers.landmarks)
+    return float(right[enough[0]] / (enough[0] + 1)) if len(enough) else 0.0
 
 
 def measured(sources: Sequence[Path], options: Sequence[object], folder: Path) -> dict[str, Row]:
@@ -209,8 +233,9 @@ def measure(size: Size, folder: Path) -> Row:
         "scenes_photos": scenes["photos_kept"],
         "scenes_more": scenes["photos_kept"] - scenes["photos_verified"],
         "scenes_noise": scenes["noise_kept"],
-        "mini_gap": mini["gap_fused"],
+        "mini_gap": mini["gap_verified"],
         "scenes_gap": scenes["gap_fused"],
+        "verified_gap": scenes["gap_verified"],
         "heads_gap": scenes["gap_heads"],
         "index_gap": scenes["gap_index"],
         "precision": scenes["precision"],

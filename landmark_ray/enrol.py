@@ -6,11 +6,9 @@ given stays as it is.
 """
 
 import dataclasses
-import hashlib
 import itertools
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
@@ -18,6 +16,17 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
+from landmark_ray.bundle.enrolment_photos import LEAST, Photo, read_photos
+from landmark_ray.bundle.exemplars import (
+    ExemplarInfo,
+    Exemplars,
+    exemplar_info,
+    exemplar_row,
+    next_file,
+    without,
+    write_file,
+    write_info,
+)
 from landmark_ray.bundle.landmark_index import (
     INDEX,
     STRANGER,
@@ -28,27 +37,18 @@ from landmark_ray.bundle.landmark_index import (
 from landmark_ray.bundle.manifest import FILE, LANDMARKS, Bundle, clear, owned, seal
 from landmark_ray.bundle.network_files import GROUPS, head_infos, write_head_info
 from landmark_ray.config.base import Options
-from landmark_ray.config.verification import ExtractConfig
 from landmark_ray.data import bundle_schemas, deletion
 from landmark_ray.data.labels import MAX_ID
-from landmark_ray.data.photos import Photos, photos_of
 from landmark_ray.data.store import Store
 from landmark_ray.errors import UserError
-from landmark_ray.kernels.contentless import is_contentless
 from landmark_ray.kernels.enrolment import fitting, two_things
-from landmark_ray.kernels.features import ImageFeatures
-from landmark_ray.kernels.image import ImageError, decode, model_input, normalise
 from landmark_ray.kernels.matching import MatchingRule, match_pair
 from landmark_ray.kernels.metrics import NO_LANDMARK
-from landmark_ray.kernels.sift import extract_sift, root_sift
 from landmark_ray.kernels.whitening import unit_length
 from landmark_ray.runtime.error_log import without_native_messages
 
-LEAST = 3
-"""Number of photos that a landmark needs at least."""
-
-MOST = 100
-"""Number of photos of a landmark at most, as `--prune.max_images` by default."""
+EXEMPLARS = 5
+"""Number of photos of a landmark that become exemplars, as `--index.exemplars` by default."""
 
 INLIERS = 11
 """Inliers of a pair that geometry verifies, as `--prune.min_inliers` by default."""
@@ -70,23 +70,6 @@ class EnrolOptions(Options):
         if all(adds) == (self.forget is not None) or any(adds) != all(adds):
             raise ValueError("give --landmark_id and --photos to add a landmark, or --forget")
         return self
-
-
-@dataclass(frozen=True)
-class Photo:
-    """A photo to enrol.
-
-    Attributes:
-        name: Its file.
-        image_id: A hash of its bytes.
-        square: [size, size, 3] RGB, as the network sees it.
-        features: Its RootSIFT features.
-    """
-
-    name: str
-    image_id: str
-    square: NDArray[np.uint8]
-    features: ImageFeatures
 
 
 def run(options: EnrolOptions) -> None:
@@ -117,14 +100,16 @@ def enrol(
     """
     if landmark in index.landmarks:
         raise UserError(f"--landmark_id {landmark} is in {bundle.uri} already: --forget it first")
-    photos = read(folder, bundle)
+    exemplars = Exemplars(bundle) if exemplar_info(bundle) else None
+    photos = read_photos(folder, bundle, exemplars)
     squares = np.stack([photo.square for photo in photos])
     with without_native_messages():
         from landmark_ray.bundle.ensemble import Ensemble
 
         vectors = Ensemble(bundle).vectors(squares, [index.info.trunk])[index.info.trunk]
     whitened = index.whiten(vectors)
-    chosen = check(photos, whitened, index, folder)
+    rule = exemplars.info.rule if exemplars else MatchingRule.sift()
+    chosen = check(photos, whitened, index, folder, rule)
     rows = pa.table(
         {
             "image_id": [photos[i].image_id for i in chosen],
@@ -138,8 +123,10 @@ def enrol(
     names = pa.concat_tables([names, pa.table(own, schema=bundle_schemas.BUNDLED)])
     # photos of a landmark that `group` left out speak against it among those of no landmark
     stay = pc.not_equal(index.photos["cluster"], f"{STRANGER} {landmark}").to_numpy()
-    begin(bundle, target)
+    begin(bundle, target, [next_file(exemplars.info)] if exemplars else [])
     rewrite_index(target, bundle, stay, whitened[chosen], rows)
+    if exemplars:
+        add_exemplars(target, exemplars.info, landmark, [photos[i] for i in chosen[:EXEMPLARS]])
     finish(bundle, target, names)
     print(f"landmark {landmark}: {len(chosen)} of {len(photos)} photos; bundle {target.uri}")
 
@@ -163,61 +150,46 @@ def forget(bundle: Bundle, index: LandmarkIndex, landmark: int, target: Store) -
             write_head_info(target, GROUPS, dataclasses.replace(info, landmarks=ids))
     nothing = bundle_schemas.INDEXED.empty_table()
     rewrite_index(target, bundle, stay, np.zeros((0, index.means.shape[1]), np.float32), nothing)
+    for file, others in without(bundle, landmark):
+        write_file(target, file, others)
     finish(bundle, target, names.filter(pc.not_equal(names["landmark_id"], landmark)))
     print(f"landmark {landmark}: forgotten, with {int((~stay).sum())} photos; bundle {target.uri}")
 
 
-def read(folder: str, bundle: Bundle) -> list[Photo]:
-    """Read the photos of a folder; name those that cannot be used on stderr.
-
-    Raises:
-        UserError: Fewer than `LEAST` photos can be used.
-    """
-    limits, size = bundle.manifest.limits, bundle.manifest.size
-    options = ExtractConfig()
-    photos: dict[str, Photo] = {}
-    for part in Photos(folder, "--photos").parts:
-        for member in photos_of(part, bundle.manifest.max_megabytes * 1e6):
-            image_id = hashlib.sha256(member.data).hexdigest()[:16]
-            try:
-                if member.problem:
-                    raise ImageError(member.problem)
-                square = model_input(member.data, size, limits)
-                if is_contentless(square):
-                    raise ImageError("it is of one colour, a gradient, or noise")
-                image = decode(normalise(member.data, limits).jpeg)
-            except ImageError as error:
-                print(f"left out: {member.name}: {error}", file=sys.stderr)
-                continue
-            if image_id in photos:
-                print(
-                    f"left out: {member.name}: a copy of {photos[image_id].name}", file=sys.stderr
-                )
-                continue
-            if len(photos) == MOST:
-                print(f"left out: {member.name}: {MOST} photos are enough", file=sys.stderr)
-                continue
-            points, descriptors = extract_sift(
-                image, max_features=options.max_feature_num, side=options.max_side
-            )
-            features = ImageFeatures(points, root_sift(descriptors), max(image.shape[:2]))
-            photos[image_id] = Photo(member.name, image_id, square, features)
-    if len(photos) < LEAST:
-        raise UserError(
-            f"--photos {folder}: photos that can be used: {len(photos)}; a landmark needs {LEAST}"
+def add_exemplars(target: Store, info: ExemplarInfo, landmark: int, photos: list[Photo]) -> None:
+    """Write a further file of exemplars, with those of a landmark."""
+    rows = [
+        exemplar_row(
+            photo.image_id,
+            landmark,
+            photo.image_id,
+            photo.whole.jpeg,
+            photo.features,
+            (photo.whole.width, photo.whole.height),
         )
-    return list(photos.values())
+        for photo in photos
+    ]
+    name = next_file(info)
+    write_file(target, name, pa.Table.from_pylist(rows, bundle_schemas.EXEMPLARS))
+    more = dataclasses.replace(info, files=(*info.files, name), photos=info.photos + len(photos))
+    write_info(target, more, None)
 
 
 def check(
-    photos: Sequence[Photo], vectors: NDArray[np.float32], index: LandmarkIndex, folder: str
+    photos: Sequence[Photo],
+    vectors: NDArray[np.float32],
+    index: LandmarkIndex,
+    folder: str,
+    rule: MatchingRule,
 ) -> list[int]:
     """Return the numbers of the photos that fit together; name the others on stderr.
+
+    Those with most verified partners come first.
 
     Raises:
         UserError: Too few fit, or they show two things.
     """
-    rule, verified = MatchingRule.sift(), np.zeros((len(photos), len(photos)), bool)
+    verified = np.zeros((len(photos), len(photos)), bool)
     for a, b in itertools.combinations(range(len(photos)), 2):
         pair = match_pair(photos[a].features, photos[b].features, rule, stop_below=INLIERS)
         verified[a, b] = verified[b, a] = pair.inliers >= INLIERS
@@ -234,7 +206,7 @@ def check(
     fits = fitting(vectors, verified, unit_length(index.means))
     for photo in itertools.compress(photos, ~fits):
         print(f"left out: {photo.name}: it does not resemble the others", file=sys.stderr)
-    chosen = np.flatnonzero(fits).tolist()
+    chosen = sorted(np.flatnonzero(fits).tolist(), key=lambda i: -verified[i].sum())
     if len(chosen) < LEAST:
         raise UserError(
             f"--photos {folder}: {len(chosen)} of {len(photos)} photos resemble each other, and a "
@@ -258,9 +230,9 @@ def target_of(bundle: Bundle, to: str) -> Store:
     return target
 
 
-def begin(bundle: Bundle, target: Store) -> None:
-    """Copy to the folder of the new bundle what does not change."""
-    clear(target, bundle.manifest.files, owned(target).__contains__)
+def begin(bundle: Bundle, target: Store, new: Sequence[str] = ()) -> None:
+    """Copy to the folder of the new bundle what does not change; `new` files will be written."""
+    clear(target, [*bundle.manifest.files, *new], owned(target).__contains__)
     for name in bundle.manifest.files:
         if name != LANDMARKS and not name.startswith(f"{INDEX}/"):
             target.write(name, bundle.read(name))

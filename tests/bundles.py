@@ -1,14 +1,24 @@
 """Bundles of small networks with random weights: they answer, whatever they say."""
 
 import io
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 from PIL import Image
 
+from landmark_ray.bundle.exemplars import (
+    ExemplarInfo,
+    exemplar_row,
+    file_name,
+    write_file,
+    write_info,
+)
 from landmark_ray.bundle.landmark_index import (
     IndexInfo,
+    read_fusion,
     trunk_checksum,
     write_fusion,
     write_index,
@@ -19,8 +29,11 @@ from landmark_ray.bundle.network_files import GROUPS, TRUNK, HeadInfo, write_hea
 from landmark_ray.bundle.reference import Reference
 from landmark_ray.data import bundle_schemas
 from landmark_ray.data.store import Store
-from landmark_ray.kernels.fusion import STRANGERS, Fusion, Regression
+from landmark_ray.kernels.features import Features
+from landmark_ray.kernels.fusion import STRANGERS, Fusion, Regression, Regressions
+from landmark_ray.kernels.matching import MatchingRule
 from landmark_ray.kernels.photo_index import divide
+from landmark_ray.kernels.sift import extract_sift, root_sift
 from landmark_ray.kernels.whitening import fit_learned_whitening
 
 SIZE = 48
@@ -53,6 +66,7 @@ def write(
     threshold: float = 0.0,
     reference: bool = False,
     index: bool = False,
+    exemplars: Mapping[int, np.ndarray] | None = None,
 ) -> Manifest:
     """A bundle whose group g knows the landmarks 100 g, 100 g + 1, ...; 100 has a link for a name.
 
@@ -67,6 +81,7 @@ def write(
         threshold: of "not a landmark".
         reference: write reference answers, as export does.
         index: write an index of made-up photos, three of each landmark and of none, and a fusion.
+        exemplars: landmark -> the photo that is its exemplar; none by default.
     """
     import keras
 
@@ -97,6 +112,8 @@ def write(
         if not shared:
             write_trunk(folder, TRUNK, build_trunk("small", weights=None, input_size=size))
         write_made_index(folder, [row["landmark_id"] for row in rows], size)
+    if exemplars:
+        write_made_exemplars(folder, exemplars)
     if reference:
         ensemble, photos = Ensemble(folder), clouds(12, seed=1, size=size)
         trunks = sorted({*ensemble.trunks, *([TRUNK] if index else [])})
@@ -139,6 +156,27 @@ def write_made_index(folder: Store, landmarks: list[int], size: int) -> None:
     write_index(folder, whitening, divide(whitening(vectors).astype(np.float16)), photos, info)
     of_heads, of_index = (Regression((weight, 5.0, 10.0), -1.0) for weight in (0.5, 0.0))
     write_fusion(folder, Fusion(of_heads, of_index))
+
+
+def write_made_exemplars(folder: Store, photos: Mapping[int, np.ndarray]) -> None:
+    """One exemplar of each landmark, by SIFT, and a fusion that listens to them."""
+    rows = []
+    for landmark, photo in photos.items():
+        points, descriptors = extract_sift(photo, max_features=300, side=320)
+        features = Features(points, root_sift(descriptors))
+        names = f"{landmark:016x}", landmark, f"{landmark}"
+        rows.append(exemplar_row(*names, png(photo), features, photo.shape[1::-1]))
+    file = file_name(0)
+    write_file(folder, file, pa.Table.from_pylist(rows, bundle_schemas.EXEMPLARS))
+    rule = MatchingRule.sift()
+    write_info(folder, ExemplarInfo(True, 300, 320, rule, (file,), len(rows)), None)
+    fusion = read_fusion(folder)
+    assert fusion is not None, "exemplars need an index"
+    asked = [
+        Regression((*regression.weights, 3.0), regression.bias)
+        for regression in (fusion.trained, fusion.enrolled)
+    ]
+    write_fusion(folder, replace(fusion, verified=Regressions(*asked)))
 
 
 def change(place: Path, **fields: object) -> Bundle:

@@ -5,7 +5,13 @@ from functools import partial
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from landmark_ray.bundle.exemplars import ExemplarInfo, write_file, write_info
+from landmark_ray.bundle.exemplars import (
+    ExemplarInfo,
+    exemplar_row,
+    file_name,
+    write_file,
+    write_info,
+)
 from landmark_ray.config import Config
 from landmark_ray.config.verification import ONNX
 from landmark_ray.data import bundle_schemas
@@ -13,15 +19,11 @@ from landmark_ray.data.class_features import COLUMNS
 from landmark_ray.data.lookup import image_features
 from landmark_ray.data.root import Root
 from landmark_ray.data.store import Store, read_uri
-from landmark_ray.kernels.exemplars import choose_exemplars, compact
-from landmark_ray.kernels.image import thumbnail
+from landmark_ray.kernels.exemplars import choose_exemplars
 from landmark_ray.runtime.counts import StageCounts
 from landmark_ray.runtime.progress import ProgressBar
 from landmark_ray.runtime.resources import task_resources
 from landmark_ray.runtime.tasks import Row, run_tasks, shard_task
-
-THUMBNAIL = 256
-"""Longest side of the thumbnail of an exemplar, in pixels."""
 
 TABLES = {
     "features": ["image_id", "landmark_id", *COLUMNS],
@@ -64,7 +66,7 @@ def make_exemplars(config: Config, root: Root, photos: pa.Table) -> int:
         max_features=extract.max_feature_num,
         side=extract.max_side,
         rule=config.match.rule(extract.extractor),
-        files=tuple(sorted(f"exemplars/bucket-{unit['bucket']:05}.arrow" for unit in units)),
+        files=tuple(sorted(file_name(unit["bucket"]) for unit in units)),
         photos=chosen.num_rows,
     )
     model = None if info.sift else read_uri(extract.handle)
@@ -78,7 +80,8 @@ def write_bucket(root: Root, unit: Row) -> Row:
         exemplar_rows(root, unit["bucket"], shard, ids)
         for shard, ids in zip(unit["shards"], unit["ids"], strict=True)
     ]
-    write_file(Store(f"{root.uri}/models"), unit["bucket"], pa.concat_tables(tables))
+    rows = pa.concat_tables(tables)
+    write_file(Store(f"{root.uri}/models"), file_name(unit["bucket"]), rows)
     return {"rows": unit["rows"], "report": StageCounts().to_json()}
 
 
@@ -99,13 +102,14 @@ def exemplar_rows(root: Root, bucket: int, shard: int, ids: list[str]) -> pa.Tab
         image = read["features"].get(image_id)
         if image is None:  # extract rejected it
             continue
-        features = compact(image_features(image))
-        points = features.keypoints.astype("<f2")
-        cluster = read["duplicates"].get(image_id, {}).get("cluster", image_id)
         rows.append(
-            {name: image[name] for name in ("image_id", "landmark_id", "width", "height")}
-            | {"cluster": cluster, "count": len(points), "keypoints": points.tobytes()}
-            | {"descriptors": features.descriptors.tobytes()}
-            | {"thumbnail": thumbnail(read["images"][image_id]["jpeg"], THUMBNAIL)}
+            exemplar_row(
+                image_id,
+                image["landmark_id"],
+                read["duplicates"].get(image_id, {}).get("cluster", image_id),
+                read["images"][image_id]["jpeg"],
+                image_features(image),
+                (image["width"], image["height"]),
+            )
         )
     return pa.Table.from_pylist(rows, bundle_schemas.EXEMPLARS)

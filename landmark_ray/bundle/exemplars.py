@@ -8,7 +8,7 @@ Arrow files are mapped into memory, so that only the exemplars are read that are
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,16 +25,21 @@ from landmark_ray.errors import UserError
 from landmark_ray.kernels.exemplars import (
     MOST_POINTS,
     ExemplarMatch,
+    compact,
     inlier_points,
     most_inliers,
 )
-from landmark_ray.kernels.features import ImageFeatures, quantise
-from landmark_ray.kernels.image import Limits, decode
+from landmark_ray.kernels.features import Features, ImageFeatures, quantise
+from landmark_ray.kernels.image import Limits, decode, thumbnail
 from landmark_ray.kernels.matching import MatchingRule
 from landmark_ray.kernels.onnx_features import OnnxFeatures
-from landmark_ray.kernels.sift import extract_sift, root_sift
+from landmark_ray.kernels.sift import sift_features
 
 FOLDER = "exemplars"
+THUMBNAIL = 256
+"""Longest side of the thumbnail of an exemplar, in pixels."""
+
+Size = tuple[int, int]
 INFO, MODEL = f"{FOLDER}/exemplars.json", f"{FOLDER}/features.onnx"
 
 
@@ -76,14 +81,58 @@ def files_of(folder: Store) -> list[str]:
     return [*info.files, *([] if info.sift else [MODEL]), INFO]
 
 
-def write_file(folder: Store, bucket: int, rows: pa.Table) -> str:
-    """Write the exemplars of a bucket, rows of `EXEMPLARS`; return the file's name."""
-    name = f"{FOLDER}/bucket-{bucket:05}.arrow"
+def exemplar_row(
+    image_id: str, landmark: int, cluster: str, jpeg: bytes, features: Features, size: Size
+) -> dict[str, Any]:
+    """Make a row of `EXEMPLARS`.
+
+    Args:
+        image_id: Id of the photo.
+        landmark: Landmark that it shows.
+        cluster: Name that all copies of the photo share.
+        jpeg: The photo.
+        features: Its features; the first of them, within `MAX_BYTES`, are kept.
+        size: Width and height of the photo to which the features refer, in pixels.
+    """
+    kept = compact(features)
+    return {
+        "image_id": image_id,
+        "landmark_id": landmark,
+        "cluster": cluster,
+        "width": size[0],
+        "height": size[1],
+        "count": len(kept.keypoints),
+        "keypoints": kept.keypoints.astype("<f2").tobytes(),
+        "descriptors": kept.descriptors.tobytes(),
+        "thumbnail": thumbnail(jpeg, THUMBNAIL),
+    }
+
+
+def without(folder: Store, landmark: int) -> Iterator[tuple[str, pa.Table]]:
+    """Yield the files that hold exemplars of a landmark, each with the rows of other landmarks.
+
+    Raises:
+        UserError: A file is missing or damaged.
+    """
+    info = exemplar_info(folder)
+    for name in info.files if info else ():
+        rows = read_file(folder, name)
+        others = rows.filter(pc.not_equal(rows["landmark_id"], landmark))
+        if others.num_rows < rows.num_rows:
+            yield name, others
+
+
+def write_file(folder: Store, name: str, rows: pa.Table) -> None:
+    """Write a file of exemplars, rows of `EXEMPLARS`."""
     sink = pa.BufferOutputStream()
     with pa.ipc.new_file(sink, bundle_schemas.EXEMPLARS) as file:
         file.write_table(rows.cast(bundle_schemas.EXEMPLARS))
     folder.write(name, sink.getvalue())
-    return name
+
+
+def file_name(bucket: int) -> str:
+    """Return the name of the file with the exemplars of a bucket."""
+    return f"{FOLDER}/bucket-{bucket:05}.arrow"
 
 
 def write_info(folder: Store, info: ExemplarInfo, model: bytes | None) -> None:
@@ -91,6 +140,12 @@ def write_info(folder: Store, info: ExemplarInfo, model: bytes | None) -> None:
     if model is not None:
         folder.write(MODEL, model)
     folder.write_json(INFO, dataclasses.asdict(info))
+
+
+def next_file(info: ExemplarInfo) -> str:
+    """Return the name of a further file of exemplars."""
+    last = max(info.files, default="-1.arrow")
+    return file_name(int(last.rpartition("-")[2].removesuffix(".arrow")) + 1)
 
 
 class Exemplars:
@@ -144,17 +199,12 @@ class Exemplars:
 
     def features(self, photo: NDArray[np.uint8]) -> ImageFeatures:
         """Compute the features of a photo [H, W, 3] uint8 RGB."""
-        if self._model:
-            points, vectors = self._model(photo)
-            descriptors = quantise(vectors)
-        else:
-            points, found = extract_sift(
-                photo, max_features=self.info.max_features, side=self.info.side
-            )
-            descriptors = root_sift(found)
-        return ImageFeatures(points, descriptors, max(photo.shape[:2]))
+        if self._model is None:
+            return sift_features(photo, max_features=self.info.max_features, side=self.info.side)
+        points, descriptors = self._model(photo)
+        return ImageFeatures(points, quantise(descriptors), max(photo.shape[:2]))
 
-    def features_of(self, file: bytes, limits: Limits) -> ImageFeatures:
+    def features_of(self, file: bytes, limits: Limits | None) -> ImageFeatures:
         """Compute the features of a photo in a file.
 
         Raises:

@@ -77,21 +77,26 @@ class Witnesses:
         return self.index.candidates(vectors[self.index.info.trunk], heads, without)
 
     def predict(
-        self, photos: NDArray[np.uint8], k: int, files: Sequence[bytes], limits: Limits
+        self,
+        photos: NDArray[np.uint8],
+        k: int,
+        files: Sequence[bytes] = (),
+        limits: Limits | None = None,
     ) -> Answer:
         """Return the k landmarks of highest confidence for photos.
 
         Args:
             photos: [N, H, W, 3] RGB, as the models take them.
             k: Number of landmarks.
-            files: [N] their files, of which exemplars see more.
+            files: [N] their files, of which exemplars see more; without them, exemplars are not
+                asked.
             limits: Limits of the photos that are accepted.
         """
         vectors = self.vectors(photos)
         if self.fusion is None:
             return self.ensemble.answer(vectors, k)
         found = self.candidates(vectors)
-        if self.exemplars is not None:
+        if self.exemplars is not None and files:
             exemplars, ask = self.exemplars, self.fusion.is_doubtful(self.fusion(found))
             named = leading(found, LEADING)
             features = {

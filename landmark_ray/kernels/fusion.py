@@ -203,7 +203,8 @@ def fit_regression(
     One right and one wrong candidate with average evidence are added, so that the confidences stay
     between 0 and 1 if all others are right, or wrong.
     """
-    x, y = found.evidence()[found.known], right[found.known].astype(np.float64)
+    counts = np.array([kind in kinds for kind in KINDS])
+    x, y = found.evidence()[found.known] * counts, right[found.known].astype(np.float64)
     average = x.mean(axis=0) if len(x) else np.zeros(len(KINDS))
     x = np.concatenate([x, average[None], average[None]])
     y = np.append(y, [1.0, 0.0])
@@ -217,7 +218,7 @@ def fit_regression(
         value = np.logaddexp(0, margin).sum() - y @ margin + PENALTY / 2 * weights @ weights
         return float(value), np.append(z.T @ error + PENALTY * weights, error.sum())
 
-    bounds = [*((0, None if kind in kinds else 0) for kind in KINDS), (None, None)]
+    bounds = [*((0, None if count else 0) for count in counts), (None, None)]
     best = minimize(loss, np.zeros(len(bounds)), jac=True, method="L-BFGS-B", bounds=bounds).x
     weights = best[:-1] / spread
     return Regression(tuple(weights.tolist()), float(best[-1] - weights @ mean))

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from landmark_ray.kernels.features import map_keypoints, quantise, resize_to_side
+from landmark_ray.kernels.features import ImageFeatures, map_keypoints, quantise, resize_to_side
 
 DIMENSIONS = 128
 
@@ -43,6 +43,12 @@ def extract_sift(
     keypoints[:, :2] = map_keypoints(keypoints[:, :2], grey.shape, image.shape)
     keypoints[:, 2] *= image.shape[1] / grey.shape[1]
     return keypoints, np.asarray(descriptors, np.uint8)[order]
+
+
+def sift_features(image: NDArray[np.uint8], *, max_features: int, side: int) -> ImageFeatures:
+    """Extract RootSIFT features of an image [H, W, 3]; see `extract_sift`."""
+    points, descriptors = extract_sift(image, max_features=max_features, side=side)
+    return ImageFeatures(points, root_sift(descriptors), max(image.shape[:2]))
 
 
 def root_sift(descriptors: NDArray[np.uint8]) -> NDArray[np.int8]:

@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from landmark_ray.bundle.exemplars import Exemplars
 from landmark_ray.bundle.landmark_index import LandmarkIndex, rewrite_index
 from landmark_ray.bundle.manifest import Bundle
 from landmark_ray.bundle.witnesses import Witnesses
@@ -72,6 +73,25 @@ def test_a_landmark_is_added_and_answered_and_forgotten(given, run_job, tmp_path
     found, wanted = (answers(f, given / "wall") for f in (tmp_path / "without", given / "bundle"))
     assert found[0].tolist() == wanted[0].tolist()
     np.testing.assert_allclose(found[1], wanted[1], atol=1e-6)
+
+
+def test_an_enrolled_landmark_has_exemplars_and_a_forgotten_one_has_none(run_job, tmp_path):
+    rng = np.random.default_rng(2)
+    photos = {landmark: drawn.view(drawn.facade(rng), rng) for landmark in (100, 101)}
+    bundles.write(tmp_path / "bundle", groups=(1,), size=SIZE, index=True, exemplars=photos)
+    words = ("--landmark_id", 7, "--photos", views(tmp_path / "wall", 1, 6))
+    done = run_job("enrol", "--bundle", tmp_path / "bundle", *words, "--to", tmp_path / "new")
+    assert done.returncode == 0, done.stderr
+    exemplars = Exemplars(Bundle(str(tmp_path / "new")))
+    assert len(exemplars.rows(7)) == 5 and exemplars.info.photos == 7
+    (query,) = views(tmp_path / "more", 1, 1).iterdir()
+    features = exemplars.features_of(query.read_bytes(), None)
+    found = exemplars.inliers(features, [7, 100, 101])
+    assert found[7] >= 11 > max(found[100], found[101])
+    words = ("--bundle", tmp_path / "new", "--forget", 7, "--to", tmp_path / "without")
+    assert run_job("enrol", *words).returncode == 0
+    left = Exemplars(Bundle(str(tmp_path / "without")))
+    assert set(left.inliers(features, [7, 100, 101])) == {100, 101}
 
 
 def test_neither_heads_nor_index_answer_a_landmark_that_is_forgotten(given, run_job, tmp_path):

@@ -1,7 +1,10 @@
 """One confidence from what heads and index say."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from pydantic import TypeAdapter
 
 from landmark_ray.kernels.fusion import (
     KINDS,
@@ -11,6 +14,7 @@ from landmark_ray.kernels.fusion import (
     Regression,
     fit_fusion,
     fit_regression,
+    for_photos,
 )
 
 
@@ -27,13 +31,13 @@ def made_of(landmarks, heads, nearest, mean, strangers):
 def test_evidence_is_confidence_and_leads_over_landmarks_and_strangers():
     found = made_of([7, 8, -1], [0.5, 0, 0], [0.6, 0.2, -1], [0.7, 0.4, -1], 0.3)
     first, second = found.evidence()[0, :2]
-    assert first == pytest.approx([np.log(0.5), 0.3, 0.3])
-    assert second == pytest.approx([np.log(LEAST), -0.3, -0.1])
+    assert first == pytest.approx([np.log(0.5), 0.3, 0.3, 0])
+    assert second == pytest.approx([np.log(LEAST), -0.3, -0.1, 0])
 
 
 def test_a_lone_candidate_leads_over_nothing():
     found = made_of([7], [0.5], [0.6], [0.7], 0.0)
-    assert found.evidence()[0, 0].tolist() == pytest.approx([np.log(0.5), 1.7, 0.6])
+    assert found.evidence()[0, 0].tolist() == pytest.approx([np.log(0.5), 1.7, 0.6, 0])
 
 
 def photos(count, seed=0):
@@ -104,3 +108,42 @@ def test_answers_are_filled_up():
     landmarks, confidences = Fusion(*2 * [Regression((1.0, 1.0, 1.0), 0.0)]).top_k(found, 3)
     assert landmarks.tolist() == [[7, -1, -1]]
     assert confidences[0, 1:].tolist() == [0, 0] and confidences[0, 0] > 0
+
+
+def asked(found, inliers):
+    """The candidates with inliers of the first photo."""
+    return found.with_inliers([dict(zip(found.landmarks[0].tolist(), inliers, strict=True))])
+
+
+def test_inliers_that_chance_reaches_are_no_evidence():
+    found = made_of([7, 8, 9], [0.5, 0, 0], [0.6, 0.2, 0.1], [0.7, 0.4, 0.1], 0.3)
+    evidence = asked(found, [55, 5, 0]).evidence()[0, :, 3]
+    assert evidence.tolist() == pytest.approx([np.log(10), 0, 0])
+    assert (found.evidence() == asked(found, [0, 0, 0]).evidence()).all()
+
+
+def test_verified_photos_are_answered_with_their_inliers_and_others_as_before():
+    rng = np.random.default_rng(0)
+    found, right = photos(1000)
+    inliers = np.where(right, rng.integers(5, 60, right.shape), rng.integers(0, 8, right.shape))
+    known = rng.random(1000) < 0.7
+    rows = [{7: a, 8: b} if k else {} for (a, b), k in zip(inliers.tolist(), known, strict=True)]
+    both = found.with_inliers(rows)
+    fusion = fit_fusion(both, right)
+    assert fusion.verified is not None and fusion.verified.trained.weights[3] > 1
+    assert fit_fusion(found, right) == replace(fusion, verified=None)
+    plain, verified = fusion(found), fusion.confidences(both)
+    ask = fusion.is_doubtful(plain) & known
+    assert ask.any() and (verified[~ask] == plain[~ask]).all()
+    shown = ask & right[:, 0]
+    assert verified[shown, 0].mean() > plain[shown, 0].mean() + 0.1
+    always = for_photos(fusion, "always").confidences(both)
+    assert (always[known] == fusion.verified(both)[known]).all()
+    assert (for_photos(fusion, "off").confidences(both) == plain).all()
+
+
+def test_a_fusion_of_an_older_bundle_asks_no_exemplars():
+    older = {"weights": [1.0, 5.0, 5.0], "bias": 0.0}
+    fusion = TypeAdapter(Fusion).validate_python({"trained": older, "enrolled": older})
+    found, _ = photos(5)
+    assert not fusion.is_doubtful(fusion.confidences(found)).any()

@@ -34,7 +34,7 @@ def photo(colour=RED, size=40) -> bytes:
 class Colours:
     """A photo shows the landmark 1, 2 or 3: it is red, green or blue."""
 
-    def predict(self, photos, k):
+    def predict(self, photos, k, files, limits):
         landmarks = photos.mean((1, 2)).argmax(-1) + 1
         return landmarks[:, None], np.full((len(photos), 1), 0.9)
 

@@ -12,6 +12,7 @@ from landmark_ray.bundle.landmark_index import index_info
 from landmark_ray.bundle.manifest import Bundle
 from landmark_ray.bundle.witnesses import Witnesses
 from landmark_ray.errors import UserError
+from landmark_ray.kernels.image import Limits, model_input
 from landmark_ray.serving import api
 from landmark_ray.serving.index_shards import IndexShard
 from landmark_ray.serving.ingress import Ingress
@@ -22,23 +23,26 @@ from tests import bundles, drawn
 from tests.serving import RemoteMethod, error
 
 COUNT = 6
+WALLS = [drawn.view(drawn.facade(rng), rng) for rng in map(np.random.default_rng, range(4))]
 PHOTOS = np.stack([np.asarray(drawn.photo(seed, 2 * (bundles.SIZE,))) for seed in range(COUNT)])
 
 
 @pytest.fixture(scope="module")
 def places(tmp_path_factory):
-    """A bundle with an index and one without; of the latter, the weights are others."""
+    """Bundles with an index, with exemplars, too, and without; the weights of that are others."""
     place = tmp_path_factory.mktemp("bundles")
-    for name, seed in {"index": 0, "none": 1}.items():
-        bundles.write(place / name, seed=seed, index=name == "index")
-    return {name: str(place / name) for name in ("index", "none")}
+    exemplars = {landmark: WALLS[landmark % 4] for landmark in (*range(100, 104), 200, 301)}
+    bundles.write(place / "index", index=True)
+    bundles.write(place / "exemplars", index=True, exemplars=exemplars)
+    bundles.write(place / "none", seed=1)
+    return {name: str(place / name) for name in ("index", "exemplars", "none")}
 
 
 @pytest.fixture(scope="module")
 def models(places):
     """A model shard that has loaded both bundles, that with the index last."""
     shard = ModelShard(0, GraphOptions(runtime="tensorflow").model_dump())
-    for name in ("none", "index"):
+    for name in ("none", "exemplars", "index"):
         version, networks = shard.load(places[name])
         shard.loaded[version], shard.uris[version] = networks, places[name]
     return LocalHandle(shard)
@@ -61,7 +65,7 @@ def serve(places, models, decoder, monkeypatch):
 
 async def load(ingress, uri):
     """Roll out a bundle, which the models have loaded already."""
-    for shard in ingress.index:
+    for shard in (*ingress.index, *ingress.verifier):
         await shard.reconfigure.remote({"bundle": uri})
     ingress.local = []
     await ingress.reconfigure({"bundle": uri})
@@ -106,6 +110,22 @@ def test_heads_alone_answer_as_without_an_index(places, serve):
     assert_as_predict(serve("index", witnesses="heads"), places["index"], "heads")
 
 
+@pytest.mark.parametrize("verify", ["off", "doubtful", "always"])
+def test_answers_are_those_of_predict_with_exemplars(serve, places, verify):
+    files = [bundles.png(wall) for wall in WALLS]
+    squares = np.stack([model_input(file, bundles.SIZE, Limits(min_side=16)) for file in files])
+    witnesses = Witnesses(Bundle(places["exemplars"]), verify=verify)
+    ids, confidences = witnesses.predict(squares, 5, files)
+    client = TestClient(api.build_app(serve("exemplars", verify=verify)))
+    answer = client.post("/predict", files=[("a", file) for file in files]).json()
+    guesses = [photo["landmarks"] for photo in answer["photos"]]
+    assert [[guess["landmark_id"] for guess in row] for row in guesses] == ids.tolist()
+    found = [[guess["confidence"] for guess in row] for row in guesses]
+    assert np.abs(np.array(found) - confidences).max() < 1e-4
+    unverified = Witnesses(Bundle(places["exemplars"]), verify="off").predict(squares, 5)[1]
+    assert (np.abs(confidences - unverified).max() > 0.01) == (verify != "off")
+
+
 def test_a_photo_is_answered_alike_alone_and_beside_others(places, models):
     shard = IndexShard(0, GraphOptions().model_dump())
     version, shard.loaded = load_one(shard, places["index"])
@@ -134,7 +154,7 @@ def test_one_process_holds_all_shards_of_the_index(decoder, monkeypatch, witness
     options = GraphOptions(packs=0, index_shards=given, witnesses=witnesses).model_dump()
     ingress = Ingress(options, False)
     assert [part.replica.shard for part in ingress.index] == list(range(shards))
-    assert len(ingress.local) == 1 + shards
+    assert len(ingress.local) == 1 + shards + (witnesses == "fused")
 
 
 def test_a_bundle_with_an_index_is_rolled_out_over_one_without_and_back(serve, places):
@@ -142,6 +162,8 @@ def test_a_bundle_with_an_index_is_rolled_out_over_one_without_and_back(serve, p
     assert_as_predict(ingress, places["none"])
     asyncio.run(ingress.reconfigure({"bundle": places["index"]}))
     assert_as_predict(ingress, places["none"])  # until the index is loaded
+    (verifier,) = ingress.verifier
+    asyncio.run(verifier.reconfigure.remote({"bundle": places["index"]}))
     (index,) = ingress.index
     asyncio.run(index.reconfigure.remote({"bundle": places["index"]}))
     assert_as_predict(ingress, places["index"])
