@@ -4,6 +4,7 @@ import { $, copy, nameOf } from "./dom.js";
 
 const SCALE = 100;
 const GAP = 4;
+const BY_CHANCE = 10; // matching points that photos of different landmarks can have
 const dialog = $("#why");
 const narrow = matchMedia("(max-width: 40rem)");
 let stop = new AbortController();
@@ -12,22 +13,28 @@ let redraws = [];
 const shortened = (id) => (id.length > 9 ? `${id.slice(0, 8)}…` : id);
 const say = (text) => ($("#why-note").textContent = text);
 
-// Says what an explanation is, in a sentence.
-function summary({ kind, photos }, name) {
+// Says what an explanation is; `joined` tells whether lines are drawn.
+function summary({ kind, photos }, name, joined) {
   if (kind === "none") return `This service has no photos of ${name} to compare yours with.`;
   if (kind === "meaning") return `Points were not compared. These photos of ${name} are the most similar to yours:`;
-  const points = photos[0].inliers;
-  if (!points) return `No point of your photo matches a photo of ${name}. As a whole, these are similar:`;
-  return `Your photo and a photo of ${name} have ${points} matching ${points > 1 ? "points" : "point"}. Lines join them.`;
+  const { inliers, points } = photos[0];
+  if (!inliers) return `No point of your photo matches a photo of ${name}. As a whole, these are similar:`;
+  const chance = inliers > BY_CHANCE ? "" : " So few may match by chance.";
+  const lines = joined ? ` Lines join ${points.length < inliers ? `${points.length} of them` : "them"}.` : "";
+  return `${matching(inliers)} a photo of ${name}.${lines}${chance}`;
 }
 
 // Says of a photo what its picture shows.
 function words({ image_id: id, inliers, similarity }, name) {
-  const photo = `hoto ${shortened(id)} of ${name}`;
   const likeness = similarity === null ? "" : ` Similarity: ${similarity.toFixed(2)} of at most 1.`;
-  if (inliers === null) return `P${photo}.${likeness}`;
-  if (inliers === 1) return `1 point of your photo matches p${photo}.${likeness}`;
-  return `${inliers || "No"} points of your photo match p${photo}.${likeness}`;
+  const photo = inliers === null ? "Photo" : `${matching(inliers)} photo`;
+  return `${photo} ${shortened(id)} of ${name}.${likeness}`;
+}
+
+// Begins a sentence about matching points.
+function matching(inliers) {
+  if (inliers === 1) return "1 point of your photo matches";
+  return `${inliers || "No"} points of your photo match`;
 }
 
 // Loads an image; resolves to null where the browser can't show it.
@@ -109,7 +116,7 @@ async function show({ landmarks: [landmark], explanation }, own, signal) {
   if (signal.aborted) return;
   $("#why-title").textContent = `Why ${name}?`;
   $("#near").replaceChildren(...entries);
-  say(summary(explanation, name));
+  say(summary(explanation, name, $("#near img + img")));
 }
 
 // Opens the dialog about a landmark, asks for the explanation, and shows it or why there is none.
