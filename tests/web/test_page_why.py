@@ -1,11 +1,13 @@
 """The dialog that says why a landmark is named, by mouse, by keyboard, on phones and in words."""
 
 import base64
+import io
 
 import pytest
+from PIL import ExifTags, Image
 from playwright.sync_api import expect
 
-from tests.web.on_page import HOSTILE, TOUCH, button, drawn, heading, photo, pick
+from tests.web.on_page import HOSTILE, PHOTO, TOUCH, button, drawn, heading, photo, pick
 from tests.web.stub import LANDMARKS, Answer, error, landmark, prediction
 
 TALL = base64.b64encode(drawn(size=(120, 240))).decode()
@@ -48,7 +50,7 @@ def ends_on_screen(page):
     )
 
 
-def assert_lines_join_the_points(page):
+def assert_lines_join_the_points(page, shape=320 / 240):
     boxes = [image.bounding_box() for image in page.locator(".picture").first.locator("img").all()]
     wanted = [
         (box["x"] + x * box["width"], box["y"] + y * box["height"])
@@ -58,7 +60,7 @@ def assert_lines_join_the_points(page):
     for end, place in zip(ends_on_screen(page), wanted, strict=True):
         assert end == pytest.approx(place, abs=1.5)
     shapes = [box["width"] / box["height"] for box in boxes]
-    assert shapes == pytest.approx([320 / 240, 120 / 240], rel=0.01)
+    assert shapes == pytest.approx([shape, 120 / 240], rel=0.01)
     return boxes
 
 
@@ -91,6 +93,15 @@ def test_a_narrow_screen_stacks_the_photos(page, open_page, server):
     phone.set_viewport_size({"width": 900, "height": 640})
     left, right = assert_lines_join_the_points(phone)
     assert right["x"] > left["x"] + left["width"]
+
+
+def test_a_photo_that_exif_turns_has_its_points_upright(page, server):
+    out, turned = io.BytesIO(), Image.Exif()
+    turned[ExifTags.Base.Orientation] = 6
+    Image.open(io.BytesIO(PHOTO)).save(out, "JPEG", exif=turned)
+    opened(page, server, MATCHED, photo("turned.jpg", out.getvalue()))
+    expect(page.locator(".picture").first).to_be_visible()
+    assert_lines_join_the_points(page, 240 / 320)
 
 
 def test_keyboard_opens_enlarges_and_closes(page, server):
