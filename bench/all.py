@@ -40,6 +40,7 @@ BENCHMARKS = {
     "recognition": 12,
     "enrolment": 14,
     "index": 8,
+    "verification": 1,
     "noise": 8,
     "serving": 7,
     "served_index": 2,

@@ -151,7 +151,7 @@ def forget(bundle: Bundle, index: LandmarkIndex, landmark: int, target: Store) -
     nothing = bundle_schemas.INDEXED.empty_table()
     rewrite_index(target, bundle, stay, np.zeros((0, index.means.shape[1]), np.float32), nothing)
     for file, others in without(bundle, landmark):
-        write_file(target, file, others)
+        write_file(target, file, [others])
     finish(bundle, target, names.filter(pc.not_equal(names["landmark_id"], landmark)))
     print(f"landmark {landmark}: forgotten, with {int((~stay).sum())} photos; bundle {target.uri}")
 
@@ -170,7 +170,7 @@ def add_exemplars(target: Store, info: ExemplarInfo, landmark: int, photos: list
         for photo in photos
     ]
     name = next_file(info)
-    write_file(target, name, pa.Table.from_pylist(rows, bundle_schemas.EXEMPLARS))
+    write_file(target, name, [pa.Table.from_pylist(rows, bundle_schemas.EXEMPLARS)])
     more = dataclasses.replace(info, files=(*info.files, name), photos=info.photos + len(photos))
     write_info(target, more, None)
 

@@ -167,7 +167,7 @@ def write_made_exemplars(folder: Store, photos: Mapping[int, np.ndarray]) -> Non
         names = f"{landmark:016x}", landmark, f"{landmark}"
         rows.append(exemplar_row(*names, png(photo), features, photo.shape[1::-1]))
     file = file_name(0)
-    write_file(folder, file, pa.Table.from_pylist(rows, bundle_schemas.EXEMPLARS))
+    write_file(folder, file, [pa.Table.from_pylist(rows, bundle_schemas.EXEMPLARS)])
     rule = MatchingRule.sift()
     write_info(folder, ExemplarInfo(True, 300, 320, rule, (file,), len(rows)), None)
     fusion = read_fusion(folder)

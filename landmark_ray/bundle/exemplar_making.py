@@ -36,8 +36,8 @@ EXTRACTORS = ("sift", *ONNX)
 """Extractors that serve new photos, too; DELF takes seconds for a photo."""
 
 
-def make_exemplars(config: Config, root: Root, photos: pa.Table) -> int:
-    """Choose exemplars, and store them in the root's `models`; return their number.
+def make_exemplars(config: Config, root: Root, photos: pa.Table) -> StageCounts:
+    """Choose exemplars, and store them in the root's `models`; return the counts of the tasks.
 
     Args:
         config: All options.
@@ -59,7 +59,7 @@ def make_exemplars(config: Config, root: Root, photos: pa.Table) -> int:
     resources = task_resources(config, "index")
     with ProgressBar("exemplars", chosen.num_rows) as progress_bar:
         write = shard_task(partial(write_bucket, root))
-        run_tasks(units, lambda u: u.map(write, **resources), config, progress_bar)
+        counts = run_tasks(units, lambda u: u.map(write, **resources), config, progress_bar)
     extract = config.extract
     info = ExemplarInfo(
         sift=extract.extractor == "sift",
@@ -71,17 +71,17 @@ def make_exemplars(config: Config, root: Root, photos: pa.Table) -> int:
     )
     model = None if info.sift else read_uri(extract.handle)
     write_info(Store(f"{root.uri}/models"), info, model)
-    return info.photos
+    counts.counters["exemplars"] = info.photos
+    return counts
 
 
 def write_bucket(root: Root, unit: Row) -> Row:
     """Write the exemplars of a bucket, in the order in which they were chosen."""
-    tables = [
+    parts = (
         exemplar_rows(root, unit["bucket"], shard, ids)
         for shard, ids in zip(unit["shards"], unit["ids"], strict=True)
-    ]
-    rows = pa.concat_tables(tables)
-    write_file(Store(f"{root.uri}/models"), file_name(unit["bucket"]), rows)
+    )
+    write_file(Store(f"{root.uri}/models"), file_name(unit["bucket"]), parts)
     return {"rows": unit["rows"], "report": StageCounts().to_json()}
 
 

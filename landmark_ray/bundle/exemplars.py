@@ -8,7 +8,7 @@ Arrow files are mapped into memory, so that only the exemplars are read that are
 """
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -122,11 +122,12 @@ def without(folder: Store, landmark: int) -> Iterator[tuple[str, pa.Table]]:
             yield name, others
 
 
-def write_file(folder: Store, name: str, rows: pa.Table) -> None:
-    """Write a file of exemplars, rows of `EXEMPLARS`."""
+def write_file(folder: Store, name: str, parts: Iterable[pa.Table]) -> None:
+    """Write a file of exemplars: the rows of `EXEMPLARS` of all parts, one after the other."""
     sink = pa.BufferOutputStream()
     with pa.ipc.new_file(sink, bundle_schemas.EXEMPLARS) as file:
-        file.write_table(rows.cast(bundle_schemas.EXEMPLARS))
+        for part in parts:
+            file.write_table(part.cast(bundle_schemas.EXEMPLARS))
     folder.write(name, sink.getvalue())
 
 

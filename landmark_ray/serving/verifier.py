@@ -57,7 +57,7 @@ class Verifier(Versions[Exemplars | None]):
         exemplars = self.loaded.get(version)
         if exemplars is None:
             return None
-        return await asyncio.to_thread(self._verify, exemplars, photo, landmarks)
+        return await asyncio.to_thread(self.inliers, exemplars, photo, landmarks)
 
     async def explain(
         self, version: str, photo: NDArray[np.uint8], landmark: int
@@ -77,7 +77,7 @@ class Verifier(Versions[Exemplars | None]):
             return None
         return await asyncio.to_thread(exemplars.explain, photo, landmark)
 
-    def _verify(
+    def inliers(
         self, exemplars: Exemplars, photo: NDArray[np.uint8], landmarks: list[int]
     ) -> dict[int, int]:
         """Match the landmarks side by side, since each takes some milliseconds."""
