@@ -67,7 +67,7 @@ def assert_lines_join_the_points(page, shape=320 / 240):
 def test_matching_photos_lie_side_by_side_and_in_words(page, server):
     dialog = opened(page, server, MATCHED)
     said = "23 points of your photo match a photo of Torre dos Clérigos. Lines join 3 of them."
-    expect(dialog.locator("[aria-live=polite]")).to_have_text(said)
+    expect(dialog.get_by_role("status")).to_have_text(said)
     assert dialog.locator(".words").all_text_contents() == [
         "23 points of your photo match photo 1a2b3c4d… of Torre dos Clérigos. "
         "Similarity: 0.83 of at most 1.",
