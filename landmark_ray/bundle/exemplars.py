@@ -22,7 +22,13 @@ from landmark_ray.data import bundle_schemas
 from landmark_ray.data.lookup import feature_arrays
 from landmark_ray.data.store import Store
 from landmark_ray.errors import UserError
-from landmark_ray.kernels.exemplars import compact, most_inliers
+from landmark_ray.kernels.exemplars import (
+    MOST_POINTS,
+    ExemplarMatch,
+    compact,
+    inlier_points,
+    most_inliers,
+)
 from landmark_ray.kernels.features import Features, ImageFeatures, quantise
 from landmark_ray.kernels.image import Limits, decode, thumbnail
 from landmark_ray.kernels.matching import MatchingRule
@@ -228,6 +234,18 @@ class Exemplars:
                 exemplars = [self._stored(row) for row in rows]
                 found[landmark] = most_inliers(features, exemplars, self.info.rule)
         return found
+
+    def explain(self, photo: NDArray[np.uint8], landmark: int) -> list[ExemplarMatch]:
+        """Match a photo [H, W, 3] uint8 RGB with each exemplar of a landmark, the best first."""
+        features = self.features(photo)
+        matches = []
+        for row in self.rows(landmark):
+            inliers, points = inlier_points(features, self._stored(row), self.info.rule)
+            sizes = np.array([photo.shape[1::-1], (row["width"], row["height"])])
+            # pixel centres are whole numbers, so a photo begins at -0.5
+            shares = ((points[:MOST_POINTS] + 0.5) / sizes).clip(0, 1).astype(np.float32)
+            matches.append(ExemplarMatch(row["image_id"], inliers, shares, row["thumbnail"]))
+        return matches
 
     def rows(self, landmark: int) -> list[dict[str, Any]]:
         """Return the exemplars of a landmark, rows of `EXEMPLARS`, the best first."""

@@ -199,6 +199,17 @@ class LandmarkIndex:
         mean, photos = np.take_along_axis(to_means, columns, 1), np.append(self._counts, 0)[columns]
         return Findings(cosines, near, ids, confidences, mean, photos)
 
+    def similarities(self, vector: NDArray[np.float32], landmark: int) -> dict[str, float]:
+        """Return the cosine, -1 to 1, of a vector [D] of the trunk to each photo of a landmark.
+
+        Raises:
+            ValueError: The vector has another length, or a value is not finite.
+        """
+        rows = np.flatnonzero(self._landmark[:-1] == landmark)
+        cosines = self._vectors[rows].astype(np.float32) @ self.whiten(vector[None])[0]
+        ids = self.photos["image_id"].take(pa.array(rows)).to_pylist()
+        return dict(zip(ids, cosines.clip(-1, 1).tolist(), strict=True))
+
     def _rows_of(self, clusters: Sequence[str]) -> list[NDArray[np.int64]]:
         """Return the rows of the photos of each cluster."""
         found = pc.index_in(self.photos["cluster"], pa.array(clusters)).to_numpy()

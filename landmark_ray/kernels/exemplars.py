@@ -1,14 +1,16 @@
 """Exemplars: photos of a landmark with which a new photo is verified by geometry."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from landmark_ray.kernels.features import Features, ImageFeatures
 from landmark_ray.kernels.fusion import Candidates
-from landmark_ray.kernels.matching import MatchingRule, match_pair
+from landmark_ray.kernels.matching import REFERENCE_SIDE, MatchingRule, match_pair
 
 LEADING = 4
 """Number of landmarks whose exemplars a photo is matched with."""
@@ -18,6 +20,27 @@ MAX_BYTES = 1 << 16
 
 FEWEST = 3
 """With fewer matches, there is no affine map, so no inliers are counted."""
+
+MOST_POINTS = 50
+"""Largest number of matched points that are shown of a photo and an exemplar."""
+
+
+@dataclass(frozen=True)
+class ExemplarMatch:
+    """An exemplar that a photo was matched with.
+
+    Attributes:
+        image_id: The exemplar.
+        inliers: Number of inliers, as `most_inliers` counts them.
+        points: [K, 2, 2] float32 (x, y) of the first inliers, in the photo and in the exemplar, as
+            shares of width and height from 0 to 1.
+        thumbnail: JPEG of the exemplar; may be empty.
+    """
+
+    image_id: str
+    inliers: int
+    points: NDArray[np.float32]
+    thumbnail: bytes
 
 
 def choose_exemplars(photos: pa.Table, pairs: pa.Table, most: int) -> pa.Table:
@@ -83,3 +106,23 @@ def most_inliers(
     """Return the most inliers that a photo has with any of some exemplars; 0 without any."""
     pairs = (match_pair(exemplar, photo, rule, stop_below=FEWEST) for exemplar in exemplars)
     return max((pair.inliers for pair in pairs), default=0)
+
+
+def inlier_points(
+    photo: ImageFeatures, exemplar: ImageFeatures, rule: MatchingRule
+) -> tuple[int, NDArray[np.float32]]:
+    """Match a photo with an exemplar.
+
+    Returns:
+        The number of inliers, and [K, 2, 2] (x, y) of those that count, in pixels of the photo and
+        of the exemplar: of those in the same cell, the one of the exemplar's strongest feature.
+    """
+    pair = match_pair(exemplar, photo, rule, stop_below=FEWEST)
+    of_exemplar, of_photo = pair.matches[pair.inlier_mask].T
+    points = np.stack([photo.keypoints[of_photo, :2], exemplar.keypoints[of_exemplar, :2]], axis=1)
+    if rule.cell:
+        sides = np.array([[photo.longest_side], [exemplar.longest_side]])
+        cells = np.floor(points / (sides / REFERENCE_SIDE * rule.cell))
+        firsts = (np.unique(cells[:, i], axis=0, return_index=True)[1] for i in (0, 1))
+        points = points[np.sort(min(firsts, key=len))]
+    return pair.inliers, points

@@ -1,5 +1,7 @@
 """The JSON objects of the HTTP API, as the OpenAPI document describes them."""
 
+from typing import Annotated, Literal
+
 from pydantic import BaseModel, Field
 
 
@@ -20,6 +22,43 @@ class Candidate(BaseModel):
     )
 
 
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class MatchedPoint(BaseModel):
+    """A point of a landmark on two photos: x and y, as shares of width and height."""
+
+    photo: tuple[Share, Share] = Field(description="on the photo that was sent, upright")
+    exemplar: tuple[Share, Share] = Field(description="on the photo of the landmark")
+
+
+class NearPhoto(BaseModel):
+    """A photo of a landmark that is near to the photo that was sent."""
+
+    image_id: str
+    landmark_id: int
+    similarity: float | None = Field(
+        ge=-1, le=1, description="cosine of the vectors of both photos; null when it isn't known"
+    )
+    inliers: int | None = Field(
+        ge=0, description="number of points that match; null when the photos weren't matched"
+    )
+    points: list[MatchedPoint] = Field(description="points that match, at most 50")
+    thumbnail: str | None = Field(description="a small JPEG as Base64; null when there is none")
+
+
+class Explanation(BaseModel):
+    """The photos of the first landmark that are nearest to the photo that was sent."""
+
+    kind: Literal["exemplars", "meaning", "none"] = Field(
+        description="exemplars: photos with points that match; meaning: photos that are similar; "
+        "none: the bundle has no photos of the landmark, or there is no landmark"
+    )
+    photos: list[NearPhoto] = Field(
+        description="at most 3, the nearest first: by inliers, then by similarity"
+    )
+
+
 class PhotoAnswer(BaseModel):
     """The landmarks on one photo."""
 
@@ -32,6 +71,12 @@ class PhotoAnswer(BaseModel):
         None, description="version of the bundle that answered; null with an error"
     )
     error: str | None = Field(None, description="why the photo can't be used; null when it can")
+    explanation: Explanation | None = Field(
+        None,
+        description="why the first landmark is named; absent without explain=true, and with an "
+        "error",
+        exclude_if=lambda explanation: explanation is None,
+    )
 
 
 class Timings(BaseModel):

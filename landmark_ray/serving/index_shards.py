@@ -1,5 +1,6 @@
 """The index shards: Serve deployments that each hold the photos of some of the landmarks."""
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any
 
@@ -52,6 +53,22 @@ class IndexShard(Versions[LandmarkIndex | None]):
         """
         index = self.loaded.get(version)
         return await self._batcher((index, vector, heads)) if index else None
+
+    async def similarities(
+        self, version: str, vector: NDArray[np.float32], landmark: int
+    ) -> dict[str, float] | None:
+        """Return how similar a photo is to this shard's photos of a landmark.
+
+        Args:
+            version: Version of the bundle.
+            vector: [D] of the photo.
+            landmark: The landmark.
+
+        Returns:
+            Image id -> cosine; None where the version isn't loaded, or has no index.
+        """
+        index = self.loaded.get(version)
+        return await asyncio.to_thread(index.similarities, vector, landmark) if index else None
 
     def _compute(self, queries: Sequence[Query]) -> list[Findings]:
         """Search for photos one by one, since products of a batch would be rounded differently.

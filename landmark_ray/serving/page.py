@@ -13,7 +13,7 @@ SWAGGER = Path(str(files("fastapi_swagger") / "resources"))
 FILES = {
     "/": PAGE / "index.html",
     "/page.css": PAGE / "page.css",
-    "/page.js": PAGE / "page.js",
+    **{f"/{name}.js": PAGE / f"{name}.js" for name in ("page", "dom", "why")},
     "/docs": PAGE / "docs.html",
     "/docs.js": PAGE / "docs.js",
     "/docs/swagger-ui-bundle.js": SWAGGER / "swagger-ui-bundle.js",

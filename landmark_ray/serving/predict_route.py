@@ -41,7 +41,11 @@ router = APIRouter(tags=["recognition"])
     responses={code: {"model": Error} for code in (408, 413, 415)},
 )
 async def predict(
-    request: Request, top_k: Annotated[int, Query(ge=1, le=MAX_TOP_K)] = 5
+    request: Request,
+    top_k: Annotated[int, Query(ge=1, le=MAX_TOP_K)] = 5,
+    explain: Annotated[
+        bool, Query(description="add to each answer the nearest photos of the first landmark")
+    ] = False,
 ) -> Prediction:
     """Name the landmark on one or several photos.
 
@@ -57,9 +61,9 @@ async def predict(
         parsed = await predict_request.read_request(request, service.options.max_files)
     if parsed.top_k is not None:
         names = [*request.query_params, "top_k"]
-        request_names.check_names(names, ["top_k"], "the query and the form")
+        request_names.check_names(names, ["top_k", "explain"], "the query and the form")
         top_k = parsed.top_k
-    pending = (service.answer(data, top_k, file) for file, data in parsed.photos)
+    pending = (service.answer(data, top_k, file, explain) for file, data in parsed.photos)
     results = await asyncio.gather(*pending)
     recognitions = [outcome for _, outcome in results if not isinstance(outcome, APIError)]
     if not recognitions:

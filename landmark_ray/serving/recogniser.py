@@ -5,7 +5,6 @@ import contextlib
 import math
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,10 +17,9 @@ from landmark_ray.kernels.contentless import without_contentless
 from landmark_ray.kernels.exemplars import LEADING, leading
 from landmark_ray.kernels.findings import merge
 from landmark_ray.kernels.fusion import for_photos
-from landmark_ray.kernels.metrics import NO_LANDMARK
 from landmark_ray.kernels.topk import TopK, merge_top_k
 from landmark_ray.serving.api_errors import APIError, models_not_ready, queue_full
-from landmark_ray.serving.api_models import Candidate, PhotoAnswer
+from landmark_ray.serving.api_models import Explanation, PhotoAnswer
 from landmark_ray.serving.bundle_metadata import BundleMetadata
 from landmark_ray.serving.decoding import Decoder
 from landmark_ray.serving.index_shards import IndexShard
@@ -29,6 +27,12 @@ from landmark_ray.serving.inference import MAX_TOP_K
 from landmark_ray.serving.local import LocalHandle
 from landmark_ray.serving.model_shards import ModelShard
 from landmark_ray.serving.prometheus import Metrics
+from landmark_ray.serving.recognition import (
+    Recognition,
+    explanation,
+    known_landmarks,
+    photo_answer,
+)
 from landmark_ray.serving.serve_options import KEY_VARIABLE, GraphOptions
 from landmark_ray.serving.verifier import Verifier
 
@@ -37,23 +41,6 @@ ANSWER_TIMEOUT_S = 60.0
 
 RETRY_INTERVAL_S = 0.1
 """Pause between attempts while a new version of the bundle spreads over the replicas."""
-
-
-@dataclass(frozen=True)
-class Recognition:
-    """The models' answer about one photo.
-
-    Attributes:
-        metadata: Metadata of the bundle that answered.
-        top_k: Landmark ids [k] and confidences [k], the highest first.
-        decode_s: Time that decoding took, in seconds.
-        models_s: Time that the models took, in seconds.
-    """
-
-    metadata: BundleMetadata
-    top_k: TopK
-    decode_s: float
-    models_s: float
 
 
 class Recogniser:
@@ -158,8 +145,8 @@ class Recogniser:
         if length >= self.options.queue:
             raise queue_full(max(math.ceil(self.latency_ema_s), 1))
 
-    async def recognise(self, data: bytes) -> Recognition:
-        """Recognise the landmarks on a photo, an image file.
+    async def recognise(self, data: bytes, explain: bool) -> Recognition:
+        """Recognise the landmarks on a photo, an image file; say why, if `explain` is true.
 
         Raises:
             APIError: The photo can't be used, the queue is full, or the models don't answer.
@@ -169,7 +156,7 @@ class Recogniser:
         start = time.monotonic()
         try:
             async with asyncio.timeout(ANSWER_TIMEOUT_S):
-                recognition = await self._recognise(data)
+                recognition = await self._recognise(data, explain)
         except (TimeoutError, RayActorError):
             raise models_not_ready() from None
         finally:
@@ -179,7 +166,7 @@ class Recogniser:
         self.metrics.observe_phase("models", recognition.models_s)
         return recognition
 
-    async def _recognise(self, data: bytes) -> Recognition:
+    async def _recognise(self, data: bytes, explain: bool) -> Recognition:
         """Recognise with the newest bundle that all shards have loaded."""
         photos: dict[int, NDArray[np.uint8]] = {}
         while True:
@@ -190,12 +177,15 @@ class Recogniser:
                 if size not in photos:
                     photos[size] = await self.decoder.square(data, size, limits)
                 decoded = time.monotonic()
-                found = await self._answer(metadata, photos[size], data)
-                if found:
-                    ids, confidences = without_contentless(found, photos[size][None])
-                    models_s = time.monotonic() - decoded
-                    top_k = ids[0], confidences[0]
-                    return Recognition(metadata, top_k, decoded - start, models_s)
+                found, vector = await self._answer(metadata, photos[size], data)
+                if not found:
+                    continue
+                ids, confidences = without_contentless(found, photos[size][None])
+                models_s = time.monotonic() - decoded
+                top_k = ids[0], confidences[0]
+                why = await self._explain(metadata, top_k, vector, data) if explain else None
+                if why or not explain:
+                    return Recognition(metadata, top_k, decoded - start, models_s, why)
             await asyncio.sleep(RETRY_INTERVAL_S)
             await self._discover_versions()
 
@@ -207,7 +197,7 @@ class Recogniser:
 
     async def _answer(
         self, metadata: BundleMetadata, photo: NDArray[np.uint8], data: bytes
-    ) -> TopK | None:
+    ) -> tuple[TopK | None, NDArray[np.float32] | None]:
         """Ask all model shards, the index, and, if that is doubtful, the verifier.
 
         Args:
@@ -216,70 +206,85 @@ class Recogniser:
             data: The image file.
 
         Returns:
-            Landmark ids [1, k] and confidences [1, k], or None if one of them lacks the version.
+            Landmark ids [1, k] and confidences [1, k], or None if one of them lacks the version;
+            and the vector [D] of the photo, if the models have the trunk of the index.
         """
         version = metadata.manifest.version
         replies = await asyncio.gather(
             *(ask(shard.answer, version, photo) for shard in self.shards)
         )
         if any(reply is None for reply in replies):
-            return None
+            return None, None
         heads = merge_top_k([(ids[None], c[None]) for (ids, c), _ in replies], MAX_TOP_K)
         vector = next((v for _, v in replies if v is not None), None)
         if metadata.fusion is None or vector is None or not self.index:
-            return heads
+            return heads, vector
         one = heads[0][0], heads[1][0]
         found = await asyncio.gather(
             *(ask(shard.find, version, vector, one) for shard in self.index)
         )
         if any(part is None for part in found):
-            return None
+            return None, None
         candidates = merge(found, heads)
         fusion = for_photos(metadata.fusion, self.options.verify)
         if metadata.exemplars and fusion.is_doubtful(fusion(candidates)).all() and self.verifier:
-            limits = self.options.limits(metadata.manifest.limits)
-            whole = await self.decoder.whole(data, metadata.exemplars.side, limits)
             (named,) = leading(candidates, LEADING)
-            inliers = await ask(self.verifier[0].verify, version, whole, named)
+            inliers = await self._ask_verifier("verify", metadata, data, named)
             if inliers is None:
-                return None
+                return None, None
             candidates = candidates.with_inliers([inliers])
-        return fusion.top_k(candidates, MAX_TOP_K)
+        return fusion.top_k(candidates, MAX_TOP_K), vector
 
-    def explain(self, recognition: Recognition, top_k: int, file: str | None = None) -> PhotoAnswer:
-        """Return a photo's answer with the names of at most `top_k` landmarks."""
-        metadata = recognition.metadata
-        candidates: list[Candidate] = []
-        highest = 0.0
-        for landmark_id, confidence in zip(*recognition.top_k, strict=True):
-            if landmark_id == NO_LANDMARK or len(candidates) == top_k:
-                break
-            landmark = metadata.landmark(int(landmark_id))
-            if landmark is None:  # it was removed from the bundle, and the heads alone answer
-                continue
-            highest = max(highest, confidence)
-            candidates.append(
-                Candidate(confidence=float(np.float32(confidence)), **landmark.model_dump())
-            )
-        is_landmark = bool(candidates) and bool(highest >= metadata.manifest.threshold)
-        self.metrics.count_prediction(candidates[0].group if is_landmark else 0)
-        return PhotoAnswer(
-            file=file,
-            is_landmark=is_landmark,
-            landmarks=candidates,
-            model_version=metadata.manifest.version,
-            error=None,
+    async def _explain(
+        self,
+        metadata: BundleMetadata,
+        top_k: TopK,
+        vector: NDArray[np.float32] | None,
+        data: bytes,
+    ) -> Explanation | None:
+        """Ask verifier and index about the first landmark; None if the verifier lacks the version.
+
+        Args:
+            metadata: The bundle's.
+            top_k: Landmark ids [k] and confidences [k] of the photo.
+            vector: [D] of the photo, for the index.
+            data: The image file.
+        """
+        known = known_landmarks(metadata, top_k, 1)
+        if not known:
+            return Explanation(kind="none", photos=[])
+        landmark, version = known[0][0].landmark_id, metadata.manifest.version
+        shards = [] if vector is None else self.index
+        parts = await asyncio.gather(
+            *(ask(shard.similarities, version, vector, landmark) for shard in shards)
         )
+        similarities = {photo: c for part in parts if part for photo, c in part.items()}
+        matches = []
+        if metadata.exemplars and self.verifier:
+            matches = await self._ask_verifier("explain", metadata, data, landmark)
+        return None if matches is None else explanation(landmark, matches, similarities)
+
+    async def _ask_verifier(
+        self, method: str, metadata: BundleMetadata, data: bytes, about: list[int] | int
+    ) -> Any:
+        """Ask the verifier about a photo, an image file; return None if it lacks the version."""
+        assert metadata.exemplars, "only a bundle with exemplars verifies"
+        limits = self.options.limits(metadata.manifest.limits)
+        photo = await self.decoder.whole(data, metadata.exemplars.side, limits)
+        verifier, version = self.verifier[0], metadata.manifest.version
+        return await ask(getattr(verifier, method), version, photo, about)
 
     async def answer(
-        self, data: bytes, top_k: int, file: str | None = None
+        self, data: bytes, top_k: int, file: str | None = None, explain: bool = False
     ) -> tuple[PhotoAnswer, Recognition | APIError]:
         """Return a photo's answer, and the recognition or the error that it was made from."""
         try:
-            recognition = await self.recognise(data)
+            recognition = await self.recognise(data, explain)
         except APIError as error:
             return PhotoAnswer(file=file, is_landmark=False, error=error.message), error
-        return self.explain(recognition, top_k, file), recognition
+        answer = photo_answer(recognition, top_k, file)
+        self.metrics.count_prediction(answer.landmarks[0].group if answer.is_landmark else 0)
+        return answer, recognition
 
 
 async def ask(method: Any, *args: Any) -> Any:

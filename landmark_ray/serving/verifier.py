@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from landmark_ray.bundle.exemplars import FOLDER, Exemplars, exemplar_info
 from landmark_ray.bundle.manifest import Bundle
-from landmark_ray.kernels.exemplars import most_inliers
+from landmark_ray.kernels.exemplars import ExemplarMatch, most_inliers
 from landmark_ray.serving.serve_options import GraphOptions
 from landmark_ray.serving.versions import Versions
 
@@ -60,6 +60,24 @@ class Verifier(Versions[Exemplars | None]):
         if exemplars is None:
             return None
         return await asyncio.to_thread(self.inliers, exemplars, photo, landmarks)
+
+    async def explain(
+        self, version: str, photo: NDArray[np.uint8], landmark: int
+    ) -> list[ExemplarMatch] | None:
+        """Match a photo with each exemplar of a landmark, and locate the inliers.
+
+        Args:
+            version: Version of the bundle.
+            photo: [H, W, 3] RGB.
+            landmark: The landmark.
+
+        Returns:
+            The matches; None where the version isn't loaded.
+        """
+        exemplars = self.loaded.get(version)
+        if exemplars is None:
+            return None
+        return await asyncio.to_thread(exemplars.explain, photo, landmark)
 
     def inliers(
         self, exemplars: Exemplars, photo: NDArray[np.uint8], landmarks: list[int]

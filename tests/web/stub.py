@@ -12,10 +12,11 @@ import landmark_ray
 from landmark_ray.serving.middleware import SECURITY_HEADERS
 
 PAGE = Path(landmark_ray.__file__).parent / "serving" / "page"
+SCRIPTS = ("page", "dom", "why")
 STATIC = {
     "/": ("index.html", "text/html; charset=utf-8"),
     "/page.css": ("page.css", "text/css; charset=utf-8"),
-    "/page.js": ("page.js", "text/javascript; charset=utf-8"),
+    **{f"/{name}.js": (f"{name}.js", "text/javascript; charset=utf-8") for name in SCRIPTS},
 }
 VERSION = "3f9c0a1b2c3d"
 NAMES = ["Torre dos Clérigos", "Ponte Dom Luís I", "Sé do Porto", "", "Palácio da Bolsa"]

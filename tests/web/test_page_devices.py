@@ -17,6 +17,8 @@ def test_keyboard_alone_reaches_everything(page):
     expect(heading(page, "Torre dos Clérigos")).to_have_count(2)
     page.keyboard.press("Tab")
     expect(page.get_by_role("link", name="Torre dos Clérigos").first).to_be_focused()
+    page.keyboard.press("Tab")
+    expect(button(page, "Why Torre dos Clérigos?").first).to_be_focused()
     for _ in range(4):
         page.keyboard.press("Tab")
     expect(button(page, "Remove 1.jpg")).to_be_focused()

@@ -1,15 +1,15 @@
 // The page of the service: it sends photos and shows their landmarks.
 // File names and texts of the server are inserted as text, never as markup.
 
+import { $, copy, nameOf } from "./dom.js";
+import { openWhy } from "./why.js";
+
 const MAX_CONCURRENT = 2;
 const RETRIES = 3;
 const KEY = "landmark_ray.key";
 const UNUSABLE = "This photo can’t be used";
 
-const $ = (selector, root = document) => root.querySelector(selector);
 const isBusy = ({ status }) => status === 429 || status === 503;
-const nameOf = (landmark) => landmark.name || `Landmark ${landmark.landmark_id}`;
-const copy = (template) => $(template).content.firstElementChild.cloneNode(true);
 
 const queue = [];
 let running = 0;
@@ -90,8 +90,17 @@ function answer(job, { photos, model_version: version, warning }) {
   const caution = warning ? "This model can't tell when a photo shows something else." : "";
   const note = known ? caution : "Nothing on it looks enough like a landmark that the model knows.";
   show(job, known ? "known" : "stranger", title, note, landmarks);
+  $(".why", job.card).ariaLabel = `Why ${title}?`;
+  $(".why", job.card).onclick = () => explain(job, landmarks[0]);
   $("#version").textContent = `Model ${version}`;
   announce(`${job.file.name}: ${title}${known ? `, ${percent(landmarks[0].confidence)}` : ""}`);
+}
+
+// Opens the dialog that says why the first landmark is named.
+async function explain(job, landmark) {
+  const used = key;
+  const status = await openWhy(job.file, landmark, (signal) => send(job, "top_k=1&explain=true", signal));
+  if (status === 401) askKey(job, used);
 }
 
 // Shows the result of a request that is not repeated automatically.
@@ -124,11 +133,11 @@ function countdown(job, response, retry) {
 }
 
 // Sends one photo; the key is sent in a header and nowhere else.
-function send(job) {
+function send(job, query = "top_k=5", signal = job.stop.signal) {
   const body = new FormData();
   body.append("photo", job.file);
   const headers = key ? { Authorization: `Bearer ${key}` } : {};
-  return fetch("predict?top_k=5", { method: "POST", body, headers, signal: job.stop.signal });
+  return fetch(`predict?${query}`, { method: "POST", body, headers, signal });
 }
 
 // Recognises one photo, and tries again while the service is busy.
