@@ -80,7 +80,8 @@ def test_what_is_imported_is_declared(folders, extras):
     for path, tree in sources(*folders):
         if path.startswith("landmark_ray/serving/") and not extras:
             continue
-        for name in {name.partition(".")[0] for name in imported(tree)} - known:
+        needed = set(imported(tree)) - (set() if extras else optional(tree))
+        for name in {name.partition(".")[0] for name in needed} - known:
             names = {canonicalize_name(found) for found in distributions.get(name, [name])}
             if not names & (declared(*extras) | declared_inline(path)):
                 missing[path] = name
