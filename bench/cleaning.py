@@ -12,6 +12,7 @@ noise, as geometry cannot know better.
 7 minutes for RootSIFT and XFeat; `--large` also has ALIKED, whose features take 10 minutes more.
 """
 
+import itertools
 import multiprocessing
 import random
 import sys
@@ -38,7 +39,8 @@ EXTRACTORS = {
     "xfeat": ExtractConfig(extractor="xfeat", handle=str(MODELS / "xfeat.onnx")),
     "aliked": ExtractConfig(extractor="aliked", handle=str(MODELS / "aliked_n16.onnx")),
 }
-NAMES = {"sift": "RootSIFT", "xfeat": "XFeat", "aliked": "ALIKED"}
+SIFT = "RootSIFT"
+NAMES = {"sift": SIFT, "xfeat": "XFeat", "aliked": "ALIKED"}
 MATCH = MatchConfig()
 LANDMARKS = "landmarks that no rule was tuned on: "
 
@@ -138,15 +140,11 @@ def verified_pairs(work: tuple[Features, list[tuple[str, str]]], extractor: str)
 
 
 def different_pairs(photos: pd.DataFrame, count: int) -> list[tuple[str, str]]:
-    """Pairs of photos of different landmarks, each in the order of its ids."""
-    landmark = dict(zip(photos.id, photos.landmark_id, strict=True))
-    ids, chance = sorted(landmark), random.Random(0)
-    pairs: set[tuple[str, str]] = set()
-    while len(pairs) < count:
-        a, b = sorted(chance.sample(ids, 2))
-        if landmark[a] != landmark[b]:
-            pairs.add((a, b))
-    return sorted(pairs)
+    """At most `count` pairs of photos of different landmarks, each in the order of its ids."""
+    photos = photos.sort_values("id")
+    rows = zip(photos.id, photos.landmark_id, strict=True)
+    pairs = [(a, b) for (a, x), (b, y) in itertools.combinations(rows, 2) if x != y]
+    return random.Random(0).sample(pairs, min(count, len(pairs)))
 
 
 def parts(
@@ -189,7 +187,7 @@ def evaluate(
                     "tuned": tuned,
                     "dataset": dataset[0] if dataset else "all",
                     **shares.reindex(["photo", "noise", "album"]).to_dict(),
-                    "different": count / len(pairs),
+                    "different": count / max(len(pairs), 1),
                 }
             )
     return pd.DataFrame(rows)
@@ -211,7 +209,7 @@ def measure(size: Size, folder: Path) -> dict[str, float]:
             shown = ["" if share != share else f"{share:.3f}" for share in shares]
             lines.append([f"{NAMES[extractor]}, {row['dataset']}, {half}", *shown])
             lines[-1].append(f"{1000 * row['different']:.2f}")
-        others = rows[~rows.tuned & (rows.dataset == "all")].iloc[0]
+        others = rows[~rows.tuned & (rows.dataset == "all")].iloc[0].fillna(0)
         figures[f"{extractor}_photos"] = others.photo
         figures[f"{extractor}_noise"] = others.noise
         figures[f"{extractor}_different"] = others.different
