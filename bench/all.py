@@ -33,7 +33,8 @@ from common import GIB, REPO, report
 BENCHMARKS = {
     "duplicates": 1,
     "matching": 6,
-    "stage_rates": 6,
+    "cleaning": 7,
+    "stage_rates": 8,
     "memory": 8,
     "scale": 3,
     "train": 6,

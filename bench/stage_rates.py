@@ -6,6 +6,7 @@
    side which has started: from its first finished shard to its last one. So neither the start of
    processes counts, nor the picture that a run draws of all stages at its end. Features are sought
    at 320 px, not 640: with a quarter of the work for each image, Ray's share of the time is larger.
+   The same for `extract` with XFeat: workers hold the network, and other tasks decode for them.
 2. `match` with one task at a time against two.
 3. `square` on JPEGs of 1,024 px against `ImageOps.fit` of the same file decoded in full: CPU time
    in turn, and the mean absolute difference of their pixels.
@@ -14,9 +15,10 @@ The sides take turns; of `match` and of `resize`, the mean of two rounds counts.
 
     python bench/stage_rates.py [--smoke | --large]
 
-6 minutes, on 3,900 photographs. `--large` has 7,900: 12 minutes.
+8 minutes, on 3,900 photographs. `--large` has 7,900: 15 minutes.
 """
 
+import functools
 import io
 import multiprocessing
 import os
@@ -37,6 +39,7 @@ from common import (
     CORES,
     FEW_FEATURES,
     GEOMETRY_ALONE,
+    SHARED,
     Figure,
     Photo,
     photographs,
@@ -48,19 +51,25 @@ from common import (
 from PIL import Image, ImageOps
 
 from landmark_ray.config import STAGES
+from landmark_ray.config.verification import ExtractConfig
 from landmark_ray.data.root import Root
-from landmark_ray.kernels.image import ImageError, Limits, normalise, square
+from landmark_ray.kernels.features import quantise
+from landmark_ray.kernels.image import ImageError, Limits, decode, normalise, square
 from landmark_ray.runtime import ledger
-from landmark_ray.stages.extract import sift_features
+from landmark_ray.stages.extract import load_model, sift_features
 from landmark_ray.stages.resize import example
 
 SIDE, QUALITY, SQUARE = 1024, 90, 224
 ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 OPTIONS = (*FEW_FEATURES, *GEOMETRY_ALONE, "--cluster.cpus", CORES, "--resize.synthetic", 0)
 BY_TURNS = ("--match.cpus", CORES)
+XFEAT = SHARED / "models/xfeat.onnx"
 FIGURES = {
     "resize": Figure("rate of `resize`", "its bare kernel in a pool of two", least=0.75),
     "extract": Figure("rate of `extract`", "its bare kernel in a pool of two", least=0.9),
+    "extract_onnx": Figure(
+        "rate of `extract`, XFeat", "decoding and the network in a pool of two", least=0.9
+    ),
     "match": Figure("`match` on two cores", "one core", "times as fast", least=1.7),
     "square": Figure(
         "a 1024-px JPEG to 224 px",
@@ -96,6 +105,18 @@ class Size:
     rounds: int
     squares: int
     options: tuple[object, ...] = ()
+
+
+@functools.cache
+def network(options: ExtractConfig) -> Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]:
+    """The network of an ONNX file, loaded once in each process."""
+    return load_model(options, threads=1, gpu=False)
+
+
+def onnx_features(jpeg: bytes, options: ExtractConfig) -> tuple[np.ndarray, np.ndarray]:
+    """The features of an image, as the stage makes them."""
+    points, descriptors = network(options)(decode(jpeg))
+    return points, quantise(descriptors)
 
 
 def shard_files(root: Root) -> set[Path]:
@@ -227,6 +248,11 @@ def measure(size: Size, folder: Path) -> dict[str, float]:
     write_copies(photos, size.copies, folder / "source")
     words = [*size.options, *OPTIONS, "--source", folder / "source", "--root", folder / "root"]
     config, root = run_stages(words, "sample", "dedupe")
+    if XFEAT.exists():  # before SIFT, whose features the other stages read
+        more = ("--extract.extractor", "xfeat", "--extract.handle", str(XFEAT))
+        xfeat = config.extract.model_copy(update={"extractor": "xfeat", "handle": str(XFEAT)})
+        kernel = partial(onnx_features, options=xfeat)
+        figures["extract_onnx"] = against_kernel("extract", kernel, [*words, *more], root, rounds=1)
     features = partial(sift_features, options=config.extract)
     figures["extract"] = against_kernel("extract", features, words, root, rounds=1)
     run_stages(words, "match", "match")
@@ -251,4 +277,5 @@ if __name__ == "__main__":
             squares=4,
             options=("--sample.buckets", 2, "--sample.shard_images", 16),
         ),
+        without=lambda size: () if XFEAT.exists() else ("extract_onnx",),
     )

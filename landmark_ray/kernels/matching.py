@@ -84,13 +84,16 @@ class MatchingRule:
 
     @classmethod
     def xfeat(cls) -> "MatchingRule":
-        """Return the rule for XFeat with up to 1024 features at a longest side of 640 px."""
-        return cls(max_distance=0.65, residual=6.0, cell=24.0)
+        """Return the rule for XFeat with up to 1024 features at a longest side of 640 px.
+
+        Matches of XFeat lie close together along edges; therefore the cells are large.
+        """
+        return cls(ratio=0.95, max_distance=0.65, residual=6.0, cell=20.0)
 
     @classmethod
     def aliked(cls) -> "MatchingRule":
         """Return the rule for ALIKED-n16 with up to 1024 features at a longest side of 640 px."""
-        return cls(max_distance=0.85, residual=6.0, cell=24.0)
+        return cls(ratio=0.9, max_distance=0.95, residual=6.0, cell=16.0)
 
     @classmethod
     def delf_tutorial(cls) -> "MatchingRule":

@@ -76,9 +76,7 @@ class OnnxFeatures:
         Returns:
             Keypoints [N, 2] float32 (x, y) in pixels of `image`, and descriptors [N, D] float32,
             those of the highest score first. Of equal scores, the first of the model is first.
-
-        Raises:
-            ValueError: The features are not finite numbers.
+            The model can return numbers that are not finite.
         """
         resized = _resize(image, self._side)
         scaled = resized.astype(np.float32).transpose(2, 0, 1)[None] / np.float32(255)

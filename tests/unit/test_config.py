@@ -77,6 +77,25 @@ def test_delf_needs_a_handle():
     assert "extractor delf needs extract.handle" in refusal("--extract.extractor", "delf")
 
 
+@pytest.mark.parametrize("extractor", ["xfeat", "aliked", "onnx"])
+def test_extractor_of_an_onnx_file_needs_a_handle(extractor):
+    said = refusal("--extract.extractor", extractor)
+    assert f"extractor {extractor} needs extract.handle, an ONNX file" in said
+
+
+def test_any_onnx_file_needs_a_rule():
+    onnx = ("--extract.extractor", "onnx", "--extract.handle", "x.onnx")
+    assert "has no matching rule of its own; give match.preset" in refusal(*onnx)
+    assert parse(*onnx, "--match.preset", "xfeat").match.rule("onnx") == MatchingRule.xfeat()
+    assert parse(*onnx, "--match.max_distance", "0.7").match.rule("onnx").max_distance == 0.7
+
+
+def test_rule_that_needs_angles_is_refused_for_keypoints_without():
+    xfeat = ("--extract.extractor", "xfeat", "--extract.handle", "x.onnx")
+    assert "those of xfeat do not have" in refusal(*xfeat, "--match.preset", "sift")
+    assert not parse(*xfeat, "--match.preset", "sift", "--match.vote", "false").match.vote
+
+
 def test_pipeline_takes_a_range_of_stages():
     config = parse("--from", "match", "--to", "resize", model=PipelineConfig)
     assert config.chosen() == ("match", "describe", "prune", "detect", "clean", "group", "resize")

@@ -30,6 +30,13 @@ def declared(*extras: str) -> set[str]:
     return {canonicalize_name(Requirement(line).name) for line in lines}
 
 
+def declared_inline(path: str) -> set[str]:
+    """What a script says that it needs in an environment of its own, in the format of PEP 723."""
+    block = re.match(r"# /// script\n((?:#.*\n)+?)# ///\n", (REPO / path).read_text())
+    lines = re.sub("^# ?", "", block[1], flags=re.M) if block else "dependencies = []"
+    return {canonicalize_name(Requirement(x).name) for x in tomllib.loads(lines)["dependencies"]}
+
+
 def sources(*folders: str) -> Iterator[tuple[str, ast.Module]]:
     for folder in folders:
         for file in sorted((REPO / folder).rglob("*.py")):
@@ -43,6 +50,18 @@ def imported(tree: ast.AST) -> Iterator[str]:
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def optional(tree: ast.AST) -> set[str]:
+    """What is imported where ImportError is caught, as it may come with an extra."""
+    tries = [node for node in ast.walk(tree) if isinstance(node, ast.Try)]
+    caught = [t for t in tries if "ImportError" in map(ast.unparse, filter(None, types_of(t)))]
+    return {name for t in caught for node in t.body for name in imported(node)}
+
+
+def types_of(node: ast.Try) -> list[ast.expr | None]:
+    """The exceptions that a statement catches."""
+    return [handler.type for handler in node.handlers]
 
 
 @pytest.mark.parametrize(
@@ -61,9 +80,10 @@ def test_what_is_imported_is_declared(folders, extras):
     for path, tree in sources(*folders):
         if path.startswith("landmark_ray/serving/") and not extras:
             continue
-        for name in {name.partition(".")[0] for name in imported(tree)} - known:
+        needed = set(imported(tree)) - (set() if extras else optional(tree))
+        for name in {name.partition(".")[0] for name in needed} - known:
             names = {canonicalize_name(found) for found in distributions.get(name, [name])}
-            if not names & declared(*extras):
+            if not names & (declared(*extras) | declared_inline(path)):
                 missing[path] = name
     assert not missing
 
