@@ -82,7 +82,14 @@ def files_of(folder: Store) -> list[str]:
 
 
 def exemplar_row(
-    image_id: str, landmark: int, cluster: str, jpeg: bytes, features: Features, size: Size
+    image_id: str,
+    landmark: int,
+    cluster: str,
+    jpeg: bytes,
+    features: Features,
+    size: Size,
+    author: str | None = None,
+    licence: str | None = None,
 ) -> dict[str, Any]:
     """Make a row of `EXEMPLARS`.
 
@@ -93,6 +100,8 @@ def exemplar_row(
         jpeg: The photo.
         features: Its features; the first of them, within `MAX_BYTES`, are kept.
         size: Width and height of the photo to which the features refer, in pixels.
+        author: Who made the photo, if that is known.
+        licence: Licence of the photo, if that is known.
     """
     kept = compact(features)
     return {
@@ -105,6 +114,8 @@ def exemplar_row(
         "keypoints": kept.keypoints.astype("<f2").tobytes(),
         "descriptors": kept.descriptors.tobytes(),
         "thumbnail": thumbnail(jpeg, THUMBNAIL),
+        "author": author,
+        "licence": licence,
     }
 
 
@@ -244,7 +255,8 @@ class Exemplars:
             sizes = np.array([photo.shape[1::-1], (row["width"], row["height"])])
             # pixel centres are whole numbers, so a photo begins at -0.5
             shares = ((points[:MOST_POINTS] + 0.5) / sizes).clip(0, 1).astype(np.float32)
-            matches.append(ExemplarMatch(row["image_id"], inliers, shares, row["thumbnail"]))
+            shown = (row[name] for name in ("thumbnail", "author", "licence"))
+            matches.append(ExemplarMatch(row["image_id"], inliers, shares, *shown))
         return matches
 
     def rows(self, landmark: int) -> list[dict[str, Any]]:

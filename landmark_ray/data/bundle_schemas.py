@@ -35,6 +35,12 @@ EXEMPLARS = pa.schema(
         field("keypoints", pa.binary(), "float16, little-endian: [N, 2 or 4], as in features"),
         field("descriptors", pa.binary(), "int8 [N, D], of length 127, as in features"),
         field("thumbnail", pa.binary(), "JPEG of the photo, at most 256 pixels; may be empty"),
+        field(
+            "author", pa.string(), "who made the photo; null where the source names nobody", True
+        ),
+        field(
+            "licence", pa.string(), "licence of the photo; null where the source names none", True
+        ),
     ]
 )
 """Photos of a bundle with which other photos are verified, by landmark, the best first."""

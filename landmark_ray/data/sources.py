@@ -252,6 +252,7 @@ class Source:
     def _look_beside(self) -> None:
         """Count the files and folders at the top that are not part of GLDv2's layout."""
         known = {"train", "md5sum", "metadata", "ground_truth", "train_label_to_category.csv"}
+        known.add("train_attribution.csv")
         known |= {*LISTS, *SOLUTIONS} | ({"test"} if self.solution else set())
         fs, top = self.folder.fs, self.folder.path
         for path in with_retries(self.folder.uri, fs.ls, top, detail=False):

@@ -35,12 +35,16 @@ class ExemplarMatch:
         points: [K, 2, 2] float32 (x, y) of the first inliers, in the photo and in the exemplar, as
             shares of width and height from 0 to 1.
         thumbnail: JPEG of the exemplar; may be empty.
+        author: Who made the exemplar, if that is known.
+        licence: Licence of the exemplar, if that is known.
     """
 
     image_id: str
     inliers: int
     points: NDArray[np.float32]
     thumbnail: bytes
+    author: str | None = None
+    licence: str | None = None
 
 
 def choose_exemplars(photos: pa.Table, pairs: pa.Table, most: int) -> pa.Table:

@@ -45,6 +45,8 @@ class NearPhoto(BaseModel):
     )
     points: list[MatchedPoint] = Field(description="points that match, at most 50")
     thumbnail: str | None = Field(description="a small JPEG as Base64; null when there is none")
+    author: str | None = Field(description="who made it; null when that isn't known")
+    licence: str | None = Field(description="its licence; null when that isn't known")
 
 
 class Explanation(BaseModel):

@@ -90,6 +90,8 @@ def explanation(
             inliers=None,
             points=[],
             thumbnail=None,
+            author=None,
+            licence=None,
         )
         for image_id, cosine in similarities.items()
     ]
@@ -109,6 +111,8 @@ def _matched(
         inliers=match.inliers,
         points=[MatchedPoint(photo=photo, exemplar=exemplar) for photo, exemplar in shares],
         thumbnail=base64.b64encode(match.thumbnail).decode() or None,
+        author=match.author,
+        licence=match.licence,
     )
 
 

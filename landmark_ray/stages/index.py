@@ -52,7 +52,7 @@ def run(config: Config, root: Root, source: Source) -> StageCounts:
         learned = IS_PHOTO & (pc.field("group") > 0) & (pc.field("split") == "train")
         columns = ["image_id", "landmark_id"]
         photos = root.dataset("embeddings").to_table(columns, filter=learned)
-        counts.add(make_exemplars(config, root, photos))
+        counts.add(make_exemplars(config, root, source, photos))
     elif config.index.exemplars:
         counts.notes.append("without exemplars, as DELF is too slow to verify new photos")
     return counts

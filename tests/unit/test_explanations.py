@@ -132,12 +132,13 @@ def test_a_verifier_that_still_loads_the_bundle_is_asked_again(places):
 def test_photos_come_by_inliers_and_then_by_similarity():
     none = np.zeros((0, 2, 2), np.float32)
     inliers = {"a": 0, "b": 7, "c": 0, "d": 7, "e": 9}
-    matches = [ExemplarMatch(image, count, none, b"") for image, count in inliers.items()]
+    matches = [ExemplarMatch(i, n, none, b"", i.upper(), None) for i, n in inliers.items()]
     why = explanation(5, matches, {"a": 0.9, "b": -0.1, "d": 0.2, "z": 1.0})
     assert [(photo.image_id, photo.similarity) for photo in why.photos] == [
         *[("e", None), ("d", 0.2), ("b", -0.1)]
     ]
-    assert why.photos[0].thumbnail is None
+    first = why.photos[0]
+    assert (first.thumbnail, first.author, first.licence) == (None, "E", None)
 
 
 @pytest.mark.parametrize("rule", RULES)

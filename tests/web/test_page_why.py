@@ -17,7 +17,8 @@ POINTS = [((0.0, 0.0), (1.0, 1.0)), ((0.5, 0.25), (0.5, 0.5)), ((1.0, 1.0), (0.0
 def near(inliers=23, similarity=0.834, thumbnail=TALL, points=POINTS, image_id="1a2b3c4d5e6f7081"):
     ends = [dict(zip(("photo", "exemplar"), pair, strict=True)) for pair in points]
     matched = {"inliers": inliers, "points": ends, "thumbnail": thumbnail}
-    return {"image_id": image_id, "landmark_id": 1231, "similarity": similarity} | matched
+    whose = {"author": None, "licence": None}
+    return {"image_id": image_id, "landmark_id": 1231, "similarity": similarity} | matched | whose
 
 
 def explained(kind, *photos, landmarks=LANDMARKS, seconds=0):
@@ -242,3 +243,17 @@ def test_no_landmark_has_no_why(page, server):
     pick(page)
     expect(heading(page, "Probably not a landmark")).to_be_visible()
     expect(page.locator(".why")).to_be_hidden()
+
+
+@pytest.mark.parametrize(
+    ("author", "licence", "says"),
+    [
+        ("<b>Jane</b>", "CC BY 3.0", " Photo: <b>Jane</b>, CC BY 3.0."),
+        (None, "CC0", " Photo: CC0."),
+        ("Jane", None, " Photo: Jane."),
+    ],
+)
+def test_author_and_licence_of_a_photo_are_named(page, server, author, licence, says):
+    photo = near() | {"author": author, "licence": licence}
+    dialog = opened(page, server, explained("exemplars", photo))
+    expect(dialog.locator(".words")).to_contain_text(says)

@@ -24,11 +24,12 @@ function summary({ kind, photos }, name, joined) {
   return `${matching(inliers)} a photo of ${name}.${lines}${chance}`;
 }
 
-// Says of a photo what its picture shows.
-function words({ image_id: id, inliers, similarity }, name) {
+// Says of a photo what its picture shows, and whose it is.
+function words({ image_id: id, inliers, similarity, author, licence }, name) {
+  const whose = author || licence ? ` Photo: ${[author, licence].filter(Boolean).join(", ")}.` : "";
   const likeness = similarity === null ? "" : ` Similarity: ${similarity.toFixed(2)} of at most 1.`;
   const photo = inliers === null ? "Photo" : `${matching(inliers)} photo`;
-  return `${photo} ${shortened(id)} of ${name}.${likeness}`;
+  return `${photo} ${shortened(id)} of ${name}.${likeness}${whose}`;
 }
 
 // Begins a sentence about matching points.
