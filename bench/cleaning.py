@@ -236,7 +236,7 @@ if __name__ == "__main__":
     run(
         measure,
         FIGURES,
-        full=Size(("sift", "xfeat"), different=5_000, sources=SETS),
+        full=Size(("sift", "xfeat"), different=2_500, sources=SETS),
         large=Size(("sift", "xfeat", "aliked"), different=20_000, sources=SETS),
         smoke=Size(("sift",), different=20),
         without=without,
