@@ -19,7 +19,7 @@ from landmark_ray.config import STAGES, Config
 from landmark_ray.config.base import Options
 from landmark_ray.data.root import Root
 from landmark_ray.errors import UserError, redact_url
-from landmark_ray.runtime import error_log, ledger, receipts
+from landmark_ray.runtime import error_log, interrupts, ledger, receipts
 
 Any_ = TypeVar("Any_", bound=Options)
 C = TypeVar("C", bound=Config)
@@ -221,6 +221,7 @@ def guard(
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # silences TensorFlow's start
     threading.excepthook = error_log.thread_hook
+    interrupts.keep()
     try:
         action()
         sys.stdout.flush()

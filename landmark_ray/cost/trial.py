@@ -35,7 +35,7 @@ from landmark_ray.demo.dataset import write_table, write_tars
 from landmark_ray.errors import UserError
 from landmark_ray.kernels.sampling import rank_key
 from landmark_ray.kernels.splitting import group_of
-from landmark_ray.runtime import ledger
+from landmark_ray.runtime import interrupts, ledger
 from landmark_ray.runtime.progress import ProgressBar
 from landmark_ray.stages.trunk import HISTORY
 
@@ -200,6 +200,7 @@ def _run(config: Config, stages: Sequence[str], errors: Any) -> None:
     os.environ.pop("RAY_ADDRESS", None)
     with open(os.devnull, "w") as nothing, contextlib.redirect_stdout(nothing):
         try:
+            interrupts.keep()
             signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
             pipeline.run(config, stages)
         except UserError as error:

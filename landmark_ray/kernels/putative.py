@@ -1,11 +1,12 @@
 """Putative matches of two images: each descriptor with its nearest one of the other image.
 
 The products of all descriptors are never held at once: each block of them is read while it is in
-the processor's cache. Numba compiles the loops when a process first needs them, which takes about a
-second.
+the processor's cache. Numba compiles the loops when they are first needed, which takes about a
+second, and keeps the result for other processes where it can write.
 """
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -63,7 +64,13 @@ def _compiled() -> tuple[Any, Any]:
     """Return the two loops, which Numba compiles at their first calls."""
     import numba  # takes a third of a second, and few processes need it
 
-    return numba.njit(nogil=True)(_reduce_block), numba.njit(nogil=True)(_select)
+    def compiled(loop: Callable[..., Any]) -> Any:
+        try:
+            return numba.njit(nogil=True, cache=True)(loop)
+        except RuntimeError:  # there is no folder to keep it in
+            return numba.njit(nogil=True)(loop)
+
+    return compiled(_reduce_block), compiled(_select)
 
 
 def _reduce_block(

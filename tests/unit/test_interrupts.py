@@ -1,5 +1,7 @@
 import signal
+import sys
 import threading
+import time
 
 import pytest
 
@@ -36,3 +38,28 @@ def test_other_threads_hold_nothing():
     thread.start()
     thread.join()
     assert seen == [before]
+
+
+def test_an_interrupt_that_is_lost_while_an_object_is_deleted_comes_again(monkeypatch, capsys):
+    class Interrupted:
+        def __del__(self):
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)
+    interrupts.keep()
+    with pytest.raises(KeyboardInterrupt):
+        Interrupted()
+        time.sleep(10)
+    assert not capsys.readouterr().err
+
+
+def test_other_errors_that_are_lost_are_still_printed(monkeypatch):
+    class Broken:
+        def __del__(self):
+            raise ValueError("broken")
+
+    printed = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda lost: printed.append(str(lost.exc_value)))
+    interrupts.keep()
+    Broken()
+    assert printed == ["broken"]
