@@ -29,14 +29,13 @@ from landmark_ray.bundle.exemplars import (
 from landmark_ray.config.verification import ExtractConfig, MatchConfig
 from landmark_ray.data import bundle_schemas
 from landmark_ray.data.store import Store
-from landmark_ray.kernels.exemplars import LEADING
 from landmark_ray.kernels.image import decode
 from landmark_ray.serving.serve_options import GraphOptions
 from landmark_ray.serving.verifier import Verifier
 
 XFEAT = SHARED / "models/xfeat.onnx"
-OF_A_LANDMARK = 5
-"""Number of exemplars of a landmark."""
+LANDMARKS, OF_A_LANDMARK = 4, 5
+"""Number of landmarks, and of exemplars of each."""
 
 FIGURES = {
     "xfeat_ms": Figure("verifying a photo with 20 exemplars, XFeat, median", unit="ms", most=50),
@@ -83,7 +82,7 @@ def measure(size: Size, folder: Path) -> dict[str, float]:
     """The median time of each extractor."""
     cv2.setNumThreads(CORES)
     photos = [photo.data for photo in photographs(source_folder(size.smoke))]
-    count = min(LEADING * OF_A_LANDMARK, len(photos) // 2)
+    count = min(LANDMARKS * OF_A_LANDMARK, len(photos) // 2)
     verifier = Verifier(GraphOptions(threads=CORES).model_dump())
     figures = {}
     for extractor in size.extractors:
@@ -94,7 +93,7 @@ def measure(size: Size, folder: Path) -> dict[str, float]:
         for jpeg in photos[1 :: max(len(photos) // size.photos, 1)]:
             photo = decode(jpeg, exemplars.info.side)
             begun = time.perf_counter()
-            verifier.inliers(exemplars, photo, list(range(LEADING)))
+            verifier.inliers(exemplars, photo, list(range(LANDMARKS)))
             times.append(1000 * (time.perf_counter() - begun))
         figures[f"{extractor}_ms"] = statistics.median(times)
     report(f"{count} exemplars, {CORES} cores", ["", "ms"], list(figures.items()))

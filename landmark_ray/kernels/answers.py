@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from landmark_ray.kernels.evaluation import measured, ranking, scored, summary_of
+from landmark_ray.kernels.exemplars import LEADING, leading
 from landmark_ray.kernels.fusion import LEAST, Candidates, Fusion, fit_fusion
 from landmark_ray.kernels.metrics import NO_LANDMARK
 from landmark_ray.kernels.sampling import rank_key
@@ -20,9 +21,13 @@ OF_CANDIDATES = ("candidates", "heads", "nearest", "mean", "inliers")
 
 
 def evidence_of(predictions: pa.Table) -> Candidates:
-    """Read the candidates of rows of `schemas.PREDICTIONS`."""
+    """Read the candidates of rows of `schemas.PREDICTIONS`.
+
+    Only inliers of the landmarks that lead count, as the service asks only about these. Rows of
+    validation photos have those of one landmark more, for `as_strangers`.
+    """
     landmarks = padded(predictions["candidates"].to_pylist(), NO_LANDMARK, np.int64)
-    return Candidates(
+    found = Candidates(
         landmarks,
         padded(predictions["heads"].to_pylist(), 0, np.float64),
         padded(predictions["nearest"].to_pylist(), -1, np.float32),
@@ -30,6 +35,9 @@ def evidence_of(predictions: pa.Table) -> Candidates:
         predictions["strangers"].to_numpy().astype(np.float32),
         padded(predictions["inliers"].to_pylist(), np.nan, np.float32),
     )
+    pairs = zip(found.landmarks, leading(found, LEADING), strict=True)
+    leads = np.array([np.isin(row, named) for row, named in pairs]).reshape(found.landmarks.shape)
+    return dataclasses.replace(found, inliers=np.where(leads, np.asarray(found.inliers), np.nan))
 
 
 def padded(rows: Sequence[Sequence[float]], value: float, kind: type) -> NDArray[Any]:

@@ -12,8 +12,8 @@ from landmark_ray.kernels.features import Features, ImageFeatures
 from landmark_ray.kernels.fusion import Candidates
 from landmark_ray.kernels.matching import REFERENCE_SIDE, MatchingRule, match_pair
 
-LEADING = 4
-"""Number of landmarks whose exemplars a photo is matched with."""
+LEADING = 5
+"""Number of landmarks whose exemplars a photo is matched with: as many as an answer names."""
 
 MAX_BYTES = 1 << 16
 """Largest number of bytes of the features of an exemplar."""

@@ -12,10 +12,12 @@ from landmark_ray.kernels.answers import (
     as_strangers,
     by_index,
     cross_fitted,
+    evidence_of,
     fitted,
     halves,
     witnesses,
 )
+from landmark_ray.kernels.exemplars import LEADING
 
 GROUPS = {1: 1, 2: 1}
 
@@ -138,3 +140,16 @@ def test_confidences_know_strangers_that_resemble_a_landmark():
     wrong = np.mean([c[0] for c in found["confidences"].to_pylist()])
     right = answered(rows, fitted(rows, GROUPS))
     assert wrong < 0.5 < np.mean([c[0] for c in right["confidences"].to_pylist()])
+
+
+def test_only_inliers_of_the_landmarks_that_lead_count():
+    count = LEADING + 2
+    near = [0.9 - 0.1 * place for place in range(count)]
+    (row,) = predictions(2).slice(1).to_pylist()
+    row |= {"candidates": list(range(1, count + 1)), "heads": [0.9, 0.05, *[0.0] * LEADING]}
+    row |= {"nearest": near, "mean": near, "inliers": [*range(10, 10 + count - 1), nan]}
+    rows = pa.Table.from_pylist([row], schemas.PREDICTIONS)
+    found = evidence_of(rows).inliers[0]
+    assert found[:LEADING].tolist() == row["inliers"][:LEADING] and np.isnan(found[LEADING:]).all()
+    stranger = evidence_of(as_strangers(rows, GROUPS)).inliers[0]
+    assert stranger[:LEADING].tolist() == row["inliers"][1 : LEADING + 1]
