@@ -29,8 +29,8 @@ INLIERS = 11
 
 ROUNDS = 7
 SHORT = 64
-SHORT_RULE = MatchingRule(max_distance=0.65, residual=6, cell=24)
-"""The rule for XFeat, whose descriptors have 64 numbers, too."""
+SHORT_RULE = MatchingRule.xfeat()
+"""The descriptors of XFeat have 64 numbers, too."""
 
 Pair = tuple[ImageFeatures, ImageFeatures]
 

@@ -18,14 +18,14 @@ import cv2
 import pyarrow as pa
 from common import CORES, SHARED, Figure, photographs, report, run, source_folder
 
-from landmark_ray.bundle.exemplars import (
+from landmark_ray.bundle.exemplar_files import (
     ExemplarInfo,
-    Exemplars,
     exemplar_row,
     file_name,
     write_file,
     write_info,
 )
+from landmark_ray.bundle.exemplars import Exemplars
 from landmark_ray.config.verification import ExtractConfig, MatchConfig
 from landmark_ray.data import bundle_schemas
 from landmark_ray.data.store import Store

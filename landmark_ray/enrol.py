@@ -17,9 +17,8 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from landmark_ray.bundle.enrolment_photos import LEAST, Photo, read_photos
-from landmark_ray.bundle.exemplars import (
+from landmark_ray.bundle.exemplar_files import (
     ExemplarInfo,
-    Exemplars,
     exemplar_info,
     exemplar_row,
     next_file,
@@ -27,6 +26,7 @@ from landmark_ray.bundle.exemplars import (
     write_file,
     write_info,
 )
+from landmark_ray.bundle.exemplars import Exemplars
 from landmark_ray.bundle.landmark_index import (
     INDEX,
     STRANGER,

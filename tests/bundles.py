@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 from PIL import Image
 
-from landmark_ray.bundle.exemplars import (
+from landmark_ray.bundle.exemplar_files import (
     ExemplarInfo,
     exemplar_row,
     file_name,

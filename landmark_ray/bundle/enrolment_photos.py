@@ -16,7 +16,7 @@ from landmark_ray.kernels.contentless import is_contentless
 from landmark_ray.kernels.features import ImageFeatures
 from landmark_ray.kernels.image import ImageError, decode, model_input, normalise
 from landmark_ray.kernels.image import Photo as WholePhoto
-from landmark_ray.kernels.sift import sift_features
+from landmark_ray.kernels.local_features import LocalFeatures
 
 LEAST = 3
 """Number of photos that a landmark needs at least."""
@@ -53,7 +53,12 @@ def read_photos(folder: str, bundle: Bundle, exemplars: Exemplars | None) -> lis
         UserError: Fewer than `LEAST` photos can be used.
     """
     limits, size = bundle.manifest.limits, bundle.manifest.size
-    options = ExtractConfig()
+    sift = ExtractConfig()
+    extract = (
+        exemplars.features
+        if exemplars
+        else LocalFeatures(None, max_features=sift.max_feature_num, side=sift.max_side)
+    )
     photos: dict[str, Photo] = {}
     for part in Photos(folder, "--photos").parts:
         for member in photos_of(part, bundle.manifest.max_megabytes * 1e6):
@@ -65,7 +70,7 @@ def read_photos(folder: str, bundle: Bundle, exemplars: Exemplars | None) -> lis
                 if is_contentless(square):
                     raise ImageError("it is of one colour, a gradient, or noise")
                 whole = normalise(member.data, limits)
-                image = decode(whole.jpeg)
+                features = extract(decode(whole.jpeg))
             except ImageError as error:
                 print(f"left out: {member.name}: {error}", file=sys.stderr)
                 continue
@@ -77,13 +82,6 @@ def read_photos(folder: str, bundle: Bundle, exemplars: Exemplars | None) -> lis
             if len(photos) == MOST:
                 print(f"left out: {member.name}: {MOST} photos are enough", file=sys.stderr)
                 continue
-            features = (
-                exemplars.features(image)
-                if exemplars
-                else sift_features(
-                    image, max_features=options.max_feature_num, side=options.max_side
-                )
-            )
             photos[image_id] = Photo(member.name, image_id, square, whole, features)
     if len(photos) < LEAST:
         raise UserError(

@@ -5,7 +5,7 @@ from functools import partial
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from landmark_ray.bundle.exemplars import (
+from landmark_ray.bundle.exemplar_files import (
     ExemplarInfo,
     exemplar_row,
     file_name,

@@ -1,15 +1,6 @@
-"""The exemplars in a folder, which is a bundle or a root's `models`.
+"""Verification of photos by the exemplars of a folder."""
 
-exemplars/bucket-00000.arrow     rows of `bundle_schemas.EXEMPLARS` of the landmarks of a bucket
-exemplars/features.onnx          the extractor of their features, unless that is SIFT
-exemplars/exemplars.json         extractor and matching rule; written last
-
-Arrow files are mapped into memory, so that only the exemplars are read that are asked.
-"""
-
-import dataclasses
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -17,147 +8,23 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from landmark_ray.bundle.network_files import read_object
+from landmark_ray.bundle.exemplar_files import FOLDER, INFO, MODEL, exemplar_info, read_file
 from landmark_ray.data import bundle_schemas
 from landmark_ray.data.lookup import feature_arrays
 from landmark_ray.data.store import Store
 from landmark_ray.errors import UserError
 from landmark_ray.kernels.exemplars import (
+    LEADING,
     MOST_POINTS,
     ExemplarMatch,
-    compact,
     inlier_points,
+    leading,
     most_inliers,
 )
-from landmark_ray.kernels.features import Features, ImageFeatures, quantise
-from landmark_ray.kernels.image import Limits, decode, thumbnail
-from landmark_ray.kernels.matching import MatchingRule
-from landmark_ray.kernels.onnx_features import OnnxFeatures
-from landmark_ray.kernels.sift import sift_features
-
-FOLDER = "exemplars"
-THUMBNAIL = 256
-"""Longest side of the thumbnail of an exemplar, in pixels."""
-
-Size = tuple[int, int]
-INFO, MODEL = f"{FOLDER}/exemplars.json", f"{FOLDER}/features.onnx"
-
-
-@dataclass(frozen=True)
-class ExemplarInfo:
-    """How the features of exemplars were computed, and how they are matched.
-
-    Attributes:
-        sift: Whether SIFT computed them; otherwise, the ONNX file did.
-        max_features: Largest number of features of a photo.
-        side: Longest side to which a photo is resized before features are computed, in pixels.
-        rule: The matching rule.
-        files: Names of the Arrow files.
-        photos: Number of exemplars.
-    """
-
-    sift: bool
-    max_features: int
-    side: int
-    rule: MatchingRule
-    files: tuple[str, ...]
-    photos: int
-
-
-def exemplar_info(folder: Store) -> ExemplarInfo | None:
-    """Read what the exemplars are; return None where there are none.
-
-    Raises:
-        UserError: The file is damaged.
-    """
-    return read_object(folder, INFO, ExemplarInfo)
-
-
-def files_of(folder: Store) -> list[str]:
-    """Return the names of all files of the exemplars of a folder, the last one last."""
-    info = exemplar_info(folder)
-    if info is None:
-        return []
-    return [*info.files, *([] if info.sift else [MODEL]), INFO]
-
-
-def exemplar_row(
-    image_id: str,
-    landmark: int,
-    cluster: str,
-    jpeg: bytes,
-    features: Features,
-    size: Size,
-    author: str | None = None,
-    licence: str | None = None,
-) -> dict[str, Any]:
-    """Make a row of `EXEMPLARS`.
-
-    Args:
-        image_id: Id of the photo.
-        landmark: Landmark that it shows.
-        cluster: Name that all copies of the photo share.
-        jpeg: The photo.
-        features: Its features; the first of them, within `MAX_BYTES`, are kept.
-        size: Width and height of the photo to which the features refer, in pixels.
-        author: Who made the photo, if that is known.
-        licence: Licence of the photo, if that is known.
-    """
-    kept = compact(features)
-    return {
-        "image_id": image_id,
-        "landmark_id": landmark,
-        "cluster": cluster,
-        "width": size[0],
-        "height": size[1],
-        "count": len(kept.keypoints),
-        "keypoints": kept.keypoints.astype("<f2").tobytes(),
-        "descriptors": kept.descriptors.tobytes(),
-        "thumbnail": thumbnail(jpeg, THUMBNAIL),
-        "author": author,
-        "licence": licence,
-    }
-
-
-def without(folder: Store, landmark: int) -> Iterator[tuple[str, pa.Table]]:
-    """Yield the files that hold exemplars of a landmark, each with the rows of other landmarks.
-
-    Raises:
-        UserError: A file is missing or damaged.
-    """
-    info = exemplar_info(folder)
-    for name in info.files if info else ():
-        rows = read_file(folder, name)
-        others = rows.filter(pc.not_equal(rows["landmark_id"], landmark))
-        if others.num_rows < rows.num_rows:
-            yield name, others
-
-
-def write_file(folder: Store, name: str, parts: Iterable[pa.Table]) -> None:
-    """Write a file of exemplars: the rows of `EXEMPLARS` of all parts, one after the other."""
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_file(sink, bundle_schemas.EXEMPLARS) as file:
-        for part in parts:
-            file.write_table(part.cast(bundle_schemas.EXEMPLARS))
-    folder.write(name, sink.getvalue())
-
-
-def file_name(bucket: int) -> str:
-    """Return the name of the file with the exemplars of a bucket."""
-    return f"{FOLDER}/bucket-{bucket:05}.arrow"
-
-
-def write_info(folder: Store, info: ExemplarInfo, model: bytes | None) -> None:
-    """Write the extractor and, last, what the exemplars are."""
-    if model is not None:
-        folder.write(MODEL, model)
-    folder.write_json(INFO, dataclasses.asdict(info))
-
-
-def next_file(info: ExemplarInfo) -> str:
-    """Return the name of a further file of exemplars."""
-    last = max(info.files, default="-1.arrow")
-    return file_name(int(last.rpartition("-")[2].removesuffix(".arrow")) + 1)
+from landmark_ray.kernels.features import ImageFeatures
+from landmark_ray.kernels.fusion import Candidates
+from landmark_ray.kernels.image import ImageError, Limits, decode
+from landmark_ray.kernels.local_features import LocalFeatures
 
 
 class Exemplars:
@@ -177,19 +44,19 @@ class Exemplars:
         self._rows = pa.concat_tables([bundle_schemas.EXEMPLARS.empty_table(), *tables])
         self._check(folder)
         landmark = self._rows["landmark_id"].to_numpy()
-        self._order = np.argsort(landmark, kind="stable")
-        self._landmark = landmark[self._order]
-        self._model = None
-        if not info.sift:
-            try:
-                self._model = OnnxFeatures(
-                    folder.read(MODEL),
-                    max_features=info.max_features,
-                    side=info.side,
-                    threads=threads,
-                )
-            except (ValueError, FileNotFoundError) as error:
-                raise UserError(f"{folder.uri}/{MODEL} is damaged: {error}") from None
+        starts = np.flatnonzero(np.diff(landmark, prepend=-1, append=-1))
+        order = np.argsort(landmark[starts[:-1]], kind="stable")
+        self._landmarks = landmark[starts[:-1]][order]
+        self._places = np.stack([starts[:-1], np.diff(starts)], axis=1)[order]
+        try:
+            self.features = LocalFeatures(
+                None if info.sift else folder.read(MODEL),
+                max_features=info.max_features,
+                side=info.side,
+                threads=threads,
+            )
+        except (ValueError, FileNotFoundError) as error:
+            raise UserError(f"{folder.uri}/{MODEL} is damaged: {error}") from None
 
     def _check(self, folder: Store) -> None:
         """Make sure that all exemplars have as many features as they say.
@@ -209,20 +76,40 @@ class Exemplars:
                     f"{count[bad[0]]} features: copy the bundle again, or export it"
                 )
 
-    def features(self, photo: NDArray[np.uint8]) -> ImageFeatures:
-        """Compute the features of a photo [H, W, 3] uint8 RGB."""
-        if self._model is None:
-            return sift_features(photo, max_features=self.info.max_features, side=self.info.side)
-        points, descriptors = self._model(photo)
-        return ImageFeatures(points, quantise(descriptors), max(photo.shape[:2]))
-
-    def features_of(self, file: bytes, limits: Limits | None) -> ImageFeatures:
+    def features_of(self, file: bytes, limits: Limits | None) -> ImageFeatures | None:
         """Compute the features of a photo in a file.
 
-        Raises:
-            ImageError: The photo cannot be used.
+        Returns:
+            The features, or None where there are none: a photo that the networks can use, as it is
+            decoded at a fraction of its size, can be too large here.
         """
-        return self.features(decode(file, self.info.side, limits))
+        try:
+            return self.features(decode(file, self.info.side, limits))
+        except ImageError:
+            return None
+
+    def verified(
+        self,
+        found: Candidates,
+        features: Sequence[ImageFeatures | None],
+        clusters: Sequence[str] | None = None,
+        most: int = LEADING,
+    ) -> Candidates:
+        """Return the candidates with the inliers of those that lead.
+
+        Args:
+            found: The candidates of N photos.
+            features: [N] features of the photos; exemplars are not asked where they are None.
+            clusters: [N] clusters of the photos, whose exemplars do not count; none when None.
+            most: Largest number of candidates of a photo that are asked about.
+        """
+        asked = [
+            self.inliers(own, landmarks, cluster) if own else {}
+            for own, landmarks, cluster in zip(
+                features, leading(found, most), clusters or [""] * len(features), strict=True
+            )
+        ]
+        return found.with_inliers(asked)
 
     def inliers(
         self, features: ImageFeatures, landmarks: Sequence[int], without: str = ""
@@ -247,7 +134,11 @@ class Exemplars:
         return found
 
     def explain(self, photo: NDArray[np.uint8], landmark: int) -> list[ExemplarMatch]:
-        """Match a photo [H, W, 3] uint8 RGB with each exemplar of a landmark, the best first."""
+        """Match a photo [H, W, 3] uint8 RGB with each exemplar of a landmark, the best first.
+
+        Raises:
+            ImageError: The photo has no usable features.
+        """
         features = self.features(photo)
         matches = []
         for row in self.rows(landmark):
@@ -261,29 +152,11 @@ class Exemplars:
 
     def rows(self, landmark: int) -> list[dict[str, Any]]:
         """Return the exemplars of a landmark, rows of `EXEMPLARS`, the best first."""
-        first, last = np.searchsorted(self._landmark, [landmark, landmark + 1])
-        return self._rows.take(pa.array(self._order[first:last])).to_pylist()
+        places = self._places[slice(*np.searchsorted(self._landmarks, [landmark, landmark + 1]))]
+        # slices copy nothing; `take` would copy all exemplars, and fails on more than 2 GB
+        return [row for place in places for row in self._rows.slice(*place).to_pylist()]
 
     def _stored(self, row: dict[str, Any]) -> ImageFeatures:
         points = np.frombuffer(row["keypoints"], "<f2").astype(np.float32).tobytes()
         arrays = feature_arrays(row["count"], points, row["descriptors"])
         return ImageFeatures(*arrays, max(row["width"], row["height"]))
-
-
-def read_file(folder: Store, name: str) -> pa.Table:
-    """Map an Arrow file into memory, or read it where the folder is not on this machine.
-
-    Raises:
-        UserError: It is missing or damaged.
-    """
-    try:
-        if folder.local:
-            source = pa.memory_map(folder.path_of(name))
-        else:
-            source = pa.BufferReader(folder.read(name))
-        return pa.ipc.open_file(source).read_all().cast(bundle_schemas.EXEMPLARS)
-    except FileNotFoundError:
-        raise UserError(f"{folder.uri}/{name} is missing: run jobs/index.py again") from None
-    except (pa.ArrowException, ValueError, OSError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise UserError(f"{folder.uri}/{name} is damaged: {reason}") from None

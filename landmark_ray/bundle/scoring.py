@@ -14,9 +14,8 @@ from landmark_ray.data import schemas
 from landmark_ray.data.examples import pixels
 from landmark_ray.data.store import Store
 from landmark_ray.kernels.contentless import without_contentless
-from landmark_ray.kernels.exemplars import LEADING, leading
+from landmark_ray.kernels.exemplars import LEADING
 from landmark_ray.kernels.features import ImageFeatures
-from landmark_ray.kernels.fusion import Candidates
 from landmark_ray.kernels.image import Limits
 from landmark_ray.kernels.metrics import NO_LANDMARK
 
@@ -76,7 +75,9 @@ class Scorer:
         landmarks, confidences = without_contentless(answer, squares)
         without = [self._clusters.get(i, i) for i in image_ids] if indexed else None
         found = self.witnesses.candidates(vectors, without)
-        asked = found.with_inliers(self._inliers(found, features, without))
+        if exemplars := self.witnesses.exemplars:  # strangers lack a landmark: the next one leads
+            found = exemplars.verified(found, features, without, LEADING + 1)
+        inliers = np.full(found.landmarks.shape, np.nan) if found.inliers is None else found.inliers
         closed_landmarks, closed_confidences = self.closed_set.answer(vectors, 1)
         columns = {
             "image_id": image_ids,
@@ -90,7 +91,7 @@ class Scorer:
             "nearest": known(found.nearest, found.landmarks),
             "mean": known(found.mean, found.landmarks),
             "strangers": found.strangers,
-            "inliers": known(np.asarray(asked.inliers), found.landmarks),
+            "inliers": known(inliers, found.landmarks),
             "closed_landmark": closed_landmarks[:, 0],
             "closed_confidence": closed_confidences[:, 0].astype(np.float32),
         }
@@ -98,23 +99,6 @@ class Scorer:
             {n: pa.array(v, schemas.PREDICTIONS.field(n).type) for n, v in columns.items()},
             schema=schemas.PREDICTIONS,
         )
-
-    def _inliers(
-        self,
-        found: Candidates,
-        features: Sequence[ImageFeatures | None],
-        without: Sequence[str] | None,
-    ) -> list[dict[int, int]]:
-        """Ask the exemplars of the landmarks that lead, and of one more.
-
-        The photos also count as strangers, without their landmark: then the others move up.
-        """
-        exemplars, named = self.witnesses.exemplars, leading(found, LEADING + 1)
-        clusters = without or [""] * len(named)
-        return [
-            exemplars.inliers(own, landmarks, cluster) if exemplars and own else {}
-            for own, landmarks, cluster in zip(features, named, clusters, strict=True)
-        ]
 
 
 def known(values: NDArray[Any], landmarks: NDArray[np.int64]) -> list[list[float]]:

@@ -6,12 +6,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from landmark_ray.bundle.ensemble import Answer, Ensemble, Vectors
-from landmark_ray.bundle.exemplars import Exemplars, exemplar_info
+from landmark_ray.bundle.exemplar_files import exemplar_info
+from landmark_ray.bundle.exemplars import Exemplars
 from landmark_ray.bundle.landmark_index import LandmarkIndex, index_info, read_fusion
 from landmark_ray.bundle.network_files import GROUPS
 from landmark_ray.config.base import Verify, Witness
 from landmark_ray.data.store import Store
-from landmark_ray.kernels.exemplars import LEADING, leading
 from landmark_ray.kernels.fusion import Candidates, for_photos
 from landmark_ray.kernels.image import Limits
 
@@ -97,15 +97,10 @@ class Witnesses:
             return self.ensemble.answer(vectors, k)
         found = self.candidates(vectors)
         if self.exemplars is not None and files:
-            exemplars, ask = self.exemplars, self.fusion.is_doubtful(self.fusion(found))
-            named = leading(found, LEADING)
-            features = {
-                n: exemplars.features_of(files[n], limits) for n in np.flatnonzero(ask).tolist()
-            }
-            found = found.with_inliers(
-                [
-                    exemplars.inliers(features[n], landmarks) if n in features else {}
-                    for n, landmarks in enumerate(named)
-                ]
-            )
+            doubtful = self.fusion.is_doubtful(self.fusion(found)).tolist()
+            features = [
+                self.exemplars.features_of(file, limits) if ask else None
+                for file, ask in zip(files, doubtful, strict=True)
+            ]
+            found = self.exemplars.verified(found, features)
         return self.fusion.top_k(found, k)

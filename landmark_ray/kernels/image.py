@@ -128,8 +128,7 @@ def decode(
         ImageError: The image is damaged, or beyond the limits.
     """
     image = _open(data)
-    if max_side:
-        _bound(image, max_side, limits)
+    _bound(image, max_side or max(image.size), limits)
     flat, turn = _load(image, data)
     if max_side:
         flat.thumbnail((max_side, max_side), Image.Resampling.LANCZOS)

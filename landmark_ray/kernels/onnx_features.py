@@ -5,6 +5,7 @@ The file has the input `image` [1, 3, h, w] float32, RGB from 0 to 1, whose side
 `descriptors` [K, D] of length 1. Points with a score of 0 or less do not count.
 """
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -23,7 +24,10 @@ Network = Callable[[NDArray[np.float32]], dict[str, NDArray[np.float32]]]
 
 
 class OnnxFeatures:
-    """A loaded detector with descriptors; calling it extracts the features of one image."""
+    """A loaded detector with descriptors; calling it extracts the features of one image.
+
+    Several threads may call it; they wait for each other, as each call uses all of its threads.
+    """
 
     def __init__(
         self,
@@ -51,6 +55,7 @@ class OnnxFeatures:
         """
         self._max_features, self._side = max_features, side
         self._network = _load(model, threads, gpu)
+        self._lock = threading.Lock()  # OpenVINO refuses a request that is busy
         noise = np.random.default_rng(0).random((1, 3, 2 * STEP, 3 * STEP), np.float32)
         self._check(self._network(noise))
 
@@ -80,7 +85,8 @@ class OnnxFeatures:
         """
         resized = _resize(image, self._side)
         scaled = resized.astype(np.float32).transpose(2, 0, 1)[None] / np.float32(255)
-        found = self._network(np.ascontiguousarray(scaled, np.float32))
+        with self._lock:
+            found = self._network(np.ascontiguousarray(scaled, np.float32))
         points, scores, descriptors = (found[name] for name in OUTPUTS)
         order = np.argsort(-scores, kind="stable")[: self._max_features]
         order = order[scores[order] > 0]

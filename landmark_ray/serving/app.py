@@ -18,7 +18,7 @@ from ray.serve.config import HTTPOptions
 from ray.serve.exceptions import RayServeException
 from ray.serve.schema import LoggingConfig
 
-from landmark_ray.bundle.exemplars import exemplar_info
+from landmark_ray.bundle.exemplar_files import exemplar_info
 from landmark_ray.bundle.manifest import Bundle
 from landmark_ray.bundle.multihead import by_trunk
 from landmark_ray.errors import UserError, redact_url

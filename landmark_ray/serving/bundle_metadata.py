@@ -4,7 +4,7 @@ from functools import cached_property
 
 import numpy as np
 
-from landmark_ray.bundle.exemplars import INFO, exemplar_info
+from landmark_ray.bundle.exemplar_files import INFO, exemplar_info
 from landmark_ray.bundle.landmark_index import FUSION, read_fusion
 from landmark_ray.bundle.manifest import LANDMARKS, Bundle, Manifest
 from landmark_ray.kernels.landmark_names import link, readable

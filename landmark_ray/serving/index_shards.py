@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from landmark_ray.bundle.exemplars import FOLDER
+from landmark_ray.bundle.exemplar_files import FOLDER
 from landmark_ray.bundle.landmark_index import LandmarkIndex, index_info
 from landmark_ray.bundle.manifest import Bundle
 from landmark_ray.bundle.network_files import GROUPS

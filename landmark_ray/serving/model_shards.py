@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from ray.util.metrics import Histogram
 
-from landmark_ray.bundle.exemplars import FOLDER
+from landmark_ray.bundle.exemplar_files import FOLDER
 from landmark_ray.bundle.landmark_index import INDEX
 from landmark_ray.bundle.manifest import Bundle
 from landmark_ray.kernels.topk import TopK

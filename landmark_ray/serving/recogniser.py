@@ -232,7 +232,7 @@ class Recogniser:
             inliers = await self._ask_verifier("verify", metadata, data, named)
             if inliers is None:
                 return None, None
-            candidates = candidates.with_inliers([inliers])
+            candidates = candidates.with_inliers([dict(inliers)])
         return fusion.top_k(candidates, MAX_TOP_K), vector
 
     async def _explain(
@@ -267,10 +267,18 @@ class Recogniser:
     async def _ask_verifier(
         self, method: str, metadata: BundleMetadata, data: bytes, about: list[int] | int
     ) -> Any:
-        """Ask the verifier about a photo, an image file; return None if it lacks the version."""
+        """Ask the verifier about a photo, an image file.
+
+        Returns:
+            None if it lacks the version, and nothing about a photo that is too large for it: the
+            networks see it at a smaller fraction of its size.
+        """
         assert metadata.exemplars, "only a bundle with exemplars verifies"
         limits = self.options.limits(metadata.manifest.limits)
-        photo = await self.decoder.whole(data, metadata.exemplars.side, limits)
+        try:
+            photo = await self.decoder.whole(data, metadata.exemplars.side, limits)
+        except APIError:
+            return ()
         verifier, version = self.verifier[0], metadata.manifest.version
         return await ask(getattr(verifier, method), version, photo, about)
 

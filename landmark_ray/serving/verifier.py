@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from landmark_ray.bundle.exemplars import FOLDER, Exemplars, exemplar_info
+from landmark_ray.bundle.exemplar_files import FOLDER, exemplar_info
+from landmark_ray.bundle.exemplars import Exemplars
 from landmark_ray.bundle.manifest import Bundle
 from landmark_ray.kernels.exemplars import ExemplarMatch, most_inliers
+from landmark_ray.kernels.image import ImageError
 from landmark_ray.serving.serve_options import GraphOptions
 from landmark_ray.serving.versions import Versions
 
@@ -72,17 +74,27 @@ class Verifier(Versions[Exemplars | None]):
             landmark: The landmark.
 
         Returns:
-            The matches; None where the version isn't loaded.
+            The matches, none for a photo without usable features; None where the version isn't
+            loaded.
         """
         exemplars = self.loaded.get(version)
         if exemplars is None:
             return None
-        return await asyncio.to_thread(exemplars.explain, photo, landmark)
+        try:
+            return await asyncio.to_thread(exemplars.explain, photo, landmark)
+        except ImageError:
+            return []
 
     def inliers(
         self, exemplars: Exemplars, photo: NDArray[np.uint8], landmarks: list[int]
     ) -> dict[int, int]:
-        """Match the landmarks side by side, since each takes some milliseconds."""
-        features = exemplars.features(photo)
+        """Match the landmarks side by side, since each takes some milliseconds.
+
+        A photo without usable features has no inliers with any of them.
+        """
+        try:
+            features = exemplars.features(photo)
+        except ImageError:
+            return {}
         parts = self._pool.map(lambda one: exemplars.inliers(features, [one]), landmarks)
         return {landmark: inliers for part in parts for landmark, inliers in part.items()}

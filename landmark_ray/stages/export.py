@@ -14,7 +14,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
-from landmark_ray.bundle.exemplars import files_of as exemplar_files
+from landmark_ray.bundle.exemplar_files import files_of as exemplar_files
 from landmark_ray.bundle.landmark_index import FILES as INDEX_FILES
 from landmark_ray.bundle.landmark_index import FUSION, INDEX, write_fusion
 from landmark_ray.bundle.manifest import EVALUATION, FILE, LANDMARKS, REFERENCE, clear, owned, seal

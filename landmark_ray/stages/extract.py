@@ -9,7 +9,6 @@ import os
 from collections.abc import Callable
 from functools import partial
 
-import cv2
 import numpy as np
 import pyarrow as pa
 
@@ -20,11 +19,12 @@ from landmark_ray.data.root import Root
 from landmark_ray.data.sources import Source
 from landmark_ray.data.store import read_uri
 from landmark_ray.errors import UserError, redact_url
+from landmark_ray.kernels import sift
 from landmark_ray.kernels.delf import Delf as DelfModel
 from landmark_ray.kernels.features import ImageFeatures, quantise
 from landmark_ray.kernels.image import ImageError, decode
+from landmark_ray.kernels.local_features import usable
 from landmark_ray.kernels.onnx_features import OnnxFeatures
-from landmark_ray.kernels.sift import extract_sift, root_sift
 from landmark_ray.runtime.counts import StageCounts
 from landmark_ray.runtime.pixels import decoded, pixels_by_id
 from landmark_ray.runtime.resources import pin_threads, plan_workers
@@ -42,7 +42,7 @@ def run(config: Config, root: Root, source: Source) -> StageCounts:
     """Write `features` and the rejects."""
     options = config.extract
     if options.extractor == "sift":
-        return process_shards("extract", "features", partial(sift, options), config, root)
+        return process_shards("extract", "features", partial(by_sift, options), config, root)
     workers = plan_workers(config, "extract.", options)
     return process_shards_with_model(
         "extract",
@@ -78,7 +78,7 @@ def images_of(shard: ShardReader) -> pa.Table:
     return shard.read("images")
 
 
-def sift(options: ExtractConfig, shard: ShardReader) -> ShardResult:
+def by_sift(options: ExtractConfig, shard: ShardReader) -> ShardResult:
     """Compute the SIFT features of the images of a shard."""
     return features_of(shard, lambda image: sift_features(image["jpeg"], options))
 
@@ -92,10 +92,9 @@ def sift_features(jpeg: bytes, options: ExtractConfig) -> tuple[np.ndarray, np.n
     Raises:
         ImageError: The image cannot be decoded.
     """
-    points, descriptors = extract_sift(
-        decode(jpeg), max_features=options.max_feature_num, side=options.max_side
-    )
-    return points, root_sift(descriptors)
+    most, side = options.max_feature_num, options.max_side
+    found = sift.sift_features(decode(jpeg), max_features=most, side=side)
+    return found.keypoints, found.descriptors
 
 
 class ModelFeatures:
@@ -134,16 +133,10 @@ def features_of(
     images = images_of(shard)
 
     def row(image: Row) -> Row:
-        try:
+        with usable():
             points, descriptors = extract(image)
             longest = max(image["width"], image["height"])
             features = ImageFeatures(points, descriptors, longest)
-        except cv2.error as error:
-            raise ImageError(str(error)) from None
-        except ImageError:
-            raise
-        except ValueError as error:
-            raise ImageError(f"bad features: {error}") from None
         return {
             "width": image["width"],
             "height": image["height"],

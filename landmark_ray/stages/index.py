@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from landmark_ray.bundle.exemplar_files import FOLDER
 from landmark_ray.bundle.exemplar_making import EXTRACTORS, make_exemplars
-from landmark_ray.bundle.exemplars import FOLDER
 from landmark_ray.bundle.landmark_index import (
     INDEX,
     STRANGER,
@@ -44,11 +44,22 @@ IS_PHOTO = (pc.field("view") == 0) & (pc.field("landmark_id") != synthetic.LABEL
 
 
 def run(config: Config, root: Root, source: Source) -> StageCounts:
-    """Write `models/index` and `models/exemplars`."""
+    """Write `models/index` and `models/exemplars`.
+
+    Raises:
+        UserError: Exemplars are wanted, and a table that they are made of was deleted.
+    """
+    wanted = config.index.exemplars and config.extract.extractor in EXTRACTORS
+    gone = [name for name in ("images", "features", "pairs") if wanted and not root.exists(name)]
+    if gone:
+        raise UserError(
+            f"{root.shown}/{gone[0]} is gone, and exemplars are made of it: add "
+            "--index.exemplars 0, or make it again (docs/operations.md, What lies under ROOT)"
+        )
     info: IndexInfo = probe_on_cluster(config, make, config, root)
     counts = StageCounts(info.photos, info.photos)
     counts.counters["photos of no landmark"] = info.strangers
-    if config.index.exemplars and config.extract.extractor in EXTRACTORS:
+    if wanted:
         learned = IS_PHOTO & (pc.field("group") > 0) & (pc.field("split") == "train")
         columns = ["image_id", "landmark_id"]
         photos = root.dataset("embeddings").to_table(columns, filter=learned)

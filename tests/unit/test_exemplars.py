@@ -1,19 +1,32 @@
 """Exemplars: which photos they are, and what they say of another photo."""
 
 import asyncio
+import io
 
 import numpy as np
 import pyarrow as pa
 import pytest
+from PIL import Image
 
-from landmark_ray.bundle.exemplars import FOLDER, INFO, Exemplars
+from landmark_ray.bundle.exemplar_files import (
+    FOLDER,
+    INFO,
+    ExemplarInfo,
+    file_name,
+    write_file,
+    write_info,
+)
+from landmark_ray.bundle.exemplars import Exemplars
 from landmark_ray.bundle.manifest import Bundle
 from landmark_ray.bundle.witnesses import Witnesses
+from landmark_ray.data.bundle_schemas import EXEMPLARS
 from landmark_ray.data.store import Store
 from landmark_ray.errors import UserError
 from landmark_ray.kernels.exemplars import LEADING, MAX_BYTES, choose_exemplars, compact, leading
 from landmark_ray.kernels.features import Features
 from landmark_ray.kernels.fusion import DOUBTFUL, Candidates
+from landmark_ray.kernels.image import ImageError, Limits, model_input
+from landmark_ray.kernels.matching import MatchingRule
 from landmark_ray.serving.serve_options import GraphOptions
 from landmark_ray.serving.verifier import Verifier
 from tests import bundles, drawn
@@ -76,6 +89,54 @@ def test_a_photo_has_inliers_with_the_exemplar_of_its_landmark_alone(place):
     assert set(found) == {100, 101, 202}  # 103 has no exemplar
     assert found[101] >= 11 > max(found[100], found[202])
     assert set(exemplars.inliers(features, [100, 101], without="101")) == {100}
+
+
+def test_reading_the_exemplars_of_a_landmark_copies_no_others(tmp_path):
+    sizes = dict.fromkeys(("width", "height"), 9)
+    row = {"cluster": "", "count": 0, "keypoints": b"", "descriptors": b"", **sizes}
+    row |= {"author": None, "licence": None}
+    files = [file_name(bucket) for bucket in range(8)]
+    for bucket, file in enumerate(files):
+        landmarks = [landmark for landmark in range(40) if landmark % 8 == bucket] * 2
+        rows = [
+            row | {"image_id": f"{n}", "landmark_id": i, "thumbnail": bytes(1 << 20)}
+            for n, i in enumerate(sorted(landmarks))
+        ]
+        write_file(Store(str(tmp_path)), file, [pa.Table.from_pylist(rows, EXEMPLARS)])
+    info = ExemplarInfo(True, 9, 64, MatchingRule.sift(), tuple(files), 80)
+    write_info(Store(str(tmp_path)), info, None)
+    exemplars, pool = Exemplars(Store(str(tmp_path))), pa.default_memory_pool()
+    before = pool.max_memory()
+    assert [row["landmark_id"] for row in exemplars.rows(21)] == [21, 21]
+    assert not exemplars.rows(40) and not exemplars.rows(-1)
+    assert pool.max_memory() - before < 8 << 20
+
+
+def test_a_photo_that_only_the_networks_can_use_is_answered_without_exemplars(place):
+    out = io.BytesIO()
+    Image.new("RGB", (4000, 400)).save(out, "JPEG")
+    wide, limits = out.getvalue(), Limits(max_pixels=1e6)
+    model_input(wide, bundles.SIZE, limits)  # it is decoded at an eighth of its size
+    witnesses = Witnesses(Bundle(str(place)), verify="always")
+    assert witnesses.exemplars.features_of(wide, limits) is None
+    squares = bundles.clouds(2)
+    found = witnesses.predict(squares, 3, [wide, bundles.png(QUERY)], limits)
+    plain = Witnesses(Bundle(str(place)), verify="off").predict(squares, 3)
+    assert found[1][0].tolist() == plain[1][0].tolist() and len(found[0]) == 2
+
+
+def test_features_that_are_malformed_are_no_evidence(place, monkeypatch):
+    verifier = Verifier(GraphOptions().model_dump())
+    version, exemplars = verifier.load(str(place))
+    verifier.loaded[version] = exemplars
+
+    def malformed(photo):
+        raise ImageError("bad features: descriptors must be finite numbers, got NaN or infinity")
+
+    monkeypatch.setattr(exemplars, "features", malformed)
+    assert asyncio.run(verifier.verify(version, QUERY, [100])) == {}
+    assert asyncio.run(verifier.explain(version, QUERY, 100)) == []
+    assert exemplars.features_of(bundles.png(QUERY), None) is None
 
 
 def test_the_verifier_says_what_the_exemplars_say(place):

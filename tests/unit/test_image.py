@@ -192,3 +192,12 @@ def test_model_input_refuses_what_ingest_refuses():
         kernel.model_input(out.getvalue(), 224, kernel.Limits())
     with pytest.raises(kernel.ImageError, match="too large"):
         kernel.model_input(out.getvalue(), 224, kernel.Limits(min_side=1, max_pixels=9_999))
+
+
+def test_limits_hold_for_a_photo_that_is_decoded_whole():
+    out = io.BytesIO()
+    Image.new("RGB", (300, 200)).save(out, "PNG")
+    assert kernel.decode(out.getvalue(), limits=Limits(max_pixels=60_000)).shape == (200, 300, 3)
+    for side in (None, 100):
+        with pytest.raises(ImageError, match="too large: 300 x 200 pixels"):
+            kernel.decode(out.getvalue(), side, Limits(max_pixels=59_999))

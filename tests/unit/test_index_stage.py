@@ -15,7 +15,7 @@ from landmark_ray.data import schemas
 from landmark_ray.data.root import Root
 from landmark_ray.data.store import Store
 from landmark_ray.errors import UserError
-from landmark_ray.stages.index import make
+from landmark_ray.stages.index import make, run
 from tests.holds import Holds
 from tests.running import REPO
 
@@ -113,3 +113,14 @@ def test_a_shard_without_a_landmark_answers_with_none(tmp_path):
     make(Config(), root)
     index = LandmarkIndex(Store(f"{root.uri}/models"), shard=2, shards=4)  # 7, 8 and 9 are others
     assert (index.candidates(np.ones((1, 12), np.float32), NOBODY).landmarks < 0).all()
+
+
+@pytest.mark.parametrize("table", ["images", "features", "pairs"])
+def test_exemplars_need_tables_that_may_be_gone(tmp_path, table):
+    root = write_root(tmp_path, embeddings())
+    for name in {"images", "features", "pairs"} - {table}:
+        (tmp_path / name).mkdir()
+    with pytest.raises(UserError, match=f"{table} is gone.*add --index.exemplars 0") as error:
+        run(Config(), root, None)
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "models/index").exists()

@@ -2,6 +2,7 @@
 
 import sys
 import tarfile
+from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from pathlib import Path
 
@@ -135,6 +136,18 @@ def test_file_that_does_not_fit_is_refused_in_one_line(changes, said):
     with pytest.raises(ValueError, match=said) as error:
         loaded(*changes)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("runtime", ["_by_openvino", "_by_onnxruntime"])
+def test_threads_that_call_it_at_once_get_what_they_would_get_alone(image, monkeypatch, runtime):
+    if runtime == "_by_onnxruntime":
+        monkeypatch.setitem(sys.modules, "openvino", None)
+    features = loaded()
+    assert runtime_of(features) == runtime
+    images = [np.roll(image, 32 * shift, axis=1) for shift in range(8)] * 8
+    alone = [features(one)[0].tolist() for one in images]
+    with ThreadPoolExecutor(8) as pool:
+        assert [points.tolist() for points, _ in pool.map(features, images)] == alone
 
 
 def refusal(handle: object) -> str:
