@@ -13,14 +13,18 @@ takes and returns is said in landmark_ray/kernels/onnx_features.py.
 """
 
 import argparse
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
-from torch.onnx.operators import shape_as_tensor
+try:
+    import torch
+    import torch.nn.functional as F
+    from torch import Tensor, nn
+    from torch.onnx.operators import shape_as_tensor
+except ModuleNotFoundError as missing:
+    sys.exit(f"error: {missing}: run this file with .venv/bin/uv run, which installs what it needs")
 
 OPSET = 20
 RADIUS = 2

@@ -113,7 +113,8 @@ def run(config: Config, stages: Sequence[str]) -> None:
     source = Source(config.source)
     for line in source.lines():
         print(f"  source: {line}", file=sys.stderr)
-    _check_owned(root, stages, config)
+    for stage in _check_owned(root, stages, config):
+        PIPELINE[stage].check(config)
     ownership.delete_stages(root, config.redo, FOLDERS)
     for stage in stages:
         run_stage(stage, config, root, source)
@@ -152,7 +153,6 @@ def run_stage(name: str, config: Config, root: Root, source: Source) -> None:
     if record["state"] == "finished":
         print(f"{name:>8}: finished already", file=sys.stderr)
         return
-    stage.check(config)
     start = time.monotonic()
     with during(name):
         counts = stage.run(config, root, source)
@@ -185,8 +185,12 @@ def forget(root: Root, stage: str) -> None:
     ownership.delete_stages(root, stage, FOLDERS)
 
 
-def _check_owned(root: Root, stages: Sequence[str], config: Config) -> None:
-    """Make sure, before anything is changed, that a run overwrites only files of this root."""
+def _check_owned(root: Root, stages: Sequence[str], config: Config) -> list[str]:
+    """Make sure, before anything is changed, that a run overwrites only files of this root.
+
+    Returns:
+        The stages that will run, because they are not finished.
+    """
     if ledger.read_all(root):
         receipts.begin(root)
     todo = ownership.check(root, stages, config.redo, FOLDERS)
@@ -195,3 +199,4 @@ def _check_owned(root: Root, stages: Sequence[str], config: Config) -> None:
     )
     if "export" in todo:
         export.check(config, root)
+    return todo

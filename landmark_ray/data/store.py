@@ -37,13 +37,16 @@ def read_uri(uri: str) -> bytes:
     """Read the file at a URI.
 
     Raises:
-        UserError: There is no such file.
+        UserError: There is no such file, or it cannot be read.
     """
     folder, _, name = uri.rpartition("/")
     try:
         return Store(folder or ("/" if uri.startswith("/") else ".")).read(name)
     except FileNotFoundError:
         raise UserError(f"there is no file {redact_url(uri)}") from None
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise UserError(f"{redact_url(uri)} cannot be read: {reason}") from None
 
 
 class Store:

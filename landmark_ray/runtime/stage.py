@@ -31,8 +31,9 @@ class Stage:
         scratch: The folders of the root that are not needed after the stage is finished.
         inputs: Returns what the stage reads besides tables: name -> checksum. A change makes its
             tables outdated.
-        check: Runs before the stage. It raises a UserError for options that would fail after hours
-            of work, such as the handle of a model that cannot be loaded.
+        check: Runs before the first stage of a run, and before anything is deleted. It raises a
+            UserError for options that would fail after hours of work, such as the handle of a model
+            that cannot be loaded.
     """
 
     name: StageName

@@ -67,3 +67,12 @@ def test_handle_that_cannot_be_loaded_is_one_line(root, options, run_job, tmp_pa
     line = done.stderr.strip().splitlines()[-1]
     assert line.startswith("error: --extract.handle: ") and str(tmp_path / "nothing") in line
     assert "SavedModel folder" in line
+    assert len(rows(again, "features")) == len(rows(root, "features"))  # --redo deleted nothing
+
+
+def test_handle_is_tried_before_the_first_photo_is_read(options, run_job, tmp_path):
+    words = ("--root", tmp_path / "root", *options, "--extract.handle", tmp_path)
+    done = run_job("pipeline", *words, "--extract.extractor", "xfeat")
+    assert done.returncode == 2 and done.stderr.count("error:") == 1
+    assert f"--extract.handle: {tmp_path} cannot be read: Is a directory" in done.stderr
+    assert not (tmp_path / "root/catalog").exists()
