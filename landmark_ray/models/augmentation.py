@@ -6,6 +6,7 @@ map does all geometry, and one 3x3 matrix does all colour.
 """
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -91,7 +92,6 @@ class RandomView(_Random):
         """
         super().__init__(seed=seed, **kwargs)
         self.flip, self.crop, self.rotation = flip, crop, rotation
-        self.supports_jit = False  # XLA has no projective transform
 
     def augment(self, images: Tensor) -> Tensor:
         """Compute where each output pixel comes from, then resample once."""
@@ -109,15 +109,59 @@ class RandomView(_Random):
         b = [ops.sin(angle) * wide * side, ops.cos(angle) * high]
         a.append(cx + dx - a[0] * cx - a[1] * cy)
         b.append(cy + dy - b[0] * cx - b[1] * cy)
-        none = ops.zeros_like(angle)
-        return ops.image.affine_transform(
-            images, ops.stack([*a, *b, none, none], axis=-1), fill_mode="reflect"
-        )
+        return resample(images, a, b)
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments of the constructor."""
         config = {"flip": self.flip, "crop": self.crop, "rotation": self.rotation}
         return super().get_config() | config
+
+
+def resample(images: Tensor, column: Sequence[Tensor], row: Sequence[Tensor]) -> Tensor:
+    """Resample images by affine maps, bilinearly; pixels outside are reflected at the borders.
+
+    It computes the same as `keras.ops.image.affine_transform`, to within 0.01 of 255, but by
+    operations that XLA compiles.
+
+    Args:
+        images: [B, H, W, 3] float32.
+        column: Three coefficients [B]: x, y and constant of the column that a pixel is read from.
+        row: Those of the row.
+
+    Returns:
+        [B, H, W, 3] float32.
+    """
+    batch, height, width = (ops.shape(images)[axis] for axis in range(3))
+    x = ops.cast(ops.arange(width), "float32")[None, None]
+    y = ops.cast(ops.arange(height), "float32")[None, :, None]
+    columns, right = _neighbours(column, x, y, width)
+    rows, down = _neighbours(row, x, y, height)
+    first = (ops.arange(batch, dtype="int32") * height)[:, None, None]
+    pixels = ops.reshape(images, (-1, 3))
+    upper, lower = (
+        (1 - right) * ops.take(pixels, (first + near) * width + columns[0], axis=0)
+        + right * ops.take(pixels, (first + near) * width + columns[1], axis=0)
+        for near in rows
+    )
+    return (1 - down) * upper + down * lower
+
+
+def _neighbours(
+    coefficients: Sequence[Tensor], x: Tensor, y: Tensor, length: Tensor
+) -> tuple[tuple[Tensor, Tensor], Tensor]:
+    """Return the two pixels [B, H, W] beside each place on one axis, and the share of the second.
+
+    Places outside of 0..length - 1 are reflected: -1 is 0, and -2 is 1.
+    """
+    along_x, along_y, constant = (c[:, None, None] for c in coefficients)
+    place = along_x * x + along_y * y + constant
+    before = ops.floor(place)
+
+    def reflected(pixel: Tensor) -> Tensor:
+        pixel = ops.mod(ops.cast(pixel, "int32"), 2 * length)
+        return ops.minimum(pixel, 2 * length - 1 - pixel)
+
+    return (reflected(before), reflected(before + 1)), (place - before)[..., None]
 
 
 @register

@@ -127,6 +127,7 @@ def fit(
             ),
             loss=classification.loss(options.smoothing),
             weighted_metrics=["accuracy"],
+            jit_compile=pays_to_compile(model),
         )
         # TensorFlow traces a step a second time if the first trace creates variables.
         model.optimizer.build(model.trainable_variables)
@@ -141,6 +142,17 @@ def fit(
             callbacks=[ProgressReporter(on_progress, every)],
         )
     return model
+
+
+def pays_to_compile(model: keras.Model) -> bool | str:
+    """Return whether XLA compiles the training steps of a model, as `Model.compile` expects it.
+
+    It does not compile networks for TensorFlow on a CPU, which would take minutes, and where a step
+    of a network with depthwise convolutions takes ten times as long.
+    """
+    is_network = any(len(layer.input.shape) == 4 for layer in model.layers[:1])
+    on_cpu = keras.backend.backend() == "tensorflow" and not keras.distribution.list_devices("gpu")
+    return False if is_network and on_cpu else "auto"
 
 
 @contextlib.contextmanager

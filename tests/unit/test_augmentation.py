@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from landmark_ray.models.augmentation import ERASED, build_augmentation
+from landmark_ray.models.augmentation import ERASED, build_augmentation, resample
 from landmark_ray.models.specs import AugmentationOptions
 
 ONLY = {
@@ -78,6 +78,41 @@ def test_flip_mirrors_some_photos_left_to_right_exactly():
         same += np.allclose(after, before, atol=1e-2)
         mirrored += np.allclose(after, before[:, ::-1], atol=1e-2)
     assert same + mirrored == 16 and min(same, mirrored) > 2
+
+
+@pytest.mark.parametrize("shape", [(4, 32, 32), (3, 40, 24), (2, 1, 5)])
+@pytest.mark.parametrize("compiled", [False, True])
+def test_resampling_equals_affine_transform_and_compiles(shape, compiled):
+    rng = np.random.default_rng(0)
+    images = rng.uniform(0, 255, (*shape, 3)).astype("float32")
+    batch, height, width = shape
+    maps = rng.normal(0, [1, 1, 3 * width], (2, batch, 3)).astype("float32")  # far outside, too
+    column, row = maps.transpose(0, 2, 1)
+    model = keras.Model(*resampler(height, width))
+    model.compile(jit_compile=compiled)
+    assert model.jit_compile == compiled
+    flat = np.concatenate([column.T, row.T], axis=1)
+    wanted = keras.ops.image.affine_transform(
+        images, np.pad(flat, ((0, 0), (0, 2))), fill_mode="reflect"
+    )
+    # coordinates of hundreds of pixels have an error of 1e-4 of a pixel
+    np.testing.assert_allclose(model.predict_on_batch([images, flat]), wanted, atol=0.1)
+
+
+def resampler(height, width):
+    inputs = [keras.Input((height, width, 3)), keras.Input((6,))]
+
+    class Resample(keras.layers.Layer):
+        def call(self, images, maps):
+            parts = [maps[:, i] for i in range(6)]
+            return resample(images, parts[:3], parts[3:])
+
+    return inputs, Resample()(*inputs)
+
+
+def test_augmentation_can_be_compiled():
+    augmentation = build_augmentation(AugmentationOptions(), 0)
+    assert all(layer.supports_jit for layer in augmentation.layers)
 
 
 def test_photos_never_stand_on_their_heads():
