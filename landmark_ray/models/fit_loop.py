@@ -150,9 +150,9 @@ def pays_to_compile(model: keras.Model) -> bool | str:
     It does not compile networks for TensorFlow on a CPU, which would take minutes, and where a step
     of a network with depthwise convolutions takes ten times as long.
     """
-    is_network = any(len(layer.input.shape) == 4 for layer in model.layers[:1])
+    takes_photos = len(model.input_shape) == 4
     on_cpu = keras.backend.backend() == "tensorflow" and not keras.distribution.list_devices("gpu")
-    return False if is_network and on_cpu else "auto"
+    return False if takes_photos and on_cpu else "auto"
 
 
 @contextlib.contextmanager
