@@ -1,4 +1,4 @@
-"""What a compiled training loop asks of Keras's backend: compilation and gradients."""
+"""What a compiled training loop asks of Keras's backend: the device, compilation and gradients."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -8,8 +8,23 @@ import keras
 from landmark_ray.models.layers import Tensor
 
 
+def on_gpu() -> bool:
+    """Return whether Keras's backend has a GPU."""
+    if keras.backend.backend() == "jax":
+        import jax
+
+        return bool(jax.default_backend() == "gpu")
+    _check_tensorflow()
+    import tensorflow as tf
+
+    return bool(tf.config.list_physical_devices("GPU"))
+
+
 def jit(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a function of tensors that XLA compiles once for each set of shapes.
+    """Return a function of tensors that is compiled once for each set of shapes.
+
+    XLA compiles it, except for TensorFlow on a CPU, whose graph runs the loop of a head 30 times as
+    fast as its XLA (2.21, two cores, 10 classes).
 
     Raises:
         ValueError: Keras's backend is neither TensorFlow nor JAX.
@@ -21,7 +36,7 @@ def jit(function: Callable[..., Any]) -> Callable[..., Any]:
     _check_tensorflow()
     import tensorflow as tf
 
-    return tf.function(function, jit_compile=bool(tf.config.list_physical_devices("GPU")))  # type: ignore[no-any-return]
+    return tf.function(function, jit_compile=on_gpu())
 
 
 def value_and_grad(
@@ -39,7 +54,7 @@ def value_and_grad(
     if keras.backend.backend() == "jax":
         import jax
 
-        return jax.value_and_grad(function, has_aux=True)(list(variables))  # type: ignore[no-any-return]
+        return jax.value_and_grad(function, has_aux=True)(list(variables))
     _check_tensorflow()
     import tensorflow as tf
 

@@ -4,7 +4,8 @@ Nothing here knows Ray or a backend of Keras. What a training needs to go on aft
 a `HeadState`, whose arrays a checkpoint stores.
 """
 
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,72 +17,15 @@ from numpy.typing import NDArray
 
 from landmark_ray.models import classification
 from landmark_ray.models.compiled import jit, value_and_grad
+from landmark_ray.models.head_batches import LARGEST_BATCH, Samples, batches_of, padded
 from landmark_ray.models.layers import Tensor
 from landmark_ray.models.specs import OptimizerKind
-
-SMALLEST_BATCH, LARGEST_BATCH = 64, 4096
-STEPS = 64
-"""Steps that an epoch has at least, if that leaves a batch of SMALLEST_BATCH vectors."""
-
-PADDING = 4
-"""Vectors and steps are filled up to the next of this many sizes between two powers of two, so that
-heads of similar size share a compiled loop."""
 
 MOMENTUM = 0.9
 BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-7
 """Of Adam, as in Keras."""
 
 FILE = "head.npz"
-
-
-def batch_size(vectors: int) -> int:
-    """Return the number of vectors in a batch: a power of two that leaves an epoch STEPS steps."""
-    wanted = 2 ** int(np.log2(max(vectors / STEPS, 1)))
-    return min(max(wanted, SMALLEST_BATCH), LARGEST_BATCH)
-
-
-def rate_of(rate: float, batch: int) -> float:
-    """Return the learning rate of a batch: `rate` is that of 64, and Adam's grows with the root.
-
-    Source: Malladi et al. 2022, On the SDEs and Scaling Rules for Adaptive Gradient Algorithms.
-    """
-    return float(rate * np.sqrt(batch / SMALLEST_BATCH))
-
-
-def padded(number: int) -> int:
-    """Return the next size that PADDING allows."""
-    step = max(2 ** int(np.log2(max(number - 1, 1))) // PADDING, 1)
-    return -(-number // step) * step
-
-
-@dataclass(frozen=True)
-class Samples:
-    """Vectors on the device.
-
-    Attributes:
-        x: [M, D] float16; M is `padded`, and rows from `count` on are empty.
-        y: [M] int32 numbers of the classes.
-        weights: [M] float32, 0 in empty rows.
-        count: Number of vectors N.
-    """
-
-    x: Tensor
-    y: Tensor
-    weights: Tensor
-    count: int
-
-    @classmethod
-    def send(
-        cls, x: NDArray[Any], y: NDArray[np.int32], weights: NDArray[np.float32]
-    ) -> "Samples":
-        """Send vectors [N, D] and the classes and weights [N] of each to the device."""
-        more = padded(max(len(x), 1)) - len(x)
-        return cls(
-            ops.convert_to_tensor(np.pad(x, ((0, more), (0, 0))), "float16"),
-            ops.convert_to_tensor(np.pad(y, (0, more)), "int32"),
-            ops.convert_to_tensor(np.pad(weights, (0, more)), "float32"),
-            len(x),
-        )
 
 
 @dataclass(frozen=True)
@@ -131,11 +75,6 @@ class HeadState:
         """Return the fields, for a compiled function."""
         return (self.learned, self.fixed, self.first, self.second, self.step)
 
-    def save(self, folder: str) -> None:
-        """Write the state into the folder of a checkpoint."""
-        arrays = keras.tree.flatten(self.tensors())
-        np.savez(Path(folder) / FILE, *(ops.convert_to_numpy(a) for a in arrays))
-
 
 class HeadLoop:
     """The training of a head; `epoch` does one epoch, `validate` measures."""
@@ -150,6 +89,7 @@ class HeadLoop:
             options.rate, total, min(int(options.warmup * total), total - 1)
         )
         self._loss = classification.loss(options.smoothing)
+        self._compiled = False
         self._run, self._measure = jit(self._train), jit(self._validate)
         learned = [ops.convert_to_tensor(v) for v in head.trainable_variables]
         self.state = HeadState(
@@ -159,6 +99,11 @@ class HeadLoop:
             [ops.zeros_like(v) for v in learned],
             ops.convert_to_tensor(0.0, "float32"),
         )
+
+    def save(self, folder: str) -> None:
+        """Write the state into the folder of a checkpoint."""
+        arrays = keras.tree.flatten(self.state.tensors())
+        np.savez(Path(folder) / FILE, *(ops.convert_to_numpy(a) for a in arrays))
 
     def load(self, folder: str) -> None:
         """Read the state of a checkpoint; training goes on as if it had never been stopped."""
@@ -172,40 +117,62 @@ class HeadLoop:
         self.state = HeadState(*keras.tree.pack_sequence_as(self.state.tensors(), tensors))
 
     def epoch(self, number: int) -> dict[str, float]:
-        """Do an epoch; return the weighted `loss` and `accuracy` of its steps.
+        """Do an epoch.
 
         Args:
             number: Number of the epoch, from 0; its order depends on it and the seed.
+
+        Returns:
+            The weighted `loss` and `accuracy` of its steps, and `vector_s`, the seconds of a
+            vector, except of the first epoch, which compiles.
         """
-        data, order = self.samples, np.random.default_rng([self.options.seed, number])
-        rows = batches_of(order.permutation(data.count), self.steps, self.batch)
+        begun = time.monotonic()
+        data, rng = self.samples, np.random.default_rng([self.options.seed, number])
+        rows = batches_of(rng.permutation(data.count), self.steps, self.batch)
         *state, sums = self._run(
             self.state.tensors(), data.x, data.y, data.weights, rows, np.int32(self.steps)
         )
         self.state = HeadState(*state)
-        loss, right, weight = np.asarray(ops.convert_to_numpy(sums), np.float64)
-        return {"loss": loss / data.count, "accuracy": right / max(weight, 1e-12)}
+        loss, right, weight = np.asarray(ops.convert_to_numpy(sums), np.float64).tolist()
+        figures = {"loss": loss / data.count, "accuracy": right / max(weight, 1e-12)}
+        if self._compiled:
+            figures["vector_s"] = (time.monotonic() - begun) / data.count
+        self._compiled = True
+        return figures
 
-    def validate(self, data: Samples) -> dict[str, float]:
-        """Return the weighted negative log-likelihood `val_loss` of vectors; nothing for none."""
+    def validate(self, data: Samples, landmarks: int) -> dict[str, float]:
+        """Return the weighted `val_loss`, and the top-1 of landmarks and of the class "other".
+
+        Args:
+            data: Vectors that the head does not learn from.
+            landmarks: Number of classes that are landmarks.
+
+        Returns:
+            The negative log-likelihood `val_loss`, `top1` of vectors of landmarks and `other_top1`
+            of others; without those of no vectors.
+        """
         if not data.count:
             return {}
         steps = -(-data.count // LARGEST_BATCH)
         batch = padded(-(-data.count // steps))
         rows = batches_of(np.arange(data.count), steps, batch)
-        sums = self._measure(
+        found = self._measure(
             *self.state.tensors()[:2], data.x, data.y, data.weights, rows, np.int32(steps)
         )
-        loss, weight = np.asarray(ops.convert_to_numpy(sums), np.float64)
-        return {"val_loss": float(loss / max(weight, 1e-12))}
+        loss, right, seen = (np.asarray(ops.convert_to_numpy(a), np.float64) for a in found)
+        sides = {"top1": slice(landmarks), "other_top1": slice(landmarks, None)}
+        return {
+            "val_loss": float(loss / max(data.total, 1e-12)),
+            **{n: right[s].sum() / seen[s].sum() for n, s in sides.items() if seen[s].sum()},
+        }
 
-    def weights(self) -> list[NDArray[np.float32]]:
+    def get_weights(self) -> list[NDArray[np.float32]]:
         """Return the trainable variables as arrays."""
         return [ops.convert_to_numpy(v) for v in self.state.learned]
 
     def finish(self, weights: Sequence[NDArray[np.float32]] | None = None) -> keras.Model:
         """Return the head with the given weights, or with those of the last step."""
-        chosen = self.weights() if weights is None else weights
+        chosen = self.get_weights() if weights is None else weights
         for variable, value in zip(self.head.trainable_variables, chosen, strict=True):
             variable.assign(value)
         return self.head
@@ -230,6 +197,7 @@ class HeadLoop:
 
         def loss_of(variables: list[Tensor]) -> tuple[Tensor, Any]:
             logits, after = self.head.stateless_call(variables, fixed, x, training=True)
+            logits = ops.cast(logits, "float32")
             losses = ops.sum(self._loss.call(y, logits) * weight)
             hits = ops.cast(ops.argmax(logits, axis=-1), "int32") == y
             right = ops.sum(ops.cast(hits, "float32") * weight)
@@ -238,65 +206,65 @@ class HeadLoop:
         (_, (after, loss, right)), gradients = value_and_grad(loss_of, learned)
         rate = ops.cast(self._schedule(step), "float32")
         step = step + 1
-        updates = [
-            self._update(variable.name, *values, rate, step)
-            for variable, *values in zip(
-                self.head.trainable_variables, learned, gradients, first, second, strict=True
-            )
-        ]
+        variables = [v.name for v in self.head.trainable_variables]
+        columns = zip(variables, learned, gradients, first, second, strict=True)
+        updates = [updated(*column, rate, step, self.options) for column in columns]
         lists = [list(column) for column in zip(*updates, strict=True)]
         return lists[0], list(after), lists[1], lists[2], step, loss, right
-
-    def _update(
-        self, name: str, value: Tensor, gradient: Tensor, first: Tensor, second: Tensor,
-        rate: Tensor, step: Tensor,
-    ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
-        """Return a variable and the means of its gradients after a step of Keras's optimizers."""
-        if not any(word in name for word in classification.UNDECAYED):
-            value = value * (1 - rate * self.options.weight_decay)
-        if self.options.optimizer == "sgd":
-            first = MOMENTUM * first - rate * gradient
-            return value + MOMENTUM * first - rate * gradient, first, second
-        first = first + (1 - BETA_1) * (gradient - first)
-        second = second + (1 - BETA_2) * (ops.square(gradient) - second)
-        rate = rate * ops.sqrt(1 - BETA_2**step) / (1 - BETA_1**step)
-        return value - rate * first / (ops.sqrt(second) + EPSILON), first, second
 
     def _validate(
         self, learned: Any, fixed: Any, x: Tensor, y: Tensor, weights: Tensor, order: Tensor,
         steps: Tensor,
-    ) -> Tensor:  # fmt: skip
-        def body(number: Tensor, sums: Tensor) -> Tensor:
-            rows = order[number]
-            weight = ops.take(weights, ops.maximum(rows, 0)) * ops.cast(rows >= 0, "float32")
-            rows = ops.maximum(rows, 0)
+    ) -> Any:  # fmt: skip
+        classes = self.head.output_shape[-1]
+
+        def body(number: Tensor, sums: Any) -> Any:
+            used, rows = order[number] >= 0, ops.maximum(order[number], 0)
             batch = ops.cast(ops.take(x, rows, axis=0), "float32")
             logits, _ = self.head.stateless_call(learned, fixed, batch, training=False)
-            losses = ops.sparse_categorical_crossentropy(
-                ops.take(y, rows), logits, from_logits=True
+            logits, labels = ops.cast(logits, "float32"), ops.take(y, rows)
+            losses = ops.sparse_categorical_crossentropy(labels, logits, from_logits=True)
+            hits = used & (ops.cast(ops.argmax(logits, axis=-1), "int32") == labels)
+            return (
+                sums[0] + ops.sum(losses * ops.take(weights, rows) * ops.cast(used, "float32")),
+                sums[1] + ops.segment_sum(ops.cast(hits, "float32"), labels, classes),
+                sums[2] + ops.segment_sum(ops.cast(used, "float32"), labels, classes),
             )
-            return sums + ops.stack([ops.sum(losses * weight), ops.sum(weight)])
 
-        return ops.fori_loop(0, steps, body, ops.zeros(2))
+        nothing = ops.zeros(()), ops.zeros(classes), ops.zeros(classes)
+        return ops.fori_loop(0, steps, body, nothing)
 
 
-def batches_of(order: NDArray[np.int64], steps: int, batch: int) -> NDArray[np.int32]:
-    """Cut an order [N] into batches of nearly equal size; return [padded(steps), batch], -1 for none.
+def updated(
+    name: str,
+    value: Tensor,
+    gradient: Tensor,
+    first: Tensor,
+    second: Tensor,
+    rate: Tensor,
+    step: Tensor,
+    options: HeadOptions,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return a variable and the means of its gradients after a step, as Keras's optimizers do.
 
-    A last batch that is much smaller than the others would disturb the training.
+    Keras's own have no step without side effects under TensorFlow, which a compiled loop needs.
+
+    Args:
+        name: Name of the variable; weight decay does not apply to some.
+        value: The variable.
+        gradient: Its gradient.
+        first: Mean of the gradients, see `HeadState`.
+        second: Mean of the squared gradients.
+        rate: [] learning rate.
+        step: [] number of the step, from 1.
+        options: The optimizer and its weight decay.
     """
-    rows = np.full((padded(steps), batch), -1, np.int32)
-    for number, part in enumerate(np.array_split(order, steps)):
-        rows[number, : len(part)] = part
-    return rows
-
-
-def fit(
-    loop: HeadLoop,
-    epochs: Sequence[int],
-    on_epoch: Callable[[int, dict[str, float]], bool],
-) -> None:
-    """Do epochs until `on_epoch`, called with the number that are done and figures, returns True."""
-    for number in epochs:
-        if on_epoch(number + 1, loop.epoch(number)):
-            return
+    if not any(word in name for word in classification.UNDECAYED):
+        value = value * (1 - rate * options.weight_decay)
+    if options.optimizer == "sgd":
+        first = MOMENTUM * first - rate * gradient
+        return value + MOMENTUM * first - rate * gradient, first, second
+    first = first + (1 - BETA_1) * (gradient - first)
+    second = second + (1 - BETA_2) * (ops.square(gradient) - second)
+    rate = rate * ops.sqrt(1 - BETA_2**step) / (1 - BETA_1**step)
+    return value - rate * first / (ops.sqrt(second) + EPSILON), first, second

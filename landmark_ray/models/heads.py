@@ -19,6 +19,7 @@ def build_head(
     kind: HeadKind = "linear",
     scale: float = 20.0,
     learn_scale: bool = False,
+    products: str = "float32",
 ) -> keras.Model:
     """Build a classifier of features.
 
@@ -29,6 +30,8 @@ def build_head(
         kind: "linear", or "cosine" for scaled cosines, which ignore the length of the features.
         scale: Factor of the cosines, if kind is "cosine".
         learn_scale: Whether training adjusts the scale, if kind is "cosine".
+        products: Type in which features and weights are multiplied: "float32" or "bfloat16".
+            The weights are float32.
 
     Returns:
         A model from [B, D] float32 to logits [B, classes] float32.
@@ -46,10 +49,11 @@ def build_head(
     inputs = x = keras.Input((int(features),), dtype="float32", name="features")
     if dropout:
         x = keras.layers.Dropout(dropout, dtype="float32", name="dropout")(x)
+    policy = "float32" if products == "float32" else f"mixed_{products}"
     if kind == "cosine":
-        x = Cosine(int(classes), scale, learn_scale, name="logits")(x)
+        x = Cosine(int(classes), scale, learn_scale, name="logits", dtype=policy)(x)
     else:
-        x = keras.layers.Dense(int(classes), dtype="float32", name="logits")(x)
+        x = keras.layers.Dense(int(classes), dtype=policy, name="logits")(x)
     return keras.Model(inputs, x, name="head")
 
 
