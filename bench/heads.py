@@ -52,9 +52,9 @@ def rates(size: Size) -> tuple[float, float]:
     from keras import ops
 
     from landmark_ray.models.compiled import jit
-    from landmark_ray.models.head_batches import Samples
     from landmark_ray.models.head_loop import HeadLoop, HeadOptions
     from landmark_ray.models.heads import build_head, start_at_means
+    from landmark_ray.models.samples import Samples
 
     rng = np.random.default_rng(0)
     count = size.batch * size.steps

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from landmark_ray.config import Config
+from landmark_ray.kernels.head_batches import batch_size, rate_of
 from landmark_ray.training.checkpoints import Checkpoints
 from landmark_ray.training.fit_network import BestWeights
 from landmark_ray.training.vectors import GroupVectors, Vectors
@@ -14,8 +15,8 @@ from landmark_ray.training.vectors import GroupVectors, Vectors
 if TYPE_CHECKING:
     import keras
 
-    from landmark_ray.models.head_batches import Samples
     from landmark_ray.models.head_loop import HeadLoop
+    from landmark_ray.models.samples import Samples
 
 Report = Callable[[int, "keras.Model"], None]
 """Called with the number of finished epochs and the head."""
@@ -52,7 +53,6 @@ def new_head(data: GroupVectors, group: int, config: Config) -> "keras.Model":
 
 def loop_of(head: "keras.Model", data: GroupVectors, config: Config) -> "HeadLoop":
     """Send the training vectors of a group to the device, and prepare the training of its head."""
-    from landmark_ray.models.head_batches import batch_size, rate_of
     from landmark_ray.models.head_loop import HeadLoop, HeadOptions
 
     options = config.train
@@ -130,7 +130,7 @@ def fit_head(
 
 
 def _samples(side: Vectors) -> "Samples":
-    from landmark_ray.models.head_batches import Samples
+    from landmark_ray.models.samples import Samples
 
     return Samples.send(side.x, side.y, side.weights)
 

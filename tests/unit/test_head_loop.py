@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 from keras import ops
 
-from landmark_ray.models import classification, head_batches
-from landmark_ray.models.head_batches import Samples
+from landmark_ray.kernels import head_batches
+from landmark_ray.models import classification
 from landmark_ray.models.head_loop import HeadLoop, HeadOptions
 from landmark_ray.models.heads import build_head, class_means, start_at_means
+from landmark_ray.models.samples import Samples
 from tests.conftest import REPO
 
 
@@ -166,7 +167,7 @@ def test_products_in_16_bits_learn_the_same_weights(kind):
 
 BACKEND = """
 import numpy as np
-from landmark_ray.models.head_batches import Samples
+from landmark_ray.models.samples import Samples
 from landmark_ray.models.head_loop import HeadLoop, HeadOptions
 from landmark_ray.models.heads import build_head, start_at_means
 rng = np.random.default_rng(0)

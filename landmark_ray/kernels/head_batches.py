@@ -1,13 +1,7 @@
-"""Vectors on the device, cut into batches whose sizes follow from the number of vectors."""
-
-from dataclasses import dataclass
-from typing import Any
+"""The batches of a head's training: their size, and which vectors each has."""
 
 import numpy as np
-from keras import ops
 from numpy.typing import NDArray
-
-from landmark_ray.models.layers import Tensor
 
 SMALLEST_BATCH, LARGEST_BATCH = 64, 4096
 STEPS = 64
@@ -36,37 +30,6 @@ def padded(number: int) -> int:
     """Return the next size that PADDING allows."""
     step = max(2 ** int(np.log2(max(number - 1, 1))) // PADDING, 1)
     return -(-number // step) * step
-
-
-@dataclass(frozen=True)
-class Samples:
-    """Vectors on the device.
-
-    Attributes:
-        x: [M, D] float16; M is `padded`, and rows from `count` on are empty.
-        y: [M] int32 numbers of the classes.
-        weights: [M] float32, 0 in empty rows.
-        count: Number of vectors N.
-        total: Sum of the weights.
-    """
-
-    x: Tensor
-    y: Tensor
-    weights: Tensor
-    count: int
-    total: float
-
-    @classmethod
-    def send(cls, x: NDArray[Any], y: NDArray[np.int32], weights: NDArray[np.float32]) -> "Samples":
-        """Send vectors [N, D] and the classes and weights [N] of each to the device."""
-        more = padded(max(len(x), 1)) - len(x)
-        return cls(
-            ops.convert_to_tensor(np.pad(x, ((0, more), (0, 0))), "float16"),
-            ops.convert_to_tensor(np.pad(y, (0, more)), "int32"),
-            ops.convert_to_tensor(np.pad(weights, (0, more)), "float32"),
-            len(x),
-            float(weights.sum()),
-        )
 
 
 def batches_of(order: NDArray[np.int64], steps: int, batch: int) -> NDArray[np.int32]:
