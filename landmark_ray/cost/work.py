@@ -18,18 +18,22 @@ from landmark_ray.stages import sample
 Counts = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
-LANDMARKS = 160.0
+LANDMARKS = 155.0
 """Landmarks at which the products of a head take as long as the rest of what it does for a vector.
 
-Both grow with the length of a vector. A core took 18 us for a vector of 2,048 numbers and 10
-landmarks, in batches of 1,024, and 0.11 us more for each further landmark.
+Both grow with the length of a vector. A core (one thread, its CPU time) took 15 us for a vector of
+2,048 numbers and 10 landmarks, in batches of 1,024, 102 us for 1,000, 472 us for 5,000, and 2.0 ms
+for 20,000; 9 and 63 us for 1,280 numbers and 10 or 1,000 landmarks.
 """
 
-UPDATE = 80.0
-"""Vectors whose products take as long as the update of the weights after a batch, by AdamW."""
+UPDATE = 100.0
+"""Vectors whose products take as long as the update of the weights after a batch, by AdamW.
 
-LAUNCH = 5.0
-"""Vectors that take as long as the start of a step: 0.1 ms, which a GPU does not shorten."""
+By batches of 64 instead of 1,024: 226 us for a vector of 2,048 numbers and 1,000 landmarks.
+"""
+
+LAUNCH = 9.0
+"""Vectors that take as long as the start of a step: 0.08 ms, which a GPU does not shorten."""
 
 
 class Rates(BaseModel):
