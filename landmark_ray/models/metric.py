@@ -12,8 +12,13 @@ from numpy.typing import NDArray
 from landmark_ray.errors import UserError
 from landmark_ray.kernels.whitening import Whitening, fit_whitening, unit_length
 from landmark_ray.models.arcface import CENTERS, SubCenterCosine
+from landmark_ray.models.classification import build_classifier
+from landmark_ray.models.embedding import outputs_of
 from landmark_ray.models.layers import GeneralisedMean
 from landmark_ray.models.specs import EMBEDDING
+
+SAMPLE = 4096
+"""Largest number of photos whose vectors the embedding and the centers begin with."""
 
 SPREAD = 0.02
 """Standard deviation of what tells the centers of a landmark apart at first."""
@@ -41,8 +46,47 @@ def with_embedding(trunk: keras.Model, features: int) -> keras.Model:
     return keras.Model(trunk.inputs, outputs, name=trunk.name)
 
 
-def start(
-    trunk: keras.Model, vectors: NDArray[np.floating], y: NDArray[np.int32], classes: int,
+def build(
+    trunk: keras.Model,
+    photos: NDArray[np.uint8],
+    y: NDArray[np.int32],
+    *,
+    classes: int,
+    features: int,
+    scale: float,
+    augmentation: keras.Model | None = None,
+    learn_statistics: bool = False,
+) -> keras.Model:
+    """Build the network of augmentation, trunk with embedding, and centers, before any training.
+
+    Args:
+        trunk: A trunk of `networks.build_trunk`, with weights.
+        photos: [N, H, W, 3] RGB training photos.
+        y: [N] number of the class of each.
+        classes: Number of classes; those without one of the photos begin at random.
+        features: Length of the embedding.
+        scale: Factor of the cosines.
+        augmentation: From `augmentation.build_augmentation`; none when not given.
+        learn_statistics: Whether training updates the statistics of BatchNorm, which small batches
+            spoil.
+
+    Returns:
+        A classifier of `classification.build_classifier`, whose logits are scaled cosines.
+
+    Raises:
+        UserError: All photos have the same vector.
+    """
+    trunk = with_embedding(trunk, features)
+    vectors = outputs_of(keras.Model(trunk.inputs, trunk.get_layer("unit").output), photos)
+    head = _start(trunk, vectors, y, classes, scale)
+    return build_classifier(trunk, head, augmentation, learn_statistics=learn_statistics)
+
+
+def _start(
+    trunk: keras.Model,
+    vectors: NDArray[np.floating],
+    y: NDArray[np.int32],
+    classes: int,
     scale: float,
 ) -> keras.Model:
     """Let the embedding begin as whitening; build the centers, which begin as means.
