@@ -20,7 +20,6 @@ second measures gld-mini and gld-scenes together: 15 minutes.
 import argparse
 import json
 import sys
-import tempfile
 from collections.abc import Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass
@@ -195,7 +194,9 @@ def measured(size: Size, **changes: object) -> dict[str, float]:
         after = outputs_of(trained(train, trunk, options, seed), photos)
         row: dict[str, float] = {}
         for name, vectors in (
-            ("before", before), ("whitened", whitening(before)), ("after", after)
+            ("before", before),
+            ("whitened", whitening(before)),
+            ("after", after),
         ):
             row[f"map_{name}"], row[f"gap_{name}"] = scores(vectors, landmark)
         print(f"seed {seed}: {row}", file=sys.stderr, flush=True)

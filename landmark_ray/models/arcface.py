@@ -82,9 +82,7 @@ class SubCenterCosine(keras.layers.Layer):  # type: ignore[misc]
     The input is [B, D]; the output is [B, classes] float32 in -scale..scale.
     """
 
-    def __init__(
-        self, classes: int, scale: float, centers: int = CENTERS, **kwargs: Any
-    ) -> None:
+    def __init__(self, classes: int, scale: float, centers: int = CENTERS, **kwargs: Any) -> None:
         """Set the number of classes and of centers of each, and the factor of the cosines."""
         super().__init__(**{"dtype": "float32"} | kwargs)
         self.classes, self.scale, self.centers = classes, scale, centers
@@ -101,9 +99,7 @@ class SubCenterCosine(keras.layers.Layer):  # type: ignore[misc]
         """Compute the scaled cosines [B, classes] of embeddings [B, D]."""
         kernel = ops.normalize(self.kernel, axis=0)
         cosines = ops.matmul(ops.normalize(features, axis=-1), kernel)
-        return self.scale * ops.max(
-            ops.reshape(cosines, (-1, self.centers, self.classes)), axis=1
-        )
+        return self.scale * ops.max(ops.reshape(cosines, (-1, self.centers, self.classes)), axis=1)
 
     def compute_output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
         """Return [B, classes]."""
@@ -128,7 +124,7 @@ class ArcFace(keras.losses.Loss):  # type: ignore[misc]
         """Use a margin [classes], in radians, of each class, and the factor of the cosines.
 
         Raises:
-            ValueError: A margin is not at least 0 and below a right angle, or the scale not above 0.
+            ValueError: A margin is not at least 0 and below a right angle, or the scale is not positive.
         """
         super().__init__(**{"name": "arcface", "dtype": "float32"} | kwargs)
         self.margins, self.scale = [float(m) for m in margins], scale

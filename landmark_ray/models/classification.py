@@ -106,9 +106,7 @@ def optimizer(
         result = keras.optimizers.AdamW(rate, weight_decay=weight_decay, **ema)
     elif kind == "sgd":
         decay = weight_decay or None
-        result = keras.optimizers.SGD(
-            rate, momentum=0.9, nesterov=True, weight_decay=decay, **ema
-        )
+        result = keras.optimizers.SGD(rate, momentum=0.9, nesterov=True, weight_decay=decay, **ema)
     else:
         raise ValueError(f"optimizer: kind must be adamw or sgd, got {kind!r}")
     result.exclude_from_weight_decay(var_names=UNDECAYED)

@@ -15,6 +15,9 @@ from numpy.typing import NDArray
 Tensor = Any
 """A tensor of Keras's backend, or a symbolic tensor."""
 
+LEAST_P = 0.1
+"""Smallest exponent that pooling can learn; the mean, 1, may be left in both directions."""
+
 register: Callable[..., Any] = keras.saving.register_keras_serializable(package="landmark_ray")
 
 
@@ -167,7 +170,7 @@ class GeneralisedMean(keras.layers.Layer):  # type: ignore[misc]
 
     def call(self, maps: Tensor) -> Tensor:
         """Pool over H and W."""
-        p = ops.maximum(self.exponent, 1.0) if self.learn_p else self.p
+        p = ops.maximum(self.exponent, LEAST_P) if self.learn_p else self.p
         powers = ops.maximum(maps, 1e-6) ** p
         return ops.mean(powers, axis=(1, 2)) ** (1 / p)
 

@@ -17,7 +17,15 @@ from keras import layers
 from landmark_ray.errors import UserError
 from landmark_ray.models.layers import GeneralisedMean, Preprocess, Resize
 from landmark_ray.models.small import small_network
-from landmark_ray.models.specs import EMBEDDING, SIZES, SMALL, Pooling, TrunkInfo, network_name, normalise_name
+from landmark_ray.models.specs import (
+    EMBEDDING,
+    SIZES,
+    SMALL,
+    Pooling,
+    TrunkInfo,
+    network_name,
+    normalise_name,
+)
 
 MIN_SIZE = 16
 """Smallest width and height of photos, in pixels. Many networks need more, and refuse less."""

@@ -112,7 +112,7 @@ class TrunkInfo:
         preprocessing: Keras's name for it: caffe, tf, torch, or none if the network has its own.
         pooling: How the feature map becomes a vector.
         features: Dimension D of the trunk's vector.
-        embedding: Whether a learned exponent and a dense layer follow the network (`models.metric`).
+        embedding: Whether a learned exponent and a dense layer follow (`models.metric`).
     """
 
     network: str
