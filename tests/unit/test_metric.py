@@ -16,14 +16,15 @@ from landmark_ray.models.classification import split_classifier
 from landmark_ray.models.embedding import outputs_of
 from landmark_ray.training.photo_stream import drawn_evenly
 
-PHOTOS = np.random.default_rng(0).integers(0, 256, (12, 32, 32, 3), np.uint8)
+PHOTOS = np.random.default_rng(0).integers(0, 256, (12, 64, 64, 3), np.uint8)
+"""At 64 pixels, `small` has maps of 2 x 2; of a map of one, all means are the same."""
 Y = np.repeat(np.arange(3, dtype=np.int32), 4)
 
 
 @pytest.fixture
 def trunk():
     keras.utils.set_random_seed(1)
-    return networks.build_trunk("small", weights=None, size=32)
+    return networks.build_trunk("small", weights=None, size=64)
 
 
 @pytest.fixture
@@ -119,7 +120,7 @@ def test_training_that_stops_goes_on_as_if_it_had_not(trunk, tmp_path):
     def ended(stop):
         keras.utils.set_random_seed(2)
         model = metric.build(
-            networks.build_trunk("small", weights=None, size=32),
+            networks.build_trunk("small", weights=None, size=64),
             PHOTOS, Y, classes=4, features=16, scale=10.0,
         )  # fmt: skip
         every = list(batches(6))
