@@ -10,10 +10,10 @@ vector's cosines, copies of it aside. No option was chosen on the half that is m
 - before: by the vectors of the network with its pretrained weights; whitened: by these vectors with
   the whitening that the training begins with; after: by the trained embedding.
 
-    python bench/embedding.py --source DIR [DIR ...] --weights FILE [--network NAME] [--first]
+    python bench/embedding.py --source DIR [DIR ...] --weights FILE [--network NAME] [--seed N]
     python bench/embedding.py [--smoke]
 
-The first prints one JSON line with the means over SEEDS, `--first` with the first seed only. The
+The first prints one JSON line with the means over SEEDS, `--seed` with one of them only. The
 second measures gld-mini and gld-scenes together: 15 minutes.
 """
 
@@ -220,11 +220,11 @@ def command() -> None:
     parser.add_argument("--network", default="mobilenet_v2", help="see --train.network")
     parser.add_argument("--weights", required=True, help="see --train.weights")
     parser.add_argument("--pixels", type=int, default=160, help="width and height of the photos")
-    parser.add_argument("--first", action="store_true", help="the first seed only")
+    parser.add_argument("--seed", type=int, choices=range(len(SEEDS)), help="this seed only")
     parser.add_argument("--chosen", action="store_true", help="measure the half that chose options")
     parser.add_argument("--options", type=json.loads, default={}, help="JSON of --train options")
     given = parser.parse_args()
-    seeds = SEEDS[:1] if given.first else SEEDS
+    seeds = SEEDS if given.seed is None else SEEDS[given.seed : given.seed + 1]
     seeds = tuple((seed, 1 - half if given.chosen else half) for seed, half in seeds)
     size = Size(tuple(given.source), given.pixels, given.network, given.weights, seeds)
     with redirect_stdout(sys.stderr):

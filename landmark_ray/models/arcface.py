@@ -124,7 +124,7 @@ class ArcFace(keras.losses.Loss):  # type: ignore[misc]
         """Use a margin [classes], in radians, of each class, and the factor of the cosines.
 
         Raises:
-            ValueError: A margin is not at least 0 and below a right angle, or the scale is not positive.
+            ValueError: A margin is below 0 or a right angle or more, or the scale is not above 0.
         """
         super().__init__(**{"name": "arcface", "dtype": "float32"} | kwargs)
         self.margins, self.scale = [float(m) for m in margins], scale
