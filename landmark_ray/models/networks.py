@@ -73,8 +73,6 @@ def build_trunk(
     if pooling not in get_args(Pooling):
         raise ValueError(f"pooling must be one of {get_args(Pooling)}, got {pooling!r}")
     name = network_name(name)
-    if not is_preset(name):
-        size = SIZES[name] if size is None else size
     least = min(side for side in (size, input_size, MIN_SIZE) if side is not None)
     if least < MIN_SIZE:
         raise UserError(f"network {name}: size must be {MIN_SIZE} pixels or more, got {least}")
@@ -82,7 +80,7 @@ def build_trunk(
     input_size = size if input_size is None else input_size
     inputs = keras.Input((input_size, input_size, 3), dtype="float32", name="photos")
     features = hub.features(model, preprocess(_resized(inputs, size)))
-    title = model.name if is_preset(name) else name
+    title = type(model).__name__ if is_preset(name) else name
     return keras.Model(inputs, _pooled(model, features, size, pooling), name=title)
 
 
@@ -133,7 +131,9 @@ def _pooled(model: keras.Model, features: Any, size: int, pooling: Pooling) -> A
     if rank == 2 and pooling == "avg":
         return layers.Identity(dtype="float32", name=name)(features)
     if rank == 2:
-        raise UserError(f"network {model.name} pools by itself: --train.pooling must be avg")
+        raise UserError(
+            f"network {type(model).__name__} pools by itself: --train.pooling must be avg"
+        )
     if rank == 3:
         prefix = hub.prefix_tokens(model, features, size)
         if prefix and pooling == "avg":
@@ -168,25 +168,33 @@ def _backbone(
     input_size: int | None,
     recorded: Backbone | None,
 ) -> tuple[keras.Model, Preprocess, int]:
-    """Return a network from [B, size, size, 3] (see `hub.features`), its preprocessing, the size."""
+    """Return a network (see `hub.features`), its preprocessing, and its width and height."""
+    pretrained = weights == "imagenet"
     if recorded and size:
         model, preprocess = hub.rebuild(name, recorded)
     elif is_preset(name):
-        own = weights == "imagenet"
-        model, preprocess, size = hub.load(name, weights=own, size=size, input_size=input_size)
-    elif name == SMALL:
-        if weights == "imagenet":
-            raise UserError(f"network {SMALL} has no imagenet weights: train it from scratch")
-        model, preprocess = small_network(size), Preprocess.like(_minus_one_to_one)
+        model, preprocess, size = hub.load(
+            name, weights=pretrained, size=size, input_size=input_size
+        )
     else:
-        constructor = constructors()[normalise_name(name)]
-        model = _construct(name, constructor, "imagenet" if weights == "imagenet" else None, size)
-        preprocess = Preprocess.like(module_of(constructor).preprocess_input)
-        if name.startswith("efficientnet_b") and weights != "imagenet":
-            preprocess = _efficientnet_preprocess()
+        size = size or SIZES[name]
+        model, preprocess = _keras_network(name, "imagenet" if pretrained else None, size)
     if weights is not None and weights != "imagenet":
         _load(model, name, Path(weights))
     return model, preprocess, size
+
+
+def _keras_network(name: str, weights: str | None, size: int) -> tuple[keras.Model, Preprocess]:
+    """Return a network of `SIZES` to [B, h, w, D], with weights None or imagenet."""
+    if name == SMALL:
+        if weights:
+            raise UserError(f"network {SMALL} has no imagenet weights: train it from scratch")
+        return small_network(size), Preprocess.like(_minus_one_to_one)
+    constructor = constructors()[normalise_name(name)]
+    preprocess = Preprocess.like(module_of(constructor).preprocess_input)
+    if name.startswith("efficientnet_b") and not weights:
+        preprocess = _efficientnet_preprocess()
+    return _construct(name, constructor, weights, size), preprocess
 
 
 def _construct(
