@@ -35,6 +35,9 @@ _FORMS = {
     "_staging/train": r"(trunk|group-\d+|worker-\d+)/.+",  # Ray Train writes there
     "_staging/tune": r"trials/.+",  # Ray Tune writes there
     "_staging/attempts": r"[a-z]+/[^/]+\.json",
+    "logs/tensorboard": r"[a-z]+/[^/]+/events\.out\.tfevents\.\d{10,}\.landmark_ray",
+    "logs/mlflow": r"[a-z]+/(meta\.yaml|[a-z]+-[^/]+/(meta\.yaml|"
+    r"(params|metrics|tags)/.+|artifacts/history\.json))",
     "_ledger/archives": r"[^/]+\.json",
     "_ledger": r"[a-z]+\.json",
 }
@@ -47,6 +50,11 @@ REPORTS = re.compile(
     r"tune\.(toml|csv)|matches/[^/]+\.png)"
 )
 """Names of reports. A receipt (`runtime.receipts`) says whether the product wrote them."""
+
+
+def log_folder(program: str, stage: str) -> str:
+    """Return the folder of the files that a stage writes for a program, `--train.log`."""
+    return f"logs/{program}/{stage}"
 
 
 def ours(name: str) -> bool:

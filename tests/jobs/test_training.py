@@ -18,6 +18,7 @@ from landmark_ray.bundle.manifest import REFERENCE, Bundle
 from landmark_ray.bundle.reference import Reference
 from tests.conftest import FINETUNING, REPO, TRAINING, line_of
 from tests.jobs.conftest import untrain
+from tests.tracked import assert_curves
 from tests.training import (
     assert_same_end,
     assert_went_on,
@@ -48,6 +49,22 @@ def test_all_phases_leave_their_history_and_the_best_epoch_wins(trained_root):
         assert [e["epoch"] for e in tuned] == list(range(1, len(tuned) + 1))
         assert all({"loss", "val_loss", "top1", "other_top1"} <= set(e) for e in tuned)
     assert not (trained_root / "_staging/train").exists()
+
+
+def test_curves_of_all_trainings_are_the_histories_and_the_final_figures_are_the_reports(
+    trained_root,
+):
+    trunk = json.loads((trained_root / "models/trunk/history.json").read_text())
+    assert_curves(trained_root, "trunk", "trunk", trunk)
+    for stage, place in (("train", "groups"), ("finetune", "finetuned")):
+        for group in (1, 2):
+            assert_curves(
+                trained_root, stage, f"group-{group}", history(trained_root, place, group)
+            )
+    report = json.loads((trained_root / "reports/evaluation.json").read_text())
+    ensemble = report["validation"]["ensemble"]
+    figures = {f"validation/{name}": float(value) for name, value in ensemble.items()}
+    assert_curves(trained_root, "evaluate", "ensemble", [{"epoch": 0, **figures}])
 
 
 def test_report_and_bundle_have_the_finetuned_networks(trained_root):
