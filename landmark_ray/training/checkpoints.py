@@ -33,7 +33,8 @@ class Checkpoints:
     ) -> None:
         """Take the root and the name of the training.
 
-        `on_change` gets the history whenever a checkpoint that holds it was read or stored.
+        `on_change` gets the history whenever a checkpoint that holds it was read or stored, and
+        an empty one when there is no checkpoint to continue from.
         """
         self.root, self.folder, self.on_change = root, f"{STAGING}/{name}", on_change
         self.history: History = []
@@ -56,6 +57,7 @@ class Checkpoints:
         whole = re.compile(rf"({re.escape(self.folder)}/checkpoint_\d+)/history\.json")
         folders = sorted(match[1] for name in files if (match := whole.fullmatch(name)))
         if not folders:
+            self.on_change([])
             return None
         with tempfile.TemporaryDirectory() as scratch:
             try:

@@ -54,7 +54,8 @@ class Tracker:
         """Write the entries of a history that the files do not hold yet.
 
         Args:
-            history: All entries of the training, in order.
+            history: All entries of the training, in order. If there are none, the training begins,
+                and files of an earlier attempt are deleted.
             finished: Whether the training has ended, as MLflow shows it.
         """
         for program in self.config.train.log:
@@ -71,6 +72,8 @@ class Tracker:
         """
         folder = f"{layout.log_folder('tensorboard', self.stage)}/{self.run}"
         present = self.root.files(folder)
+        if present and not history:
+            self.root.delete(folder)
         for entry in history:
             name = f"{folder}/events.out.tfevents.{entry['epoch']:010d}.landmark_ray"
             if name not in present:
@@ -81,6 +84,9 @@ class Tracker:
         experiment = layout.log_folder("mlflow", self.stage)
         name = f"{self.stage}-{self.run}"  # MLflow seeks runs by it in all experiments
         folder = f"{experiment}/{name}"
+        if not history:
+            self.root.delete(folder)
+            return
         now = int(time.time() * 1000)
         known = self.root.read_json(f"{folder}/meta.yaml") or {"start_time": now}  # JSON is YAML
         location = {"artifact_uri": f"{self.root.shown}/{folder}/artifacts"}

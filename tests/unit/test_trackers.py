@@ -56,6 +56,13 @@ def test_points_are_neither_lost_nor_doubled_by_a_training_that_goes_on(tmp_path
     assert_curves(tmp_path, "train", "group-3", HISTORY)
 
 
+def test_a_training_that_begins_again_leaves_no_point_of_the_earlier_one(tmp_path):
+    train(tmp_path, 3)
+    Root(str(tmp_path)).delete("_staging")
+    train(tmp_path, 1)
+    assert_curves(tmp_path, "train", "group-3", HISTORY[:1])
+
+
 def test_files_that_were_written_stay_as_they_are(tmp_path):
     def events() -> dict[str, bytes]:
         return {path.name: path.read_bytes() for path in tmp_path.rglob("events.*")}
