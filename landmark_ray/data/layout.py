@@ -28,7 +28,7 @@ _FORMS = {
     "models/closed": _HEADS,
     "models/finetuned": rf"{_HEADS}|group=\d+/{_NETWORK}",
     "bundle": r"\.export\.json|bundle\.json|landmarks\.parquet|evaluation\.json|"
-    rf"reference\.parquet|trunk/{_NETWORK}|groups/({_HEADS}|group=\d+/{_NETWORK})|"
+    rf"reference\.parquet|provenance\.json|README\.md|trunk/{_NETWORK}|groups/({_HEADS}|group=\d+/{_NETWORK})|"
     rf"index/({_INDEX}|fusion\.json)|exemplars/({_EXEMPLARS})",
     "_staging/ingest": r"fragments/bucket=\d+/[^/]+-\d{3,}\.parquet",
     "_staging/match": r"-?\d+/\d+(-\d+)?\.parquet",

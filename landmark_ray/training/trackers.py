@@ -129,7 +129,7 @@ class Tracker:
         lines = self.root.read(name).decode().splitlines() if self.root.exists(name) else []
         present = {int(line.rpartition(" ")[2]) for line in lines}
         more = [
-            f"{now} {entry[figure]!r} {entry['epoch']}"
+            f"{now} {float(entry[figure])!r} {entry['epoch']}"
             for entry in history
             if figure in entry and entry["epoch"] not in present
         ]

@@ -20,7 +20,7 @@ from tests.tracked import assert_curves, mlflow_curves, tensorboard_curves
 CONFIG = Config.model_validate({"train": {"log": ["tensorboard", "mlflow"], "head_rate": 0.25}})
 HISTORY = [
     {"epoch": 10, "loss": 0.1 + 0.2, "step_s": 1e-7},
-    {"epoch": 20, "loss": 1 / 3, "step_s": 2e-7, "top1": 0.5},
+    {"epoch": 20, "loss": np.float64(1 / 3), "step_s": 2e-7, "top1": 0.5},
     {"epoch": 25, "loss": -0.0, "step_s": math.inf, "top1": 1.0},
 ]
 
