@@ -14,8 +14,9 @@ import psutil
 import pytest
 
 from landmark_ray.bundle.ensemble import Ensemble
-from landmark_ray.bundle.manifest import REFERENCE, Bundle
+from landmark_ray.bundle.manifest import CARD, PROVENANCE, REFERENCE, Bundle
 from landmark_ray.bundle.reference import Reference
+from landmark_ray.reports.model_card import render
 from tests.conftest import FINETUNING, REPO, TRAINING, line_of
 from tests.jobs.conftest import untrain
 from tests.tracked import assert_curves
@@ -74,6 +75,17 @@ def test_report_and_bundle_have_the_finetuned_networks(trained_root):
         head = json.loads((trained_root / f"bundle/groups/group={group}/head.json").read_text())
         assert head["trunk"] == f"groups/group={group}"
         assert (trained_root / f"bundle/{head['trunk']}/network.weights.h5").exists()
+
+
+def test_bundle_has_a_card_of_this_run_that_is_made_of_the_bundle_alone(trained_root):
+    bundle = Bundle(str(trained_root / "bundle"))
+    card = bundle.read(CARD).decode()
+    fields = bundle.manifest.model_dump(exclude={"format", "version", "created", "files"})
+    assert render(bundle, fields, bundle.read_json(PROVENANCE)) == card
+    ensemble = json.loads((trained_root / "reports/evaluation.json").read_text())["validation"]
+    assert f"| top-1 accuracy | {ensemble['ensemble']['top1']:.3f} |" in card
+    assert "| `train.network` | small |" in card and "| `train.phases` | head, finetune |" in card
+    assert "The source listed 72 photos" in card and "names neither authors nor licences" in card
 
 
 def test_bundle_has_reference_answers_of_the_finetuned_networks(trained_root):
