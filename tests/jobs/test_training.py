@@ -85,7 +85,10 @@ def test_bundle_has_a_card_of_this_run_that_is_made_of_the_bundle_alone(trained_
     ensemble = json.loads((trained_root / "reports/evaluation.json").read_text())["validation"]
     assert f"| top-1 accuracy | {ensemble['ensemble']['top1']:.3f} |" in card
     assert "| `train.network` | small |" in card and "| `train.phases` | head, finetune |" in card
-    assert "The source listed 72 photos" in card and "names neither authors nor licences" in card
+    assert (
+        "The source listed 74 photos of 6 landmarks." in card
+        and "names neither authors nor licences" in card
+    )
 
 
 def test_bundle_has_reference_answers_of_the_finetuned_networks(trained_root):
