@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from landmark_ray.errors import UserError, shortened
-from landmark_ray.models.specs import preset_folder
+from landmark_ray.models.specs import HUB, preset_folder
 
 CONVERTER, PREPROCESSOR = "image_converter.json", "preprocessor_config.json"
 """Files that say how pixels are scaled: of keras-hub, and of Hugging Face."""
@@ -64,7 +64,7 @@ def config_of(name: str) -> dict[str, Any]:
         UserError: The folder is missing or no preset, or the file is damaged.
     """
     folder = preset_folder(name)
-    if not folder.is_dir():
+    if name == HUB or not folder.is_dir():
         raise UserError(f"network {name}: there is no folder {folder} on this machine")
     config = _read(name, folder / "config.json") if (folder / "config.json").is_file() else {}
     if not config.keys() & {"registered_name", "model_type", "architecture"}:

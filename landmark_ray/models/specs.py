@@ -61,7 +61,7 @@ def network_name(name: str) -> str:
     Raises:
         UserError: There is no such network.
     """
-    if name.startswith(HUB) and name != HUB:
+    if is_preset(name):
         return name
     known = _BY_NORMALISED_NAME.get(normalise_name(name))
     if not known:
