@@ -45,6 +45,7 @@ from landmark_ray.kernels.enrolment import fitting, two_things
 from landmark_ray.kernels.matching import MatchingRule, match_pair
 from landmark_ray.kernels.metrics import NO_LANDMARK
 from landmark_ray.kernels.whitening import unit_length
+from landmark_ray.reports.model_card import write_card
 from landmark_ray.runtime.error_log import without_native_messages
 
 EXEMPLARS = 5
@@ -242,5 +243,7 @@ def finish(bundle: Bundle, target: Store, names: pa.Table) -> None:
     """Write the table of landmarks, and the manifest last."""
     target.write_table(LANDMARKS, names.sort_by("landmark_id").cast(bundle_schemas.BUNDLED))
     fields = bundle.manifest.model_dump(exclude={"format", "version", "created", "files"})
-    seal(target, **fields | {"landmarks": names.num_rows})
+    fields |= {"landmarks": names.num_rows}
+    write_card(target, fields)
+    seal(target, **fields)
     Bundle(target.uri, read=lambda name: name == FILE)

@@ -118,6 +118,7 @@ TRAINING = (
     *("--resize.size", "32", "--group.edges", "6,12"),
     *("--train.trunk_epochs", "3", "--train.views", "2"),
     *("--train.head_epochs", "3", "--train.batch", "16"),
+    *("--train.log", "tensorboard,mlflow"),
 )
 FINETUNING = ("--train.phases", "head,finetune", "--train.epochs", "4", "--train.rate", "1e-3")
 """Training of two groups of `small_source` in a minute; they need not learn much."""

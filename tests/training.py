@@ -8,6 +8,8 @@ from pathlib import Path
 
 import psutil
 
+from tests.tracked import tensorboard_curves
+
 MARK = 4711.0
 """A loss that no training has: it is written into the histories of checkpoints."""
 
@@ -129,6 +131,8 @@ def assert_went_on(root: Path, marked: set[str]) -> None:
         entries = history(root, "finetuned", int(name.removeprefix("group-")))
         assert [entry["epoch"] for entry in entries] == list(range(1, EPOCHS + 1))
         assert entries[0]["loss"] == MARK, f"{name} began anew"
+        curve = tensorboard_curves(root, "finetune", name)["loss"]
+        assert [epoch for epoch, _ in curve] == list(range(1, EPOCHS + 1))
 
 
 def assert_same_end(root: Path, undisturbed: Path, group: int) -> None:

@@ -5,6 +5,8 @@ landmarks.parquet           landmark_id, name, group, images
 trunk/, groups/group=3/     the networks, see `network_files`
 evaluation.json             the figures of the stage evaluate
 reference.parquet           a few photos and the trained networks' logits, see `reference`
+provenance.json             what the stages left out, and the licences of the photos
+README.md                   the model card, see `reports/model_card.py`
 .export.json                only while the bundle is written: the names of all its files
 """
 
@@ -27,6 +29,10 @@ FILE = "bundle.json"
 LANDMARKS = "landmarks.parquet"
 EVALUATION = "evaluation.json"
 REFERENCE = "reference.parquet"
+PROVENANCE = "provenance.json"
+CARD = "README.md"
+SAME_ANSWERS = (EVALUATION, REFERENCE, PROVENANCE, CARD)
+"""Files on which no answer depends: a change of them alone does not change the version."""
 BEGUN = ".export.json"
 
 
@@ -203,6 +209,6 @@ def checksum(data: bytes) -> str:
 
 def version(files: dict[str, str], threshold: float) -> str:
     """Return the version of a bundle: equal for bundles that give the same answers."""
-    networks = {n: s for n, s in files.items() if n not in (EVALUATION, REFERENCE)}
+    networks = {n: s for n, s in files.items() if n not in SAME_ANSWERS}
     text = json.dumps([networks, threshold], sort_keys=True)
     return checksum(text.encode())[:12]

@@ -15,6 +15,8 @@ from landmark_ray.models.specs import (
 )
 
 Phase = Literal["head", "finetune"]
+Program = Literal["tensorboard", "mlflow"]
+"""A program that shows the curves of trainings."""
 
 TRUNK = {"network", "weights", "pooling"}
 SCRATCH = {"trunk_epochs", "trunk_rate", "batch", "optimizer", "smoothing", "weight_decay"}
@@ -113,6 +115,13 @@ class TrainConfig(TaskConfig):
         3,
         ge=0,
         description="largest number of workers that a group may lose; each is replaced",
+        json_schema_extra=SPEED,
+    )
+
+    log: tuple[Program, ...] = Field(
+        (),
+        description="also write the curves of all trainings as files for these programs, to "
+        "ROOT/logs: tensorboard, mlflow, or tensorboard,mlflow; nothing is sent anywhere",
         json_schema_extra=SPEED,
     )
 

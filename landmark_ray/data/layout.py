@@ -28,13 +28,16 @@ _FORMS = {
     "models/closed": _HEADS,
     "models/finetuned": rf"{_HEADS}|group=\d+/{_NETWORK}",
     "bundle": r"\.export\.json|bundle\.json|landmarks\.parquet|evaluation\.json|"
-    rf"reference\.parquet|trunk/{_NETWORK}|groups/({_HEADS}|group=\d+/{_NETWORK})|"
+    rf"reference\.parquet|provenance\.json|README\.md|trunk/{_NETWORK}|groups/({_HEADS}|group=\d+/{_NETWORK})|"
     rf"index/({_INDEX}|fusion\.json)|exemplars/({_EXEMPLARS})",
     "_staging/ingest": r"fragments/bucket=\d+/[^/]+-\d{3,}\.parquet",
     "_staging/match": r"-?\d+/\d+(-\d+)?\.parquet",
     "_staging/train": r"(trunk|group-\d+|worker-\d+)/.+",  # Ray Train writes there
     "_staging/tune": r"trials/.+",  # Ray Tune writes there
     "_staging/attempts": r"[a-z]+/[^/]+\.json",
+    "logs/tensorboard": r"[a-z]+/[^/]+/events\.out\.tfevents\.\d{10,}\.landmark_ray",
+    "logs/mlflow": r"[a-z]+/(meta\.yaml|[a-z]+-[^/]+/(meta\.yaml|"
+    r"(params|metrics|tags)/.+|artifacts/history\.json))",
     "_ledger/archives": r"[^/]+\.json",
     "_ledger": r"[a-z]+\.json",
 }
@@ -47,6 +50,11 @@ REPORTS = re.compile(
     r"tune\.(toml|csv)|matches/[^/]+\.png)"
 )
 """Names of reports. A receipt (`runtime.receipts`) says whether the product wrote them."""
+
+
+def log_folder(program: str, stage: str) -> str:
+    """Return the folder of the files that a stage writes for a program, `--train.log`."""
+    return f"logs/{program}/{stage}"
 
 
 def ours(name: str) -> bool:

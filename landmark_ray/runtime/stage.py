@@ -2,8 +2,11 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import get_args
 
 from landmark_ray.config import Config, StageName
+from landmark_ray.config.training import Program
+from landmark_ray.data import layout
 from landmark_ray.data.root import Root
 from landmark_ray.data.sources import Source
 from landmark_ray.runtime import crash_log
@@ -47,4 +50,5 @@ class Stage:
     @property
     def folders(self) -> tuple[str, ...]:
         """Return all folders of a root that the stage writes."""
-        return (*self.writes, *self.scratch, crash_log.folder_of(self.name))
+        logs = (layout.log_folder(program, self.name) for program in get_args(Program))
+        return (*self.writes, *self.scratch, crash_log.folder_of(self.name), *logs)

@@ -50,6 +50,7 @@ from landmark_ray.runtime.shards import ShardReader, ShardResult, process_shards
 from landmark_ray.runtime.stage import Stage
 from landmark_ray.runtime.tasks import Row, run_tasks, shard_task
 from landmark_ray.training import non_landmarks
+from landmark_ray.training.trackers import Tracker
 
 if TYPE_CHECKING:
     from landmark_ray.bundle.scoring import Scorer
@@ -77,6 +78,12 @@ def run(config: Config, root: Root, source: Source) -> StageCounts:
         score_test_set(*test, config, root)
     results = figures_of(config, root, test is not None)
     evaluation_page.store(results, root, config)
+    final = {
+        f"{name}/{figure}": float(value)
+        for name in ("validation", "test")
+        for figure, value in results.get(name, {}).get("ensemble", {}).items()
+    }
+    Tracker(config, root, "evaluate", "ensemble").write([{"epoch": 0, **final}], finished=True)
     counts.counters["synthetic images accepted"] = results["synthetic"]["accepted"]
     counts.notes += filter(None, [results["warning"]])
     return counts

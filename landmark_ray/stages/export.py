@@ -6,6 +6,7 @@ answers of the networks; a process that serves the bundle must give the same ans
 
 import json
 import platform
+from collections import Counter
 from importlib.metadata import version as installed
 from typing import Any
 
@@ -17,7 +18,17 @@ from pydantic import TypeAdapter
 from landmark_ray.bundle.exemplar_files import files_of as exemplar_files
 from landmark_ray.bundle.landmark_index import FILES as INDEX_FILES
 from landmark_ray.bundle.landmark_index import FUSION, INDEX, write_fusion
-from landmark_ray.bundle.manifest import EVALUATION, FILE, LANDMARKS, REFERENCE, clear, owned, seal
+from landmark_ray.bundle.manifest import (
+    CARD,
+    EVALUATION,
+    FILE,
+    LANDMARKS,
+    PROVENANCE,
+    REFERENCE,
+    clear,
+    owned,
+    seal,
+)
 from landmark_ray.bundle.multihead import FEATURES
 from landmark_ray.bundle.network_files import (
     FINETUNED,
@@ -31,12 +42,15 @@ from landmark_ray.bundle.network_files import (
 from landmark_ray.bundle.reference import Reference
 from landmark_ray.config import STAGES, Config
 from landmark_ray.data import bundle_schemas, deletion, layout
+from landmark_ray.data.attribution import attribution_of
 from landmark_ray.data.deletion import Ours
 from landmark_ray.data.examples import pixels, read_examples
 from landmark_ray.data.root import Root
 from landmark_ray.data.sources import Source
 from landmark_ray.data.store import Store
+from landmark_ray.errors import UserError
 from landmark_ray.kernels.fusion import Fusion
+from landmark_ray.reports import model_card
 from landmark_ray.runtime import ledger
 from landmark_ray.runtime.counts import StageCounts
 from landmark_ray.runtime.resources import pin_tensorflow
@@ -60,7 +74,7 @@ def run(config: Config, root: Root, source: Source) -> StageCounts:
     trunks = sorted({TRUNK, *(info.trunk for info in infos)})  # TRUNK describes photos to the index
     files = [*files_of(trunks, infos), *(f"{INDEX}/{file}" for file in INDEX_FILES), FUSION]
     files += exemplar_files(models)
-    clear(bundle, [FILE, LANDMARKS, EVALUATION, REFERENCE, *files], ours)
+    clear(bundle, [FILE, LANDMARKS, EVALUATION, REFERENCE, PROVENANCE, CARD, *files], ours)
     names = landmarks(root)
     evaluation = root.read_json(REPORT)
     bundle.write_table(LANDMARKS, names)
@@ -75,9 +89,15 @@ def run(config: Config, root: Root, source: Source) -> StageCounts:
         bundle.write(file, models.read(file))
     write_fusion(bundle, TypeAdapter(Fusion).validate_python(evaluation["fusion"]))
     probe_on_cluster(config, reference_of, config, root, subfolder).write(bundle, REFERENCE)
-    records = {stage: ledger.read(root, stage) or {} for stage in STAGES[:-1]}
-    manifest = seal(
-        bundle,
+    records: dict[str, ledger.Record] = {
+        stage: ledger.read(root, stage) or {} for stage in STAGES[:-1]
+    }
+    licences, notes = licences_of(source, root)
+    curated: dict[str, Any] = {
+        stage: records[stage]["funnel"] for stage in STAGES[: STAGES.index("trunk")]
+    }
+    bundle.write_json(PROVENANCE, model_card.provenance(curated, licences))
+    fields: dict[str, Any] = dict(
         threshold=evaluation["validation"]["ensemble"]["threshold"],
         rejects_strangers=not evaluation["warning"],
         warning=evaluation["warning"],
@@ -93,10 +113,27 @@ def run(config: Config, root: Root, source: Source) -> StageCounts:
         fingerprints={stage: record["fingerprint"] for stage, record in records.items()},
         software={"python": platform.python_version()} | {n: installed(n) for n in SOFTWARE},
     )
-    counts = StageCounts(0, 0, len(names), manifest.landmarks)
+    model_card.write_card(bundle, fields)
+    manifest = seal(bundle, **fields)
+    counts = StageCounts(0, 0, len(names), manifest.landmarks, notes=notes)
     counts.counters["files"] = len(manifest.files)
     print(f"Bundle {manifest.version}: {bundle.shown}")
     return counts
+
+
+def licences_of(source: Source, root: Root) -> tuple[Counter[str] | None, list[str]]:
+    """Count the licences of the photos that the models learned from, as the source names them.
+
+    Returns:
+        Licence -> number of photos, "" for those without; None if the source names no licence. And
+        warnings, if its list is malformed.
+    """
+    ids = root.dataset("examples").to_table(["image_id"])["image_id"].combine_chunks()
+    try:
+        licences = attribution_of(source, ids)[1].to_pylist()
+    except UserError as error:
+        return None, [f"the model card has no licences: {error}"]
+    return Counter(licence or "" for licence in licences) if any(licences) else None, []
 
 
 def reference_of(config: Config, root: Root, subfolder: str) -> Reference:

@@ -21,6 +21,7 @@ from landmark_ray.runtime.stage import Stage
 from landmark_ray.training.checkpoints import STAGING, Checkpoints
 from landmark_ray.training.dispatch import over_groups
 from landmark_ray.training.fit_head import fit_head, logits_of, new_head
+from landmark_ray.training.trackers import Tracker
 from landmark_ray.training.vectors import GroupVectors, closed_set_baseline, read_group
 from landmark_ray.training.worker import TrainingJob
 
@@ -46,7 +47,8 @@ def fit_group(job: TrainingJob) -> None:
     folder = Store(f"{root.uri}/models")
     begun = time.monotonic()
     data = read_group(root, group, config)
-    checkpoints = Checkpoints(root, job.name)
+    tracker = Tracker(config, root, "train", job.name)
+    checkpoints = Checkpoints(root, job.name, tracker.write)
 
     def report(epoch: int, logs: dict[str, float], model: "keras.Model") -> None:
         figures = {"epoch": epoch, **logs, **validate(model, data)}
@@ -73,6 +75,7 @@ def fit_group(job: TrainingJob) -> None:
 
     head = checkpoints.load(fit_loop.load) or new_head(data, group, config)
     fit_head(head, data, config, report, reports=CHECKPOINTS, done=checkpoints.epochs)
+    tracker.write(checkpoints.history, finished=True)
     closed_data = closed_set_baseline(data)
     baseline = new_head(closed_data, group, config)
     fit_head(baseline, closed_data, config, lambda *_: None, reports=1)

@@ -28,9 +28,15 @@ class Checkpoints:
     `history.json` last.
     """
 
-    def __init__(self, root: Root, name: str) -> None:
-        """Take the root and the name of the training."""
-        self.root, self.folder = root, f"{STAGING}/{name}"
+    def __init__(
+        self, root: Root, name: str, on_change: Callable[[History], None] = lambda history: None
+    ) -> None:
+        """Take the root and the name of the training.
+
+        `on_change` gets the history whenever a checkpoint that holds it was read or stored, and
+        an empty one when there is no checkpoint to continue from.
+        """
+        self.root, self.folder, self.on_change = root, f"{STAGING}/{name}", on_change
         self.history: History = []
 
     @property
@@ -51,6 +57,7 @@ class Checkpoints:
         whole = re.compile(rf"({re.escape(self.folder)}/checkpoint_\d+)/history\.json")
         folders = sorted(match[1] for name in files if (match := whole.fullmatch(name)))
         if not folders:
+            self.on_change([])
             return None
         with tempfile.TemporaryDirectory() as scratch:
             try:
@@ -59,13 +66,15 @@ class Checkpoints:
                 for name in files:
                     if name.startswith(f"{folders[-1]}/"):
                         Path(scratch, Path(name).name).write_bytes(self.root.read(name))
-                return read(scratch)
+                model = read(scratch)
             except (ValueError, KeyError, TypeError, OSError, BadZipFile) as error:
                 reason = " ".join(str(error).split())[:200]
                 raise UserError(
                     f"the checkpoint {self.root.shown}/{folders[-1]} is damaged ({reason}): "
                     "run its stage with --redo"
                 ) from None
+        self.on_change(self.history)
+        return model
 
     def save(self, figures: dict[str, float], write: Callable[[str], None]) -> None:
         """Add measurements to the history, and store a checkpoint; delete the older ones.
@@ -82,4 +91,5 @@ class Checkpoints:
             for file in sorted(Path(scratch).iterdir()):
                 self.root.write(f"{folder}/{file.name}", file.read_bytes())
         self.root.write_json(f"{folder}/history.json", self.history)
+        self.on_change(self.history)
         self.root.delete(*sorted({name.rpartition("/")[0] for name in before} - {folder}))

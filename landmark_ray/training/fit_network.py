@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from landmark_ray.runtime.resources import pin_tensorflow
 from landmark_ray.training.checkpoints import Checkpoints, History
 from landmark_ray.training.photo_stream import Batch, Pool, stream
+from landmark_ray.training.trackers import Tracker
 from landmark_ray.training.validation import Validator
-from landmark_ray.training.worker import TrainingJob
+from landmark_ray.training.worker import ALL_GROUPS, TrainingJob
 
 if TYPE_CHECKING:
     import keras
@@ -114,7 +115,9 @@ def learn(
     """
     from landmark_ray.models import fit_loop
 
-    checkpoints, best = Checkpoints(job.root, job.name), BestWeights()
+    stage = "trunk" if job.group == ALL_GROUPS else "finetune"
+    tracker = Tracker(job.config, job.root, stage, job.name)
+    checkpoints, best = Checkpoints(job.root, job.name, tracker.write), BestWeights()
 
     def read(folder: str) -> "keras.Model":
         best.load(folder)
@@ -156,6 +159,7 @@ def learn(
             )
     if best.weights:
         model.set_weights(best.weights)
+    tracker.write(checkpoints.history, finished=True)
     return model, checkpoints.history
 
 

@@ -14,10 +14,12 @@ import psutil
 import pytest
 
 from landmark_ray.bundle.ensemble import Ensemble
-from landmark_ray.bundle.manifest import REFERENCE, Bundle
+from landmark_ray.bundle.manifest import CARD, PROVENANCE, REFERENCE, Bundle
 from landmark_ray.bundle.reference import Reference
+from landmark_ray.reports.model_card import render
 from tests.conftest import FINETUNING, REPO, TRAINING, line_of
 from tests.jobs.conftest import untrain
+from tests.tracked import assert_curves
 from tests.training import (
     assert_same_end,
     assert_went_on,
@@ -50,6 +52,22 @@ def test_all_phases_leave_their_history_and_the_best_epoch_wins(trained_root):
     assert not (trained_root / "_staging/train").exists()
 
 
+def test_curves_of_all_trainings_are_the_histories_and_the_final_figures_are_the_reports(
+    trained_root,
+):
+    trunk = json.loads((trained_root / "models/trunk/history.json").read_text())
+    assert_curves(trained_root, "trunk", "trunk", trunk)
+    for stage, place in (("train", "groups"), ("finetune", "finetuned")):
+        for group in (1, 2):
+            assert_curves(
+                trained_root, stage, f"group-{group}", history(trained_root, place, group)
+            )
+    report = json.loads((trained_root / "reports/evaluation.json").read_text())
+    ensemble = report["validation"]["ensemble"]
+    figures = {f"validation/{name}": float(value) for name, value in ensemble.items()}
+    assert_curves(trained_root, "evaluate", "ensemble", [{"epoch": 0, **figures}])
+
+
 def test_report_and_bundle_have_the_finetuned_networks(trained_root):
     page = (trained_root / "reports/evaluation.html").read_text()
     assert "Trunk" in page and "Group 2" in page
@@ -57,6 +75,20 @@ def test_report_and_bundle_have_the_finetuned_networks(trained_root):
         head = json.loads((trained_root / f"bundle/groups/group={group}/head.json").read_text())
         assert head["trunk"] == f"groups/group={group}"
         assert (trained_root / f"bundle/{head['trunk']}/network.weights.h5").exists()
+
+
+def test_bundle_has_a_card_of_this_run_that_is_made_of_the_bundle_alone(trained_root):
+    bundle = Bundle(str(trained_root / "bundle"))
+    card = bundle.read(CARD).decode()
+    fields = bundle.manifest.model_dump(exclude={"format", "version", "created", "files"})
+    assert render(bundle, fields, bundle.read_json(PROVENANCE)) == card
+    ensemble = json.loads((trained_root / "reports/evaluation.json").read_text())["validation"]
+    assert f"| top-1 accuracy | {ensemble['ensemble']['top1']:.3f} |" in card
+    assert "| `train.network` | small |" in card and "| `train.phases` | head, finetune |" in card
+    assert (
+        "The source listed 74 photos of 6 landmarks." in card
+        and "names neither authors nor licences" in card
+    )
 
 
 def test_bundle_has_reference_answers_of_the_finetuned_networks(trained_root):
