@@ -38,6 +38,7 @@ BENCHMARKS = {
     "memory": 8,
     "scale": 3,
     "train": 6,
+    "heads": 2,
     "recognition": 12,
     "enrolment": 14,
     "index": 8,

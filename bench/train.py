@@ -159,15 +159,17 @@ def measure(size: Size, folder: Path) -> dict[str, float]:
     words += ["--train.epochs", str(size.epochs), "--root", str(folder / "root")]
     config, root = run_stages(words, "sample", "train")
     heads_s = seconds_of(root, "embed") + seconds_of(root, "train")
+    (head,) = head_infos(Store(f"{root.uri}/models"), GROUPS)
+    epochs = int(head.report["history"][-1]["epoch"])
     pairs: list[tuple[float, float]] = []
     for number in range(size.rounds):
         rate, info = ours(words)
         pairs.append((plain(config, folder / "root", size.epochs), rate))
         print(f"round {number + 1}: {pairs[-1][0]:.1f} and {rate:.1f}", file=sys.stderr)
     rate = statistics.mean(ours_rate for _, ours_rate in pairs)
-    finetuning_s = photos_of(info) * config.train.head_epochs / rate
+    finetuning_s = photos_of(info) * epochs / rate
     report(
-        f"{len(info.landmarks)} landmarks, {config.train.head_epochs} epochs",
+        f"{len(info.landmarks)} landmarks, {epochs} epochs",
         ["", "seconds"],
         [("embed and train", heads_s), ("fine-tuning, at the stage's rate", finetuning_s)],
     )

@@ -9,6 +9,7 @@ for `--config`. Their score is slightly too high, because these images also chos
 
 import csv
 import io
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -217,16 +218,24 @@ def try_options(
         vectors = GroupVectors(vectors.landmarks, vectors.other, train, vectors.validation)
         head = new_head(vectors, group, changed)
         if len(data) == 1:
-            fit_head(head, vectors, changed, _score_reporter(vectors), reports=PARTS)
+            parts = itertools.count()
+            fit_head(head, vectors, changed, _score_reporter(vectors, parts), reports=PARTS)
+            for _ in range(
+                min(next(parts), PARTS - 1), PARTS
+            ):  # of a training that ended early, too
+                tune.report({"score": score(logits_of(head, vectors), vectors)})
         else:
-            fit_head(head, vectors, changed, lambda *_: None, reports=1)
+            fit_head(head, vectors, changed)
             scores.append(score(logits_of(head, vectors), vectors))
             tune.report({"score": float(np.mean(scores))})
 
 
-def _score_reporter(data: GroupVectors) -> Any:
-    def report(epoch: int, logs: dict[str, float], head: Any) -> None:
-        tune.report({"score": score(logits_of(head, data), data)})
+def _score_reporter(data: GroupVectors, parts: "itertools.count[int]") -> Any:
+    """Return a function that reports the score of a head in training, but not of the last part."""
+
+    def report(epoch: int, head: Any) -> None:
+        if next(parts) < PARTS - 1:
+            tune.report({"score": score(logits_of(head, data), data)})
 
     return report
 

@@ -22,7 +22,7 @@ TRUNK = {"network", "weights", "pooling"}
 SCRATCH = {"trunk_epochs", "trunk_rate", "batch", "optimizer", "smoothing", "weight_decay"}
 SCRATCH |= {"warmup", "dropout", "augment"}
 EMBED = {"views", "augment"}
-FINETUNE = {"phases", "epochs", "rate", "patience", "batch", "precision", "augment"}
+FINETUNE = {"phases", "epochs", "rate", "patience", "batch", "augment"}
 """Options that finetune reads and train doesn't; finetune reads those of train, too."""
 
 
@@ -66,9 +66,22 @@ class TrainConfig(TaskConfig):
         "dense layer",
     )
     scale: float = Field(16.0, gt=0, description="factor of the cosines of a cosine head")
-    head_epochs: Count = Field(60, description="epochs of the phase head")
-    head_rate: float = Field(3e-3, gt=0, description="highest learning rate of the phase head")
-    head_batch: Count = Field(64, description="vectors in a batch of the phase head")
+    head_epochs: Count = Field(30, description="largest number of epochs of the phase head")
+    head_patience: Count = Field(
+        5,
+        description="stop the phase head after this many epochs without a lower validation loss",
+    )
+    head_rate: float = Field(
+        3e-3,
+        gt=0,
+        description="highest learning rate of the phase head; if head_batch is not given, that of "
+        "a batch of 64: it grows with the root of the batch",
+    )
+    head_batch: Count | None = Field(
+        None,
+        description="vectors in a batch of the phase head; when not given, a 64th of the group's "
+        "vectors, from 64 to 4096",
+    )
     epochs: Count = Field(20, description="largest number of epochs of the phase finetune")
     rate: float = Field(1e-4, gt=0, description="highest learning rate of the phase finetune")
     warmup: Share = Field(0.1, description="share of the epochs in which the learning rate rises")
@@ -96,7 +109,7 @@ class TrainConfig(TaskConfig):
     )
     precision: Literal["auto", "float32", "mixed"] = Field(
         "auto",
-        description="precision of the trunk and of the phase finetune: float32, mixed (16 bits "
+        description="precision of trainings: float32, mixed (16 bits "
         "where that is enough), or auto (mixed on GPUs)",
     )
     parallel_groups: Count | None = Field(

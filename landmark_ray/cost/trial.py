@@ -220,7 +220,8 @@ class Trial:
     files: Counter[str]  # of the tables
     seconds_per_item: dict[str, Floats]
     """Stage that trains -> [N] seconds for an example in each training, without the first step of
-    an epoch, which waits for data; nan where epochs have one step."""
+    an epoch, which waits for data, or the first epoch of a head, which compiles; nan where there
+    are no others."""
     training_seconds: dict[str, Floats]
     """Stage that trains groups -> [N] seconds of each training."""
 
@@ -278,13 +279,14 @@ def _seconds_per_item(
     reports: dict[str, list[dict[str, Any]]], models: Store, config: Config
 ) -> dict[str, Floats]:
     train = config.train
-    batches = {"trunk": train.batch, "train": train.head_batch, "finetune": train.batch}
+    named = {"trunk": ("step_s", train.batch), "train": ("vector_s", 1)}
+    named["finetune"] = named["trunk"]
     histories: dict[str, list[list[dict[str, float]]]] = {
         "trunk": [models.read_json(HISTORY) or []],
         **{stage: [report["history"] for report in each] for stage, each in reports.items()},
     }
     found = {}
-    for stage, batch in batches.items():
-        steps = [[e["step_s"] for e in epochs if "step_s" in e] for epochs in histories[stage]]
-        found[stage] = np.array([np.median(s) if s else np.nan for s in steps]) / batch
+    for stage, (name, items) in named.items():
+        seconds = [[e[name] for e in epochs if name in e] for epochs in histories[stage]]
+        found[stage] = np.array([np.median(s) if s else np.nan for s in seconds]) / items
     return found

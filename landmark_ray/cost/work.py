@@ -11,18 +11,29 @@ from pydantic import BaseModel
 from landmark_ray.config import Config
 from landmark_ray.data.examples import BACKGROUND_VALIDATION
 from landmark_ray.data.sources import Source
+from landmark_ray.kernels.head_batches import batch_size
 from landmark_ray.kernels.splitting import group_of, validation_share
 from landmark_ray.stages import sample
 
 Counts = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
-SOFTMAX = 390_000.0
-"""Features times landmarks at which a head takes twice as long for a vector as the smallest head.
+LANDMARKS = 155.0
+"""Landmarks at which the products of a head take as long as the rest of what it does for a vector.
 
-Measured on a core, batches of 64 of 2,048 features: 0.040 ms a vector for 10 landmarks, 0.27 for
-1,000, 1.03 for 5,000, 4.2 for 20,000.
+Both grow with the length of a vector. A core (one thread, its CPU time) took 15 us for a vector of
+2,048 numbers and 10 landmarks, in batches of 1,024, 102 us for 1,000, 472 us for 5,000, and 2.0 ms
+for 20,000; 9 and 63 us for 1,280 numbers and 10 or 1,000 landmarks.
 """
+
+UPDATE = 100.0
+"""Vectors whose products take as long as the update of the weights after a batch, by AdamW.
+
+By batches of 64 instead of 1,024: 226 us for a vector of 2,048 numbers and 1,000 landmarks.
+"""
+
+LAUNCH = 9.0
+"""Vectors that take as long as the start of a step: 0.08 ms, which a GPU does not shorten."""
 
 
 class Rates(BaseModel):
@@ -250,14 +261,21 @@ def _heads(run: Run) -> Work:
     """Return for each group the vectors that its head sees in all epochs.
 
     A group's own vectors count twice: a second head, the closed one, sees them and no others.
+    Trainings that stop early see fewer. A GPU takes everything off the cores but the start of each
+    step; that it does so at the rate of other networks is an assumption.
     """
     train, learns = run.config.train, run.examples - run.validation
     own = run.by_group(learns)
     background = (1 - BACKGROUND_VALIDATION) * run.background
     others = np.minimum(learns.sum() - own + background, train.others) * (train.other_share > 0)
-    seen = (2 * own + others) * train.views * train.head_epochs
-    softmax = run.rates.features * run.by_group() / SOFTMAX
-    return Work("vectors seen", seen * (1 + softmax), softmax / (1 + softmax), seen)
+    epoch = (2 * own + others) * train.views
+    batches = np.array(
+        [train.head_batch or batch_size(vectors) for vectors in (own + others) * train.views]
+    )
+    seen, steps = epoch * train.head_epochs, np.ceil(epoch / batches) * train.head_epochs
+    computed = seen * (1 + run.by_group() / LANDMARKS * (1 + UPDATE / batches))
+    work = computed + LAUNCH * steps
+    return Work("vectors seen", work, computed / np.maximum(work, 1), seen)
 
 
 def _finetuned(run: Run) -> Work:

@@ -3,7 +3,7 @@
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,32 +32,6 @@ class Stream:
 
     batches: Iterator[tuple[NDArray[Any], ...]]
     steps: int
-
-
-def shuffled_batches(
-    x: NDArray[Any],
-    y: NDArray[np.int32],
-    weights: NDArray[np.float32],
-    *,
-    batch: int,
-    seed: int,
-    epochs: Iterable[int],
-) -> Iterator[tuple[NDArray[Any], ...]]:
-    """Yield the batches (x, y, weights) of epochs; an epoch's order depends on it and the seed.
-
-    Args:
-        x: [N, ...] inputs, which are converted to float32 batch by batch.
-        y: [N] number of the class of each.
-        weights: [N] weight of each.
-        batch: Number of samples in a batch; the last batch of an epoch may have fewer.
-        seed: Seed of the orders.
-        epochs: Numbers of the epochs.
-    """
-    for epoch in epochs:
-        order = np.random.default_rng([seed, epoch]).permutation(len(x))
-        for start in range(0, len(x), batch):
-            rows = order[start : start + batch]
-            yield x[rows].astype(np.float32), y[rows], weights[rows]
 
 
 class ProgressReporter(keras.callbacks.Callback):  # type: ignore[misc]

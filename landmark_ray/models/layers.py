@@ -176,7 +176,8 @@ class GeneralisedMean(keras.layers.Layer):  # type: ignore[misc]
 class Cosine(keras.layers.Layer):  # type: ignore[misc]
     """Scaled cosines between features and a weight vector of each class.
 
-    The input is [B, D]; the output is [B, classes] float32 in -scale..scale.
+    The input is [B, D]; the output is [B, classes] float32 in -scale..scale. Only the products are
+    in 16 bits if the policy of the layer is mixed.
     """
 
     def __init__(
@@ -191,7 +192,7 @@ class Cosine(keras.layers.Layer):  # type: ignore[misc]
             learn_scale: Whether training adjusts the scale.
             **kwargs: Arguments of every Keras layer.
         """
-        super().__init__(**{"dtype": "float32"} | kwargs)
+        super().__init__(**{"dtype": "float32", "autocast": False} | kwargs)
         self.classes = classes
         self.initial_scale = scale
         self.learn_scale = learn_scale
@@ -209,8 +210,9 @@ class Cosine(keras.layers.Layer):  # type: ignore[misc]
 
     def call(self, features: Tensor) -> Tensor:
         """Compute the logits [B, classes] of features [B, D]."""
-        unit = ops.normalize(features, axis=-1)
-        return self.scale * ops.matmul(unit, ops.normalize(self.kernel, axis=0))
+        unit = ops.cast(ops.normalize(features, axis=-1), self.compute_dtype)
+        kernel = ops.cast(ops.normalize(self.kernel, axis=0), self.compute_dtype)
+        return self.scale * ops.cast(ops.matmul(unit, kernel), "float32")
 
     def compute_output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
         """Return [B, classes]."""

@@ -14,7 +14,6 @@ from landmark_ray.data.root import Root
 from landmark_ray.data.sources import Source
 from landmark_ray.data.store import Store
 from landmark_ray.kernels.calibration import VALIDATION_SMOOTHING, fit_temperature
-from landmark_ray.kernels.metrics import top1_of_sides
 from landmark_ray.runtime.counts import StageCounts
 from landmark_ray.runtime.resources import pin_tensorflow
 from landmark_ray.runtime.stage import Stage
@@ -40,8 +39,6 @@ def run(config: Config, root: Root, source: Source) -> StageCounts:
 def fit_group(job: TrainingJob) -> None:
     """Train the heads of a group, fit a temperature, and store them; runs in a worker."""
     pin_tensorflow(job.cores)
-    from landmark_ray.models import fit_loop
-
     group, config, root = job.group, job.config, job.root
     options = config.train
     folder = Store(f"{root.uri}/models")
@@ -49,11 +46,6 @@ def fit_group(job: TrainingJob) -> None:
     data = read_group(root, group, config)
     tracker = Tracker(config, root, "train", job.name)
     checkpoints = Checkpoints(root, job.name, tracker.write)
-
-    def report(epoch: int, logs: dict[str, float], model: "keras.Model") -> None:
-        figures = {"epoch": epoch, **logs, **validate(model, data)}
-        checkpoints.save(figures, lambda folder: fit_loop.save(model, folder))
-        job.report(epoch / options.head_epochs)
 
     def store(subfolder: str, head: "keras.Model", data: GroupVectors, temperature: float) -> None:
         info = HeadInfo(
@@ -73,22 +65,21 @@ def fit_group(job: TrainingJob) -> None:
         )
         write_head(folder, subfolder, head, info)
 
-    head = checkpoints.load(fit_loop.load) or new_head(data, group, config)
-    fit_head(head, data, config, report, reports=CHECKPOINTS, done=checkpoints.epochs)
+    head = new_head(data, group, config)
+    fit_head(
+        head,
+        data,
+        config,
+        lambda epoch, _: job.report(epoch / options.head_epochs),
+        reports=CHECKPOINTS,
+        checkpoints=checkpoints,
+    )
     tracker.write(checkpoints.history, finished=True)
     closed_data = closed_set_baseline(data)
     baseline = new_head(closed_data, group, config)
-    fit_head(baseline, closed_data, config, lambda *_: None, reports=1)
+    fit_head(baseline, closed_data, config)
     store(CLOSED, baseline, closed_data, 1.0)
     store(GROUPS, head, data, temperature(head, data) if options.calibrate else 1.0)
-
-
-def validate(head: "keras.Model", data: GroupVectors) -> dict[str, float]:
-    """Return the top-1 of a head on validation images: those of its group, and those of others."""
-    y = data.validation.y
-    if not len(y):
-        return {}
-    return top1_of_sides(logits_of(head, data).argmax(axis=1) == y, y < len(data.landmarks))
 
 
 def temperature(head: "keras.Model", data: GroupVectors) -> float:

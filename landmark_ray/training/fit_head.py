@@ -1,33 +1,76 @@
 """Train the head of a group on cached vectors, for the stage train and for jobs/tune.py."""
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from landmark_ray.config import Config
-from landmark_ray.training.vectors import GroupVectors
+from landmark_ray.kernels.head_batches import batch_size, rate_of
+from landmark_ray.training.checkpoints import Checkpoints
+from landmark_ray.training.fit_network import BestWeights
+from landmark_ray.training.vectors import GroupVectors, Vectors
 
 if TYPE_CHECKING:
     import keras
 
-    from landmark_ray.models.fit_loop import ProgressCallback
+    from landmark_ray.models.head_loop import HeadLoop
+    from landmark_ray.models.samples import Samples
+
+Report = Callable[[int, "keras.Model"], None]
+"""Called with the number of finished epochs and the head."""
+
+LARGE = 1 << 20
+"""Weights from which a GPU multiplies in 16 bits: the products of smaller heads take no time."""
+
+CHUNK = 1024
+"""Vectors whose logits are computed at a time."""
 
 
 def new_head(data: GroupVectors, group: int, config: Config) -> "keras.Model":
-    """Build an untrained head for the landmarks of a group, with seeded weights."""
+    """Build a head for the landmarks of a group; its weights are the means of their vectors."""
     import keras
 
-    from landmark_ray.models.heads import build_head
+    from landmark_ray.models.compiled import on_gpu
+    from landmark_ray.models.heads import build_head, start_at_means
 
     options = config.train
     keras.utils.set_random_seed((config.seed + group) % 2**31)
-    return build_head(
-        data.train.x.shape[1],
-        len(data.landmarks) + data.other,
+    features, classes = data.train.x.shape[1], len(data.landmarks) + data.other
+    half = options.precision == "mixed" or (options.precision == "auto" and on_gpu())
+    head = build_head(
+        features,
+        classes,
         dropout=options.dropout,
         kind=options.head,
         scale=options.scale,
+        products="bfloat16" if half and features * classes >= LARGE else "float32",
+    )
+    start_at_means(head, data.train.x, data.train.y, options.scale)
+    return head
+
+
+def loop_of(head: "keras.Model", data: GroupVectors, config: Config) -> "HeadLoop":
+    """Send the training vectors of a group to the device, and prepare the training of its head."""
+    from landmark_ray.models.head_loop import HeadLoop, HeadOptions
+
+    options = config.train
+    batch = options.head_batch or batch_size(len(data.train.x))
+    rate = options.head_rate
+    return HeadLoop(
+        head,
+        _samples(data.train),
+        HeadOptions(
+            batch=batch,
+            rate=rate if options.head_batch else rate_of(rate, batch),
+            epochs=options.head_epochs,
+            warmup=options.warmup,
+            optimizer=options.optimizer,
+            weight_decay=options.weight_decay,
+            smoothing=options.smoothing,
+            seed=config.seed,
+        ),
     )
 
 
@@ -35,47 +78,69 @@ def fit_head(
     head: "keras.Model",
     data: GroupVectors,
     config: Config,
-    report: "ProgressCallback",
+    report: Report = lambda *_: None,
     *,
-    reports: int,
-    done: int = 0,
+    reports: int = 1,
+    checkpoints: Checkpoints | None = None,
 ) -> None:
-    """Train a head to its last epoch.
+    """Train a head until its validation loss has not fallen for `train.head_patience` epochs.
+
+    It then has the weights of the lowest validation loss; without validation vectors, it is trained
+    to the last epoch and has the last weights.
 
     Args:
-        head: A new head, or one from a checkpoint.
-        data: The vectors to learn from.
+        head: From `new_head`.
+        data: The vectors to learn from, and those that validate.
         config: All options.
-        report: Is called during the training and after the last epoch.
-        reports: The approximate number of calls of `report`.
-        done: The number of finished epochs of a head from a checkpoint.
+        report: Is called during the training, and at its end if that is the last epoch.
+        reports: The approximate number of calls of `report`, if no epoch is left out.
+        checkpoints: Where the training is stored before each call of `report`, and from where it
+            goes on; nowhere when not given.
     """
-    from landmark_ray.models import fit_loop
+    options, validation, best = config.train, _samples(data.validation), BestWeights()
+    loop = loop_of(head, data, config)
+    every, done = max(options.head_epochs // reports, 1), 0
 
-    options = config.train
-    if done >= options.head_epochs:
-        return
-    batches = fit_loop.shuffled_batches(
-        data.train.x,
-        data.train.y,
-        data.train.weights,
-        batch=options.head_batch,
-        seed=config.seed,
-        epochs=range(done, options.head_epochs),
-    )
-    fit_loop.fit(
-        head,
-        fit_loop.Stream(batches, -(-len(data.train.x) // options.head_batch)),
-        rate=options.head_rate,
-        epochs=options.head_epochs,
-        done=done,
-        warmup=options.warmup,
-        options=options,
-        on_progress=report,
-        every=max(options.head_epochs // reports, 1),
-    )
+    def read(folder: str) -> None:
+        loop.load(folder)
+        best.load(folder)
+
+    def write(folder: str) -> None:
+        loop.save(folder)
+        best.save(folder)
+
+    if checkpoints:
+        checkpoints.load(read)
+        done = checkpoints.epochs
+    while done < options.head_epochs:
+        if best.weights and done - best.epoch >= options.head_patience:
+            break
+        figures = loop.epoch(done) | loop.validate(validation, len(data.landmarks))
+        done += 1
+        if "val_loss" in figures:
+            best.update(figures["val_loss"], done, loop)
+        is_reported = done % every == 0 or done == options.head_epochs
+        if checkpoints and is_reported:
+            checkpoints.save({"epoch": done, **figures}, write)
+        elif checkpoints:
+            checkpoints.history.append({"epoch": done, **figures})
+        if is_reported:
+            report(done, loop.finish())
+    loop.finish(best.weights or None)
+
+
+def _samples(side: Vectors) -> "Samples":
+    from landmark_ray.models.samples import Samples
+
+    return Samples.send(side.x, side.y, side.weights)
 
 
 def logits_of(head: "keras.Model", data: GroupVectors) -> NDArray[np.float32]:
     """Return the logits [N, C] of the validation vectors."""
-    return np.asarray(head.predict(data.validation.x.astype(np.float32), 1024, verbose=0))
+    from keras import ops
+
+    x = data.validation.x
+    if not len(x):
+        return np.zeros((0, int(head.output_shape[-1])), np.float32)
+    chunks = (x[start : start + CHUNK].astype(np.float32) for start in range(0, len(x), CHUNK))
+    return np.concatenate([ops.convert_to_numpy(head(chunk, training=False)) for chunk in chunks])

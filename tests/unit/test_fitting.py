@@ -105,39 +105,6 @@ def test_checkpoint_goes_on_with_its_optimizer(tmp_path):
     assert float(again.optimizer.learning_rate.numpy()) == pytest.approx(0, abs=1e-9)
 
 
-def test_training_from_a_checkpoint_equals_training_in_one_go(tmp_path):
-    rng = np.random.default_rng(0)
-    x, y = rng.normal(0, 1, (50, 8)).astype(np.float16), rng.integers(0, 3, 50).astype(np.int32)
-    options = {"rate": 1e-2, "epochs": 4, "warmup": 0.1, "options": TrainConfig()}
-
-    def fit(head, done, report):
-        arrays = (x, y, np.ones(50, np.float32))
-        epochs = fit_loop.shuffled_batches(*arrays, batch=16, seed=3, epochs=range(done, 4))
-        fit_loop.fit(head, fit_loop.Stream(epochs, 4), done=done, on_progress=report, **options)
-        return head.get_weights()
-
-    keras.utils.set_random_seed(1)
-    head = build_head(8, 3, dropout=0.5)
-    whole = fit(
-        head, 0, lambda epoch, *_: fit_loop.save(head, str(tmp_path)) if epoch == 2 else None
-    )
-    continued = fit(fit_loop.load(str(tmp_path)), 2, lambda *_: None)
-    assert all(np.allclose(a, b, atol=1e-6) for a, b in zip(whole, continued, strict=True))
-
-
-def test_shuffled_batches_hold_each_sample_once_in_an_order_of_the_epoch():
-    x, y = np.arange(10, dtype=np.float16)[:, None], np.arange(10, dtype=np.int32)
-    arrays = (x, y, np.ones(10, np.float32))
-    batches = list(fit_loop.shuffled_batches(*arrays, batch=4, seed=3, epochs=range(5, 7)))
-    assert [len(labels) for _, labels, _ in batches] == [4, 4, 2] * 2
-    assert all(values.dtype == np.float32 for values, _, _ in batches)
-    assert all((values[:, 0] == labels).all() for values, labels, _ in batches)
-    orders = [np.concatenate([b[1] for b in batches[i : i + 3]]).tolist() for i in (0, 3)]
-    assert orders[0] != orders[1] and all(sorted(order) == list(range(10)) for order in orders)
-    again = list(fit_loop.shuffled_batches(*arrays, batch=4, seed=3, epochs=range(6, 7)))
-    assert np.concatenate([b[1] for b in again]).tolist() == orders[1]
-
-
 def test_dropout_goes_on_where_the_checkpoint_left_it(tmp_path):
     x = np.ones((4, 8), np.float32)
     head = build_head(8, 3, dropout=0.5)

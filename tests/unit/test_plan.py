@@ -110,10 +110,22 @@ def test_options_limit_the_groups_side_by_side():
         assert pool.count == 1
 
 
-def test_a_head_of_many_landmarks_takes_longer_for_a_vector():
-    runs = run_of([10] * 20), run_of([10] * 2000, config={"train": {"others": 1}})
-    each = [w.weights.sum() / w.units.sum() for w in (work_of("train", run) for run in runs)]
-    assert each == pytest.approx([1 + 2048 * 20 / 390_000, 1 + 2048 * 2000 / 390_000])
+@pytest.mark.parametrize(("landmarks", "batch"), [(20, 64), (2000, 64), (2000, 1024)])
+def test_a_head_takes_longer_for_many_landmarks_and_small_batches(landmarks, batch):
+    run = run_of([100] * landmarks, config={"train": {"head_batch": batch, "others": 1}})
+    work = work_of("train", run)
+    products = landmarks / 155 * (1 + 100 / batch)
+    each = 1 + products + 9 / batch
+    assert work.weights.sum() / work.units.sum() == pytest.approx(each, rel=2e-3)
+    assert 1 - np.asarray(work.gpu_share) == pytest.approx(9 / batch / each, rel=0.02)
+
+
+def test_a_head_has_the_batches_that_training_chooses():
+    """20,000 landmarks of 10 photos: 1,080,000 vectors, in batches of 4,096; 20: of 64."""
+    few, many = (run_of([10] * landmarks) for landmarks in (20, 20_000))
+    for run, batch in ((few, 64), (many, 4096)):
+        given = run_of(run.data.sizes, config={"train": {"head_batch": batch}})
+        assert work_of("train", run).weights == pytest.approx(work_of("train", given).weights)
 
 
 def test_time_and_dollars_of_a_stage_by_hand():

@@ -1,0 +1,71 @@
+"""What a compiled training loop asks of Keras's backend: the device, compilation and gradients."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+
+from landmark_ray.models.layers import Tensor
+
+
+def on_gpu() -> bool:
+    """Return whether Keras's backend has a GPU."""
+    if keras.backend.backend() == "jax":
+        import jax
+
+        return bool(jax.default_backend() == "gpu")
+    _check_tensorflow()
+    import tensorflow as tf
+
+    return bool(tf.config.list_physical_devices("GPU"))
+
+
+def jit(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function of tensors that is compiled once for each set of shapes.
+
+    XLA compiles it, except for TensorFlow on a CPU, whose graph runs the loop of a head 30 times as
+    fast as its XLA (2.21, two cores, 10 classes).
+
+    Raises:
+        ValueError: Keras's backend is neither TensorFlow nor JAX.
+    """
+    if keras.backend.backend() == "jax":
+        import jax
+
+        return jax.jit(function)
+    _check_tensorflow()
+    import tensorflow as tf
+
+    return tf.function(function, jit_compile=on_gpu())
+
+
+def value_and_grad(
+    function: Callable[[list[Tensor]], tuple[Tensor, Any]], variables: Sequence[Tensor]
+) -> tuple[tuple[Tensor, Any], list[Tensor]]:
+    """Return the value of a function and its gradients for a list of tensors.
+
+    Args:
+        function: From the tensors to (loss [], anything else).
+        variables: The tensors.
+
+    Returns:
+        ((loss, anything else), gradients).
+    """
+    if keras.backend.backend() == "jax":
+        import jax
+
+        return jax.value_and_grad(function, has_aux=True)(list(variables))
+    _check_tensorflow()
+    import tensorflow as tf
+
+    with tf.GradientTape(watch_accessed_variables=False) as tape:
+        tape.watch(list(variables))
+        loss, more = function(list(variables))
+    return (loss, more), tape.gradient(loss, list(variables))
+
+
+def _check_tensorflow() -> None:
+    if keras.backend.backend() != "tensorflow":
+        raise ValueError(
+            f"KERAS_BACKEND must be tensorflow or jax to train, got {keras.backend.backend()}"
+        )
