@@ -10,7 +10,7 @@ from landmark_ray.bundle.network_files import GROUPS, HeadInfo, head_infos, read
 from landmark_ray.data.store import Store
 from landmark_ray.errors import UserError
 from landmark_ray.kernels.topk import GroupAnswer, top_k
-from landmark_ray.models.embedding import outputs_of
+from landmark_ray.models.embedding import Embedder
 
 Vectors = dict[str, NDArray[np.float32]]
 """Name of a trunk -> its vectors [N, D] of the same N photos."""
@@ -35,7 +35,7 @@ class Ensemble:
             )
         self._folder = folder
         self._heads = [read_head(folder, subfolder, info) for info in self.infos]
-        self._trunks: dict[str, keras.Model] = {}
+        self._trunks: dict[str, Embedder] = {}
 
     @property
     def trunks(self) -> list[str]:
@@ -49,8 +49,11 @@ class Ensemble:
 
     def trunk(self, name: str) -> keras.Model:
         """Return a trunk, which is loaded by the first call."""
+        return self._embedder(name).network
+
+    def _embedder(self, name: str) -> Embedder:
         if name not in self._trunks:
-            self._trunks[name] = read_trunk(self._folder, name)
+            self._trunks[name] = Embedder(read_trunk(self._folder, name))
         return self._trunks[name]
 
     @property
@@ -60,7 +63,7 @@ class Ensemble:
 
     def vectors(self, photos: NDArray[np.uint8], trunks: Sequence[str] = ()) -> Vectors:
         """Compute the vectors of photos [N, H, W, 3], RGB, of some trunks; of all by default."""
-        return {name: outputs_of(self.trunk(name), photos) for name in trunks or self.trunks}
+        return {name: self._embedder(name).embed(photos) for name in trunks or self.trunks}
 
     def predict(self, photos: NDArray[np.uint8], k: int) -> Answer:
         """Return the k landmarks of highest confidence for photos [N, H, W, 3], RGB."""

@@ -11,6 +11,7 @@ from landmark_ray.models.specs import (
     HeadKind,
     OptimizerKind,
     Pooling,
+    Precision,
     network_name,
 )
 
@@ -107,9 +108,9 @@ class TrainConfig(TaskConfig):
     calibrate: bool = Field(
         True, description="fit a temperature for each group, to calibrate its confidences"
     )
-    precision: Literal["auto", "float32", "mixed"] = Field(
+    precision: Precision = Field(
         "auto",
-        description="precision of trainings: float32, mixed (16 bits "
+        description="precision of networks: float32, mixed (16 bits "
         "where that is enough), or auto (mixed on GPUs)",
     )
     parallel_groups: Count | None = Field(

@@ -1,6 +1,7 @@
 """Examples and background images, as the stages that train and evaluate models read them."""
 
 import io
+from collections.abc import Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -17,20 +18,23 @@ BACKGROUND_VALIDATION = 0.3
 STRANGERS_VALIDATION = 0.5
 """Share of the landmarks that no model learns whose photos are used for validation."""
 
-COLUMNS = ["image_id", "landmark_id", "jpeg"]
+IDS = ("image_id", "landmark_id")
+COLUMNS = (*IDS, "jpeg")
 
 
-def read_examples(root: Root, shard: tuple[int, int], seed: int) -> pa.Table:
+def read_examples(
+    root: Root, shard: tuple[int, int], seed: int, columns: Sequence[str] = COLUMNS
+) -> pa.Table:
     """Read the examples of a shard (bucket, number), and its background images as group 0."""
-    examples = root.read_shard("examples", *shard, [*COLUMNS, "group", "split"])
-    background = root.read_shard("background", *shard, COLUMNS)
+    examples = root.read_shard("examples", *shard, [*columns, "group", "split"])
+    background = root.read_shard("background", *shard, [*columns])
     ids, labels = (background[name].to_numpy() for name in ("image_id", "landmark_id"))
     split = background_split(ids, labels, examples["landmark_id"].to_numpy(), seed)
-    columns = {
+    added = {
         "group": pa.array(np.zeros(len(split), np.int32)),
         "split": pa.array(split, pa.string()),
     }
-    for name, values in columns.items():
+    for name, values in added.items():
         background = background.append_column(name, values)
     return pa.concat_tables([examples, background.cast(examples.schema)])
 

@@ -5,8 +5,9 @@ from typing import Any
 import keras
 from keras import ops
 
+from landmark_ray.models.compiled import in_16_bits
 from landmark_ray.models.layers import InferenceMode, Tensor, register
-from landmark_ray.models.specs import OptimizerKind
+from landmark_ray.models.specs import OptimizerKind, Precision
 
 UNDECAYED = ["bias", "gamma", "beta", "scale"]
 """Names of the variables to which weight decay does not apply."""
@@ -150,10 +151,10 @@ def loss(smoothing: float = 0.0) -> keras.losses.Loss:
     return SmoothedCrossentropy(smoothing)
 
 
-def set_mixed_precision(on: bool) -> None:
-    """Let networks that are built from now on compute in 16 bits, or in float32.
+def use_precision(precision: Precision) -> None:
+    """Let networks that are built from now on compute in 16 bits ("mixed"), or in float32.
 
-    16 bits are for GPUs; variables and outputs stay float32, and `model.fit` scales the loss, so
-    that small gradients are not lost.
+    "auto" is "mixed" on GPUs, for which 16 bits are. Variables and outputs stay float32, and
+    `model.fit` scales the loss, so that small gradients are not lost.
     """
-    keras.config.set_dtype_policy("mixed_float16" if on else "float32")
+    keras.config.set_dtype_policy("mixed_float16" if in_16_bits(precision) else "float32")

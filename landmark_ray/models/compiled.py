@@ -6,6 +6,7 @@ from typing import Any
 import keras
 
 from landmark_ray.models.layers import Tensor
+from landmark_ray.models.specs import Precision
 
 
 def on_gpu() -> bool:
@@ -18,6 +19,11 @@ def on_gpu() -> bool:
     import tensorflow as tf
 
     return bool(tf.config.list_physical_devices("GPU"))
+
+
+def in_16_bits(precision: Precision) -> bool:
+    """Return whether networks of a precision compute in 16 bits on the device."""
+    return precision == "mixed" or (precision == "auto" and on_gpu())
 
 
 def jit(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -1,5 +1,11 @@
-"""Feature vectors of photos from a frozen trunk."""
+"""Outputs of a network for photos, in batches of one shape, and vectors of augmented photos.
 
+Photos are sent to the device as bytes and converted there. Some batches are on their way at a time,
+so that a GPU does not wait until the outputs of the last one are fetched.
+"""
+
+from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -8,42 +14,100 @@ from keras import ops
 from numpy.typing import NDArray
 
 from landmark_ray.models.augmentation import build_augmentation
+from landmark_ray.models.compiled import jit, on_gpu
+from landmark_ray.models.layers import Tensor
 from landmark_ray.models.specs import AugmentationOptions
 
-BATCH = 32
+BATCH, GPU_BATCH = 32, 256
 """Photos in a batch. The last batch is filled up, so that one compiled function serves all."""
 
-
-def outputs_of(model: keras.Model, photos: NDArray[Any]) -> NDArray[np.float32]:
-    """Return the outputs [N, D] of a trunk or classifier for photos [N, H, W, 3] RGB in 0..255."""
-    outputs = np.zeros((len(photos), model.output_shape[-1]), np.float32)
-    for start in range(0, len(photos), BATCH):
-        rows = photos[start : start + BATCH]
-        batch = np.zeros((BATCH, *photos.shape[1:]), np.float32)
-        batch[: len(rows)] = rows
-        outputs[start : start + BATCH] = model.predict_on_batch(batch)[: len(rows)]
-    return outputs
+IN_FLIGHT = 3
+"""Batches that a GPU may have before the outputs of the first are fetched."""
 
 
 class Embedder:
-    """A trunk that computes vectors of photos as they are and of augmented photos."""
+    """A network that is compiled once, and computes its outputs for any number of photos."""
 
-    def __init__(self, trunk: keras.Model, options: AugmentationOptions) -> None:
-        """Use a trunk of `build_trunk`, and options of the augmentation."""
-        self._trunk, self._options = trunk, options
+    def __init__(self, network: keras.Model, options: AugmentationOptions | None = None) -> None:
+        """Prepare a network.
+
+        Args:
+            network: A trunk of `build_trunk`, or a classifier. Its weights may change later.
+            options: Options of the augmentation, for `augmented_views`.
+        """
+        self.network = network
+        self._augmentation = build_augmentation(options, 0) if options else None
+        self._batch = GPU_BATCH if on_gpu() else BATCH
+        self._outputs, self._view_outputs = jit(self._compute), jit(self._compute_view)
 
     def embed(self, photos: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Compute the vectors [N, D] of photos [N, H, W, 3] RGB."""
-        return outputs_of(self._trunk, photos)
+        """Compute the outputs [N, D] for photos [N, H, W, 3] RGB."""
+        weights = _values(self.network)
+        return self._in_batches(photos, lambda batch: self._outputs(*weights, batch))
 
     def augmented_views(self, photos: NDArray[np.uint8], seed: int) -> NDArray[np.float32]:
-        """Compute the vectors [N, D] of one augmented view of each photo [N, H, W, 3] RGB.
+        """Compute the outputs [N, D] for one augmented view of each photo [N, H, W, 3] RGB.
 
-        Equal photos in equal order, and an equal seed, give equal vectors.
+        Equal photos in equal order, and an equal seed, give equal outputs on devices of one kind.
         """
-        augment = build_augmentation(self._options, seed)
-        views = [
-            ops.convert_to_numpy(augment(photos[i : i + BATCH].astype(np.float32), training=True))
-            for i in range(0, len(photos), BATCH)
+        if self._augmentation is None:
+            raise ValueError("augmented views need options of the augmentation")
+        weights = _values(self.network)
+        states = [  # those of `build_augmentation(options, seed)`
+            ops.convert_to_tensor(ops.convert_to_numpy(v) + np.array([seed, 0]), v.dtype)
+            for v in self._augmentation.variables
         ]
-        return self.embed(np.concatenate(views)) if views else self.embed(photos)
+
+        def run(batch: NDArray[np.uint8]) -> Tensor:
+            nonlocal states
+            outputs, states = self._view_outputs(*weights, states, batch)
+            return outputs
+
+        return self._in_batches(photos, run)
+
+    def _in_batches(
+        self, photos: NDArray[np.uint8], run: Callable[[NDArray[np.uint8]], Tensor]
+    ) -> NDArray[np.float32]:
+        outputs = np.zeros((len(photos), self.network.output_shape[-1]), np.float32)
+        flying: deque[tuple[int, Tensor]] = deque()
+
+        def land() -> None:
+            start, batch = flying.popleft()
+            rows = outputs[start : start + self._batch]
+            rows[:] = ops.convert_to_numpy(batch)[: len(rows)]
+
+        for start in range(0, len(photos), self._batch):
+            rows = photos[start : start + self._batch]
+            if len(rows) < self._batch:
+                rows = np.concatenate(
+                    [rows, np.zeros((self._batch - len(rows), *rows.shape[1:]), rows.dtype)]
+                )
+            flying.append((start, run(rows)))
+            if len(flying) > IN_FLIGHT:
+                land()
+        while flying:
+            land()
+        return outputs
+
+    def _compute(self, learned: list[Tensor], fixed: list[Tensor], photos: Tensor) -> Tensor:
+        outputs, _ = self.network.stateless_call(
+            learned, fixed, ops.cast(photos, "float32"), training=False
+        )
+        return ops.cast(outputs, "float32")
+
+    def _compute_view(
+        self, learned: list[Tensor], fixed: list[Tensor], states: list[Tensor], photos: Tensor
+    ) -> tuple[Tensor, list[Tensor]]:
+        augmentation: Any = self._augmentation
+        views, states = augmentation.stateless_call(
+            [], states, ops.cast(photos, "float32"), training=True
+        )
+        return self._compute(learned, fixed, views), list(states)
+
+
+def _values(network: keras.Model) -> tuple[list[Tensor], list[Tensor]]:
+    """Return the values of the variables that training changes, and of the others."""
+    return (
+        [ops.convert_to_tensor(v) for v in network.trainable_variables],
+        [ops.convert_to_tensor(v) for v in network.non_trainable_variables],
+    )

@@ -41,6 +41,8 @@ HeadKind = Literal["linear", "cosine"]
 """What a head computes: a dense layer, or scaled cosines with a vector of each class."""
 
 OptimizerKind = Literal["adamw", "sgd"]
+Precision = Literal["auto", "float32", "mixed"]
+"""Of the computation: "mixed" is 16 bits where they are enough, and "auto" is that on GPUs."""
 
 
 def normalise_name(name: str) -> str:

@@ -8,7 +8,7 @@ from ray.data import Dataset
 
 from landmark_ray.config import StageName
 from landmark_ray.data.root import Root
-from landmark_ray.kernels.image import ImageError, decode
+from landmark_ray.kernels.image import ImageError
 from landmark_ray.runtime.crash_log import CrashLog
 from landmark_ray.runtime.shards import ShardReader
 from landmark_ray.runtime.tasks import Row, shard_task
@@ -23,7 +23,7 @@ def decoded(
     stage: StageName,
     root: Root,
     images_of: Callable[[ShardReader], pa.Table],
-    max_side: int | None,
+    decode: Callable[[bytes], np.ndarray],
 ) -> Dataset:
     """Add the decoded images of its shard to each unit, for `pixels_by_id`.
 
@@ -32,7 +32,7 @@ def decoded(
         stage: The stage that works.
         root: The root of the run.
         images_of: Reads the images of a shard: rows with `image_id` and `jpeg`.
-        max_side: The largest length of the longest side, in pixels; no limit when None.
+        decode: From the bytes of an image to [H, W, 3] uint8 RGB; it may raise ImageError.
 
     Returns:
         The rows with a further column `pixels`.
@@ -47,7 +47,7 @@ def decoded(
         for image in images.select(["image_id", "jpeg"]).to_pylist():
             try:
                 log.start_image(image["image_id"])
-                array = decode(image["jpeg"], max_side)
+                array = decode(image["jpeg"])
                 packed = {"height": len(array), "data": array.tobytes()}
             except ImageError as error:
                 packed = {"height": 0, "data": str(error).encode()}

@@ -9,6 +9,7 @@ from functools import partial
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from landmark_ray.bundle.network_files import PRETRAINED, read_trunk, trunk_info, write_trunk
 from landmark_ray.config import Config
@@ -16,9 +17,10 @@ from landmark_ray.data import schemas
 from landmark_ray.data.root import Root
 from landmark_ray.data.sources import Source
 from landmark_ray.data.store import Store
-from landmark_ray.kernels.image import square
+from landmark_ray.kernels.image import ImageError, square
 from landmark_ray.runtime import ledger
 from landmark_ray.runtime.counts import StageCounts
+from landmark_ray.runtime.pixels import decoded, pixels_by_id
 from landmark_ray.runtime.resources import pin_tensorflow, plan_workers
 from landmark_ray.runtime.shards import ShardReader, ShardResult, process_shards_with_model
 from landmark_ray.runtime.stage import Stage
@@ -36,7 +38,35 @@ def run(config: Config, root: Root, source: Source) -> StageCounts:
         probe_on_cluster(config, store, config, root)
     workers = plan_workers(config, "train.", config.train)
     load = partial(Describe, config, root, pin=not workers.gpus)
-    return process_shards_with_model("describe", "descriptors", load, workers, config, root)
+    return process_shards_with_model(
+        "describe",
+        "descriptors",
+        load,
+        workers,
+        config,
+        root,
+        prepare=partial(
+            decoded,
+            stage="describe",
+            root=root,
+            images_of=images_of,
+            decode=partial(seen, size=config.resize.size),
+        ),
+    )
+
+
+def images_of(shard: ShardReader) -> pa.Table:
+    """Read the images of a shard."""
+    return shard.read("images", ["image_id", "jpeg"])
+
+
+def seen(jpeg: bytes, size: int) -> NDArray[np.uint8]:
+    """Make the square [size, size, 3] of a photo that the network sees.
+
+    Raises:
+        ImageError: The photo cannot be decoded.
+    """
+    return np.asarray(square(jpeg, size))
 
 
 def store(config: Config, root: Root) -> None:
@@ -63,31 +93,31 @@ class Describe:
         """Load the network; `pin` limits its threads to the cores of the worker."""
         if pin:
             pin_tensorflow()
+        from landmark_ray.models.classification import use_precision
         from landmark_ray.models.embedding import Embedder
 
+        use_precision(config.train.precision)
         self.size = config.resize.size
-        network = read_trunk(Store(f"{root.uri}/models"), PRETRAINED)
-        self.embedder = Embedder(network, config.train.augment)
+        self.embedder = Embedder(read_trunk(Store(f"{root.uri}/models"), PRETRAINED))
 
     def __call__(self, shard: ShardReader) -> ShardResult:
         """Describe the photos of a shard, which take 0.15 MB each when they are decoded."""
-        images = shard.read("images", ["image_id", "landmark_id", "jpeg"])
-        decoded, rejects = shard.map_images(images, self.decode)
-        vectors = self.embedder.embed(np.array([row.pop("pixels") for row in decoded]))
-        rows = [
-            row | {"vector": vector.tobytes()}
-            for row, vector in zip(decoded, vectors.astype(np.float16), strict=True)
-        ]
+        images = shard.read("images", ["image_id", "landmark_id"])
+        pixels = pixels_by_id(shard)
+
+        def of(image: Row) -> Row:
+            found = pixels[image["image_id"]]
+            if isinstance(found, ImageError):
+                raise found
+            return {"pixels": found}
+
+        rows, rejects = shard.map_images(images, of)
+        photos = np.array([row.pop("pixels") for row in rows], np.uint8)
+        vectors = self.embedder.embed(photos.reshape(-1, self.size, self.size, 3))
+        for row, vector in zip(rows, vectors.astype(np.float16), strict=True):
+            row["vector"] = vector.tobytes()
         table = pa.Table.from_pylist(rows, schemas.DESCRIPTORS)
         return ShardResult(table, StageCounts.between(images, table, rejects), rejects)
-
-    def decode(self, image: Row) -> Row:
-        """Make the square of a photo that the network sees.
-
-        Raises:
-            ImageError: The photo cannot be decoded.
-        """
-        return {"pixels": np.asarray(square(image["jpeg"], self.size))}
 
 
 STAGE = Stage(

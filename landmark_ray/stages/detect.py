@@ -18,7 +18,7 @@ from landmark_ray.data.root import Root
 from landmark_ray.data.sources import Source
 from landmark_ray.errors import UserError
 from landmark_ray.kernels.detection import Detector
-from landmark_ray.kernels.image import ImageError
+from landmark_ray.kernels.image import ImageError, decode
 from landmark_ray.runtime import ledger
 from landmark_ray.runtime.counts import StageCounts
 from landmark_ray.runtime.pixels import decoded, pixels_by_id
@@ -42,7 +42,11 @@ def run(config: Config, root: Root, source: Source) -> StageCounts:
         config,
         root,
         prepare=partial(
-            decoded, stage="detect", root=root, images_of=kept_images, max_side=options.max_side
+            decoded,
+            stage="detect",
+            root=root,
+            images_of=kept_images,
+            decode=partial(decode, max_side=options.max_side),
         ),
     )
 

@@ -5,8 +5,9 @@ former is the descriptor of `describe`, where the trunk is the network that comp
 hold the trunk, on GPUs if there are any.
 """
 
+from collections.abc import Mapping
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import pyarrow as pa
@@ -15,12 +16,13 @@ from numpy.typing import NDArray
 
 from landmark_ray.config import Config
 from landmark_ray.data import schemas
-from landmark_ray.data.examples import pixels, read_examples
+from landmark_ray.data.examples import IDS, pixels, read_examples
 from landmark_ray.data.root import Root
 from landmark_ray.data.sources import Source
 from landmark_ray.data.store import Store
 from landmark_ray.kernels.sampling import rank_key
 from landmark_ray.runtime.counts import StageCounts
+from landmark_ray.runtime.pixels import decoded, pixels_by_id
 from landmark_ray.runtime.resources import pin_tensorflow, plan_workers
 from landmark_ray.runtime.shards import ShardReader, ShardResult, process_shards_with_model
 from landmark_ray.runtime.stage import Stage
@@ -36,7 +38,26 @@ def run(config: Config, root: Root, source: Source) -> StageCounts:
     """Write `embeddings`."""
     workers = plan_workers(config, "train.", config.train)
     load = partial(Embed, config, root, pin=not workers.gpus)
-    return process_shards_with_model("embed", "embeddings", load, workers, config, root)
+    return process_shards_with_model(
+        "embed",
+        "embeddings",
+        load,
+        workers,
+        config,
+        root,
+        prepare=partial(
+            decoded,
+            stage="embed",
+            root=root,
+            images_of=partial(images_of, seed=config.seed),
+            decode=partial(pixels, size=config.resize.size),
+        ),
+    )
+
+
+def images_of(shard: ShardReader, seed: int) -> pa.Table:
+    """Read the examples of a shard, and its background images."""
+    return read_examples(shard.root, shard.key, seed)
 
 
 class Embed:
@@ -47,25 +68,32 @@ class Embed:
         if pin:
             pin_tensorflow()
         from landmark_ray.bundle.network_files import read_trunk
+        from landmark_ray.models.classification import use_precision
         from landmark_ray.models.embedding import Embedder
 
+        use_precision(config.train.precision)
         self.config = config
         self.embedder = Embedder(read_trunk(Store(f"{root.uri}/models")), config.train.augment)
 
     def __call__(self, shard: ShardReader) -> ShardResult:
         """Embed the examples of a shard."""
-        examples = read_examples(shard.root, shard.key, self.config.seed)
+        examples = read_examples(shard.root, shard.key, self.config.seed, IDS)
+        photos = cast(dict[str, NDArray[np.uint8]], pixels_by_id(shard))  # none is damaged
         known = schemas.DESCRIPTORS.empty_table()
         if not self.config.train.from_scratch:
             known = shard.read("descriptors")
-        rows = embed_rows(examples, known, self.embedder, self.config)
+        rows = embed_rows(examples, photos, known, self.embedder, self.config)
         counts = StageCounts(shard.images, shard.images)
         counts.counters["vectors"] = rows.num_rows
         return ShardResult(rows, counts)
 
 
 def embed_rows(
-    examples: pa.Table, known: pa.Table, embedder: "Embedder", config: Config
+    examples: pa.Table,
+    by_id: Mapping[str, NDArray[np.uint8]],
+    known: pa.Table,
+    embedder: "Embedder",
+    config: Config,
 ) -> pa.Table:
     """Compute rows of `embeddings` for rows of `examples`.
 
@@ -73,14 +101,15 @@ def embed_rows(
     for each augmented view.
 
     Args:
-        examples: Rows of `examples`.
+        examples: Rows of `examples`, without `jpeg`.
+        by_id: image_id -> its pixels [H, W, 3].
         known: Rows of `descriptors` of the same shard: vectors that need not be computed.
         embedder: Computes the others.
         config: All options.
     """
     if not examples.num_rows:
         return schemas.EMBEDDINGS.empty_table()
-    photos = np.stack([pixels(jpeg, config.resize.size) for jpeg in examples["jpeg"].to_pylist()])
+    photos = np.stack([by_id[image_id] for image_id in examples["image_id"].to_pylist()])
     train = np.flatnonzero(examples["split"].to_numpy() == "train")
     views: list[tuple[NDArray[np.int64], NDArray[np.floating]]] = [
         (np.arange(len(photos)), vectors_of(examples, photos, known, embedder))
@@ -89,7 +118,7 @@ def embed_rows(
         key = f"{view} {examples['image_id'][0]}"
         seed = int(rank_key([key], config.seed)[0] % 2**31)
         views.append((train, embedder.augmented_views(photos[train], seed)))
-    rows = examples.drop_columns(["jpeg"]).take(np.concatenate([index for index, _ in views]))
+    rows = examples.take(np.concatenate([index for index, _ in views]))
     number = np.repeat(np.arange(len(views)), [len(index) for index, _ in views])
     vectors = [row.tobytes() for _, matrix in views for row in matrix.astype(np.float16)]
     rows = rows.append_column("view", pa.array(number, pa.int32()))

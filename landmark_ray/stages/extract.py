@@ -56,7 +56,9 @@ def run(config: Config, root: Root, source: Source) -> StageCounts:
             stage="extract",
             root=root,
             images_of=images_of,
-            max_side=options.max_side if options.extractor == "delf" else None,
+            decode=partial(
+                decode, max_side=options.max_side if options.extractor == "delf" else None
+            ),
         ),
     )
 

@@ -32,20 +32,21 @@ def new_head(data: GroupVectors, group: int, config: Config) -> "keras.Model":
     """Build a head for the landmarks of a group; its weights are the means of their vectors."""
     import keras
 
-    from landmark_ray.models.compiled import on_gpu
+    from landmark_ray.models.compiled import in_16_bits
     from landmark_ray.models.heads import build_head, start_at_means
 
     options = config.train
     keras.utils.set_random_seed((config.seed + group) % 2**31)
     features, classes = data.train.x.shape[1], len(data.landmarks) + data.other
-    half = options.precision == "mixed" or (options.precision == "auto" and on_gpu())
     head = build_head(
         features,
         classes,
         dropout=options.dropout,
         kind=options.head,
         scale=options.scale,
-        products="bfloat16" if half and features * classes >= LARGE else "float32",
+        products="bfloat16"
+        if features * classes >= LARGE and in_16_bits(options.precision)
+        else "float32",
     )
     start_at_means(head, data.train.x, data.train.y, options.scale)
     return head

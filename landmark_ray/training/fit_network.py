@@ -71,10 +71,9 @@ class BestWeights:
 def set_up(job: TrainingJob) -> None:
     """Limit the threads and choose the precision; must be called before networks are built."""
     pin_tensorflow(job.cores)
-    from landmark_ray.models.classification import set_mixed_precision
+    from landmark_ray.models.classification import use_precision
 
-    precision = job.config.train.precision
-    set_mixed_precision(precision == "mixed" or (precision == "auto" and bool(gpus())))
+    use_precision(job.config.train.precision)
 
 
 def gpus() -> list[str]:

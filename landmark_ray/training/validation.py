@@ -21,6 +21,8 @@ from landmark_ray.training.vectors import weigh
 if TYPE_CHECKING:
     import keras
 
+    from landmark_ray.models.embedding import Embedder
+
 MAX_PHOTOS = 20_000
 """Largest number of photos that are used after an epoch."""
 
@@ -38,15 +40,18 @@ class Validator:
         self.root, self.pool = root, pool
         self.rows = rows[np.lexsort((pool.row[rows], pool.file[rows]))]
         self.y = pool.y[self.rows]
+        self._network: Embedder | None = None
 
     def _logits(
         self, model: "keras.Model", rows: NDArray[np.integer[Any]]
     ) -> Iterator[NDArray[np.float32]]:
-        from landmark_ray.models.embedding import outputs_of
+        from landmark_ray.models.embedding import Embedder
 
+        if self._network is None or self._network.network is not model:
+            self._network = Embedder(model)
         with ThreadPoolExecutor(os.cpu_count()) as threads:
             for _, photos in decoded(self.root, self.pool, rows, threads.map):
-                yield outputs_of(model, photos)
+                yield self._network.embed(photos)
 
     def figures(self, model: "keras.Model") -> dict[str, float]:
         """Return the weighted `val_loss`, and top-1 on photos of landmarks and of the class other.

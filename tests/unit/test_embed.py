@@ -9,6 +9,7 @@ from PIL import Image
 
 from landmark_ray.config import Config
 from landmark_ray.data import schemas
+from landmark_ray.data.examples import pixels
 from landmark_ray.stages.embed import embed_rows
 
 CONFIG = Config.model_validate({"resize": {"size": 16}, "train": {"views": 2}})
@@ -57,7 +58,10 @@ EXAMPLES = [example("a", "train", 10), example("b", "validation", 20), example("
 def test_photo_as_it_is_has_the_vector_of_describe_or_a_new_one(described, computed):
     embedder = Brightness()
     examples = pa.Table.from_pylist(EXAMPLES, schemas.EXAMPLES)
-    rows = embed_rows(examples, described, embedder, CONFIG).to_pylist()
+    photos = {row["image_id"]: pixels(row["jpeg"], 16) for row in EXAMPLES}
+    rows = embed_rows(
+        examples.drop_columns(["jpeg"]), photos, described, embedder, CONFIG
+    ).to_pylist()
     vectors = {
         (row["image_id"], row["view"]): tuple(np.frombuffer(row["vector"], np.float16))
         for row in rows

@@ -126,7 +126,7 @@ from landmark_ray.config.training import TrainConfig
 from landmark_ray.models import classification as training
 from landmark_ray.models import fit_loop as fitting
 from landmark_ray.models.augmentation import build_augmentation
-from landmark_ray.models.embedding import outputs_of
+from landmark_ray.models.embedding import Embedder
 from landmark_ray.models.heads import build_head
 from landmark_ray.models.networks import build_trunk
 from landmark_ray.training.fit_network import strategy_scope
@@ -165,7 +165,7 @@ with tempfile.TemporaryDirectory() as place:
         assert again.distribute_strategy.num_replicas_in_sync == 2
         fit(again, 4, 6)
 trunk, head = training.split_classifier(again)
-found, wanted = outputs_of(model, photos), alone(photos.astype(np.float32), training=False)
+found, wanted = Embedder(model).embed(photos), alone(photos.astype(np.float32), training=False)
 assert found.shape == (2, 2) and np.allclose(found, wanted, atol=1e-4), (found, wanted)
 assert logs[5] < logs[0], logs
 print("both devices")

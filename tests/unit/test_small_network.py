@@ -14,9 +14,9 @@ from landmark_ray.models.specs import AugmentationOptions
 
 @pytest.fixture
 def mixed_precision():
-    classification.set_mixed_precision(True)
+    classification.use_precision("mixed")
     yield
-    classification.set_mixed_precision(False)
+    classification.use_precision("float32")
 
 
 def stripes(n, size=48):
