@@ -51,7 +51,7 @@ def rates(size: Size) -> tuple[float, float]:
     """Return the vectors a second of the training, and of the bare products."""
     from keras import ops
 
-    from landmark_ray.models.compiled import jit
+    from landmark_ray.models.backend import jit
     from landmark_ray.models.head_loop import HeadLoop, HeadOptions
     from landmark_ray.models.heads import build_head, start_at_means
     from landmark_ray.models.samples import Samples

@@ -5,7 +5,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from landmark_ray.models.compiled import in_16_bits
+from landmark_ray.models.backend import in_16_bits
 from landmark_ray.models.layers import InferenceMode, Tensor, register
 from landmark_ray.models.specs import OptimizerKind, Precision
 

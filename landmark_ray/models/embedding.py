@@ -14,7 +14,7 @@ from keras import ops
 from numpy.typing import NDArray
 
 from landmark_ray.models.augmentation import build_augmentation
-from landmark_ray.models.compiled import jit, on_gpu
+from landmark_ray.models.backend import jit, on_gpu
 from landmark_ray.models.layers import Tensor
 from landmark_ray.models.specs import AugmentationOptions
 

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from landmark_ray.models import augmentation, classification, layers  # noqa: F401 - registers the layers
+from landmark_ray.models.backend import on_gpu
 
 ProgressCallback = Callable[[int, dict[str, float], keras.Model], bool | None]
 """Called with the number of finished epochs, the measured figures and the model. If it returns
@@ -125,7 +126,7 @@ def pays_to_compile(model: keras.Model) -> bool | str:
     of a network with depthwise convolutions takes ten times as long.
     """
     takes_photos = len(model.input_shape) == 4
-    on_cpu = keras.backend.backend() == "tensorflow" and not keras.distribution.list_devices("gpu")
+    on_cpu = keras.backend.backend() == "tensorflow" and not on_gpu()
     return False if takes_photos and on_cpu else "auto"
 
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from landmark_ray.kernels.head_batches import LARGEST_BATCH, batches_of, padded
 from landmark_ray.models import classification
-from landmark_ray.models.compiled import jit, value_and_grad
+from landmark_ray.models.backend import jit, value_and_grad
 from landmark_ray.models.layers import Tensor
 from landmark_ray.models.samples import Samples
 from landmark_ray.models.specs import OptimizerKind

@@ -139,11 +139,11 @@ def licences_of(source: Source, root: Root) -> tuple[Counter[str] | None, list[s
 def reference_of(config: Config, root: Root, subfolder: str) -> Reference:
     """Compute the answers of the networks for some examples on a CPU, as `evaluate` does."""
     pin_tensorflow()
-    import tensorflow as tf
+    import keras
 
     from landmark_ray.bundle.ensemble import Ensemble
 
-    with tf.device("CPU"):  # a GPU computes with less precision
+    with keras.device("cpu"):  # a GPU computes with less precision
         ensemble = Ensemble(Store(f"{root.uri}/models"), subfolder)
         photos = reference_photos(config, root, [info.group for info in ensemble.infos])
         vectors = ensemble.vectors(photos, sorted({TRUNK, *ensemble.trunks}))

@@ -32,7 +32,7 @@ def new_head(data: GroupVectors, group: int, config: Config) -> "keras.Model":
     """Build a head for the landmarks of a group; its weights are the means of their vectors."""
     import keras
 
-    from landmark_ray.models.compiled import in_16_bits
+    from landmark_ray.models.backend import in_16_bits
     from landmark_ray.models.heads import build_head, start_at_means
 
     options = config.train

@@ -6,7 +6,6 @@ and a checkpoint is stored.
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -76,20 +75,6 @@ def set_up(job: TrainingJob) -> None:
     use_precision(job.config.train.precision)
 
 
-def gpus() -> list[str]:
-    """Return TensorFlow's names of the GPUs that this worker may use."""
-    import tensorflow as tf
-
-    return [device.name for device in tf.config.list_logical_devices("GPU")]
-
-
-def strategy_scope(devices: list[str]) -> AbstractContextManager[Any]:
-    """Return the context in which a network must be built to train on several devices."""
-    import tensorflow as tf
-
-    return tf.distribute.MirroredStrategy(devices).scope() if len(devices) > 1 else nullcontext()
-
-
 def learn(
     job: TrainingJob,
     photos: Pool,
@@ -112,7 +97,10 @@ def learn(
     Raises:
         UserError: The checkpoint is damaged.
     """
+    import keras
+
     from landmark_ray.models import fit_loop
+    from landmark_ray.models.backend import side_by_side
 
     stage = "trunk" if job.group == ALL_GROUPS else "finetune"
     tracker = Tracker(job.config, job.root, stage, job.name)
@@ -139,7 +127,7 @@ def learn(
             schedule.patience and stale >= schedule.patience
         )
 
-    with strategy_scope(gpus()):
+    with side_by_side(keras.distribution.list_devices("gpu")):
         model = checkpoints.load(read) or build()
         if not is_finished():
             done, steps = checkpoints.epochs, photos.steps
@@ -168,7 +156,7 @@ def _tracked(
     """Yield batches in the form that Keras expects, and report the share of steps that are done."""
     before = 0.0
     for step, (photos, y, weights) in enumerate(batches, done):
-        yield photos.astype(np.float32), y, weights
+        yield photos, y, weights
         if time.monotonic() - before > REPORT_EVERY_S:
             before = time.monotonic()
             job.report((step + 1) / steps)

@@ -1,24 +1,41 @@
-"""What a compiled training loop asks of Keras's backend: the device, compilation and gradients."""
+"""What TensorFlow and JAX do in different ways: devices, compilation and gradients."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, cast
 
 import keras
+from keras import ops
 
 from landmark_ray.models.layers import Tensor
 from landmark_ray.models.specs import Precision
 
 
 def on_gpu() -> bool:
-    """Return whether Keras's backend has a GPU."""
-    if keras.backend.backend() == "jax":
-        import jax
+    """Return whether networks compute on a GPU here, which `keras.device("cpu")` prevents."""
+    device = ops.zeros(()).device
+    return "gpu" in str(getattr(device, "platform", device)).lower()
 
-        return bool(jax.default_backend() == "gpu")
+
+def side_by_side(devices: Sequence[str]) -> AbstractContextManager[Any]:
+    """Return the context in which a network must be built and trained to use several devices.
+
+    Each device gets a part of each batch.
+
+    Args:
+        devices: Names of `keras.distribution.list_devices`.
+    """
+    if len(devices) < 2:
+        return nullcontext()
+    if keras.backend.backend() == "jax":
+        scope: AbstractContextManager[Any] = keras.distribution.DataParallel(
+            devices=devices
+        ).scope()
+        return scope
     _check_tensorflow()
     import tensorflow as tf
 
-    return bool(tf.config.list_physical_devices("GPU"))
+    return tf.distribute.MirroredStrategy(devices).scope()
 
 
 def in_16_bits(precision: Precision) -> bool:
