@@ -38,6 +38,7 @@ BENCHMARKS = {
     "memory": 8,
     "scale": 3,
     "train": 6,
+    "embed": 4,
     "heads": 2,
     "recognition": 12,
     "enrolment": 14,

@@ -28,10 +28,8 @@ def side_by_side(devices: Sequence[str]) -> AbstractContextManager[Any]:
     if len(devices) < 2:
         return nullcontext()
     if keras.backend.backend() == "jax":
-        scope: AbstractContextManager[Any] = keras.distribution.DataParallel(
-            devices=devices
-        ).scope()
-        return scope
+        parts = keras.distribution.DataParallel(devices=devices)
+        return cast(AbstractContextManager[Any], parts.scope())
     _check_tensorflow()
     import tensorflow as tf
 

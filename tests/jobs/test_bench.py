@@ -1,9 +1,15 @@
 """Every benchmark runs at a toy size: what it measures is there and finite."""
 
+import importlib.util
+import json
+import os
 import runpy
+import subprocess
+import sys
 
 import pytest
 
+from tests.conftest import REPO
 from tests.jobs.conftest import BENCH
 
 HELPERS = {"bundles", "common", "flask_app", "gldv2", "load", "pairs", "services", "vectors"}
@@ -20,7 +26,7 @@ def benchmarks() -> dict[str, int]:
 
 
 def test_bench_all_runs_every_script():
-    scripts = {path.stem for path in BENCH.glob("*.py")} - HELPERS - {"all"}
+    scripts = {path.stem for path in BENCH.glob("*.py")} - HELPERS - {"all", "gpu"}
     assert scripts == set(benchmarks())
 
 
@@ -39,3 +45,22 @@ services as `serving` has them."""
 )
 def test_benchmark_runs_at_toy_size(name, toy_figures):
     assert toy_figures(name)
+
+
+def test_gpu_rates_need_neither_ray_nor_tensorflow():
+    if not importlib.util.find_spec("jax"):
+        pytest.skip("jax is not installed")
+    blocked = "import sys; sys.modules.update(dict.fromkeys(('ray', 'tensorflow')));"
+    code = f"{blocked} import runpy; sys.argv[1:] = ['--smoke'];"
+    done = subprocess.run(
+        [sys.executable, "-c", f"{code} runpy.run_path('bench/gpu.py', run_name='__main__')"],
+        capture_output=True,
+        text=True,
+        cwd=REPO,
+        env=os.environ | {"KERAS_BACKEND": "jax"},
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert len(found["rates"]) == 6
+    assert found["ratios"]["augmentation"] > 0

@@ -1,0 +1,156 @@
+"""The stages that compute vectors against the bare network, and vectors in 16 bits against float32.
+
+1. `describe` and `embed` on Ray against the network alone: the same network in as many processes of
+   one thread, on batches of decoded photos of the same shape. The stages read, decode (and augment,
+   `embed`) photos and write tables. The rate of a stage is that of the second half of the photos.
+2. The least cosine between the vectors of photos in 16 bits and in float32.
+
+    python bench/embed.py [--smoke]
+
+4 minutes, with gld-mini and mobilenet_v2.
+"""
+
+import multiprocessing
+import os
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from common import (
+    CORES,
+    FEW_FEATURES,
+    MOBILENET,
+    TINY_NETWORK,
+    Figure,
+    in_own_process,
+    photographs,
+    report,
+    run,
+    run_stages,
+    source_folder,
+    write_copies,
+)
+from stage_rates import ONE_THREAD, stage_rate
+
+from landmark_ray.bundle.network_files import PRETRAINED, read_trunk
+from landmark_ray.config import STAGES
+from landmark_ray.data.root import Root
+from landmark_ray.data.store import Store
+from landmark_ray.kernels.image import square
+from landmark_ray.runtime.resources import pin_tensorflow
+
+VIEWS = 3
+FIGURES = {
+    "describe": Figure("rate of `describe`", "the bare network", least=0.8),
+    "embed": Figure(f"rate of `embed`, {VIEWS} views", "the bare network", least=0.8),
+    "cosine": Figure("least cosine of vectors in 16 bits", "with those in float32", least=0.999),
+}
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much work there is.
+
+    Attributes:
+        smoke: whether the photographs are the toy's.
+        options: of the run; those of a tiny network when empty.
+        photos: for the bare network, in each process, and for the cosines.
+    """
+
+    smoke: bool
+    options: tuple[object, ...]
+    photos: int
+
+
+def bare_rate(root: Root, photos: int) -> float:
+    """Photos a second of the network alone, in CORES processes at the same time."""
+    with multiprocessing.get_context("spawn").Pool(CORES) as pool:
+        return sum(pool.starmap(bare, [(root, photos)] * CORES, chunksize=1))
+
+
+def bare(root: Root, photos: int) -> float:
+    """Photos a second of the network in this process, with one thread."""
+    pin_tensorflow(1)
+    import tensorflow as tf
+
+    network = read_trunk(Store(f"{root.uri}/models"), PRETRAINED)
+    graph = tf.function(lambda batch: network(batch, training=False))
+    batch = np.random.default_rng(0).uniform(0, 255, (32, *network.input_shape[1:]))
+    batch = batch.astype(np.float32)
+    graph(batch)
+    begun = time.monotonic()
+    for _ in range(photos // 32):
+        graph(batch).numpy()
+    return photos // 32 * 32 / (time.monotonic() - begun)
+
+
+def least_cosine(root: Root) -> float:
+    """The least cosine between the vectors of some photos in 16 bits and in float32."""
+    from landmark_ray.models.classification import use_precision
+    from landmark_ray.models.embedding import Embedder
+
+    vectors, key = [], min(root.committed("images"))
+    jpegs = root.read_shard("images", *key, ["jpeg"])["jpeg"].to_pylist()
+    for precision in ("float32", "mixed"):
+        use_precision(precision)
+        embedder = Embedder(read_trunk(Store(f"{root.uri}/models"), PRETRAINED))
+        size = embedder.network.input_shape[1]
+        found = embedder.embed(np.stack([np.asarray(square(jpeg, size)) for jpeg in jpegs]))
+        vectors.append(found / np.linalg.norm(found, axis=1, keepdims=True))
+    return float((vectors[0] * vectors[1]).sum(axis=1).min())
+
+
+def tiny(folder: Path) -> tuple[object, ...]:
+    """Options of a tiny network with weights, as `describe` needs some."""
+    in_own_process(save_tiny, folder / "tiny.weights.h5")
+    small = ("--train.weights", folder / "tiny.weights.h5", "--sample.buckets", 2)
+    return (*TINY_NETWORK, *small, "--sample.shard_images", 8)
+
+
+def save_tiny(file: Path) -> None:
+    """Write random weights of the network `small`."""
+    from landmark_ray.models.networks import build_trunk, save_trunk
+
+    save_trunk(build_trunk("small", weights=None, input_size=32), file)
+
+
+def measure(size: Size, folder: Path) -> dict[str, float]:
+    """Run both stages, each beside the bare network."""
+    os.environ.update(dict.fromkeys(ONE_THREAD, "1"))
+    photos = photographs(source_folder(size.smoke))
+    write_copies(photos, 1, folder / "source")
+    options = size.options or tiny(folder)
+    words = [*options, "--source", folder / "source", "--root", folder / "root"]
+    words += [*FEW_FEATURES, "--cluster.cpus", CORES, "--train.views", VIEWS]
+    figures, rows = {}, []
+    begin = STAGES[0]
+    for stage in ("describe", "embed"):
+        before = STAGES[STAGES.index(stage) - 1]
+        _, root = run_stages(words, begin, before)
+        staged, worked = stage_rate(stage, words, root)
+        if stage == "embed":  # the vectors of photos as they are come from `describe`
+            views = root.dataset("embeddings").to_table(["view"])["view"].to_numpy()
+            staged *= (views > 0).sum() / sum(len(ids) for ids in worked.values())
+        alone = bare_rate(root, size.photos)
+        rows.append((f"{stage}, photos/s", staged, alone))
+        figures[stage] = staged / alone
+        begin = stage
+    report("Vectors", ["", "stage", "bare network"], rows)
+    figures["cosine"] = in_own_process(least_cosine, root)
+    print(f"least cosine: {figures['cosine']:.5f}", file=sys.stderr)
+    return figures
+
+
+if __name__ == "__main__":
+    run(
+        measure,
+        FIGURES,
+        full=Size(smoke=False, options=(*MOBILENET, "--sample.shard_images", 48), photos=320),
+        smoke=Size(
+            smoke=True,
+            options=(),
+            photos=32,
+        ),
+    )
