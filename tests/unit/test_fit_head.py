@@ -6,7 +6,7 @@ import pytest
 
 from landmark_ray.config import Config
 from landmark_ray.data.root import Root
-from landmark_ray.models import compiled
+from landmark_ray.models import backend
 from landmark_ray.models.head_loop import HeadLoop
 from landmark_ray.training.checkpoints import Checkpoints
 from landmark_ray.training.fit_head import fit_head, logits_of, loop_of, new_head
@@ -65,7 +65,7 @@ def test_batch_and_rate_follow_from_the_vectors_unless_they_are_given():
     ],
 )
 def test_large_heads_multiply_in_16_bits_on_gpus(gpu, precision, classes, policy, monkeypatch):
-    monkeypatch.setattr(compiled, "on_gpu", lambda: gpu)
+    monkeypatch.setattr(backend, "on_gpu", lambda: gpu)
     empty = side(0, 0)
     data = GroupVectors(np.arange(classes - 1), True, side(3, 0), empty)
     head = new_head(data, 1, config(precision=precision))
