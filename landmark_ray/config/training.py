@@ -69,7 +69,7 @@ class TrainConfig(TaskConfig):
     scale: float = Field(16.0, gt=0, description="factor of the cosines of a cosine head")
     head_epochs: Count = Field(30, description="largest number of epochs of the phase head")
     head_patience: Count = Field(
-        5,
+        10,
         description="stop the phase head after this many epochs without a lower validation loss",
     )
     head_rate: float = Field(
