@@ -1,4 +1,4 @@
-"""Folders of small presets of keras-hub with random weights, and one as Hugging Face lays it out."""
+"""Small presets of keras-hub with random weights, and one in the layout of Hugging Face."""
 
 import json
 from collections.abc import Callable
@@ -34,7 +34,6 @@ def _siglip(hub):
 
 FAMILIES: dict[str, Callable] = {
     "vit": lambda hub: hub.models.ViTBackbone(**_VIT, mlp_dim=32),
-    "deit": lambda hub: hub.models.DeiTBackbone(**_VIT, intermediate_dim=32),
     "dinov2": lambda hub: hub.models.DINOV2Backbone(
         **_VIT | {"image_shape": (56, 56, 3), "position_embedding_shape": (56, 56, 3)},
         intermediate_dim=32,
@@ -46,7 +45,7 @@ FAMILIES: dict[str, Callable] = {
     ),
     "siglip": _siglip,
     "swin": lambda hub: hub.models.SwinTransformerBackbone(
-        image_shape=(SIZE, SIZE, 3), embed_dim=8, depths=[2, 2], num_heads=[2, 2], window_size=4
+        image_shape=(SIZE, SIZE, 3), embed_dim=8, depths=[2, 1], num_heads=[2, 2], window_size=4
     ),
     "resnet": lambda hub: hub.models.ResNetBackbone(
         input_conv_filters=[64],
@@ -55,6 +54,17 @@ FAMILIES: dict[str, Callable] = {
         stackwise_num_blocks=[1, 1],
         stackwise_num_strides=[1, 2],
         block_type="basic_block",
+    ),
+    "hgnetv2": lambda hub: hub.models.HGNetV2Backbone(  # one output of each stage
+        depths=[1, 1],
+        embedding_size=8,
+        hidden_sizes=[8, 16],
+        stem_channels=[3, 8, 8],
+        hidden_act="relu",
+        use_learnable_affine_block=False,
+        stackwise_stage_filters=[(8, 8, 8, 1, 1, 3), (8, 8, 16, 1, 1, 3)],
+        apply_downsample=[False, True],
+        use_lightweight_conv_block=[False, False],
     ),
 }
 

@@ -78,7 +78,6 @@ def load(
             or the network can't have this size.
     """
     config, hub = presets.config_of(name), presets.keras_hub(name)
-    scale, offset = presets.scaling_of(name, hub)
     try:
         any_size = presets.has_any_size(config)
         if size is None and any_size:
@@ -91,9 +90,11 @@ def load(
     except MemoryError:
         raise
     except Exception as error:  # keras-hub reads what there is, so a damaged file raises anything
-        reason = shortened(error)
-        raise UserError(f"network {name}: keras-hub can't read the preset: {reason}") from error
+        raise UserError(
+            f"network {name}: keras-hub can't read the preset: {shortened(error)}"
+        ) from error
     source = _image_part(name, whole)
+    scale, offset = presets.scaling_of(name, hub)
     size = size or _side(source) or input_size or OWN_SIZE
     model = _build(name, hub, type(source), _resized(_arguments(source), size))
     if weights:
@@ -140,10 +141,11 @@ def is_backbone(model: keras.Model) -> bool:
 def features(model: keras.Model, images: Tensor) -> Tensor:
     """Call a network: images [B, size, size, 3] to maps [B, h, w, D], tokens [B, N, D], or [B, D].
 
-    Networks of keras-hub name their input; what others take is the images alone.
+    Some networks of keras-hub name their input, and HGNetV2 also its maps, one of each stage.
     """
     named = isinstance(model.input, dict)
-    return model({model.inputs[0].name: images} if named else images)
+    outputs = model({model.inputs[0].name: images} if named else images)
+    return outputs[model.out_features[-1]] if isinstance(outputs, dict) else outputs
 
 
 def prefix_tokens(model: keras.Model, tokens: Tensor, size: int) -> int:
@@ -191,7 +193,8 @@ def _image_part(name: str, whole: keras.Model) -> keras.Model:
     shapes = [tensor.shape for tensor in part.inputs]
     if [(len(shape), shape[-1]) for shape in shapes] != [(4, 3)]:
         raise UserError(f"network {name}: {type(whole).__name__} is not a network of images")
-    if len(part.outputs) != 1 or len(part.outputs[0].shape) not in (2, 3, 4):
+    one = len(part.outputs) == 1 or hasattr(part, "out_features")
+    if not one or len(part.outputs[0].shape) not in (2, 3, 4):
         raise UserError(f"network {name}: {type(whole).__name__} has outputs of another kind")
     return part
 

@@ -65,7 +65,10 @@ def config_of(name: str) -> dict[str, Any]:
     """
     folder = preset_folder(name)
     if name == HUB or not folder.is_dir():
-        raise UserError(f"network {name}: there is no folder {folder} on this machine")
+        raise UserError(
+            f"network {name}: there is no folder {folder} on this machine; after hub: comes the "
+            "folder of a preset that you downloaded"
+        )
     config = _read(name, folder / "config.json") if (folder / "config.json").is_file() else {}
     if not config.keys() & {"registered_name", "model_type", "architecture"}:
         raise UserError(

@@ -1,9 +1,14 @@
-"""The preset of a network `hub:FOLDER`, which the stages describe and trunk read."""
+"""The network that the options name, before any training, and the preset it may come from."""
+
+from typing import TYPE_CHECKING
 
 from landmark_ray.config import Config
 from landmark_ray.models import presets
 from landmark_ray.models.specs import is_preset
 from landmark_ray.runtime.tasks import probe_on_cluster
+
+if TYPE_CHECKING:  # drivers need only the files of a preset, and Keras takes seconds to import
+    import keras
 
 
 def preset_inputs(config: Config) -> dict[str, str]:
@@ -26,17 +31,25 @@ def check_preset(config: Config) -> None:
         UserError: It can't be built.
     """
     if is_preset(config.train.network):
-        probe_on_cluster(config, build, config)
+        probe_on_cluster(config, _try, config)
 
 
-def build(config: Config) -> None:
-    """Build the network that the options name; runs in a worker."""
+def build_network(config: Config) -> "keras.Model":
+    """Build the network that the options name, with its weights.
+
+    Raises:
+        UserError: It can't be built.
+    """
     from landmark_ray.models.networks import build_trunk
 
     options = config.train
-    build_trunk(
+    return build_trunk(
         options.network,
         weights=None if options.from_scratch else options.weights,
         input_size=config.resize.size,
         pooling=options.pooling,
     )
+
+
+def _try(config: Config) -> None:
+    build_network(config)

@@ -32,15 +32,15 @@ pytest.importorskip("keras_hub", reason="the optional extra hub is not installed
 
 PIXELS = 40
 PHOTOS = np.random.default_rng(0).integers(0, 256, (3, PIXELS, PIXELS, 3), np.uint8)
-OWN = {"vit": 32, "deit": 32, "siglip": 32, "swin": 32}  # others fit the photos: 40 pixels
+OWN = {"vit": 32, "siglip": 32, "swin": 32}  # others fit the photos: 40 pixels
 KINDS = {
     "vit": ("ViTBackbone", lambda out: out[:, 0]),
-    "deit": ("DeiTBackbone", lambda out: out[:, 0]),
     "dinov2": ("DINOV2Backbone", lambda out: out[:, 0]),
     "dinov3": ("DINOV3Backbone", lambda out: out[:, 0]),
     "siglip": ("SigLIPVisionEncoder", lambda out: out),
     "swin": ("SwinTransformerBackbone", lambda out: out.mean(axis=1)),
     "resnet": ("ResNetBackbone", lambda out: out.mean(axis=(1, 2))),
+    "hgnetv2": ("HGNetV2Backbone", lambda out: out.mean(axis=(1, 2))),
 }
 
 
@@ -158,7 +158,7 @@ def trained(folder) -> keras.Model:
     return model
 
 
-@pytest.mark.parametrize("family", ["dinov2", "dinov3", "siglip", "swin", "resnet"])
+@pytest.mark.parametrize("family", ["dinov2", "siglip", "resnet"])
 def test_training_changes_it_and_files_keep_what_it_learned(families, family, tmp_path):
     model = trained(families[family][0])
     made, _ = classification.split_classifier(model)
@@ -203,8 +203,9 @@ JAX = pytest.mark.skipif(not importlib.util.find_spec("jax"), reason="jax is not
 def test_jax_reads_what_tensorflow_wrote_and_computes_the_same(families, tmp_path):
     np.save(tmp_path / "photos.npy", PHOTOS.astype(np.float32))
     wanted = {}
-    for family, (folder, _) in families.items():
-        made = built(folder)
+    some = ("dinov2", "siglip", "swin")
+    for family in some:
+        made = built(families[family][0])
         write_trunk(Store(str(tmp_path)), family, made)
         wanted[family] = np.asarray(made(PHOTOS))
     code = (
@@ -218,7 +219,7 @@ def test_jax_reads_what_tensorflow_wrote_and_computes_the_same(families, tmp_pat
         "            ('preset', whole)):\n"
         "        np.save(f'{sys.argv[1]}/{family}-{name}.npy', np.asarray(trunk(photos)))"
     )
-    run(code, tmp_path, families["vit"][0].parent, *families, backend="jax")
+    run(code, tmp_path, families["vit"][0].parent, *some, backend="jax")
     for family, vectors in wanted.items():
         for name in ("bundle", "preset"):
             found = np.load(tmp_path / f"{family}-{name}.npy")
@@ -264,6 +265,17 @@ def test_a_folder_of_hugging_face_is_read(tmp_path):
     np.testing.assert_allclose(made(photos), vit_in_numpy(tensors, pixels), atol=1e-3)
 
 
+def test_scaling_of_timm_is_read(tmp_path):
+    import keras_hub
+
+    numbers = {"input_size": [3, 32, 32], "mean": [0.5, 0.4, 0.3], "std": [0.5, 0.25, 0.2]}
+    timm = {"architecture": "resnet18", "pretrained_cfg": numbers | {"interpolation": "bicubic"}}
+    (tmp_path / "config.json").write_text(json.dumps(timm))
+    scale, offset = presets.scaling_of(f"hub:{tmp_path}", keras_hub)
+    pixels = np.array([0.0, 255.0, 51.0]) * scale + offset
+    np.testing.assert_allclose(pixels, [-1.0, 2.4, -0.5], atol=1e-6)
+
+
 def test_pooling_of_tokens_is_that_of_patches(families):
     folder, backbone = families["dinov3"]
     photos = np.random.default_rng(3).uniform(0, 255, (2, 32, 32, 3)).astype("float32")
@@ -293,7 +305,7 @@ def test_weights_come_from_a_file_too(families, tmp_path):
 
 def test_networks_of_any_size_see_photos_nearly_as_they_are(families):
     sizes = {n: networks.describe(built(families[n][0], input_size=45)).size for n in families}
-    assert sizes == OWN | {"dinov2": 40, "dinov3": 40, "resnet": 45}
+    assert sizes == OWN | {"dinov2": 40, "dinov3": 40, "resnet": 45, "hgnetv2": 45}
 
 
 def changed(folder, name: str, change) -> None:
