@@ -1,4 +1,4 @@
-"""A network of keras-hub, as a person uses it: its preset is read before `prune`, and never again."""
+"""A network of keras-hub, as a person uses it: after `describe`, nobody reads its preset again."""
 
 import csv
 import json
