@@ -73,7 +73,7 @@ LOCK = .venv/bin/uv pip compile --quiet --universal --python-version 3.11 --gene
 
 lock: $(MADE)requirements-dev.txt
 	$(LOCK) --extra serve --output-file requirements.txt
-	$(LOCK) --extra serve --extra dev --constraint requirements.txt --output-file requirements-dev.txt
+	$(LOCK) --extra serve --extra hub --extra dev --constraint requirements.txt --output-file requirements-dev.txt
 	$(LOCK) --extra serve --extra gpu --constraint requirements.txt --output-file requirements-gpu.txt
 
 audit: $(MADE)requirements-dev.txt

@@ -1,4 +1,4 @@
-"""The exception whose message is meant for people, and the removal of secrets from text."""
+"""The exception whose message is meant for people, and what makes texts fit to be shown."""
 
 import re
 
@@ -10,6 +10,12 @@ class UserError(Exception):
 
     The command line prints it without a traceback, and exits with status 2.
     """
+
+
+def shortened(error: BaseException) -> str:
+    """Return the beginning of an error's text, in one line, for the message of a UserError."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= 160 else text[:157] + "..."
 
 
 def redact_url(text: str) -> str:

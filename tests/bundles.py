@@ -67,6 +67,7 @@ def write(
     reference: bool = False,
     index: bool = False,
     exemplars: Mapping[int, np.ndarray] | None = None,
+    network: str = "small",
 ) -> Manifest:
     """A bundle whose group g knows the landmarks 100 g, 100 g + 1, ...; 100 has a link for a name.
 
@@ -82,6 +83,7 @@ def write(
         reference: write reference answers, as export does.
         index: write an index of made-up photos, three of each landmark and of none, and a fusion.
         exemplars: landmark -> the photo that is its exemplar; none by default.
+        network: of the trunks.
     """
     import keras
 
@@ -96,7 +98,7 @@ def write(
     for group in groups:
         name = TRUNK if shared else f"{GROUPS}/group={group}"
         if trunk is None or not shared:
-            trunk = build_trunk("small", weights=None, input_size=size)
+            trunk = build_trunk(network, weights=None, input_size=size)
             write_trunk(folder, name, trunk)
         features = trunk.output_shape[-1]
         landmarks = tuple(100 * group + i for i in range(classes))
@@ -110,7 +112,7 @@ def write(
     folder.write_table(LANDMARKS, pa.Table.from_pylist(rows, bundle_schemas.BUNDLED))
     if index:
         if not shared:
-            write_trunk(folder, TRUNK, build_trunk("small", weights=None, input_size=size))
+            write_trunk(folder, TRUNK, build_trunk(network, weights=None, input_size=size))
         write_made_index(folder, [row["landmark_id"] for row in rows], size)
     if exemplars:
         write_made_exemplars(folder, exemplars)

@@ -101,6 +101,7 @@ def read_trunk(folder: Store, name: str = TRUNK) -> "keras.Model":
             size=info.size,
             input_size=info.input_size,
             pooling=info.pooling,
+            backbone=info.backbone,
         )
 
 

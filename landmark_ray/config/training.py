@@ -7,12 +7,15 @@ from pydantic import Field, field_validator
 from landmark_ray.config.base import SPEED, Count, Share, StageConfig, TaskConfig
 from landmark_ray.errors import UserError
 from landmark_ray.models.specs import (
+    HUB,
     AugmentationOptions,
     HeadKind,
     OptimizerKind,
     Pooling,
     Precision,
+    is_preset,
     network_name,
+    preset_folder,
 )
 
 Phase = Literal["head", "finetune"]
@@ -33,17 +36,21 @@ class TrainConfig(TaskConfig):
     network: str = Field(
         "resnet50",
         description="architecture of the trunk: vgg16, vgg19, inception_v3, inception_resnet_v2, "
-        "mobilenet_v2, any other of keras.applications, or small, which trains without weights",
+        "mobilenet_v2, any other of keras.applications, small, which trains without weights, or "
+        "hub:FOLDER, an image network of keras-hub in the folder of a preset (DINOv2, DINOv3, "
+        "SigLIP 2, ViT, Swin and others)",
     )
     weights: str = Field(
         "imagenet",
-        description="weights of the trunk: imagenet (downloaded), a file of weights without the "
-        "top layers, or none, to train the trunk from scratch on all landmarks together",
+        description="weights of the trunk: imagenet (downloaded; of hub:FOLDER, those in the "
+        "folder), a file of weights without the top layers, or none, to train the trunk from "
+        "scratch on all landmarks together",
     )
     pooling: Pooling = Field(
         "avg",
         description="how the trunk's feature map becomes a vector: mean, maximum, or generalised "
-        "mean",
+        "mean; of networks of tokens (DINOv2, ViT), avg is the class token if there is one, and "
+        "networks that pool by themselves (SigLIP) need avg",
     )
     augment: AugmentationOptions = AugmentationOptions()
     trunk_epochs: Count = Field(20, description="epochs of the trunk, if weights is none")
@@ -172,7 +179,10 @@ class TrainConfig(TaskConfig):
             "train": learns - FINETUNE,
             "finetune": learns if "finetune" in self.phases else {"phases"},
         }[stage]
-        return {f"train.{k}": v for k, v in self.model_dump(mode="json", include=options).items()}
+        chosen = self.model_dump(mode="json", include=options)
+        if is_preset(chosen.get("network", "")):  # its content counts: a checksum is an input
+            chosen["network"] = HUB + preset_folder(self.network).name
+        return {f"train.{k}": v for k, v in chosen.items()}
 
 
 class IndexConfig(TaskConfig):

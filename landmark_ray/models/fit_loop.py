@@ -12,7 +12,12 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from landmark_ray.models import augmentation, classification, layers  # noqa: F401 - registers the layers
+from landmark_ray.models import (  # noqa: F401 - registers the layers
+    augmentation,
+    classification,
+    hub,
+    layers,
+)
 from landmark_ray.models.backend import on_gpu
 
 ProgressCallback = Callable[[int, dict[str, float], keras.Model], bool | None]
@@ -158,12 +163,14 @@ def _until_closed(batches: Iterator[Any]) -> Iterator[Iterator[Any]]:
 
 def save(model: keras.Model, folder: str) -> None:
     """Write a checkpoint: the model, its optimizer, and the states of its random numbers."""
+    hub.keep_positions(model)
     model.save(Path(folder) / FILE)
     np.savez(Path(folder) / SEEDS, *(keras.ops.convert_to_numpy(v) for v in _seeds(model)))
 
 
 def load(folder: str) -> keras.Model:
     """Read the model of a checkpoint; training continues as if it had never been stopped."""
+    hub.register_classes_of(Path(folder) / FILE)
     model = keras.models.load_model(Path(folder) / FILE, safe_mode=True)  # runs no code of a file
     with np.load(Path(folder) / SEEDS, allow_pickle=False) as saved:
         # Keras 3.15 restarts all sequences of random numbers

@@ -1,4 +1,6 @@
-"""Trunks, which compute a feature vector of each photo: all of keras.applications, and `small`.
+"""Trunks, which compute a feature vector of each photo.
+
+Their networks are those of keras.applications, `small`, and image networks of keras-hub (`hub`).
 
 A trunk contains the preprocessing and resizing of its network, so training and serving cannot
 differ in these.
@@ -14,10 +16,21 @@ import keras
 import numpy as np
 from keras import layers
 
-from landmark_ray.errors import UserError
+from landmark_ray.errors import UserError, shortened
+from landmark_ray.models import hub
 from landmark_ray.models.layers import GeneralisedMean, Preprocess, Resize
 from landmark_ray.models.small import small_network
-from landmark_ray.models.specs import SIZES, SMALL, Pooling, TrunkInfo, network_name, normalise_name
+from landmark_ray.models.specs import (
+    HUB,
+    SIZES,
+    SMALL,
+    Backbone,
+    Pooling,
+    TrunkInfo,
+    is_preset,
+    network_name,
+    normalise_name,
+)
 
 MIN_SIZE = 16
 """Smallest width and height of photos, in pixels. Many networks need more, and refuse less."""
@@ -33,18 +46,21 @@ def build_trunk(
     size: int | None = None,
     input_size: int | None = None,
     pooling: Pooling = "avg",
+    backbone: Backbone | None = None,
 ) -> keras.Model:
     """Build a network without its top layers, from pixels to features.
 
     Args:
-        name: A name of `specs.SIZES`, in any spelling.
-        weights: "imagenet" (Keras downloads them), None for random weights, or a file:
-            `*.weights.h5` of `save_trunk` or of the network's include_top=False model in
+        name: A name of `specs.SIZES`, in any spelling, or `hub:FOLDER`.
+        weights: "imagenet" (Keras downloads them; of a preset, its own), None for random weights,
+            or a file: `*.weights.h5` of `save_trunk` or of the network's include_top=False model in
             keras.applications, or a `*.h5` that Keras offers for download.
-        size: Width and height at which the network works, in pixels; by default its own size.
+        size: Width and height at which the network works, in pixels; by default its own size, or
+            near `input_size` if the network of a preset takes any size.
         input_size: Width and height of the photos, in pixels, if it is not `size`; the trunk
             resizes them.
         pooling: "avg", "max" or "gem" (p = 3).
+        backbone: Of a trunk of keras-hub, what `describe` returned; its folder isn't read then.
 
     Returns:
         A model from [B, input_size, input_size, 3] RGB in 0..255 to [B, D] float32. It also takes
@@ -57,15 +73,15 @@ def build_trunk(
     if pooling not in get_args(Pooling):
         raise ValueError(f"pooling must be one of {get_args(Pooling)}, got {pooling!r}")
     name = network_name(name)
-    size = SIZES[name] if size is None else size
-    input_size = size if input_size is None else input_size
-    if min(size, input_size) < MIN_SIZE:
-        least = min(size, input_size)
+    least = min(side for side in (size, input_size, MIN_SIZE) if side is not None)
+    if least < MIN_SIZE:
         raise UserError(f"network {name}: size must be {MIN_SIZE} pixels or more, got {least}")
+    model, preprocess, size = _backbone(name, weights, size, input_size, backbone)
+    input_size = size if input_size is None else input_size
     inputs = keras.Input((input_size, input_size, 3), dtype="float32", name="photos")
-    backbone, preprocess = _backbone(name, weights, size)
-    maps = backbone(preprocess(_resized(inputs, size)))
-    return keras.Model(inputs, _pool(pooling)(maps), name=name)
+    features = hub.features(model, preprocess(_resized(inputs, size)))
+    title = type(model).__name__ if is_preset(name) else name
+    return keras.Model(inputs, _pooled(model, features, size, pooling), name=title)
 
 
 def save_trunk(trunk: keras.Model, path: str | Path) -> None:
@@ -75,19 +91,22 @@ def save_trunk(trunk: keras.Model, path: str | Path) -> None:
         trunk: A trunk of `build_trunk`.
         path: `*.weights.h5`. The file also fits the network in keras.applications.
     """
+    hub.keep_positions(trunk)
     _inner(trunk).save_weights(path, overwrite=True)
 
 
 def describe(trunk: keras.Model) -> TrunkInfo:
     """Return what a bundle records about a trunk."""
     preprocess = trunk.get_layer("preprocess")
+    backbone = hub.describe(_inner(trunk), preprocess)
     return TrunkInfo(
-        network=trunk.name,
+        network=HUB + backbone.kind if backbone else trunk.name,
         input_size=trunk.input_shape[1],
         size=preprocess.output.shape[1],
         preprocessing=preprocess.kind,
         pooling=trunk.layers[-1].name.removesuffix("_pooling"),
         features=trunk.output_shape[-1],
+        backbone=backbone,
     )
 
 
@@ -104,6 +123,23 @@ def module_of(constructor: Callable[..., keras.Model]) -> Any:
 
 def _inner(trunk: keras.Model) -> keras.Model:
     return next(layer for layer in trunk.layers if isinstance(layer, keras.Model))
+
+
+def _pooled(model: keras.Model, features: Any, size: int, pooling: Pooling) -> Any:
+    """Return the vector [B, D] of the output of a network, which may have pooled it already."""
+    rank, name = len(features.shape), f"{pooling}_pooling"
+    if rank == 2 and pooling == "avg":
+        return layers.Identity(dtype="float32", name=name)(features)
+    if rank == 2:
+        raise UserError(
+            f"network {type(model).__name__} pools by itself: --train.pooling must be avg"
+        )
+    if rank == 3:
+        prefix = hub.prefix_tokens(model, features, size)
+        if prefix and pooling == "avg":
+            return hub.ClassToken(dtype="float32", name=name)(features)
+        features = hub.PatchTokens(prefix, name="patch_tokens")(features)
+    return _pool(pooling)(features)
 
 
 def _pool(pooling: Pooling) -> layers.Layer:
@@ -125,21 +161,40 @@ def _resized(images: Any, size: int) -> Any:
     return images
 
 
-def _backbone(name: str, weights: str | Path | None, size: int) -> tuple[keras.Model, Preprocess]:
-    """Return a network from [B, size, size, 3] to [B, h, w, D], and its preprocessing."""
-    if name == SMALL:
-        if weights == "imagenet":
-            raise UserError(f"network {SMALL} has no imagenet weights: train it from scratch")
-        model, preprocess = small_network(size), Preprocess.like(_minus_one_to_one)
+def _backbone(
+    name: str,
+    weights: str | Path | None,
+    size: int | None,
+    input_size: int | None,
+    recorded: Backbone | None,
+) -> tuple[keras.Model, Preprocess, int]:
+    """Return a network (see `hub.features`), its preprocessing, and its width and height."""
+    pretrained = weights == "imagenet"
+    if recorded and size:
+        model, preprocess = hub.rebuild(name, recorded)
+    elif is_preset(name):
+        model, preprocess, size = hub.load(
+            name, weights=pretrained, size=size, input_size=input_size
+        )
     else:
-        constructor = constructors()[normalise_name(name)]
-        model = _construct(name, constructor, "imagenet" if weights == "imagenet" else None, size)
-        preprocess = Preprocess.like(module_of(constructor).preprocess_input)
-        if name.startswith("efficientnet_b") and weights != "imagenet":
-            preprocess = _efficientnet_preprocess()
+        size = size or SIZES[name]
+        model, preprocess = _keras_network(name, "imagenet" if pretrained else None, size)
     if weights is not None and weights != "imagenet":
         _load(model, name, Path(weights))
-    return model, preprocess
+    return model, preprocess, size
+
+
+def _keras_network(name: str, weights: str | None, size: int) -> tuple[keras.Model, Preprocess]:
+    """Return a network of `SIZES` to [B, h, w, D], with weights None or imagenet."""
+    if name == SMALL:
+        if weights:
+            raise UserError(f"network {SMALL} has no imagenet weights: train it from scratch")
+        return small_network(size), Preprocess.like(_minus_one_to_one)
+    constructor = constructors()[normalise_name(name)]
+    preprocess = Preprocess.like(module_of(constructor).preprocess_input)
+    if name.startswith("efficientnet_b") and not weights:
+        preprocess = _efficientnet_preprocess()
+    return _construct(name, constructor, weights, size), preprocess
 
 
 def _construct(
@@ -150,7 +205,7 @@ def _construct(
     except ValueError as error:  # a size that it can't have, but also an incomplete download
         with_weights = f" with {weights} weights" if weights else ""
         raise UserError(
-            f"network {name}{with_weights} can't be built at {size} pixels: {_line(error)}"
+            f"network {name}{with_weights} can't be built at {size} pixels: {shortened(error)}"
         ) from error
     except MemoryError:
         raise
@@ -158,7 +213,7 @@ def _construct(
         if weights is None:
             raise
         raise UserError(
-            f"network {name}: its {weights} weights can't be downloaded ({_line(error)}); "
+            f"network {name}: its {weights} weights can't be downloaded ({shortened(error)}); "
             "give a file of weights, or none"
         ) from error
 
@@ -180,20 +235,14 @@ def _load(model: keras.Model, name: str, path: Path) -> None:
             warnings.filterwarnings("ignore", "Skipping nested container")  # files of older Keras
             model.load_weights(path)
     except ValueError as error:
-        raise UserError(f"{misfit} ({_line(error)})") from error
+        raise UserError(f"{misfit} ({shortened(error)})") from error
     except MemoryError:
         raise
     except Exception as error:  # a damaged file can make h5py raise anything
-        raise UserError(f"network {name}: {path} is damaged: {_line(error)}") from error
+        raise UserError(f"network {name}: {path} is damaged: {shortened(error)}") from error
     missing = [v.path for v in unset if not np.isfinite(keras.ops.convert_to_numpy(v)).all()]
     if missing:
         raise UserError(f"{misfit} ({len(missing)} arrays lack finite values, as {missing[0]})")
-
-
-def _line(error: Exception) -> str:
-    """Return the beginning of an error's text, for messages of one line."""
-    text = " ".join(str(error).split()) or type(error).__name__
-    return text if len(text) <= 160 else text[:157] + "..."
 
 
 def _minus_one_to_one(images: Any) -> Any:

@@ -3,7 +3,8 @@
 import difflib
 import re
 from dataclasses import dataclass
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -33,9 +34,12 @@ SIZES: dict[str, int] = {
 }
 """Name of every network (all of keras.applications, and `SMALL`) -> its input size in pixels."""
 
+HUB = "hub:"
+"""What the name of a network of keras-hub begins with; the folder of a preset follows."""
+
 Pooling = Literal["avg", "max", "gem"]
 """How a trunk's feature map becomes a vector: mean, maximum, or generalised mean (Radenovic et al.
-2018)."""
+2018). Of tokens, mean is the class token if there is one."""
 
 HeadKind = Literal["linear", "cosine"]
 """What a head computes: a dense layer, or scaled cosines with a vector of each class."""
@@ -54,11 +58,13 @@ _BY_NORMALISED_NAME = {normalise_name(name): name for name in SIZES}
 
 
 def network_name(name: str) -> str:
-    """Return the name that `SIZES` has for a network, however it is spelt.
+    """Return the name that `SIZES` has for a network, however it is spelt; `hub:FOLDER` stays.
 
     Raises:
         UserError: There is no such network.
     """
+    if is_preset(name):
+        return name
     known = _BY_NORMALISED_NAME.get(normalise_name(name))
     if not known:
         close = difflib.get_close_matches(normalise_name(name), _BY_NORMALISED_NAME, 1, 0.5)
@@ -69,6 +75,16 @@ def network_name(name: str) -> str:
         )
         raise UserError(f"unknown network {name!r}: {hint}")
     return known
+
+
+def is_preset(name: str) -> bool:
+    """Tell whether a network is one of keras-hub, in the folder of a preset."""
+    return name.startswith(HUB)
+
+
+def preset_folder(name: str) -> Path:
+    """Return the folder that a name `hub:FOLDER` gives."""
+    return Path(name.removeprefix(HUB)).expanduser()
 
 
 class AugmentationOptions(BaseModel):
@@ -101,16 +117,34 @@ class AugmentationOptions(BaseModel):
 
 
 @dataclass(frozen=True)
+class Backbone:
+    """What rebuilds a network of keras-hub without the folder of its preset.
+
+    Attributes:
+        kind: Name of the class, such as DINOV2Backbone.
+        arguments: Plain arguments of its constructor.
+        scale: [3] factors of RGB in 0..255 before the network.
+        offset: [3] summands after that.
+    """
+
+    kind: str
+    arguments: dict[str, Any]
+    scale: list[float]
+    offset: list[float]
+
+
+@dataclass(frozen=True)
 class TrunkInfo:
     """What a bundle records about a trunk.
 
     Attributes:
-        network: Name in `SIZES`.
+        network: Name in `SIZES`, or `hub:` and the class of the backbone.
         input_size: Width and height of the photos that the trunk takes, in pixels.
         size: Width and height to which the trunk resizes them for its network, in pixels.
         preprocessing: Keras's name for it: caffe, tf, torch, or none if the network has its own.
         pooling: How the feature map becomes a vector.
         features: Dimension D of that vector.
+        backbone: What rebuilds it, if it is a network of keras-hub.
     """
 
     network: str
@@ -119,3 +153,4 @@ class TrunkInfo:
     preprocessing: str
     pooling: Pooling
     features: int
+    backbone: Backbone | None = None

@@ -77,4 +77,7 @@ def load_openvino(
         results = request.infer([photos], share_inputs=True)
         return {group: np.array(results[output]) for group, output in outputs.items()}
 
+    # OpenVINO's binding sets itself up in the first call: two threads in it wait for each other
+    _, *sides = compiled.input(0).partial_shape
+    network(np.zeros((1, *(side.get_length() for side in sides)), np.uint8))
     return network

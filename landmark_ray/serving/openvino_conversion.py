@@ -17,6 +17,7 @@ import sys
 import tempfile
 from importlib.metadata import version as installed
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from filelock import FileLock
@@ -103,6 +104,7 @@ def convert(bundle: Store, trunk: str, wanted: Outputs, folder: Path) -> None:
         UserError: A network is missing or damaged, or the converted one answers differently.
     """
     allow_new_python()
+    replace_slice_updates()
     stem = _file_stem(trunk)
     network = build_multihead(bundle, trunk, wanted)
     photos = sample_photos(bundle, network.input_shape[1])
@@ -132,6 +134,23 @@ def allow_new_python() -> None:
     from openvino.frontend.tensorflow import utils
 
     utils.exec = lambda code: None
+
+
+def replace_slice_updates() -> None:
+    """Let Keras write into a part of a tensor by operations that OpenVINO has.
+
+    Swin in keras-hub makes its attention masks with `slice_update`, which is XlaDynamicUpdateSlice
+    in TensorFlow; OpenVINO 2026.4 has no rule for it. Shapes and positions are known there.
+    """
+    import keras
+
+    def slice_update(inputs: Any, start_indices: Any, updates: Any) -> Any:
+        sides = zip(start_indices, inputs.shape, updates.shape, strict=True)
+        around = [(int(start), size - int(start) - part) for start, size, part in sides]
+        inside = keras.ops.pad(keras.ops.ones(updates.shape, bool), around)
+        return keras.ops.where(inside, keras.ops.pad(updates, around), inputs)
+
+    keras.ops.slice_update = slice_update
 
 
 def sample_photos(bundle: Store, size: int) -> NDArray[np.uint8]:

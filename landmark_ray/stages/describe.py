@@ -25,6 +25,7 @@ from landmark_ray.runtime.resources import pin_tensorflow, plan_workers
 from landmark_ray.runtime.shards import ShardReader, ShardResult, process_shards_with_model
 from landmark_ray.runtime.stage import Stage
 from landmark_ray.runtime.tasks import Row, probe_on_cluster
+from landmark_ray.training.preset import build_network, check_preset, preset_inputs
 
 NO_NETWORK = "not described, as --train.weights none gives no network yet"
 """The counter of all images, if the network is trained later."""
@@ -75,15 +76,16 @@ def store(config: Config, root: Root) -> None:
     Raises:
         UserError: The weights cannot be loaded.
     """
-    from landmark_ray.models.networks import build_trunk
+    write_trunk(Store(f"{root.uri}/models"), PRETRAINED, build_network(config))
 
-    network = build_trunk(
-        config.train.network,
-        weights=config.train.weights,
-        input_size=config.resize.size,
-        pooling=config.train.pooling,
-    )
-    write_trunk(Store(f"{root.uri}/models"), PRETRAINED, network)
+
+def inputs(config: Config, source: Source) -> dict[str, str]:
+    """Return the checksum of the preset of a network `hub:FOLDER`, as another may take its place.
+
+    Raises:
+        UserError: The folder is no preset.
+    """
+    return {} if config.train.from_scratch else preset_inputs(config)
 
 
 class Describe:
@@ -125,4 +127,6 @@ STAGE = Stage(
     reads=("images",),
     writes=("models/pretrained", "descriptors", "rejects/stage=describe"),
     run=run,
+    inputs=inputs,
+    check=check_preset,
 )

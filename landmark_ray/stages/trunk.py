@@ -18,6 +18,7 @@ from landmark_ray.runtime.stage import Stage
 from landmark_ray.training.checkpoints import STAGING
 from landmark_ray.training.fit_network import TrainSchedule, learn, set_up
 from landmark_ray.training.photo_stream import pool_of, read_index
+from landmark_ray.training.preset import preset_inputs
 from landmark_ray.training.validation import Validator
 from landmark_ray.training.worker import ALL_GROUPS, TrainingJob, run_trainings
 
@@ -40,6 +41,15 @@ def run(config: Config, root: Root, source: Source) -> StageCounts:
     info = trunk_info(folder)
     counts.counters["features"] = info.features if info else 0
     return counts
+
+
+def inputs(config: Config, source: Source) -> dict[str, str]:
+    """Return the checksum of the preset of a network `hub:FOLDER` that is trained from scratch.
+
+    Raises:
+        UserError: The folder is no preset.
+    """
+    return preset_inputs(config) if config.train.from_scratch else {}
 
 
 def from_scratch(config: Config, root: Root, images: int) -> None:
@@ -99,4 +109,5 @@ STAGE = Stage(
     writes=("models/trunk",),
     run=run,
     scratch=(STAGING,),
+    inputs=inputs,
 )

@@ -18,7 +18,7 @@ PROJECT = tomllib.loads((REPO / "pyproject.toml").read_text())
 EXTRAS = PROJECT["project"]["optional-dependencies"]
 LOCKS = {
     "requirements": ("serve",),
-    "requirements-dev": ("serve", "dev"),
+    "requirements-dev": ("serve", "hub", "dev"),
     "requirements-gpu": ("serve", "gpu"),
 }
 PRIVATE = ("landmark_ray/runtime/ray_private.py", "tests/ray_private.py")
@@ -69,7 +69,7 @@ def types_of(node: ast.Try) -> list[ast.expr | None]:
     [
         (("landmark_ray", "jobs"), ()),
         (("landmark_ray/serving",), ("serve",)),
-        (("tests", "bench", ".ci"), ("serve", "dev")),
+        (("tests", "bench", ".ci"), ("serve", "hub", "dev")),
     ],
 )
 def test_what_is_imported_is_declared(folders, extras):

@@ -3,10 +3,12 @@
 import json
 import re
 import shutil
+import threading
 from importlib.metadata import version
 from unittest.mock import Mock
 
 import numpy as np
+import openvino
 import pytest
 from openvino.frontend.tensorflow import utils
 
@@ -163,6 +165,20 @@ def test_outputs_must_have_the_names_of_the_groups(copied):
     renamed(copied, lambda g: 77 if g == 7 else g)
     said = refused(copied)
     assert "group_77" in said and "group_7'" in said
+
+
+def test_openvino_is_first_called_where_a_network_is_loaded(copied, monkeypatch):
+    """Two threads in the first call of OpenVINO's binding wait for each other for ever."""
+    infer, threads = openvino.InferRequest.infer, []
+
+    def noted(*args, **options):
+        threads.append(threading.current_thread())
+        return infer(*args, **options)
+
+    monkeypatch.setattr(openvino.InferRequest, "infer", noted)
+    file = openvino_conversion.cache_folder(copied) / "trunk.xml"
+    load_openvino(file, by_trunk(copied)["trunk"], "f32")
+    assert threads == [threading.current_thread()]
 
 
 def test_tensorflow_is_compared_too(copied, tmp_path):
