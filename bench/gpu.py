@@ -1,9 +1,15 @@
+# /// script
+# requires-python = ">=3.11"
+# dependencies = ["keras>=3.15", "jax[cuda12]", "numpy", "pydantic", "torch", "torchvision"]
+# ///
 """Rates of networks and heads on this machine's GPU, beside torchvision's ResNet50 on the card.
 
+    uv run bench/gpu.py [--smoke]
     python bench/gpu.py [--smoke]
 
-It needs the packages keras, jax (or another backend, by KERAS_BACKEND), numpy, and pydantic, but
-neither Ray nor TensorFlow. Where torch and torchvision are installed, they are measured, too.
+The first installs what it needs into an environment of its own. The second needs keras, jax (or
+another backend, by KERAS_BACKEND), numpy and pydantic, but neither Ray nor TensorFlow; where torch
+and torchvision are installed, they are measured, too.
 Photos and vectors are made up. Every side gets batches of bytes from the host's memory, converts
 them on the device, and computes in 16 bits; ratios are to torchvision compiled by `torch.compile`.
 
