@@ -28,6 +28,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 os.environ.setdefault("KERAS_BACKEND", "jax")
@@ -36,7 +37,6 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import keras
 import numpy as np
 
-from landmark_ray.config.training import TrainConfig
 from landmark_ray.kernels.head_batches import batch_size
 from landmark_ray.models import classification, fit_loop
 from landmark_ray.models.augmentation import build_augmentation
@@ -46,6 +46,10 @@ from landmark_ray.models.head_loop import HeadLoop, HeadOptions
 from landmark_ray.models.heads import build_head, start_at_means
 from landmark_ray.models.networks import build_trunk
 from landmark_ray.models.samples import Samples
+from landmark_ray.models.specs import AugmentationOptions
+
+OPTIONS = SimpleNamespace(optimizer="adamw", weight_decay=1e-4, smoothing=0.1)
+"""Those of the training, as `TrainConfig`, which would need pandas and more, has them."""
 
 TARGETS = {"training": 0.85, "embedding": 0.7, "heads": 0.5}
 
@@ -88,9 +92,8 @@ def some_photos(size: Size, count: int) -> np.ndarray:
 def training(size: Size, precision: Any, augment: bool) -> float:
     """Photos a second of `fit_loop.fit`, of all steps of an epoch but the first."""
     classification.use_precision(precision)
-    options = TrainConfig()
     trunk = build_trunk(size.network, weights=None, size=size.side)
-    views = build_augmentation(options.augment, 0) if augment else None
+    views = build_augmentation(AugmentationOptions(), 0) if augment else None
     head = build_head(int(trunk.output_shape[-1]), 1000)
     model = classification.build_classifier(trunk, head, views, learn_statistics=True)
     photos = some_photos(size, size.batch)
@@ -111,7 +114,7 @@ def training(size: Size, precision: Any, augment: bool) -> float:
         rate=1e-3,
         epochs=size.rounds + 1,
         warmup=0.1,
-        options=options,
+        options=OPTIONS,
         on_progress=keep,
     )
     return size.batch / statistics.median(seconds[1:])
