@@ -12,7 +12,12 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from landmark_ray.models import augmentation, classification, layers  # noqa: F401 - registers the layers
+from landmark_ray.models import (  # noqa: F401 - registers the layers
+    arcface,
+    augmentation,
+    classification,
+    layers,
+)
 
 ProgressCallback = Callable[[int, dict[str, float], keras.Model], bool | None]
 """Called with the number of finished epochs, the measured figures and the model. If it returns
@@ -100,6 +105,8 @@ def fit(
     options: Any,
     on_progress: ProgressCallback,
     every: int = 1,
+    loss: keras.losses.Loss | None = None,
+    average: float | None = None,
 ) -> keras.Model:
     """Train a model; a model from a checkpoint is already compiled and has its optimizer.
 
@@ -113,6 +120,9 @@ def fit(
         options: `TrainConfig`.
         on_progress: Called after every `every` epochs, and after the last.
         every: Number of epochs.
+        loss: The loss; when not given, the smoothed cross-entropy of `options`.
+        average: Momentum of an exponential average of the weights. The model has the average when
+            training ends, but not in `on_progress`, whose checkpoints hold both.
 
     Returns:
         The model.
@@ -124,8 +134,9 @@ def fit(
                 options.optimizer,
                 classification.schedule(rate, steps, min(int(warmup * steps), steps - 1)),
                 options.weight_decay,
+                average,
             ),
-            loss=classification.loss(options.smoothing),
+            loss=loss or classification.loss(options.smoothing),
             weighted_metrics=["accuracy"],
             jit_compile=pays_to_compile(model),
         )

@@ -56,7 +56,7 @@ class Embed:
         """Embed the examples of a shard."""
         examples = read_examples(shard.root, shard.key, self.config.seed)
         known = schemas.DESCRIPTORS.empty_table()
-        if not self.config.train.from_scratch:
+        if not (self.config.train.from_scratch or self.config.train.is_metric):
             known = shard.read("descriptors")
         rows = embed_rows(examples, known, self.embedder, self.config)
         counts = StageCounts(shard.images, shard.images)

@@ -37,11 +37,14 @@ class TrainSchedule:
         rate: The highest learning rate.
         patience: The number of epochs without a lower validation loss after which the training
             ends with its best weights. If None, it runs all epochs and keeps the last weights.
+        average: Momentum of an exponential average of the weights, which then takes the place of
+            the last weights; none when not given.
     """
 
     epochs: int
     rate: float
     patience: int | None
+    average: float | None = None
 
 
 @dataclass
@@ -97,6 +100,7 @@ def learn(
     validator: Validator,
     build: "Callable[[], keras.Model]",
     schedule: TrainSchedule,
+    loss: "keras.losses.Loss | None" = None,
 ) -> "tuple[keras.Model, History]":
     """Train a classifier, from the last checkpoint if there is one.
 
@@ -106,6 +110,7 @@ def learn(
         validator: Measures the classifier after each epoch.
         build: Builds the untrained classifier.
         schedule: Its length and learning rate.
+        loss: The loss; when not given, the smoothed cross-entropy.
 
     Returns:
         The classifier and its history.
@@ -156,7 +161,11 @@ def learn(
                 warmup=job.config.train.warmup,
                 options=job.config.train,
                 on_progress=report,
+                loss=loss,
+                average=schedule.average,
             )
+        elif schedule.average:  # the worker was lost after the last epoch
+            model.optimizer.finalize_variable_values(model.trainable_variables)
     if best.weights:
         model.set_weights(best.weights)
     tracker.write(checkpoints.history, finished=True)
