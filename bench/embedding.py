@@ -117,7 +117,7 @@ def trained(half: Half, trunk: keras.Model, options: TrainConfig, seed: int) -> 
     margins = arcface.margins_of(
         np.bincount(y), options.margin_few, options.margin_many, options.margin_power
     )
-    model = metric.build(
+    model, _ = metric.build(
         trunk,
         half.photos,
         y,
@@ -142,13 +142,13 @@ def trained(half: Half, trunk: keras.Model, options: TrainConfig, seed: int) -> 
 
     fit_loop.fit(
         model,
-        fit_loop.Stream(batches(), steps),
+        fit_loop.Stream(arcface.with_margins(batches(), margins), steps),
         rate=options.metric_rate,
         epochs=options.metric_epochs,
         warmup=options.warmup,
         options=options,
         on_progress=progress,
-        loss=arcface.ArcFace(margins.tolist(), options.metric_scale),
+        loss=arcface.ArcFace(options.metric_scale),
         average=options.average,
     )
     return split_classifier(model)[0]

@@ -23,7 +23,7 @@ TRUNK = {"network", "weights", "pooling"}
 SCRATCH = {"trunk_epochs", "trunk_rate", "batch", "optimizer", "smoothing", "weight_decay"}
 SCRATCH |= {"warmup", "dropout", "augment"}
 METRIC = {"metric_epochs", "metric_rate", "embedding", "margin_few", "margin_many"}
-METRIC |= {"margin_power", "metric_scale", "average"}
+METRIC |= {"margin_power", "metric_scale", "metric_memory_gb", "average"}
 EMBED = {"views", "augment"}
 FINETUNE = {"phases", "epochs", "rate", "patience", "batch", "precision", "augment"}
 """Options that finetune reads and train doesn't; finetune reads those of train, too."""
@@ -84,8 +84,8 @@ class TrainConfig(TaskConfig):
     metric_memory_gb: float = Field(
         8.0,
         gt=0,
-        description="memory, in 10^9 bytes, for the centers of all landmarks in the phase metric",
-        json_schema_extra=SPEED,
+        description="memory, in 10^9 bytes, for the landmarks' centers in a step of the phase "
+        "metric; if those of all landmarks do not fit, each step trains a sample",
     )
     views: Count = Field(
         6,

@@ -6,7 +6,7 @@ Place Solution" (2020).
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import keras
@@ -17,11 +17,15 @@ from numpy.typing import NDArray
 from landmark_ray.errors import UserError
 from landmark_ray.models.layers import Tensor, register
 
+Batch = tuple[NDArray[Any], ...]
+"""Photos [B, H, W, 3], classes or labels, and weights [B]."""
+
 CENTERS = 3
 """Vectors of each landmark, which suits landmarks photographed from several sides (k = 3)."""
 
-COPIES = 4
-"""Arrays of the size of the centers that training holds: them, two moments, and their average."""
+COPIES = 7
+"""Arrays of the size of a step's centers that training holds: them, two moments and their average;
+and within the step these scaled to length 1, and two gradients."""
 
 _LEAST_SINE = 1e-6
 """Square of the smallest sine that the loss uses, since the root of 0 has no finite gradient."""
@@ -53,26 +57,30 @@ def margins_of(
     return margins.astype(np.float32)
 
 
-def check_memory(classes: int, features: int, gigabytes: float) -> None:
-    """Refuse landmarks whose centers do not fit.
+def classes_of_a_step(classes: int, features: int, batch: int, gigabytes: float) -> int:
+    """Return the number of landmarks whose centers a step holds: all of them, if they fit.
 
     Args:
         classes: Number of landmarks.
         features: Length of the embedding.
-        gigabytes: Memory for centers, their moments and their average, in 10^9 bytes.
+        batch: Number of photos in a step. The centers of their landmarks must fit, and those of as
+            many others to tell them from.
+        gigabytes: Memory for the centers of a step and what is computed from them, in 10^9 bytes.
 
     Raises:
-        UserError: They do not fit.
+        UserError: Not even these fit.
     """
-    need = classes * CENTERS * features * 4 * COPIES / 1e9
-    if need > gigabytes:
-        fits = int(gigabytes * 1e9 / (classes * CENTERS * 4 * COPIES))
-        smaller = f", or --train.embedding {fits}" if fits else ""
+    bytes_of_a_class = CENTERS * features * 4 * COPIES
+    fits = int(gigabytes * 1e9 / bytes_of_a_class)
+    least = min(2 * batch, classes)
+    if fits < least:
+        need = least * bytes_of_a_class / 1e9
         raise UserError(
-            f"{classes:,} landmarks with {CENTERS} centers of {features} numbers need {need:.3g} "
-            f"GB in training, and --train.metric_memory_gb is {gigabytes:g}: "
-            f"give {math.ceil(need * 10) / 10:g}{smaller}"
+            f"the {CENTERS} centers of {least:,} landmarks, which a step of {batch} photos needs, "
+            f"take {need:.2g} GB, and --train.metric_memory_gb is {gigabytes:g}: give "
+            f"{need * 1.1:.2g}, or a smaller --train.batch or --train.embedding"
         )
+    return min(fits, classes)
 
 
 @register
@@ -88,18 +96,18 @@ class SubCenterCosine(keras.layers.Layer):  # type: ignore[misc]
         self.classes, self.scale, self.centers = classes, scale, centers
 
     def build(self, input_shape: tuple[int, ...]) -> None:
-        """Make the centers [D, centers * classes]: the first of all classes, then the second."""
+        """Make the centers [classes, centers, D]."""
         self.kernel = self.add_weight(
-            shape=(input_shape[-1], self.centers * self.classes),
+            shape=(self.classes, self.centers, input_shape[-1]),
             initializer="glorot_uniform",
             name="kernel",
         )
 
     def call(self, features: Tensor) -> Tensor:
         """Compute the scaled cosines [B, classes] of embeddings [B, D]."""
-        kernel = ops.normalize(self.kernel, axis=0)
-        cosines = ops.matmul(ops.normalize(features, axis=-1), kernel)
-        return self.scale * ops.max(ops.reshape(cosines, (-1, self.centers, self.classes)), axis=1)
+        kernel = ops.reshape(ops.normalize(self.kernel, axis=-1), (-1, self.kernel.shape[-1]))
+        cosines = ops.matmul(ops.normalize(features, axis=-1), ops.transpose(kernel))
+        return self.scale * ops.max(ops.reshape(cosines, (-1, self.classes, self.centers)), axis=-1)
 
     def compute_output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
         """Return [B, classes]."""
@@ -111,33 +119,37 @@ class SubCenterCosine(keras.layers.Layer):  # type: ignore[misc]
         return super().get_config() | own
 
 
+def with_margins(batches: Iterable[Batch], margins: NDArray[np.float32]) -> Iterator[Batch]:
+    """Yield batches (x, y, weights) with the labels of `ArcFace`, from class numbers y [B]."""
+    for x, y, weights in batches:
+        yield x, np.stack([y.astype(np.float32), margins[y]], axis=1), weights
+
+
 @register
 class ArcFace(keras.losses.Loss):  # type: ignore[misc]
     """Cross-entropy of scaled cosines, where the angle to the own class is enlarged by a margin.
 
-    `y_true` is [B] or [B, 1] class numbers; `y_pred` is [B, classes] cosines times the scale. Where
-    the enlarged angle would be above 180 degrees, and its cosine rise again, the cosine less
-    m sin(m) takes its place, as in the authors' code (insightface, `margin_softmax.py`).
+    `y_true` is [B, 2] float32, the class numbers and their margins in radians; `y_pred` is
+    [B, classes] cosines times the scale. Where the enlarged angle would be above 180 degrees, and
+    its cosine rise again, the cosine less m sin(m) takes its place, as in the authors' code
+    (insightface, `margin_softmax.py`).
     """
 
-    def __init__(self, margins: Sequence[float], scale: float, **kwargs: Any) -> None:
-        """Use a margin [classes], in radians, of each class, and the factor of the cosines.
+    def __init__(self, scale: float, **kwargs: Any) -> None:
+        """Use the factor of the cosines.
 
         Raises:
-            ValueError: A margin is below 0 or a right angle or more, or the scale is not above 0.
+            ValueError: The scale is not above 0.
         """
         super().__init__(**{"name": "arcface", "dtype": "float32"} | kwargs)
-        self.margins, self.scale = [float(m) for m in margins], scale
-        if not all(0 <= m < math.pi / 2 for m in self.margins):
-            raise ValueError("ArcFace: margins must be at least 0 and below pi / 2")
+        self.scale = scale
         if not scale > 0:
             raise ValueError(f"ArcFace: scale must be above 0, got {scale}")
 
     def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
         """Return the losses [B]; Keras applies sample weights and reduces them."""
-        y = ops.cast(ops.reshape(y_true, (-1,)), "int32")
-        own = ops.one_hot(y, len(self.margins), dtype="float32")
-        margin = ops.take(np.array(self.margins, np.float32), y)
+        own = ops.one_hot(ops.cast(y_true[:, 0], "int32"), y_pred.shape[-1], dtype="float32")
+        margin = y_true[:, 1]
         cosine = ops.clip(ops.sum(own * y_pred, axis=-1) / self.scale, -1.0, 1.0)
         sine = ops.sqrt(ops.maximum(1.0 - cosine * cosine, _LEAST_SINE))
         far = cosine * ops.cos(margin) - sine * ops.sin(margin)
@@ -147,4 +159,11 @@ class ArcFace(keras.losses.Loss):  # type: ignore[misc]
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments of the constructor."""
-        return super().get_config() | {"margins": self.margins, "scale": self.scale}
+        return super().get_config() | {"scale": self.scale}
+
+
+@register
+def accuracy(y_true: Tensor, y_pred: Tensor) -> Tensor:
+    """Return whether the nearest center is one of the own class [B]; arguments as of `ArcFace`."""
+    nearest = ops.cast(ops.argmax(y_pred, axis=-1), "float32")
+    return ops.cast(ops.equal(nearest, y_true[:, 0]), "float32")

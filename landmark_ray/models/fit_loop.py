@@ -17,6 +17,7 @@ from landmark_ray.models import (  # noqa: F401 - registers the layers
     augmentation,
     classification,
     layers,
+    sampled_centers,
 )
 
 ProgressCallback = Callable[[int, dict[str, float], keras.Model], bool | None]
@@ -105,8 +106,9 @@ def fit(
     options: Any,
     on_progress: ProgressCallback,
     every: int = 1,
-    loss: keras.losses.Loss | None = None,
+    loss: arcface.ArcFace | None = None,
     average: float | None = None,
+    centers: sampled_centers.SampledCenters | None = None,
 ) -> keras.Model:
     """Train a model; a model from a checkpoint is already compiled and has its optimizer.
 
@@ -120,9 +122,11 @@ def fit(
         options: `TrainConfig`.
         on_progress: Called after every `every` epochs, and after the last.
         every: Number of epochs.
-        loss: The loss; when not given, the smoothed cross-entropy of `options`.
+        loss: ArcFace, whose labels hold margins; when not given, the smoothed cross-entropy of
+            `options`.
         average: Momentum of an exponential average of the weights. The model has the average when
             training ends, but not in `on_progress`, whose checkpoints hold both.
+        centers: What drew samples for the batches, if the model holds some of the centers only.
 
     Returns:
         The model.
@@ -137,7 +141,7 @@ def fit(
                 average,
             ),
             loss=loss or classification.loss(options.smoothing),
-            weighted_metrics=["accuracy"],
+            weighted_metrics=[arcface.accuracy if loss else "accuracy"],
             jit_compile=pays_to_compile(model),
         )
         # TensorFlow traces a step a second time if the first trace creates variables.
@@ -150,7 +154,7 @@ def fit(
             initial_epoch=done,
             verbose=0,
             shuffle=False,
-            callbacks=[ProgressReporter(on_progress, every)],
+            callbacks=[*filter(None, [centers]), ProgressReporter(on_progress, every)],
         )
     return model
 

@@ -56,7 +56,8 @@ def build(
     scale: float,
     augmentation: keras.Model | None = None,
     learn_statistics: bool = False,
-) -> keras.Model:
+    sample: int | None = None,
+) -> tuple[keras.Model, NDArray[np.float32]]:
     """Build the network of augmentation, trunk with embedding, and centers, before any training.
 
     Args:
@@ -69,65 +70,62 @@ def build(
         augmentation: From `augmentation.build_augmentation`; none when not given.
         learn_statistics: Whether training updates the statistics of BatchNorm, which small batches
             spoil.
+        sample: Number of classes whose centers the network holds; all when not given.
 
     Returns:
-        A classifier of `classification.build_classifier`, whose logits are scaled cosines.
+        A classifier of `classification.build_classifier`, whose logits are scaled cosines, and the
+        first centers [classes, CENTERS, features] of all classes, which it has if it holds all.
 
     Raises:
         UserError: All photos have the same vector.
     """
     trunk = with_embedding(trunk, features)
     vectors = outputs_of(keras.Model(trunk.inputs, trunk.get_layer("unit").output), photos)
-    head = _start(trunk, vectors, y, classes, scale)
-    return build_classifier(trunk, head, augmentation, learn_statistics=learn_statistics)
+    centers = _centers(_start(trunk, vectors), y, classes)
+    inputs = keras.Input((features,), dtype="float32", name="features")
+    layer = SubCenterCosine(sample or classes, scale, name="logits")
+    head = keras.Model(inputs, layer(inputs), name="head")
+    if layer.classes == classes:
+        layer.set_weights([centers])
+    return build_classifier(trunk, head, augmentation, learn_statistics=learn_statistics), centers
 
 
-def _start(
-    trunk: keras.Model,
-    vectors: NDArray[np.floating],
-    y: NDArray[np.int32],
-    classes: int,
-    scale: float,
-) -> keras.Model:
-    """Let the embedding begin as whitening; build the centers, which begin as means.
+def _start(trunk: keras.Model, vectors: NDArray[np.floating]) -> NDArray[np.float32]:
+    """Let the embedding of a trunk begin as whitening.
 
     Args:
         trunk: A trunk of `with_embedding`.
         vectors: [N, D] vectors of training photos, by the layer `unit`.
-        y: [N] number of the class of each.
-        classes: Number of classes; those without a photo begin at random.
-        scale: Factor of the cosines.
 
     Returns:
-        A head from [B, features] to scaled cosines [B, classes].
+        The embeddings [N, features] of these photos, of unit length.
 
     Raises:
         UserError: All photos have the same vector.
     """
     embedding = trunk.get_layer(EMBEDDING)
-    features = embedding.units
     try:
-        whitening = fit_whitening(vectors, features)
+        whitening = fit_whitening(vectors, embedding.units)
     except ValueError as error:
         raise UserError(f"the embedding cannot begin with the network's vectors: {error}") from None
     kernel = np.zeros(embedding.kernel.shape, np.float32)
     kernel[:, : whitening.projection.shape[1]] = whitening.projection
     embedding.set_weights([kernel, -whitening.mean @ kernel])
-    inputs = keras.Input((features,), dtype="float32", name="features")
-    head = keras.Model(inputs, SubCenterCosine(classes, scale, name="logits")(inputs), name="head")
-    head.layers[-1].set_weights([_centers(Whitening(whitening.mean, kernel)(vectors), y, classes)])
-    return head
+    return Whitening(whitening.mean, kernel)(vectors)
 
 
 def _centers(
     embedded: NDArray[np.float32], y: NDArray[np.int32], classes: int
 ) -> NDArray[np.float32]:
-    """Return the first centers [features, CENTERS * classes] of classes."""
+    """Return the first centers [classes, CENTERS, features]; without a photo, they are random."""
     rng = np.random.default_rng(0)
-    means = np.zeros((classes, embedded.shape[1]))
+    means = np.zeros((classes, embedded.shape[1]), np.float32)
     np.add.at(means, y, embedded)
     empty = ~means.any(axis=1)
-    means[empty] = rng.normal(size=(int(empty.sum()), embedded.shape[1]))
-    tiled = np.tile(unit_length(means), (CENTERS, 1))
-    spread = unit_length(tiled + SPREAD * rng.normal(size=tiled.shape))
-    return np.asarray(LENGTH * spread.T, np.float32)
+    means[empty] = rng.standard_normal((int(empty.sum()), embedded.shape[1]), np.float32)
+    shape = (classes, CENTERS, embedded.shape[1])
+    centers = rng.standard_normal(shape, np.float32)
+    centers *= SPREAD
+    centers += unit_length(means)[:, None]
+    centers *= LENGTH / np.linalg.norm(centers, axis=-1, keepdims=True)
+    return centers

@@ -25,7 +25,7 @@ from landmark_ray.runtime.counts import StageCounts
 from landmark_ray.runtime.progress import ProgressBar
 from landmark_ray.runtime.stage import Stage
 from landmark_ray.training.checkpoints import STAGING, History
-from landmark_ray.training.fit_network import TrainSchedule, learn, set_up
+from landmark_ray.training.fit_network import Metric, TrainSchedule, learn, set_up
 from landmark_ray.training.photo_stream import Pool, decoded, pool_of, read_index
 from landmark_ray.training.validation import Validator
 from landmark_ray.training.worker import ALL_GROUPS, Loop, TrainingJob, run_trainings
@@ -101,7 +101,7 @@ def fit_embedding(job: TrainingJob) -> None:
     """Train a trunk with an embedding by sub-center ArcFace, and store it; runs in a worker.
 
     Raises:
-        UserError: The centers of all landmarks do not fit, or a margin is out of range.
+        UserError: The centers of a step do not fit, or a margin is out of range.
     """
     config, root = job.config, job.root
     options = config.train
@@ -111,14 +111,19 @@ def fit_embedding(job: TrainingJob) -> None:
     from landmark_ray.models import arcface, classification, metric
     from landmark_ray.models.augmentation import build_augmentation
     from landmark_ray.models.networks import build_trunk
+    from landmark_ray.models.sampled_centers import SampledCenters
 
     photos, validation = pools(job)
     photos = dataclasses.replace(photos, evenly=True)
-    arcface.check_memory(photos.classes, options.embedding, options.metric_memory_gb)
+    size = arcface.classes_of_a_step(
+        photos.classes, options.embedding, photos.batch, options.metric_memory_gb
+    )
     counts = np.bincount(photos.y, minlength=photos.classes)
     margins = arcface.margins_of(
         counts, options.margin_few, options.margin_many, options.margin_power
     )
+
+    sampled = SampledCenters(config.seed) if size < photos.classes else None
 
     def network() -> "keras.Model":
         keras.utils.set_random_seed(config.seed % 2**31)
@@ -133,7 +138,7 @@ def fit_embedding(job: TrainingJob) -> None:
             trunk = read_trunk(Store(f"{root.uri}/models"), PRETRAINED)
         rows = photos.sample(0)[: metric.SAMPLE]
         chunks = list(decoded(root, photos, rows))
-        return metric.build(
+        model, first = metric.build(
             trunk,
             np.concatenate([pixels for _, pixels in chunks]),
             photos.y[np.concatenate([chunk for chunk, _ in chunks])],
@@ -142,13 +147,18 @@ def fit_embedding(job: TrainingJob) -> None:
             scale=options.metric_scale,
             augmentation=build_augmentation(options.augment, config.seed),
             learn_statistics=options.from_scratch,
+            sample=size,
         )
+        if sampled:
+            sampled.centers = first
+        return model
 
     schedule = TrainSchedule(
         options.metric_epochs, options.metric_rate, patience=None, average=options.average
     )
-    loss = arcface.ArcFace(margins.tolist(), options.metric_scale)
-    model, history = learn(job, photos, Validator(root, validation), network, schedule, loss)
+    validator = Validator(root, validation, sampled.logits if sampled else None)
+    how = Metric(margins, arcface.ArcFace(options.metric_scale), size, sampled)
+    model, history = learn(job, photos, validator, network, schedule, how)
     store(root, classification.split_classifier(model)[0], history)
 
 

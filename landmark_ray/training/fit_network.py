@@ -24,6 +24,10 @@ from landmark_ray.training.worker import ALL_GROUPS, TrainingJob
 if TYPE_CHECKING:
     import keras
 
+    from landmark_ray.models.arcface import ArcFace
+    from landmark_ray.models.arcface import Batch as Labelled
+    from landmark_ray.models.sampled_centers import SampledCenters
+
 REPORT_EVERY_S = 1.0
 """Seconds between two reports of the progress to the driver."""
 
@@ -45,6 +49,30 @@ class TrainSchedule:
     rate: float
     patience: int | None
     average: float | None = None
+
+
+@dataclass(frozen=True)
+class Metric:
+    """How the phase metric trains.
+
+    Attributes:
+        margins: [C] margin of each landmark, in radians.
+        loss: The loss.
+        sample: Number of landmarks whose centers a step trains.
+        centers: Those of all landmarks, if a step trains some of them only.
+    """
+
+    margins: NDArray[np.float32]
+    loss: "ArcFace"
+    sample: int
+    centers: "SampledCenters | None"
+
+    def labelled(self, batches: "Iterator[Labelled]", step: int) -> "Iterator[Labelled]":
+        """Give batches with class numbers, from a step on, the labels of the loss."""
+        from landmark_ray.models.arcface import with_margins
+
+        labelled = with_margins(batches, self.margins)
+        return self.centers.batches(labelled, self.sample, step) if self.centers else labelled
 
 
 @dataclass
@@ -100,7 +128,7 @@ def learn(
     validator: Validator,
     build: "Callable[[], keras.Model]",
     schedule: TrainSchedule,
-    loss: "keras.losses.Loss | None" = None,
+    metric: Metric | None = None,
 ) -> "tuple[keras.Model, History]":
     """Train a classifier, from the last checkpoint if there is one.
 
@@ -110,7 +138,7 @@ def learn(
         validator: Measures the classifier after each epoch.
         build: Builds the untrained classifier.
         schedule: Its length and learning rate.
-        loss: The loss; when not given, the smoothed cross-entropy.
+        metric: How ArcFace trains it; when not given, the smoothed cross-entropy does.
 
     Returns:
         The classifier and its history.
@@ -124,12 +152,18 @@ def learn(
     tracker = Tracker(job.config, job.root, stage, job.name)
     checkpoints, best = Checkpoints(job.root, job.name, tracker.write), BestWeights()
 
+    centers = metric.centers if metric else None
+
     def read(folder: str) -> "keras.Model":
         best.load(folder)
+        if centers:
+            centers.load(folder)
         return fit_loop.load(folder)
 
     def write(folder: str) -> None:
         best.save(folder)
+        if centers:
+            centers.save(folder)
         fit_loop.save(model, folder)
 
     def report(epoch: int, logs: dict[str, float], model: "keras.Model") -> bool:
@@ -152,6 +186,8 @@ def learn(
             epochs = range(done, schedule.epochs)
             batches = stream(job.root, photos, epochs, job.readers, job.reader_cpus)
             tracked = _tracked(batches, steps * done, steps * schedule.epochs, job)
+            if metric:
+                tracked = metric.labelled(tracked, steps * done)
             fit_loop.fit(
                 model,
                 fit_loop.Stream(tracked, steps),
@@ -161,8 +197,9 @@ def learn(
                 warmup=job.config.train.warmup,
                 options=job.config.train,
                 on_progress=report,
-                loss=loss,
+                loss=metric.loss if metric else None,
                 average=schedule.average,
+                centers=centers,
             )
         elif schedule.average:  # the worker was lost after the last epoch
             model.optimizer.finalize_variable_values(model.trainable_variables)

@@ -1,7 +1,7 @@
 """Validate a network on photos that it has not learned from."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
@@ -28,14 +28,24 @@ MAX_LOGITS = 200_000_000
 """Largest number of logits that are held to fit a temperature: 800 MB."""
 
 
+Outputs = Callable[["keras.Model", NDArray[Any]], NDArray[np.float32]]
+"""Returns logits [N, C] of a network for photos [N, H, W, 3]."""
+
+
 class Validator:
     """At most MAX_PHOTOS validation photos of a training, which are read again in each epoch."""
 
-    def __init__(self, root: Root, pool: Pool) -> None:
-        """Choose photos of a pool at random."""
+    def __init__(self, root: Root, pool: Pool, outputs: Outputs | None = None) -> None:
+        """Choose photos of a pool at random.
+
+        Args:
+            root: The root.
+            pool: The validation photos.
+            outputs: Returns the logits of a network for photos, if these are not its outputs.
+        """
         rng = np.random.default_rng(pool.config.seed)
         rows = rng.permutation(pool.sample(0))[:MAX_PHOTOS]
-        self.root, self.pool = root, pool
+        self.root, self.pool, self.outputs = root, pool, outputs
         self.rows = rows[np.lexsort((pool.row[rows], pool.file[rows]))]
         self.y = pool.y[self.rows]
 
@@ -46,7 +56,7 @@ class Validator:
 
         with ThreadPoolExecutor(os.cpu_count()) as threads:
             for _, photos in decoded(self.root, self.pool, rows, threads.map):
-                yield outputs_of(model, photos)
+                yield (self.outputs or outputs_of)(model, photos)
 
     def figures(self, model: "keras.Model") -> dict[str, float]:
         """Return the weighted `val_loss`, and top-1 on photos of landmarks and of the class other.
