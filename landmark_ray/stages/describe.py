@@ -65,7 +65,7 @@ class Describe:
             pin_tensorflow()
         from landmark_ray.models.embedding import Embedder
 
-        self.size = config.resize.size
+        self.size, self.fit = config.resize.size, config.resize.fit
         network = read_trunk(Store(f"{root.uri}/models"), PRETRAINED)
         self.embedder = Embedder(network, config.train.augment)
 
@@ -87,7 +87,7 @@ class Describe:
         Raises:
             ImageError: The photo cannot be decoded.
         """
-        return {"pixels": np.asarray(square(image["jpeg"], self.size))}
+        return {"pixels": square(image["jpeg"], self.size, self.fit)}
 
 
 STAGE = Stage(
