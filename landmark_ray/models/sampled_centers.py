@@ -4,6 +4,7 @@ Source: An et al., "Killing Two Birds with One Stone: Efficient and Robust Train
 Recognition CNNs by Partial FC" (CVPR 2022).
 """
 
+import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -38,7 +39,10 @@ class SampledCenters(keras.callbacks.Callback):  # type: ignore[misc]
         super().__init__()
         self.centers, self._seed = np.zeros((0, 0, 0), np.float32), seed
         self._moments: list[NDArray[np.float32]] = []
+        self._source: Iterator[tuple[int, Batch]] = iter(())
+        self._size, self._lock = 0, threading.Lock()
         self._samples: deque[NDArray[np.int64]] = deque()
+        self._labelled: deque[Batch] = deque()
         self._rows = np.zeros(0, np.int64)
 
     def batches(self, batches: Iterable[Batch], size: int, first: int = 0) -> Iterator[Batch]:
@@ -49,18 +53,38 @@ class SampledCenters(keras.callbacks.Callback):  # type: ignore[misc]
             size: Number of classes of the model's layer.
             first: Number of the first step.
         """
-        for step, (photos, labels, weights) in enumerate(batches, first):
-            y = labels[:, 0].astype(np.int64)
-            rng = np.random.default_rng([self._seed, step])
-            rows = sample(y, len(self.centers), size, rng)
-            self._samples.append(rows)
-            labels = np.stack([np.searchsorted(rows, y).astype(np.float32), labels[:, 1]], axis=1)
-            yield photos, labels, weights
+        self._source, self._size = enumerate(batches, first), size
+        while True:
+            with self._lock:
+                if not self._labelled and not self._draw():
+                    return
+                batch = self._labelled.popleft()
+            yield batch
+
+    def _draw(self) -> bool:
+        """Take the next batch and draw its sample; return whether there was one.
+
+        Keras asks for a batch before it says that the step begins, or after, or in another thread.
+        """
+        step, batch = next(self._source, (0, None))
+        if batch is None:
+            return False
+        photos, labels, weights = batch
+        y = labels[:, 0].astype(np.int64)
+        rng = np.random.default_rng([self._seed, step])
+        rows = sample(y, len(self.centers), self._size, rng)
+        labels = np.stack([np.searchsorted(rows, y).astype(np.float32), labels[:, 1]], axis=1)
+        self._samples.append(rows)
+        self._labelled.append((photos, labels, weights))
+        return True
 
     def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Bring the sample of this step to the model."""
         self._synchronise()
-        self._rows = self._samples.popleft()
+        with self._lock:
+            if not self._samples and not self._draw():
+                return
+            self._rows = self._samples.popleft()
         kernel, *moments = self._variables()
         if not self._moments:
             self._moments = [np.zeros_like(self.centers) for _ in moments]

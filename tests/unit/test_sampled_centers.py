@@ -138,3 +138,22 @@ def test_training_that_stops_goes_on_as_if_it_had_not(tmp_path):
 
     for one, other in zip(ended(0), ended(2), strict=True):
         np.testing.assert_allclose(one, other, atol=2e-4)
+
+
+def test_step_gets_its_sample_whether_keras_asks_for_the_batch_before_or_after(sampled):
+    model, centers = sampled
+    centers.set_model(model)
+    kernel = model.layers[-1].layers[-1].kernel
+    centers._variables = lambda: [kernel]
+    stream = centers.batches(labelled(3), 10)
+    labels = [next(stream)[1]]  # before its step begins
+    seen = []
+    for step in range(3):
+        centers.on_train_batch_begin(step)
+        if step:
+            labels.append(next(stream)[1])  # after
+        seen.append(centers._rows)
+    for rows, one, (_, wanted, _) in zip(seen, labels, labelled(3), strict=True):
+        np.testing.assert_array_equal(rows[one[:, 0].astype(int)], wanted[:, 0])
+        np.testing.assert_array_equal(one[:, 1], wanted[:, 1])
+    assert next(stream, None) is None
