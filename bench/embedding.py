@@ -3,7 +3,8 @@
 The landmarks of a dataset are halved by the parity of their place in the order of ids. The phase
 metric (`--train.phases metric,head`) trains on the photos of one half, as they are labelled, noise
 included. Then each photo of the other half, noise aside, is sought among the rest of them by its
-vector's cosines, copies of it aside. No option was chosen on the half that is measured: see SEEDS.
+vector's cosines, copies of it aside. No option is chosen on the half that is measured: `--choose`
+halves the landmarks that train once more, and measures each part after training on the other.
 
 - map: mean average precision of each photo's ranking.
 - gap: global average precision, where each photo is given the landmark of its nearest photo.
@@ -11,6 +12,7 @@ vector's cosines, copies of it aside. No option was chosen on the half that is m
   the whitening that the training begins with; after: by the trained embedding.
 
     python bench/embedding.py --source DIR [DIR ...] --weights FILE [--network NAME] [--seed N]
+        [--choose --options JSON]
     python bench/embedding.py [--smoke]
 
 The first prints one JSON line with the means over SEEDS, `--seed` with one of them only. The
@@ -18,6 +20,7 @@ second measures gld-mini and gld-scenes together: 15 minutes.
 """
 
 import argparse
+import itertools
 import json
 import sys
 from collections.abc import Sequence
@@ -42,8 +45,7 @@ from landmark_ray.models.embedding import outputs_of
 from landmark_ray.training.photo_stream import drawn_evenly
 
 GLD_SCENES = GLD_MINI.parent / "gld-scenes"
-SEEDS = ((0, 1), (1, 1), (2, 1))
-"""Seed, and the half that is measured. Options were chosen with the halves exchanged."""
+SEEDS = (0, 1, 2)
 
 SHOWS = ("photo", "odd", "small_class")
 """Kinds of photos in `truth.csv` that show their landmark, and are no copies of others."""
@@ -69,7 +71,7 @@ class Size:
         pixels: width and height of the photos.
         network: of the trunk.
         weights: their file, or none.
-        seeds: as `SEEDS`.
+        seeds: of the trainings; the figures are means over them.
         epochs: of the phase metric; None for the product's default.
     """
 
@@ -77,7 +79,7 @@ class Size:
     pixels: int
     network: str
     weights: str | None
-    seeds: tuple[tuple[int, int], ...]
+    seeds: tuple[int, ...]
     epochs: int | None = None
 
 
@@ -103,8 +105,13 @@ def halves(sources: Sequence[Path], pixels: int) -> tuple[Half, Half]:
             continue
         landmark.append(photo.landmark_id)
         shows.append(kind.get(photo.image_id, "photo") in SHOWS)
-    place = np.unique(landmark, return_inverse=True)[1] % 2
-    arrays = np.stack(decoded), np.array(landmark), np.array(shows)
+    return halved(Half(np.stack(decoded), np.array(landmark), np.array(shows)))
+
+
+def halved(whole: Half) -> tuple[Half, Half]:
+    """The photos of every other landmark, and of those between them."""
+    place = np.unique(whole.landmark, return_inverse=True)[1] % 2
+    arrays = whole.photos, whole.landmark, whole.shows
     first, second = (Half(*(a[place == side] for a in arrays)) for side in (0, 1))
     return first, second
 
@@ -174,20 +181,28 @@ def scores(vectors: NDArray[np.floating], landmark: NDArray[np.int64]) -> tuple[
     return float(mean), float(gap)
 
 
-def measured(size: Size, **changes: object) -> dict[str, float]:
-    """The figures, as means over the seeds; `changes` are options of the training."""
+def measured(size: Size, *, choose: bool = False, **changes: object) -> dict[str, float]:
+    """The figures, as means over the seeds.
+
+    Args:
+        size: How much work there is.
+        choose: Whether to choose options by these figures: see the module.
+        changes: Options of the training.
+    """
     options = TrainConfig.model_validate({"phases": ("metric", "head"), **changes})
     if size.epochs:
         options = options.model_copy(update={"metric_epochs": size.epochs})
-    both = halves(size.sources or (toy(),), size.pixels)
+    pairs = [halves(size.sources or (toy(),), size.pixels)]
+    if choose:
+        one, other = halved(pairs[0][0])
+        pairs = [(one, other), (other, one)]
     rows: list[dict[str, float]] = []
-    for seed, unseen in size.seeds:
+    for seed, (train, test) in itertools.product(size.seeds, pairs):
         keras.utils.clear_session()
         keras.utils.set_random_seed(seed)
         trunk = networks.build_trunk(
             size.network, weights=size.weights, size=size.pixels, input_size=size.pixels
         )
-        test, train = both[unseen], both[1 - unseen]
         photos, landmark = test.photos[test.shows], test.landmark[test.shows]
         before = outputs_of(trunk, photos)
         whitening = fit_whitening(outputs_of(trunk, train.photos), options.embedding)
@@ -220,15 +235,14 @@ def command() -> None:
     parser.add_argument("--network", default="mobilenet_v2", help="see --train.network")
     parser.add_argument("--weights", required=True, help="see --train.weights")
     parser.add_argument("--pixels", type=int, default=160, help="width and height of the photos")
-    parser.add_argument("--seed", type=int, choices=range(len(SEEDS)), help="this seed only")
-    parser.add_argument("--chosen", action="store_true", help="measure the half that chose options")
+    parser.add_argument("--seed", type=int, choices=SEEDS, help="this seed only")
+    parser.add_argument("--choose", action="store_true", help="measure within the training half")
     parser.add_argument("--options", type=json.loads, default={}, help="JSON of --train options")
     given = parser.parse_args()
-    seeds = SEEDS if given.seed is None else SEEDS[given.seed : given.seed + 1]
-    seeds = tuple((seed, 1 - half if given.chosen else half) for seed, half in seeds)
+    seeds = SEEDS if given.seed is None else (given.seed,)
     size = Size(tuple(given.source), given.pixels, given.network, given.weights, seeds)
     with redirect_stdout(sys.stderr):
-        values = measured(size, **given.options)
+        values = measured(size, choose=given.choose, **given.options)
     print(json.dumps(values))
 
 
