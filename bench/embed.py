@@ -97,7 +97,7 @@ def least_cosine(root: Root) -> float:
         use_precision(precision)
         embedder = Embedder(read_trunk(Store(f"{root.uri}/models"), PRETRAINED))
         size = embedder.network.input_shape[1]
-        found = embedder.embed(np.stack([np.asarray(square(jpeg, size)) for jpeg in jpegs]))
+        found = embedder.embed(np.stack([square(jpeg, size) for jpeg in jpegs]))
         vectors.append(found / np.linalg.norm(found, axis=1, keepdims=True))
     return float((vectors[0] * vectors[1]).sum(axis=1).min())
 

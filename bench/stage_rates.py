@@ -218,7 +218,9 @@ def fitted(data: bytes) -> Image.Image:
     return ImageOps.fit(Image.open(io.BytesIO(data)).convert("RGB"), (SQUARE, SQUARE))
 
 
-def timed(make: Callable[[bytes], Image.Image], data: bytes) -> tuple[float, np.ndarray]:
+def timed(
+    make: Callable[[bytes], Image.Image | np.ndarray], data: bytes
+) -> tuple[float, np.ndarray]:
     """CPU time of one image, and its pixels."""
     begun = time.process_time()
     image = make(data)

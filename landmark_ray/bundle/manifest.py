@@ -22,7 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from landmark_ray.data import deletion
 from landmark_ray.data.store import Store
 from landmark_ray.errors import UserError
-from landmark_ray.kernels.image import Limits
+from landmark_ray.kernels.image import Fit, Limits
 
 FORMAT = 1
 FILE = "bundle.json"
@@ -44,6 +44,7 @@ class Manifest(BaseModel):
         version: 12 hex digits of a hash of all that the answers depend on.
         created: Time at which the bundle was made, in UTC.
         size: Width and height of the photos that the models take, in pixels.
+        fit: How a photo becomes a square for them.
         min_side: Shortest side of a photo that is accepted, in pixels.
         max_megapixels: Largest photo that is accepted, in millions of pixels.
         max_megabytes: Largest file that is accepted, in MB.
@@ -70,6 +71,7 @@ class Manifest(BaseModel):
     version: str
     created: str
     size: int
+    fit: Fit = "crop"
     min_side: int
     max_megapixels: float
     max_megabytes: float
@@ -91,6 +93,7 @@ class Manifest(BaseModel):
         return Limits(
             min_side=self.min_side,
             max_pixels=self.max_megapixels * 1e6,
+            fit=self.fit,
             max_option="the bundle's ingest.max_megapixels",
             min_option="the bundle's ingest.min_side",
         )

@@ -89,20 +89,25 @@ def read_trunk(folder: Store, name: str = TRUNK) -> "keras.Model":
     Raises:
         UserError: The trunk is missing or damaged.
     """
-    from landmark_ray.models.networks import build_trunk
+    from landmark_ray.models.metric import with_embedding
+    from landmark_ray.models.networks import build_trunk, load_weights
 
     info = trunk_info(folder, name)
     if info is None:
         raise UserError(f"{folder.uri}/{name}/network.json is missing: run jobs/trunk.py first")
     with _local_copy(folder, f"{name}/network.weights.h5") as path:
-        return build_trunk(
+        trunk = build_trunk(
             info.network,
-            weights=path,
+            weights=None if info.embedding else path,
             size=info.size,
             input_size=info.input_size,
             pooling=info.pooling,
             backbone=info.backbone,
         )
+        if info.embedding:
+            trunk = with_embedding(trunk, info.features)
+            load_weights(trunk, info.network, path)
+        return trunk
 
 
 def copy_trunk(folder: Store, name: str, target: Store, to: str) -> None:

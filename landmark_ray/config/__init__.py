@@ -124,9 +124,11 @@ class Config(Options):
         return {name: _without_passwords(value) for name, value in self._config_key(stage).items()}
 
     def _config_key(self, stage: str) -> dict[str, Any]:
+        # the tables of older versions, which always crop, do not name the option
+        fit = {} if self.resize.fit == "crop" else {"resize.fit": self.resize.fit}
         if stage == "describe":  # the network sees the photos as `resize` makes them
-            size = {} if self.train.from_scratch else {"resize.size": self.resize.size}
-            return self.train.config_key(stage) | size
+            seen = {} if self.train.from_scratch else {"resize.size": self.resize.size, **fit}
+            return self.train.config_key(stage) | seen
         if stage in ("trunk", "embed", "train", "finetune"):
             return {"seed": self.seed} | self.train.config_key(stage)
         model = getattr(self, stage)
@@ -142,4 +144,6 @@ class Config(Options):
                 self.match.mode == "early"
             ):  # how many pairs it tries depends on how many images stay
                 options["prune.max_images"] = self.prune.max_images
+        if stage == "resize":
+            options = {k: v for k, v in options.items() if k != "resize.fit"} | fit
         return {"seed": self.seed} | options

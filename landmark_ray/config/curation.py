@@ -13,7 +13,7 @@ from landmark_ray.config.base import (
     StageConfig,
     TaskConfig,
 )
-from landmark_ray.kernels.image import Limits
+from landmark_ray.kernels.image import Fit, Limits
 
 
 def _rising(edges: tuple[int, ...]) -> tuple[int, ...]:
@@ -215,6 +215,11 @@ class ResizeConfig(TaskConfig):
     """Make the square photos that the models see."""
 
     size: int = Field(224, ge=16, description="width and height of a square photo, in pixels")
+    fit: Fit = Field(
+        "crop",
+        description="how a photo becomes a square: crop: its centre, without what is above and "
+        "below or beside it; pad: all of it in its proportions, continued by its mirror image",
+    )
     quality: int = Field(95, ge=1, le=95, description="JPEG quality of a square photo")
     background: int = Field(
         100_000,

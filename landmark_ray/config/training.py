@@ -1,8 +1,9 @@
 """Options of the models. The stages trunk, embed, train and finetune share one section."""
 
+import math
 from typing import Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from landmark_ray.config.base import SPEED, Count, Share, StageConfig, TaskConfig
 from landmark_ray.errors import UserError
@@ -18,13 +19,15 @@ from landmark_ray.models.specs import (
     preset_folder,
 )
 
-Phase = Literal["head", "finetune"]
+Phase = Literal["metric", "head", "finetune"]
 Program = Literal["tensorboard", "mlflow"]
 """A program that shows the curves of trainings."""
 
 TRUNK = {"network", "weights", "pooling"}
 SCRATCH = {"trunk_epochs", "trunk_rate", "batch", "optimizer", "smoothing", "weight_decay"}
 SCRATCH |= {"warmup", "dropout", "augment"}
+METRIC = {"metric_epochs", "metric_rate", "embedding", "margin_few", "margin_many"}
+METRIC |= {"margin_power", "metric_scale", "metric_memory_gb", "average"}
 EMBED = {"views", "augment"}
 FINETUNE = {"phases", "epochs", "rate", "patience", "batch", "augment"}
 """Options that finetune reads and train doesn't; finetune reads those of train, too."""
@@ -61,7 +64,36 @@ class TrainConfig(TaskConfig):
         ("head",),
         min_length=1,
         description="head: train only a head for each group, on vectors of the frozen trunk; "
-        "head,finetune: then train the whole network of each group on photos",
+        "head,finetune: then train the whole network of each group on photos; metric before "
+        "these: first train the trunk on all landmarks together, by sub-center ArcFace",
+    )
+    metric_epochs: Count = Field(10, description="epochs of the phase metric")
+    metric_rate: float = Field(1e-4, gt=0, description="highest learning rate of the phase metric")
+    embedding: Count = Field(512, description="length of the vector that the phase metric makes")
+    margin_few: float = Field(
+        0.45,
+        ge=0,
+        description="angle in radians that ArcFace adds for a landmark with one photo, beyond "
+        "margin_many",
+    )
+    margin_many: float = Field(
+        0.05, ge=0, description="angle in radians that ArcFace adds for landmarks with many photos"
+    )
+    margin_power: float = Field(
+        0.25, ge=0, description="margin_few is divided by a landmark's photos to this power"
+    )
+    metric_scale: float = Field(30.0, gt=0, description="factor of the cosines in the phase metric")
+    average: float = Field(
+        0.99,
+        gt=0,
+        lt=1,
+        description="momentum of the average of the weights of the phase metric, for each step",
+    )
+    metric_memory_gb: float = Field(
+        8.0,
+        gt=0,
+        description="memory, in 10^9 bytes, for the landmarks' centers in a step of the phase "
+        "metric; if those of all landmarks do not fit, each step trains a sample",
     )
     views: Count = Field(
         6,
@@ -157,9 +189,11 @@ class TrainConfig(TaskConfig):
     @field_validator("phases")
     @classmethod
     def _head_first(cls, phases: tuple[Phase, ...]) -> tuple[Phase, ...]:
-        if phases not in (("head",), ("head", "finetune")):
+        rest = phases[1:] if phases[0] == "metric" else phases
+        if rest not in (("head",), ("head", "finetune")):
             raise ValueError(
-                "must be head, or head,finetune, because an untrained head would spoil the trunk"
+                "must be head, or head,finetune, because an untrained head would spoil the trunk; "
+                "metric may come before"
             )
         return phases
 
@@ -168,13 +202,30 @@ class TrainConfig(TaskConfig):
         """Whether the trunk is trained from random weights."""
         return self.weights == "none"
 
+    @property
+    def is_metric(self) -> bool:
+        """Whether the trunk is trained by the phase metric."""
+        return "metric" in self.phases
+
+    @model_validator(mode="after")
+    def _margin_is_below_a_right_angle(self) -> "TrainConfig":
+        if self.margin_few + self.margin_many >= math.pi / 2:
+            raise ValueError(
+                f"margin_few {self.margin_few:g} and margin_many {self.margin_many:g} must be "
+                "below 1.571, a right angle, together"
+            )
+        return self
+
     def config_key(self, stage: str) -> dict[str, Any]:
         """Return the options that decide what a stage makes: full name -> JSON value."""
         learns = {n for n, f in type(self).model_fields.items() if f.json_schema_extra != SPEED}
-        learns -= TRUNK | {"trunk_epochs", "trunk_rate", "views"}
+        learns -= TRUNK | METRIC | {"trunk_epochs", "trunk_rate", "views"}
+        trained = SCRATCH if self.from_scratch else set()
+        if self.is_metric:
+            trained = METRIC | SCRATCH - {"trunk_epochs", "trunk_rate", "smoothing", "dropout"}
         options = {
             "describe": {"weights"} if self.from_scratch else TRUNK,  # or it does nothing
-            "trunk": TRUNK | (SCRATCH if self.from_scratch else set()),
+            "trunk": TRUNK | trained,
             "embed": EMBED,
             "train": learns - FINETUNE,
             "finetune": learns if "finetune" in self.phases else {"phases"},

@@ -229,14 +229,16 @@ def work_of(stage: str, run: Run) -> Work:
         case "resize":
             return Work("images", run.by_shard(run.examples, run.background))
         case "trunk":  # one training on the photos of all landmarks
-            learns = float(train.from_scratch)
-            seen = learns * float(run.examples.sum()) * train.trunk_epochs
+            learns = float(train.from_scratch or train.is_metric)
+            epochs = train.metric_epochs if train.is_metric else train.trunk_epochs
+            seen = learns * float(run.examples.sum()) * epochs
             return Work("photos seen", np.array([seen]), gpu_share=learns)
         case "embed":  # vectors of photos to learn from; those of all photos are known already
             training = float((run.examples - run.validation).sum())
             training += round((1 - BACKGROUND_VALIDATION) * run.background)
             images = run.by_shard(run.examples, run.background)
-            views = train.from_scratch + (train.views - 1) * training / max(images.sum(), 1)
+            unknown = train.from_scratch or train.is_metric
+            views = unknown + (train.views - 1) * training / max(images.sum(), 1)
             return Work("vectors", images * views, gpu_share=1.0)
         case "train":
             return _heads(run)

@@ -3,7 +3,7 @@
 import hashlib
 import io
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import imagehash
 import numpy as np
@@ -19,6 +19,9 @@ Image.MAX_IMAGE_PIXELS = None  # `Limits` refuses large images, and names the op
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "HEIF", "AVIF")
 """Formats of photos. Pillow's other decoders are not used: the one of EPS runs a program."""
+
+Fit = Literal["crop", "pad"]
+"""How a photo becomes a square, see `square`."""
 
 THUMBNAIL = 32
 """Width and height of the thumbnails by which images are compared, in pixels."""
@@ -41,13 +44,14 @@ class ImageError(Exception):
 
 @dataclass(frozen=True)
 class Limits:
-    """The photos that `normalise` and `model_input` accept, and that `normalise` makes.
+    """The photos that `normalise` and `model_input` accept, and that they make.
 
     Attributes:
         max_side: Longest side of a stored image, in pixels.
         min_side: Smallest accepted length of the shorter side of a photo, in pixels.
         max_pixels: Largest accepted number of pixels, as `decoded_pixels` counts them.
         quality: JPEG quality of a stored image that had to be encoded.
+        fit: How the models' input becomes a square.
         max_option: Name, for error messages, of the option that sets `max_pixels` in millions.
         min_option: Name, for error messages, of the option that sets `min_side`.
     """
@@ -56,6 +60,7 @@ class Limits:
     min_side: int = 32
     max_pixels: float = 100e6
     quality: int = 92
+    fit: Fit = "crop"
     max_option: str = "max_megapixels"
     min_option: str = "min_side"
 
@@ -135,21 +140,23 @@ def decode(
     return np.asarray(_finish(flat, image.info.get("icc_profile"), turn))
 
 
-def square(data: bytes, size: int) -> Image.Image:
-    """Cut the centre square from a stored image, and resize it to `size` x `size` pixels.
+def square(data: bytes, size: int, fit: Fit = "crop") -> NDArray[np.uint8]:
+    """Make the input of every model from a stored image: a square of `size` x `size` pixels.
 
-    This is the input of every model. A JPEG is decoded at a fraction of its size if that suffices.
-    The Hamming filter reduces as sharply as the bicubic one, in half the time.
+    With `crop`, it is the centre of the image. With `pad`, it is all of it, continued by its mirror
+    images: bars of one colour would be edges that no scene has. A JPEG is decoded at a fraction of
+    its size if that suffices. The Hamming filter reduces as sharply as the bicubic one, in half the
+    time. The result is [size, size, 3] uint8 RGB.
 
     Raises:
         ImageError: The image is damaged.
     """
-    picture, _ = _square(data, size)
-    return picture
+    picture, _ = _resized(data, size, fit)
+    return _padded(np.asarray(picture), size)
 
 
 def model_input(data: bytes, size: int, limits: Limits) -> NDArray[np.uint8]:
-    """Make the input of the models from any photo: its upright centre square, as in training.
+    """Make the input of the models from any photo: its upright `square`, as in training.
 
     The header is checked before any pixel is decoded.
 
@@ -159,21 +166,27 @@ def model_input(data: bytes, size: int, limits: Limits) -> NDArray[np.uint8]:
     Raises:
         ImageError: The photo cannot be used; the text says why.
     """
-    picture, turn = _square(data, size, limits)
-    return np.asarray(picture if turn is None else picture.transpose(turn))
+    picture, turn = _resized(data, size, limits.fit, limits)
+    return _padded(np.asarray(picture if turn is None else picture.transpose(turn)), size)
 
 
-def _square(
-    data: bytes, size: int, limits: Limits | None = None
+def _resized(
+    data: bytes, size: int, fit: Fit, limits: Limits | None = None
 ) -> tuple[Image.Image, Image.Transpose | None]:
-    """Return the centre square, and the transpose that makes it upright, or None."""
+    """Return the part of the square that shows the photo, and the transpose to upright, or None."""
     image = _open(data)
     _bound(image, size, limits)
     flat, turn = _load(image, data)
-    reduce = min(flat.size) > size
+    reduce = (max if fit == "pad" else min)(flat.size) > size
     how = Image.Resampling.HAMMING if reduce else Image.Resampling.BICUBIC
-    fit = ImageOps.fit(flat, (size, size), how)
-    return _finish(fit, image.info.get("icc_profile")), turn
+    made = (ImageOps.contain if fit == "pad" else ImageOps.fit)(flat, (size, size), how)
+    return _finish(made, image.info.get("icc_profile")), turn
+
+
+def _padded(photo: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+    """Continue a photo [H, W, 3] to a square by its mirror images, half on either side."""
+    ends = [((size - n) // 2, (size - n + 1) // 2) for n in photo.shape[:2]]
+    return np.pad(photo, [*ends, (0, 0)], mode="symmetric") if np.any(ends) else photo
 
 
 def encode(image: Image.Image, quality: int) -> bytes:

@@ -86,6 +86,7 @@ def optimizer(
     kind: OptimizerKind,
     rate: float | keras.optimizers.schedules.LearningRateSchedule,
     weight_decay: float = 0.0,
+    average: float | None = None,
 ) -> keras.optimizers.Optimizer:
     """Return an optimizer whose weight decay does not apply to biases, BatchNorm and scales.
 
@@ -93,6 +94,7 @@ def optimizer(
         kind: "adamw" (Loshchilov and Hutter 2019), or "sgd" with Nesterov momentum 0.9.
         rate: Learning rate, or a schedule.
         weight_decay: Each step subtracts this share, times the rate, from each weight.
+        average: Momentum of the exponential average of the weights; none when not given.
 
     Raises:
         ValueError: The kind is unknown, or the decay is negative.
@@ -100,11 +102,12 @@ def optimizer(
     if weight_decay < 0:
         raise ValueError(f"optimizer: weight_decay must be at least 0, got {weight_decay}")
     result: keras.optimizers.Optimizer
+    ema = {} if average is None else {"use_ema": True, "ema_momentum": average}
     if kind == "adamw":
-        result = keras.optimizers.AdamW(rate, weight_decay=weight_decay)
+        result = keras.optimizers.AdamW(rate, weight_decay=weight_decay, **ema)
     elif kind == "sgd":
         decay = weight_decay or None
-        result = keras.optimizers.SGD(rate, momentum=0.9, nesterov=True, weight_decay=decay)
+        result = keras.optimizers.SGD(rate, momentum=0.9, nesterov=True, weight_decay=decay, **ema)
     else:
         raise ValueError(f"optimizer: kind must be adamw or sgd, got {kind!r}")
     result.exclude_from_weight_decay(var_names=UNDECAYED)

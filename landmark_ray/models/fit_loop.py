@@ -13,10 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from landmark_ray.models import (  # noqa: F401 - registers the layers
+    arcface,
     augmentation,
     classification,
     hub,
     layers,
+    sampled_centers,
 )
 from landmark_ray.models.backend import on_gpu
 
@@ -80,6 +82,9 @@ def fit(
     options: Any,
     on_progress: ProgressCallback,
     every: int = 1,
+    loss: arcface.ArcFace | None = None,
+    average: float | None = None,
+    centers: sampled_centers.SampledCenters | None = None,
 ) -> keras.Model:
     """Train a model; a model from a checkpoint is already compiled and has its optimizer.
 
@@ -93,6 +98,11 @@ def fit(
         options: `TrainConfig`.
         on_progress: Called after every `every` epochs, and after the last.
         every: Number of epochs.
+        loss: ArcFace, whose labels hold margins; when not given, the smoothed cross-entropy of
+            `options`.
+        average: Momentum of an exponential average of the weights. The model has the average when
+            training ends, but not in `on_progress`, whose checkpoints hold both.
+        centers: What drew samples for the batches, if the model holds some of the centers only.
 
     Returns:
         The model.
@@ -104,9 +114,10 @@ def fit(
                 options.optimizer,
                 classification.schedule(rate, steps, min(int(warmup * steps), steps - 1)),
                 options.weight_decay,
+                average,
             ),
-            loss=classification.loss(options.smoothing),
-            weighted_metrics=["accuracy"],
+            loss=loss or classification.loss(options.smoothing),
+            weighted_metrics=[arcface.accuracy if loss else "accuracy"],
             jit_compile=pays_to_compile(model),
         )
         # TensorFlow traces a step a second time if the first trace creates variables.
@@ -119,7 +130,7 @@ def fit(
             initial_epoch=done,
             verbose=0,
             shuffle=False,
-            callbacks=[ProgressReporter(on_progress, every)],
+            callbacks=[*filter(None, [centers]), ProgressReporter(on_progress, every)],
         )
     return model
 

@@ -15,6 +15,9 @@ from numpy.typing import NDArray
 Tensor = Any
 """A tensor of Keras's backend, or a symbolic tensor."""
 
+LEAST_P = 0.1
+"""Smallest exponent that pooling can learn; the mean, 1, may be left in both directions."""
+
 register: Callable[..., Any] = keras.saving.register_keras_serializable(package="landmark_ray")
 
 
@@ -153,15 +156,23 @@ class GeneralisedMean(keras.layers.Layer):  # type: ignore[misc]
     is the mean, and a large p approaches the maximum.
     """
 
-    def __init__(self, p: float = 3.0, **kwargs: Any) -> None:
-        """Use the fixed exponent `p`."""
+    def __init__(self, p: float = 3.0, learn_p: bool = False, **kwargs: Any) -> None:
+        """Set the exponent `p`, and whether training adjusts it."""
         super().__init__(**{"dtype": "float32"} | kwargs)
-        self.p = p
+        self.p, self.learn_p = p, learn_p
+
+    def build(self, input_shape: tuple[int, ...]) -> None:
+        """Make the exponent a weight, if it is learned."""
+        if self.learn_p:
+            self.exponent = self.add_weight(
+                shape=(), initializer=keras.initializers.Constant(self.p), name="scale"
+            )
 
     def call(self, maps: Tensor) -> Tensor:
         """Pool over H and W."""
-        powers = ops.maximum(maps, 1e-6) ** self.p
-        return ops.mean(powers, axis=(1, 2)) ** (1 / self.p)
+        p = ops.maximum(self.exponent, LEAST_P) if self.learn_p else self.p
+        powers = ops.maximum(maps, 1e-6) ** p
+        return ops.mean(powers, axis=(1, 2)) ** (1 / p)
 
     def compute_output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
         """Return [B, D]."""
@@ -169,7 +180,7 @@ class GeneralisedMean(keras.layers.Layer):  # type: ignore[misc]
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments of the constructor."""
-        return super().get_config() | {"p": self.p}
+        return super().get_config() | {"p": self.p, "learn_p": self.learn_p}
 
 
 @register

@@ -21,6 +21,7 @@ from landmark_ray.models import hub
 from landmark_ray.models.layers import GeneralisedMean, Preprocess, Resize
 from landmark_ray.models.small import small_network
 from landmark_ray.models.specs import (
+    EMBEDDING,
     HUB,
     SIZES,
     SMALL,
@@ -88,25 +89,37 @@ def save_trunk(trunk: keras.Model, path: str | Path) -> None:
     """Write the weights of a trunk, for `build_trunk(..., weights=path)`.
 
     Args:
-        trunk: A trunk of `build_trunk`.
-        path: `*.weights.h5`. The file also fits the network in keras.applications.
+        trunk: A trunk of `build_trunk`, or of `metric.with_embedding`.
+        path: `*.weights.h5`. Without an embedding, it also fits the network in keras.applications.
     """
     hub.keep_positions(trunk)
-    _inner(trunk).save_weights(path, overwrite=True)
+    whole = trunk.layers[-1].name == EMBEDDING
+    (trunk if whole else _inner(trunk)).save_weights(path, overwrite=True)
+
+
+def load_weights(model: keras.Model, name: str, path: str | Path) -> None:
+    """Load the weights of a network `name`, all of them.
+
+    Raises:
+        UserError: The file is missing or damaged, or belongs to another network.
+    """
+    _load(model, name, Path(path))
 
 
 def describe(trunk: keras.Model) -> TrunkInfo:
     """Return what a bundle records about a trunk."""
     preprocess = trunk.get_layer("preprocess")
     backbone = hub.describe(_inner(trunk), preprocess)
+    pooling = next(layer for layer in reversed(trunk.layers) if layer.name.endswith("_pooling"))
     return TrunkInfo(
         network=HUB + backbone.kind if backbone else trunk.name,
         input_size=trunk.input_shape[1],
         size=preprocess.output.shape[1],
         preprocessing=preprocess.kind,
-        pooling=trunk.layers[-1].name.removesuffix("_pooling"),
+        pooling=pooling.name.removesuffix("_pooling"),
         features=trunk.output_shape[-1],
         backbone=backbone,
+        embedding=trunk.layers[-1].name == EMBEDDING,
     )
 
 

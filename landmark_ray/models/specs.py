@@ -13,6 +13,9 @@ from landmark_ray.errors import UserError
 REFERENCE = ("resnet50", "vgg16", "vgg19", "inception_v3", "inception_resnet_v2")
 """The five networks of the reference solution."""
 
+EMBEDDING = "embedding"
+"""Name of the layer that ends a trunk with an embedding."""
+
 SMALL = "small"
 """Name of the network of `models.small`, which trains from scratch."""
 
@@ -143,8 +146,9 @@ class TrunkInfo:
         size: Width and height to which the trunk resizes them for its network, in pixels.
         preprocessing: Keras's name for it: caffe, tf, torch, or none if the network has its own.
         pooling: How the feature map becomes a vector.
-        features: Dimension D of that vector.
+        features: Dimension D of the trunk's vector.
         backbone: What rebuilds it, if it is a network of keras-hub.
+        embedding: Whether a learned exponent and a dense layer follow (`models.metric`).
     """
 
     network: str
@@ -154,3 +158,4 @@ class TrunkInfo:
     pooling: Pooling
     features: int
     backbone: Backbone | None = None
+    embedding: bool = False

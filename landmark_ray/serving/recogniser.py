@@ -168,19 +168,20 @@ class Recogniser:
 
     async def _recognise(self, data: bytes, explain: bool) -> Recognition:
         """Recognise with the newest bundle that all shards have loaded."""
-        photos: dict[int, NDArray[np.uint8]] = {}
+        photos: dict[object, NDArray[np.uint8]] = {}
         while True:
             for metadata in tuple(self.bundles):
                 manifest = metadata.manifest
                 start = time.monotonic()
                 limits, size = self.options.limits(manifest.limits), manifest.size
-                if size not in photos:
-                    photos[size] = await self.decoder.square(data, size, limits)
+                shape = size, limits.fit
+                if shape not in photos:
+                    photos[shape] = await self.decoder.square(data, size, limits)
                 decoded = time.monotonic()
-                found, vector = await self._answer(metadata, photos[size], data)
+                found, vector = await self._answer(metadata, photos[shape], data)
                 if not found:
                     continue
-                ids, confidences = without_contentless(found, photos[size][None])
+                ids, confidences = without_contentless(found, photos[shape][None])
                 models_s = time.monotonic() - decoded
                 top_k = ids[0], confidences[0]
                 why = await self._explain(metadata, top_k, vector, data) if explain else None

@@ -9,7 +9,6 @@ from functools import partial
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from landmark_ray.bundle.network_files import PRETRAINED, read_trunk, trunk_info, write_trunk
 from landmark_ray.config import Config
@@ -51,7 +50,7 @@ def run(config: Config, root: Root, source: Source) -> StageCounts:
             stage="describe",
             root=root,
             images_of=images_of,
-            decode=partial(seen, size=config.resize.size),
+            decode=partial(square, size=config.resize.size, fit=config.resize.fit),
         ),
     )
 
@@ -59,15 +58,6 @@ def run(config: Config, root: Root, source: Source) -> StageCounts:
 def images_of(shard: ShardReader) -> pa.Table:
     """Read the images of a shard."""
     return shard.read("images", ["image_id", "jpeg"])
-
-
-def seen(jpeg: bytes, size: int) -> NDArray[np.uint8]:
-    """Make the square [size, size, 3] of a photo that the network sees.
-
-    Raises:
-        ImageError: The photo cannot be decoded.
-    """
-    return np.asarray(square(jpeg, size))
 
 
 def store(config: Config, root: Root) -> None:

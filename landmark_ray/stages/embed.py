@@ -80,7 +80,7 @@ class Embed:
         examples = read_examples(shard.root, shard.key, self.config.seed, IDS)
         photos = cast(dict[str, NDArray[np.uint8]], pixels_by_id(shard))  # none is damaged
         known = schemas.DESCRIPTORS.empty_table()
-        if not self.config.train.from_scratch:
+        if not (self.config.train.from_scratch or self.config.train.is_metric):
             known = shard.read("descriptors")
         rows = embed_rows(examples, photos, known, self.embedder, self.config)
         counts = StageCounts(shard.images, shard.images)

@@ -164,7 +164,8 @@ def score_test_set(
             parts, counts = [schemas.PREDICTIONS.empty_table()], StageCounts()
             archive = archives[unit["shard"]]
             members = ids.renamed(archive, config.ingest.max_megabytes * 1e6)
-            size, limits = self.scorer.size, config.ingest.limits
+            size = self.scorer.size
+            limits = dataclasses.replace(config.ingest.limits, fit=config.resize.fit)
             for batch in photos(members, size, limits):
                 usable, bad = batch.ids, batch.rejected
                 counts.images_in += len(usable) + len(bad)

@@ -102,6 +102,7 @@ def run(config: Config, root: Root, source: Source) -> StageCounts:
         rejects_strangers=not evaluation["warning"],
         warning=evaluation["warning"],
         size=config.resize.size,
+        fit=config.resize.fit,
         min_side=config.ingest.min_side,
         max_megapixels=config.ingest.max_megapixels,
         max_megabytes=config.ingest.max_megabytes,

@@ -142,7 +142,7 @@ def synthetic_rows(shard: int, shards: int, config: Config) -> pa.Table:
 def resize_rows(
     chosen: pa.Table, images: pa.Table, options: ResizeConfig, crash_log: CrashLog
 ) -> tuple[pa.Table, pa.Table]:
-    """Crop and resize some images of a shard to squares.
+    """Make squares of some images of a shard.
 
     Args:
         chosen: Rows with `image_id` and `landmark_id`, one for each image to resize.
@@ -199,7 +199,8 @@ def example(jpeg: bytes, options: ResizeConfig) -> bytes:
     Raises:
         ImageError: The image cannot be decoded.
     """
-    return kernel.encode(kernel.square(jpeg, options.size), options.quality)
+    square = kernel.square(jpeg, options.size, options.fit)
+    return kernel.encode(Image.fromarray(square), options.quality)
 
 
 STAGE = Stage(

@@ -1,13 +1,22 @@
 """trunk: store the network that all groups share.
 
-It is the network that `describe` used, or is trained from scratch on all landmarks together.
+It is the network that `describe` used, or is trained on all landmarks together: from scratch, or by
+the phase metric.
 """
 
+import dataclasses
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from landmark_ray.bundle.network_files import PRETRAINED, TRUNK, copy_trunk, trunk_info, write_trunk
+from landmark_ray.bundle.network_files import (
+    PRETRAINED,
+    TRUNK,
+    copy_trunk,
+    read_trunk,
+    trunk_info,
+    write_trunk,
+)
 from landmark_ray.config import Config
 from landmark_ray.data.root import Root
 from landmark_ray.data.sources import Source
@@ -15,12 +24,12 @@ from landmark_ray.data.store import Store
 from landmark_ray.runtime.counts import StageCounts
 from landmark_ray.runtime.progress import ProgressBar
 from landmark_ray.runtime.stage import Stage
-from landmark_ray.training.checkpoints import STAGING
-from landmark_ray.training.fit_network import TrainSchedule, learn, set_up
-from landmark_ray.training.photo_stream import pool_of, read_index
+from landmark_ray.training.checkpoints import STAGING, History
+from landmark_ray.training.fit_network import Metric, TrainSchedule, learn, set_up
+from landmark_ray.training.photo_stream import Pool, decoded, pool_of, read_index
 from landmark_ray.training.preset import preset_inputs
 from landmark_ray.training.validation import Validator
-from landmark_ray.training.worker import ALL_GROUPS, TrainingJob, run_trainings
+from landmark_ray.training.worker import ALL_GROUPS, Loop, TrainingJob, run_trainings
 
 if TYPE_CHECKING:
     import keras
@@ -33,8 +42,10 @@ def run(config: Config, root: Root, source: Source) -> StageCounts:
     folder = Store(f"{root.uri}/models")
     images = root.dataset("examples").count_rows()
     if trunk_info(folder) is None:
-        if config.train.from_scratch:
-            from_scratch(config, root, images)
+        if config.train.is_metric:
+            train(fit_embedding, images * config.train.metric_epochs, config, root)
+        elif config.train.from_scratch:
+            train(fit_trunk, images * config.train.trunk_epochs, config, root)
         else:
             copy_trunk(folder, PRETRAINED, folder, TRUNK)
     counts = StageCounts(images, images)
@@ -52,11 +63,10 @@ def inputs(config: Config, source: Source) -> dict[str, str]:
     return preset_inputs(config) if config.train.from_scratch else {}
 
 
-def from_scratch(config: Config, root: Root, images: int) -> None:
-    """Train a trunk with one head for all landmarks, and store it."""
-    seen = images * config.train.trunk_epochs
+def train(loop: Loop, seen: int, config: Config, root: Root) -> None:
+    """Train a trunk with one head for all landmarks, on `seen` images, and store it."""
     with ProgressBar("trunk", seen) as progress_bar:
-        run_trainings({ALL_GROUPS: seen}, fit_trunk, config, root, progress_bar)
+        run_trainings({ALL_GROUPS: seen}, loop, config, root, progress_bar)
     root.delete(STAGING)
 
 
@@ -72,11 +82,7 @@ def fit_trunk(job: TrainingJob) -> None:
     from landmark_ray.models.heads import build_head
     from landmark_ray.models.networks import build_trunk
 
-    index = read_index(root, config.seed)
-    landmarks = np.unique(index.landmark_id[index.group > 0])
-    train, validation = (
-        pool_of(index, landmarks, side, config, other=False) for side in ("train", "validation")
-    )
+    photos, validation = pools(job)
 
     def classifier() -> "keras.Model":
         keras.utils.set_random_seed(config.seed % 2**31)
@@ -88,7 +94,7 @@ def fit_trunk(job: TrainingJob) -> None:
         )
         head = build_head(
             trunk.output_shape[-1],
-            len(landmarks),
+            photos.classes,
             dropout=options.dropout,
             kind=options.head,
             scale=options.scale,
@@ -97,10 +103,90 @@ def fit_trunk(job: TrainingJob) -> None:
         return classification.build_classifier(trunk, head, vary, learn_statistics=True)
 
     schedule = TrainSchedule(options.trunk_epochs, options.trunk_rate, patience=None)
-    model, history = learn(job, train, Validator(root, validation), classifier, schedule)
+    model, history = learn(job, photos, Validator(root, validation), classifier, schedule)
+    store(root, classification.split_classifier(model)[0], history)
+
+
+def fit_embedding(job: TrainingJob) -> None:
+    """Train a trunk with an embedding by sub-center ArcFace, and store it; runs in a worker.
+
+    Raises:
+        UserError: The centers of a step do not fit, or a margin is out of range.
+    """
+    config, root = job.config, job.root
+    options = config.train
+    set_up(job)
+    import keras
+
+    from landmark_ray.models import arcface, classification, metric
+    from landmark_ray.models.augmentation import build_augmentation
+    from landmark_ray.models.networks import build_trunk
+    from landmark_ray.models.sampled_centers import SampledCenters
+
+    photos, validation = pools(job)
+    photos = dataclasses.replace(photos, evenly=True)
+    size = arcface.classes_of_a_step(
+        photos.classes, options.embedding, photos.batch, options.metric_memory_gb
+    )
+    counts = np.bincount(photos.y, minlength=photos.classes)
+    margins = arcface.margins_of(
+        counts, options.margin_few, options.margin_many, options.margin_power
+    )
+
+    sampled = SampledCenters(config.seed) if size < photos.classes else None
+
+    def network() -> "keras.Model":
+        keras.utils.set_random_seed(config.seed % 2**31)
+        if options.from_scratch:
+            trunk = build_trunk(
+                options.network,
+                weights=None,
+                input_size=config.resize.size,
+                pooling=options.pooling,
+            )
+        else:
+            trunk = read_trunk(Store(f"{root.uri}/models"), PRETRAINED)
+        rows = photos.sample(0)[: metric.SAMPLE]
+        chunks = list(decoded(root, photos, rows))
+        model, first = metric.build(
+            trunk,
+            np.concatenate([pixels for _, pixels in chunks]),
+            photos.y[np.concatenate([chunk for chunk, _ in chunks])],
+            classes=photos.classes,
+            features=options.embedding,
+            scale=options.metric_scale,
+            augmentation=build_augmentation(options.augment, config.seed),
+            learn_statistics=options.from_scratch,
+            sample=size,
+        )
+        if sampled:
+            sampled.centers = first
+        return model
+
+    schedule = TrainSchedule(
+        options.metric_epochs, options.metric_rate, patience=None, average=options.average
+    )
+    validator = Validator(root, validation, sampled.logits if sampled else None)
+    how = Metric(margins, arcface.ArcFace(options.metric_scale), size, sampled)
+    model, history = learn(job, photos, validator, network, schedule, how)
+    store(root, classification.split_classifier(model)[0], history)
+
+
+def pools(job: TrainingJob) -> tuple[Pool, Pool]:
+    """Return the photos of all landmarks to train on, and to validate with."""
+    index = read_index(job.root, job.config.seed)
+    landmarks = np.unique(index.landmark_id[index.group > 0])
+    train, validation = (
+        pool_of(index, landmarks, side, job.config, other=False) for side in ("train", "validation")
+    )
+    return train, validation
+
+
+def store(root: Root, trunk: "keras.Model", history: History) -> None:
+    """Write the history and the trunk."""
     folder = Store(f"{root.uri}/models")
     folder.write_json(HISTORY, history)
-    write_trunk(folder, TRUNK, classification.split_classifier(model)[0])
+    write_trunk(folder, TRUNK, trunk)
 
 
 STAGE = Stage(

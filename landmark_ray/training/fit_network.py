@@ -23,6 +23,10 @@ from landmark_ray.training.worker import ALL_GROUPS, TrainingJob
 if TYPE_CHECKING:
     import keras
 
+    from landmark_ray.models.arcface import ArcFace
+    from landmark_ray.models.arcface import Batch as Labelled
+    from landmark_ray.models.sampled_centers import SampledCenters
+
 REPORT_EVERY_S = 1.0
 """Seconds between two reports of the progress to the driver."""
 
@@ -36,11 +40,38 @@ class TrainSchedule:
         rate: The highest learning rate.
         patience: The number of epochs without a lower validation loss after which the training
             ends with its best weights. If None, it runs all epochs and keeps the last weights.
+        average: Momentum of an exponential average of the weights, which then takes the place of
+            the last weights; none when not given.
     """
 
     epochs: int
     rate: float
     patience: int | None
+    average: float | None = None
+
+
+@dataclass(frozen=True)
+class Metric:
+    """How the phase metric trains.
+
+    Attributes:
+        margins: [C] margin of each landmark, in radians.
+        loss: The loss.
+        sample: Number of landmarks whose centers a step trains.
+        centers: Those of all landmarks, if a step trains some of them only.
+    """
+
+    margins: NDArray[np.float32]
+    loss: "ArcFace"
+    sample: int
+    centers: "SampledCenters | None"
+
+    def labelled(self, batches: "Iterator[Labelled]", step: int) -> "Iterator[Labelled]":
+        """Give batches with class numbers, from a step on, the labels of the loss."""
+        from landmark_ray.models.arcface import with_margins
+
+        labelled = with_margins(batches, self.margins)
+        return self.centers.batches(labelled, self.sample, step) if self.centers else labelled
 
 
 @dataclass
@@ -81,6 +112,7 @@ def learn(
     validator: Validator,
     build: "Callable[[], keras.Model]",
     schedule: TrainSchedule,
+    metric: Metric | None = None,
 ) -> "tuple[keras.Model, History]":
     """Train a classifier, from the last checkpoint if there is one.
 
@@ -90,6 +122,7 @@ def learn(
         validator: Measures the classifier after each epoch.
         build: Builds the untrained classifier.
         schedule: Its length and learning rate.
+        metric: How ArcFace trains it; when not given, the smoothed cross-entropy does.
 
     Returns:
         The classifier and its history.
@@ -106,12 +139,18 @@ def learn(
     tracker = Tracker(job.config, job.root, stage, job.name)
     checkpoints, best = Checkpoints(job.root, job.name, tracker.write), BestWeights()
 
+    centers = metric.centers if metric else None
+
     def read(folder: str) -> "keras.Model":
         best.load(folder)
+        if centers:
+            centers.load(folder)
         return fit_loop.load(folder)
 
     def write(folder: str) -> None:
         best.save(folder)
+        if centers:
+            centers.save(folder)
         fit_loop.save(model, folder)
 
     def report(epoch: int, logs: dict[str, float], model: "keras.Model") -> bool:
@@ -134,6 +173,8 @@ def learn(
             epochs = range(done, schedule.epochs)
             batches = stream(job.root, photos, epochs, job.readers, job.reader_cpus)
             tracked = _tracked(batches, steps * done, steps * schedule.epochs, job)
+            if metric:
+                tracked = metric.labelled(tracked, steps * done)
             fit_loop.fit(
                 model,
                 fit_loop.Stream(tracked, steps),
@@ -143,7 +184,12 @@ def learn(
                 warmup=job.config.train.warmup,
                 options=job.config.train,
                 on_progress=report,
+                loss=metric.loss if metric else None,
+                average=schedule.average,
+                centers=centers,
             )
+        elif schedule.average:  # the worker was lost after the last epoch
+            model.optimizer.finalize_variable_values(model.trainable_variables)
     if best.weights:
         model.set_weights(best.weights)
     tracker.write(checkpoints.history, finished=True)

@@ -48,6 +48,9 @@ class Pool:
         y: [N] number of the class of each photo; `classes` for the class "other".
         classes: Number of landmarks.
         config: All options, with batch, seed and weights.
+        evenly: Whether an epoch draws the landmarks evenly. It has as many photos as there are;
+            those of small landmarks return several times, and some of large ones wait for a later
+            epoch. There is no class "other".
     """
 
     files: list[str]
@@ -56,6 +59,7 @@ class Pool:
     y: NDArray[np.int32]
     classes: int
     config: Config
+    evenly: bool = False
 
     @cached_property
     def others(self) -> int:
@@ -75,12 +79,15 @@ class Pool:
         the epoch, which differ between epochs.
         """
         rng = np.random.default_rng([self.config.seed, epoch])
+        if self.evenly:
+            drawn = drawn_evenly(self.y, rng)
+            order = np.lexsort((rng.permutation(len(self.files))[self.file[drawn]],))
+            return np.asarray(_shuffled(drawn[order], rng), np.int32)
         position = rng.permutation(len(self.files))[self.file]
         by_file = np.argsort(position, kind="stable")
         other = self.y[by_file] == self.classes
         rows = by_file[~other | (np.cumsum(other) <= self.others)]
-        order = np.lexsort((rng.random(len(rows)), np.arange(len(rows)) // WINDOW))
-        return np.asarray(rows[order], np.int32)
+        return np.asarray(_shuffled(rows, rng), np.int32)
 
     @cached_property
     def size(self) -> int:
@@ -108,6 +115,25 @@ class Pool:
         counts = np.bincount(self.y, minlength=self.classes + 1)
         counts[self.classes] = self.others
         return class_weights(counts, self.config)
+
+
+def _shuffled(rows: NDArray[np.integer[Any]], rng: np.random.Generator) -> NDArray[Any]:
+    """Shuffle rows [N] within windows."""
+    return rows[np.lexsort((rng.random(len(rows)), np.arange(len(rows)) // WINDOW))]
+
+
+def drawn_evenly(y: NDArray[np.int32], rng: np.random.Generator) -> NDArray[np.int64]:
+    """Draw N rows from classes y [N]: the numbers of rows of any two classes differ by 1 at most.
+
+    A row returns only after all others of its class were drawn as often.
+    """
+    rows = rng.permutation(len(y))
+    rows = rows[np.argsort(y[rows], kind="stable")]
+    _, starts, counts = np.unique(y[rows], return_index=True, return_counts=True)
+    shares = np.full(len(counts), len(y) // len(counts))
+    shares[rng.permutation(len(counts))[: len(y) % len(counts)]] += 1
+    turns = np.concatenate([np.arange(share) for share in shares])
+    return rows[np.repeat(starts, shares) + turns % np.repeat(counts, shares)]
 
 
 def read_index(root: Root, seed: int) -> pd.DataFrame:

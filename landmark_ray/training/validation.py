@@ -1,7 +1,7 @@
 """Validate a network on photos that it has not learned from."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
@@ -30,14 +30,24 @@ MAX_LOGITS = 200_000_000
 """Largest number of logits that are held to fit a temperature: 800 MB."""
 
 
+Outputs = Callable[["keras.Model", NDArray[Any]], NDArray[np.float32]]
+"""Returns logits [N, C] of a network for photos [N, H, W, 3]."""
+
+
 class Validator:
     """At most MAX_PHOTOS validation photos of a training, which are read again in each epoch."""
 
-    def __init__(self, root: Root, pool: Pool) -> None:
-        """Choose photos of a pool at random."""
+    def __init__(self, root: Root, pool: Pool, outputs: Outputs | None = None) -> None:
+        """Choose photos of a pool at random.
+
+        Args:
+            root: The root.
+            pool: The validation photos.
+            outputs: Returns the logits of a network for photos, if these are not its outputs.
+        """
         rng = np.random.default_rng(pool.config.seed)
         rows = rng.permutation(pool.sample(0))[:MAX_PHOTOS]
-        self.root, self.pool = root, pool
+        self.root, self.pool, self.outputs = root, pool, outputs
         self.rows = rows[np.lexsort((pool.row[rows], pool.file[rows]))]
         self.y = pool.y[self.rows]
         self._network: Embedder | None = None
@@ -45,13 +55,16 @@ class Validator:
     def _logits(
         self, model: "keras.Model", rows: NDArray[np.integer[Any]]
     ) -> Iterator[NDArray[np.float32]]:
+        with ThreadPoolExecutor(os.cpu_count()) as threads:
+            for _, photos in decoded(self.root, self.pool, rows, threads.map):
+                yield (self.outputs or self._outputs)(model, photos)
+
+    def _outputs(self, model: "keras.Model", photos: NDArray[Any]) -> NDArray[np.float32]:
         from landmark_ray.models.embedding import Embedder
 
         if self._network is None or self._network.network is not model:
             self._network = Embedder(model)
-        with ThreadPoolExecutor(os.cpu_count()) as threads:
-            for _, photos in decoded(self.root, self.pool, rows, threads.map):
-                yield self._network.embed(photos)
+        return self._network.embed(photos)
 
     def figures(self, model: "keras.Model") -> dict[str, float]:
         """Return the weighted `val_loss`, and top-1 on photos of landmarks and of the class other.

@@ -150,9 +150,18 @@ def test_every_option_is_explained_with_its_default(capsys):
     assert len(sections) > 10
 
 
+def test_tables_of_versions_that_always_cropped_stay_valid():
+    assert "resize.fit" not in parse().config_key("resize") | parse().config_key("describe")
+    assert parse("--resize.fit", "pad").config_key("resize")["resize.fit"] == "pad"
+
+
 def test_describe_depends_on_the_network_only_where_it_has_weights():
     assert parse("--train.weights", "none").config_key("describe") == {"train.weights": "none"}
-    for changed in (("--train.network", "vgg16"), ("--resize.size", "96")):
+    for changed in (
+        ("--train.network", "vgg16"),
+        ("--resize.size", "96"),
+        ("--resize.fit", "pad"),
+    ):
         assert parse(*changed).config_key("describe") != parse().config_key("describe")
         other = parse(*changed, "--train.weights", "none").config_key("describe")
         assert other == parse("--train.weights", "none").config_key("describe")

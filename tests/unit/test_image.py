@@ -149,8 +149,42 @@ def test_square_is_close_to_pillows_fit():
     data = saved(smooth, "JPEG", quality=90)
     wanted = ImageOps.fit(Image.open(io.BytesIO(data)).convert("RGB"), (224, 224))
     got = kernel.square(data, 224)
-    assert got.size == (224, 224)
+    assert got.shape == (224, 224, 3)
     assert np.abs(np.subtract(got, wanted, dtype=int)).mean() < 2
+
+
+def tower(width, height):
+    """A photo whose upper third is red, the middle green and the lower blue."""
+    rows = np.repeat(np.eye(3, dtype=np.uint8) * 255, height // 3, axis=0)
+    return np.repeat(rows[:, None], width, axis=1)
+
+
+def test_padded_square_shows_all_of_a_photo_in_its_proportions():
+    data = saved(Image.fromarray(tower(100, 300)), "PNG")
+    cropped, padded = kernel.square(data, 90), kernel.square(data, 90, "pad")
+    assert (cropped[20:-20] == [0, 255, 0]).all(), "the centre is green"
+    assert padded.shape == (90, 90, 3)
+    np.testing.assert_array_equal(padded[::30].argmax(axis=-1), np.repeat([[0], [1], [2]], 90, 1))
+
+
+def test_padded_square_continues_a_photo_by_its_mirror_image():
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 256, (8, 3, 3), np.uint8)  # 2 columns are missing left, 3 right
+    got = kernel.square(saved(Image.fromarray(pixels), "PNG"), 8, "pad")
+    np.testing.assert_array_equal(got, pixels[:, [1, 0, 0, 1, 2, 2, 1, 0]])
+    wide = kernel.square(saved(Image.fromarray(pixels.transpose(1, 0, 2)), "PNG"), 8, "pad")
+    np.testing.assert_array_equal(wide, got.transpose(1, 0, 2))
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_padded_input_of_a_turned_photo_is_that_of_an_upright_one(orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = saved(quarters(150, 401), "JPEG", quality=95, exif=exif)
+    limits = Limits(fit="pad")
+    got = kernel.model_input(data, 64, limits).astype(int)
+    wanted = kernel.square(kernel.normalise(data, limits).jpeg, 64, "pad")
+    assert np.abs(got - wanted).mean() < 2
 
 
 def test_pixel_bomb_costs_no_memory():

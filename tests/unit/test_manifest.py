@@ -40,6 +40,14 @@ def test_untouched_bundle_opens(bundle):
     assert manifest.limits.max_pixels == 100e6
 
 
+def test_photos_become_squares_as_in_training(bundle):
+    value = json.loads((bundle / FILE).read_text())
+    for name, fit in (("pad", "pad"), ("crop", "crop"), (None, "crop")):  # None: an older bundle
+        changed = {k: v for k, v in value.items() if k != "fit"} | ({"fit": name} if name else {})
+        (bundle / FILE).write_text(json.dumps(changed))
+        assert Bundle(str(bundle)).manifest.limits.fit == fit
+
+
 def test_an_older_bundle_does_not_know_whether_it_rejects_strangers(bundle):
     value = json.loads((bundle / FILE).read_text())
     for name in ("rejects_strangers", "warning"):

@@ -12,6 +12,7 @@ from PIL import Image
 from landmark_ray.config import Config
 from landmark_ray.data import schemas
 from landmark_ray.data.root import Root
+from landmark_ray.kernels.image import Limits, model_input
 from landmark_ray.runtime.shards import ShardReader
 from landmark_ray.stages.group import group_rows
 from landmark_ray.stages.resize import UNTRAINABLE, example, resize, resize_rows
@@ -91,6 +92,14 @@ def test_examples_are_the_groups_rows_with_their_squares(root, tmp_path):
         assert Image.open(io.BytesIO(row["jpeg"])).size == (16, 16)
     assert (report["images_in"], report["images_out"], report["why"]) == (6, 6, {})
     assert not root.files("rejects")
+
+
+def test_padded_example_is_what_a_bundle_shows_to_its_models():
+    data, options = photo(5), CONFIG.resize.model_copy(update={"fit": "pad", "quality": 95})
+    stored = np.asarray(Image.open(io.BytesIO(example(data, options))), int)
+    served = model_input(data, 16, Limits(fit="pad")).astype(int)
+    assert np.abs(stored - served).mean() < 6, "more than a JPEG's loss"
+    assert np.abs(stored - model_input(data, 16, Limits())).mean() > 12
 
 
 def test_class_that_loses_an_image_stays_in_its_group(root):
