@@ -32,15 +32,17 @@ def with_embedding(trunk: keras.Model, features: int) -> keras.Model:
 
     Args:
         trunk: A trunk of `networks.build_trunk`, with weights. A trunk with mean pooling begins
-            with the exponent 1, which is the mean; others begin with 3.
+            with the exponent 1, which is the mean; others begin with 3. Networks of tokens, which
+            have no maps to pool, keep their vector.
         features: Length of the embedding.
 
     Returns:
         A model from the trunk's photos to [B, features] float32, which has the trunk's layers.
     """
-    pooling = trunk.layers[-1]
-    power = 1.0 if isinstance(pooling, layers.GlobalAveragePooling2D) else 3.0
-    pooled = GeneralisedMean(power, learn_p=True, name="gem_pooling")(pooling.input)
+    pooling, pooled = trunk.layers[-1], trunk.outputs[0]
+    if len(pooling.input.shape) == 4:
+        power = 1.0 if isinstance(pooling, layers.GlobalAveragePooling2D) else 3.0
+        pooled = GeneralisedMean(power, learn_p=True, name="gem_pooling")(pooling.input)
     unit = layers.UnitNormalization(dtype="float32", name="unit")(pooled)
     outputs = layers.Dense(features, dtype="float32", name=EMBEDDING)(unit)
     return keras.Model(trunk.inputs, outputs, name=trunk.name)
