@@ -14,6 +14,8 @@ import keras
 import numpy as np
 import pytest
 
+from landmark_ray.bundle.ensemble import Ensemble
+from landmark_ray.bundle.manifest import Bundle
 from landmark_ray.bundle.network_files import read_trunk, trunk_info, write_trunk
 from landmark_ray.config import Config
 from landmark_ray.data.store import Store
@@ -23,8 +25,10 @@ from landmark_ray.models.augmentation import build_augmentation
 from landmark_ray.models.heads import build_head
 from landmark_ray.models.specs import AugmentationOptions, Backbone
 from landmark_ray.serving import openvino_conversion
+from landmark_ray.serving.inference import ShardNetworks
+from landmark_ray.serving.serve_options import GraphOptions
 from landmark_ray.stages import describe, trunk
-from tests import bombs
+from tests import bombs, bundles
 from tests import presets as small
 from tests.conftest import REPO
 
@@ -123,6 +127,18 @@ def test_openvino_computes_the_same(families, family, tmp_path, monkeypatch):
     for batch in (PHOTOS[:1], PHOTOS):
         found = compiled([batch.astype(np.float32)])["features"]
         np.testing.assert_allclose(found, made(batch), atol=1e-4)
+
+
+def test_a_bundle_of_it_is_served(families, tmp_path, monkeypatch):
+    """Swin is the one that OpenVINO needs help with, in the process that converts it."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    bundles.write(tmp_path / "bundle", groups=(1, 2), network=f"hub:{families['swin'][0]}")
+    bundle, photos = Bundle(str(tmp_path / "bundle")), bundles.clouds(4)
+    ensemble = Ensemble(bundle)
+    logits = ensemble.logits(ensemble.vectors(photos))
+    for group, served in ShardNetworks(bundle, 0, GraphOptions()).logits(photos).items():
+        np.testing.assert_allclose(served, logits[group], atol=1e-3)
+        assert np.ptp(logits[group]) > 0.1
 
 
 def test_slices_are_updated_as_keras_does(monkeypatch):
