@@ -20,7 +20,7 @@ from landmark_ray.bundle.network_files import read_trunk, trunk_info, write_trun
 from landmark_ray.config import Config
 from landmark_ray.data.store import Store
 from landmark_ray.errors import UserError
-from landmark_ray.models import classification, fit_loop, hub, networks, presets
+from landmark_ray.models import classification, fit_loop, hub, metric, networks, presets
 from landmark_ray.models.augmentation import build_augmentation
 from landmark_ray.models.heads import build_head
 from landmark_ray.models.specs import AugmentationOptions, Backbone
@@ -109,6 +109,17 @@ def test_a_bundle_rebuilds_it_without_the_folder(families, family, tmp_path, mon
     info = trunk_info(bundle)
     assert networks.describe(again) == info == networks.describe(made)
     assert str(families[family][0]) not in (tmp_path / "trunk/network.json").read_text()
+
+
+@pytest.mark.parametrize("family", ["dinov2", "siglip", "resnet"])
+def test_phase_metric_adds_an_embedding_that_a_bundle_keeps(families, family, tmp_path):
+    y = np.arange(len(PHOTOS), dtype=np.int32) % 2
+    model, _ = metric.build(built(families[family][0]), PHOTOS, y, classes=2, features=8, scale=8.0)
+    trunk, bundle = classification.split_classifier(model)[0], Store(str(tmp_path))
+    write_trunk(bundle, "trunk", trunk)
+    again = read_trunk(bundle)
+    assert again.output_shape == (None, 8)
+    np.testing.assert_allclose(again(PHOTOS), trunk(PHOTOS), atol=1e-5)
 
 
 @pytest.mark.parametrize("family", small.FAMILIES)
