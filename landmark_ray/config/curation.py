@@ -218,7 +218,8 @@ class ResizeConfig(TaskConfig):
     fit: Fit = Field(
         "crop",
         description="how a photo becomes a square: crop: its centre, without what is above and "
-        "below or beside it; pad: all of it in its proportions, continued by its mirror image",
+        "below or beside it; pad: all of it in its proportions, continued by its mirror image, "
+        "which shows everything smaller and so needs a larger size",
     )
     quality: int = Field(95, ge=1, le=95, description="JPEG quality of a square photo")
     background: int = Field(
