@@ -14,7 +14,7 @@ pytestmark = pytest.mark.ray
 
 METRIC = (
     *("--train.phases", "metric,head", "--train.metric_epochs", "20", "--train.embedding", "24"),
-    *("--train.metric_rate", "1e-3"),
+    *("--train.metric_rate", "1e-3", "--resize.fit", "pad"),
 )
 EPOCHS = 20
 
@@ -75,6 +75,7 @@ def test_embedding_goes_to_the_bundle_and_killed_workers_cost_no_more_than_an_ep
 
     done = run_to("export")
     assert done.returncode == 0, done.stderr
+    assert json.loads((root / "bundle/bundle.json").read_text())["fit"] == "pad"
     trunk = json.loads((root / "bundle/trunk/network.json").read_text())
     assert (trunk["embedding"], trunk["features"], trunk["pooling"]) == (True, 24, "gem")
     assert json.loads((root / "models/groups/group=1/head.json").read_text())["features"] == 24
