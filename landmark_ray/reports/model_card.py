@@ -45,7 +45,7 @@ STRANGERS = {"other_landmarks": "other landmarks", "anything_else": "anything el
 OPTIONS = (
     *("network", "weights", "pooling", "phases", "metric_epochs", "metric_rate", "embedding"),
     *("metric_scale", "margin_few", "margin_many", "margin_power", "average", "views", "head"),
-    *("scale", "head_epochs", "head_patience", "head_batch", "head_rate", "epochs", "rate"),
+    *("scale", "head_epochs", "head_patience", "head_rate", "epochs", "rate"),
     *("optimizer", "weight_decay", "dropout", "smoothing", "balance", "other_share", "calibrate"),
 )
 """Options of the training that the card shows, if they had an effect."""
