@@ -1,13 +1,13 @@
 """The stages that compute vectors against the bare network, and vectors in 16 bits against float32.
 
 1. `describe` and `embed` on Ray against the network alone: the same network in as many processes of
-   one thread, on batches of decoded photos of the same shape. The stages read, decode (and augment,
-   `embed`) photos and write tables. The rate of a stage is that of the second half of the photos.
+   one thread, on batches of decoded photos. The stages read, decode (and augment, `embed`)
+   photos and write tables, on the same cores. The rate of a stage is that of the second half of the photos.
 2. The least cosine between the vectors of photos in 16 bits and in float32.
 
     python bench/embed.py [--smoke]
 
-4 minutes, with gld-mini and mobilenet_v2.
+6 minutes, with three copies of gld-mini and mobilenet_v2.
 """
 
 import multiprocessing
@@ -56,12 +56,14 @@ class Size:
     Attributes:
         smoke: whether the photographs are the toy's.
         options: of the run; those of a tiny network when empty.
-        photos: for the bare network, in each process, and for the cosines.
+        photos: for the bare network, in each process.
+        copies: of each photograph.
     """
 
     smoke: bool
     options: tuple[object, ...]
     photos: int
+    copies: int
 
 
 def bare_rate(root: Root, photos: int) -> float:
@@ -120,7 +122,7 @@ def measure(size: Size, folder: Path) -> dict[str, float]:
     """Run both stages, each beside the bare network."""
     os.environ.update(dict.fromkeys(ONE_THREAD, "1"))
     photos = photographs(source_folder(size.smoke))
-    write_copies(photos, 1, folder / "source")
+    write_copies(photos, size.copies, folder / "source")
     options = size.options or tiny(folder)
     words = [*options, "--source", folder / "source", "--root", folder / "root"]
     words += [*FEW_FEATURES, "--cluster.cpus", CORES, "--train.views", VIEWS]
@@ -147,10 +149,11 @@ if __name__ == "__main__":
     run(
         measure,
         FIGURES,
-        full=Size(smoke=False, options=(*MOBILENET, "--sample.shard_images", 48), photos=320),
+        full=Size(smoke=False, options=MOBILENET, photos=320, copies=3),
         smoke=Size(
             smoke=True,
             options=(),
             photos=32,
+            copies=1,
         ),
     )

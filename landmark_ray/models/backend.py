@@ -41,11 +41,16 @@ def in_16_bits(precision: Precision) -> bool:
     return precision == "mixed" or (precision == "auto" and on_gpu())
 
 
-def jit(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a function of tensors that is compiled once for each set of shapes.
+def has_fixed_shapes() -> bool:
+    """Return whether `jit` compiles a function anew for each set of shapes."""
+    return keras.backend.backend() == "jax" or on_gpu()
 
-    XLA compiles it, except for TensorFlow on a CPU, whose graph runs the loop of a head 30 times as
-    fast as its XLA (2.21, two cores, 10 classes).
+
+def jit(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function of tensors that is compiled once for each set of shapes, or for all.
+
+    XLA compiles it for each, except for TensorFlow on a CPU, whose graph runs the loop of a head
+    30 times as fast as its XLA (2.21, two cores, 10 classes).
 
     Raises:
         ValueError: Keras's backend is neither TensorFlow nor JAX.
@@ -57,7 +62,7 @@ def jit(function: Callable[..., Any]) -> Callable[..., Any]:
     _check_tensorflow()
     import tensorflow as tf
 
-    return tf.function(function, jit_compile=on_gpu())
+    return tf.function(function, jit_compile=on_gpu(), reduce_retracing=True)
 
 
 def value_and_grad(

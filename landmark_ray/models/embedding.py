@@ -1,4 +1,4 @@
-"""Outputs of a network for photos, in batches of one shape, and vectors of augmented photos.
+"""Outputs of a network for photos, in batches, and vectors of augmented photos.
 
 Photos are sent to the device as bytes and converted there. Some batches are on their way at a time,
 so that a GPU does not wait until the outputs of the last one are fetched.
@@ -14,12 +14,12 @@ from keras import ops
 from numpy.typing import NDArray
 
 from landmark_ray.models.augmentation import build_augmentation
-from landmark_ray.models.backend import jit, on_gpu
+from landmark_ray.models.backend import has_fixed_shapes, jit, on_gpu
 from landmark_ray.models.layers import Tensor
 from landmark_ray.models.specs import AugmentationOptions
 
 BATCH, GPU_BATCH = 32, 256
-"""Photos in a batch. The last batch is filled up, so that one compiled function serves all."""
+"""Photos in a batch. The last one is filled up where a compiled function serves one shape."""
 
 IN_FLIGHT = 3
 """Batches that a GPU may have before the outputs of the first are fetched."""
@@ -37,7 +37,7 @@ class Embedder:
         """
         self.network = network
         self._augmentation = build_augmentation(options, 0) if options else None
-        self._batch = GPU_BATCH if on_gpu() else BATCH
+        self._batch, self._fills = GPU_BATCH if on_gpu() else BATCH, has_fixed_shapes()
         self._outputs, self._view_outputs = jit(self._compute), jit(self._compute_view)
 
     def embed(self, photos: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -78,7 +78,7 @@ class Embedder:
 
         for start in range(0, len(photos), self._batch):
             rows = photos[start : start + self._batch]
-            if len(rows) < self._batch:
+            if self._fills and len(rows) < self._batch:
                 rows = np.concatenate(
                     [rows, np.zeros((self._batch - len(rows), *rows.shape[1:]), rows.dtype)]
                 )
