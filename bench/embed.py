@@ -1,8 +1,8 @@
 """The stages that compute vectors against the bare network, and vectors in 16 bits against float32.
 
 1. `describe` and `embed` on Ray against the network alone: the same network in as many processes of
-   one thread, on batches of decoded photos. The stages read, decode (and augment, `embed`)
-   photos and write tables, on the same cores. The rate of a stage is that of the second half of the photos.
+   one thread, on batches of decoded photos. The stages read, decode (and augment, `embed`) photos
+   and write tables, on the same cores. The rate of a stage is that of its second half.
 2. The least cosine between the vectors of photos in 16 bits and in float32.
 
     python bench/embed.py [--smoke]
