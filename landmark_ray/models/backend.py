@@ -55,6 +55,20 @@ def jit(function: Callable[..., Any]) -> Callable[..., Any]:
     Raises:
         ValueError: Keras's backend is neither TensorFlow nor JAX.
     """
+    if has_fixed_shapes():
+        return xla(function)
+    _check_tensorflow()
+    import tensorflow as tf
+
+    return tf.function(function, reduce_retracing=True)
+
+
+def xla(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function of tensors that XLA compiles once for each set of shapes.
+
+    Raises:
+        ValueError: Keras's backend is neither TensorFlow nor JAX.
+    """
     if keras.backend.backend() == "jax":
         import jax
 
@@ -62,7 +76,7 @@ def jit(function: Callable[..., Any]) -> Callable[..., Any]:
     _check_tensorflow()
     import tensorflow as tf
 
-    return tf.function(function, jit_compile=on_gpu(), reduce_retracing=True)
+    return tf.function(function, jit_compile=True, reduce_retracing=True)
 
 
 def value_and_grad(
