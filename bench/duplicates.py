@@ -23,7 +23,7 @@ from common import CORES, Figure, in_own_process, peak_gib, run
 
 from landmark_ray.config import Config
 from landmark_ray.kernels import duplicates
-from landmark_ray.kernels.image import THUMBNAIL
+from landmark_ray.kernels.perceptual_hash import THUMBNAIL
 from landmark_ray.stages.dedupe import cluster_rows
 
 COPIES, FLIPPED, PLACEHOLDERS = 0.05, 4, 0.02

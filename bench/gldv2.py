@@ -18,7 +18,7 @@ import pyarrow.csv as pacsv
 
 from landmark_ray.data import sources
 from landmark_ray.data.sources import Archive, Member
-from landmark_ray.kernels import image as kernel
+from landmark_ray.kernels import perceptual_hash as kernel
 from landmark_ray.kernels.matching import PairResult
 from landmark_ray.reports.match_figures import MatchFigures
 from landmark_ray.stages import extract, ingest, match, resize

@@ -6,7 +6,8 @@ from landmark_ray.config import STAGES
 from landmark_ray.cost.calibration import Calibration, Fit
 from landmark_ray.cost.clusters import Cluster, read_cluster
 from landmark_ray.cost.job import CostConfig
-from landmark_ray.cost.work import Rates, Run, Workload, expected_run
+from landmark_ray.cost.work import Rates, Run, expected_run
+from landmark_ray.cost.workload import Workload
 
 PLAIN = Rates(usable=1.0, unverified=0.0, tries=2.0)
 

@@ -5,8 +5,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pytest
+
+from landmark_ray.errors import UserError
 
 SIZE = 32
+PIXELS = 40
+"""Width and height of the photos, which not all networks take."""
 SCALE, OFFSET = [0.02, 0.01, 0.015], [-2.0, -1.0, -1.5]
 _VIT = {
     "image_shape": (SIZE, SIZE, 3),
@@ -135,3 +140,19 @@ def write_vit_of_hugging_face(folder: Path) -> dict[str, np.ndarray]:
     processor = {"image_mean": [0.5, 0.4, 0.3], "image_std": [0.5, 0.25, 0.2]}
     (folder / "preprocessor_config.json").write_text(json.dumps(processor))
     return tensors
+
+
+def built(folder, **options):
+    """The trunk of a preset, as `--train.network hub:FOLDER` makes it."""
+    from landmark_ray.models import networks
+
+    options = {"weights": "imagenet", "input_size": PIXELS} | options
+    return networks.build_trunk(f"hub:{folder}", **options)
+
+
+def refused(work) -> str:
+    """The one line with which work is refused."""
+    with pytest.raises(UserError) as error:
+        work()
+    assert "\n" not in str(error.value)
+    return str(error.value)

@@ -13,7 +13,8 @@ from pydantic import Field, ValidationError, field_validator
 
 from landmark_ray.config import Config
 from landmark_ray.config.base import StageConfig
-from landmark_ray.cost.work import Floats, Work
+from landmark_ray.cost.work import Work
+from landmark_ray.cost.workload import Floats
 from landmark_ray.errors import UserError
 
 FILE = Path(__file__).parent / "clusters.toml"

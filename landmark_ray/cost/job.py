@@ -16,7 +16,8 @@ from landmark_ray.cost.calibration import Calibration, default_calibration, fitt
 from landmark_ray.cost.clusters import read_cluster
 from landmark_ray.cost.forecast import forecast, show
 from landmark_ray.cost.trial import draw_samples, read_trial, run_stages, scaled_down
-from landmark_ray.cost.work import expected_run, read_workload
+from landmark_ray.cost.work import expected_run
+from landmark_ray.cost.workload import read_workload
 from landmark_ray.data import deletion
 from landmark_ray.data.sources import Source
 from landmark_ray.data.store import Store

@@ -26,7 +26,8 @@ import pyarrow.compute as pc
 from landmark_ray import pipeline
 from landmark_ray.bundle.network_files import FINETUNED, GROUPS, head_infos, trunk_info
 from landmark_ray.config import Config
-from landmark_ray.cost.work import Counts, Floats, Rates, Run, pairs_with, workload_of
+from landmark_ray.cost.work import Rates, Run, pairs_with
+from landmark_ray.cost.workload import Counts, Floats, workload_of
 from landmark_ray.data.photo_ids import PhotoIds
 from landmark_ray.data.root import Root
 from landmark_ray.data.sources import Source

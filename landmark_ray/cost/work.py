@@ -1,22 +1,15 @@
 """How many photos reach each stage, and the work of each stage, cut into pieces for its workers."""
 
-import time
 from dataclasses import dataclass
 
 import numpy as np
-import pyarrow as pa
-from numpy.typing import NDArray
 from pydantic import BaseModel
 
 from landmark_ray.config import Config
+from landmark_ray.cost.workload import Counts, Floats, Workload
 from landmark_ray.data.examples import BACKGROUND_VALIDATION
-from landmark_ray.data.sources import Source
 from landmark_ray.kernels.head_batches import batch_size
 from landmark_ray.kernels.splitting import group_of, validation_share
-from landmark_ray.stages import sample
-
-Counts = NDArray[np.int64]
-Floats = NDArray[np.float64]
 
 LANDMARKS = 155.0
 """Landmarks at which the products of a head take as long as the rest of what it does for a vector.
@@ -44,65 +37,6 @@ class Rates(BaseModel):
     tries: float = 2.0  # pairs that a photo tries until one verifies it
     cleaned: float = 1.0  # share of the photos kept by `prune` that `clean` keeps
     features: int = 2048  # length of the trunk's vector of a photo
-
-
-@dataclass(frozen=True)
-class Workload:
-    """What a run reads, according to the list of the source."""
-
-    listed: int  # photos that the source lists
-    landmarks: Counts  # [C] id of each landmark that `sample` chooses, ordered by shard
-    sizes: Counts  # [C] photos of each landmark
-    shard: Counts  # [C] number of each landmark's shard, from 0
-    archives: Counts  # [A] bytes of each tar, or chunk of single files
-    tests: int = 0  # photos of the test set
-    sample_s: float = 0.0  # seconds that the stage `sample` takes
-
-    @property
-    def images(self) -> int:
-        """The number of photos that `sample` chooses."""
-        return int(self.sizes.sum())
-
-    @property
-    def shards(self) -> int:
-        """The number of files of a table."""
-        return int(self.shard.max()) + 1
-
-
-def read_workload(config: Config, source: Source, tests: int | None) -> tuple[Workload, pa.Table]:
-    """Read the source's list; return the workload, and the catalog that `sample` would write.
-
-    If `tests`, the number of photos of the test set, is None, it is that of the source's solution.
-
-    Raises:
-        UserError: No landmark is large enough, or there are no photos.
-    """
-    begun = time.monotonic()
-    images, names, _ = source.index()
-    read_s = time.monotonic() - begun
-    catalog, _, _ = sample.choose(images, names, config)
-    seconds = time.monotonic() - begun + read_s  # the stage reads the list twice
-    if tests is None:
-        test_set = source.test_set()
-        tests = len(test_set[1]) if test_set else 0
-    return workload_of(catalog, source, images.num_rows, tests, seconds), catalog
-
-
-def workload_of(
-    catalog: pa.Table, source: Source, listed: int, tests: int = 0, sample_s: float = 0.0
-) -> Workload:
-    """Return the workload of a catalog."""
-    keys = ["bucket", "shard", "landmark_id"]
-    rows = catalog.group_by(keys).aggregate([([], "count_all")]).to_pandas().sort_values(keys)
-    return Workload(
-        listed=listed,
-        landmarks=rows["landmark_id"].to_numpy(np.int64),
-        sizes=rows["count_all"].to_numpy(np.int64),
-        shard=rows.groupby(keys[:2]).ngroup().to_numpy(np.int64),
-        archives=np.array([archive.size for archive in source.archives()], np.int64),
-        tests=tests,
-        sample_s=sample_s,
-    )
 
 
 @dataclass(frozen=True)

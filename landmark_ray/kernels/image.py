@@ -1,11 +1,9 @@
 """Decoding, normalising and resizing photos with Pillow. Colour is sRGB, arrays are [H, W, 3]."""
 
-import hashlib
 import io
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal
 
-import imagehash
 import numpy as np
 import pillow_heif
 from numpy.typing import NDArray
@@ -22,9 +20,6 @@ FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "HEIF", "AVIF")
 
 Fit = Literal["crop", "pad"]
 """How a photo becomes a square, see `square`."""
-
-THUMBNAIL = 32
-"""Width and height of the thumbnails by which images are compared, in pixels."""
 
 _TRANSPOSE = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -103,7 +98,7 @@ def normalise(data: bytes, limits: Limits) -> Photo:
     Raises:
         ImageError: The image cannot be used; the text says why.
     """
-    image = _open(data)
+    image = open_image(data)
     full = image.size
     _bound(image, limits.max_side, limits)
     flat, turn = _load(image, data)
@@ -132,7 +127,7 @@ def decode(
     Raises:
         ImageError: The image is damaged, or beyond the limits.
     """
-    image = _open(data)
+    image = open_image(data)
     _bound(image, max_side or max(image.size), limits)
     flat, turn = _load(image, data)
     if max_side:
@@ -174,7 +169,7 @@ def _resized(
     data: bytes, size: int, fit: Fit, limits: Limits | None = None
 ) -> tuple[Image.Image, Image.Transpose | None]:
     """Return the part of the square that shows the photo, and the transpose to upright, or None."""
-    image = _open(data)
+    image = open_image(data)
     _bound(image, size, limits)
     flat, turn = _load(image, data)
     reduce = (max if fit == "pad" else min)(flat.size) > size
@@ -199,33 +194,12 @@ def thumbnail(data: bytes, side: int) -> bytes:
     return encode(Image.fromarray(decode(data, side)), 75)
 
 
-class PerceptualHash(NamedTuple):
-    """Hashes and a thumbnail that are nearly equal for copies of a photo: columns of `HASHES`."""
-
-    digest: bytes
-    phash: int
-    thumbnail: bytes
-
-
-def perceptual_hash(jpeg: bytes) -> PerceptualHash:
-    """Compute a hash of the file, the 64-bit DCT hash of the picture, and a thumbnail.
-
-    The DCT hashes (imagehash.phash) of near-duplicates differ in few bits. The thumbnail is made
-    from a JPEG that is decoded at a fraction of its size, and the DCT hash from the thumbnail,
-    which takes 2 ms in place of 12.
+def open_image(data: bytes) -> ImageFile:
+    """Read the header of an image file.
 
     Raises:
-        ImageError: The file is no image.
+        ImageError: It is none of the `FORMATS`.
     """
-    image = _open(jpeg)
-    image.draft("L", (4 * THUMBNAIL, 4 * THUMBNAIL))
-    grey = image.convert("L").resize((THUMBNAIL, THUMBNAIL), Image.Resampling.LANCZOS)
-    bits = imagehash.phash(grey, highfreq_factor=THUMBNAIL // 8).hash.ravel()
-    digest = hashlib.blake2b(jpeg, digest_size=16).digest()
-    return PerceptualHash(digest, int(np.packbits(bits).view(">u8")[0]), grey.tobytes())
-
-
-def _open(data: bytes) -> ImageFile:
     if not data:
         raise ImageError("empty: 0 bytes")
     try:
@@ -266,7 +240,7 @@ def decoded_pixels(image: ImageFile, full: tuple[int, int]) -> float:
 def _load(image: ImageFile, data: bytes) -> tuple[Image.Image, Image.Transpose | None]:
     """Decode in full to opaque 8-bit L, RGB or CMYK; return the transpose to upright, too."""
     try:
-        flat = colour.load(image, lambda: _open(data))
+        flat = colour.load(image, lambda: open_image(data))
     except MemoryError:
         raise
     except colour.UnknownRange as error:

@@ -16,6 +16,9 @@ from landmark_ray.config.base import Options
 from landmark_ray.errors import UserError
 from landmark_ray.runtime.ray_start import start_ray
 
+GPU_CALLS = 2
+"""Units that a worker with a GPU has in hand: it reads and commits one while another computes."""
+
 
 @dataclass(frozen=True)
 class Workers:
@@ -26,12 +29,14 @@ class Workers:
         gpus: GPUs of each worker.
         cpus: Cores of each worker.
         memory: Bytes that are reserved for each worker; none when 0.
+        calls: Number of units that a worker has in hand at a time, each in a thread of its own.
     """
 
     count: int
     gpus: float
     cpus: float
     memory: int = 0
+    calls: int = 1
 
     @property
     def resources(self) -> dict[str, float]:
@@ -43,8 +48,12 @@ class Workers:
     def pool(self) -> dict[str, Any]:
         """Return the arguments of `Dataset.map` for these workers."""
         reserved = {"memory": self.memory} if self.memory else {}
-        size = ActorPoolStrategy(size=self.count)
-        return {"compute": size, "num_gpus": self.gpus, "num_cpus": self.cpus, **reserved}
+        pool = ActorPoolStrategy(
+            size=self.count,
+            max_concurrent_calls_per_actor=self.calls,
+            enable_true_multi_threading=self.calls > 1,
+        )
+        return {"compute": pool, "num_gpus": self.gpus, "num_cpus": self.cpus, **reserved}
 
 
 def task_resources(config: Config, stage: str) -> dict[str, Any]:
@@ -59,7 +68,9 @@ def task_resources(config: Config, stage: str) -> dict[str, Any]:
     return {"num_cpus": requested.cpus, **memory}
 
 
-def plan_workers(config: Options, section: str, requested: Any) -> Workers:
+def plan_workers(
+    config: Options, section: str, requested: Any, *, overlap: bool = False
+) -> Workers:
     """Return as many workers that hold a model as the cluster has room for, at least one.
 
     A tenth of the cores is left to other tasks, which would starve if the workers took all.
@@ -69,6 +80,7 @@ def plan_workers(config: Options, section: str, requested: Any) -> Workers:
         section: The section of the options, such as "train.", for errors.
         requested: Options of a worker: `cpus` (used if it has no GPU), `gpus` (if None: one, if the
             cluster has GPUs) and `memory_gb`.
+        overlap: Whether workers on GPUs have `GPU_CALLS` units in hand, which the rule must allow.
 
     Raises:
         UserError: The cluster has fewer GPUs, or too few cores or too little memory for one worker.
@@ -87,7 +99,7 @@ def plan_workers(config: Options, section: str, requested: Any) -> Workers:
     memory = int((requested.memory_gb or 0) * 1e9)
     if memory:
         count = min(count, int(have.get("memory", 0) / memory))
-    return Workers(max(count, 1), gpus, cpus, memory)
+    return Workers(max(count, 1), gpus, cpus, memory, GPU_CALLS if gpus and overlap else 1)
 
 
 def check(section: str, requested: Any) -> None:

@@ -1,7 +1,9 @@
-"""Parts of the service that run in the ingress's process, called as Serve deployments are."""
+"""Calls of the service's parts: deployments of Serve, or objects in the process of the ingress."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any
+
+from ray.exceptions import RayActorError
 
 from landmark_ray.serving.versions import Versions
 
@@ -24,3 +26,11 @@ class LocalHandle:
     def __getattr__(self, name: str) -> LocalMethod:
         """Return a method of the replica."""
         return LocalMethod(getattr(self.replica, name))
+
+
+async def ask(method: Any, *args: Any) -> Any:
+    """Ask a shard; when a replica dies over the request, ask another one."""
+    try:
+        return await method.remote(*args)
+    except RayActorError:
+        return await method.remote(*args)

@@ -24,7 +24,7 @@ from landmark_ray.serving.bundle_metadata import BundleMetadata
 from landmark_ray.serving.decoding import Decoder
 from landmark_ray.serving.index_shards import IndexShard
 from landmark_ray.serving.inference import MAX_TOP_K
-from landmark_ray.serving.local import LocalHandle
+from landmark_ray.serving.local import LocalHandle, ask
 from landmark_ray.serving.model_shards import ModelShard
 from landmark_ray.serving.prometheus import Metrics
 from landmark_ray.serving.recognition import (
@@ -294,11 +294,3 @@ class Recogniser:
         answer = photo_answer(recognition, top_k, file)
         self.metrics.count_prediction(answer.landmarks[0].group if answer.is_landmark else 0)
         return answer, recognition
-
-
-async def ask(method: Any, *args: Any) -> Any:
-    """Ask a shard; when a replica dies over the request, ask another one."""
-    try:
-        return await method.remote(*args)
-    except RayActorError:
-        return await method.remote(*args)

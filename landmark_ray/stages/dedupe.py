@@ -15,7 +15,7 @@ from landmark_ray.data.concurrently import map_concurrently
 from landmark_ray.data.root import Root, Shard
 from landmark_ray.data.sources import Source
 from landmark_ray.kernels import duplicates as kernel
-from landmark_ray.kernels.image import THUMBNAIL, perceptual_hash
+from landmark_ray.kernels.perceptual_hash import THUMBNAIL, perceptual_hash
 from landmark_ray.runtime.counts import StageCounts
 from landmark_ray.runtime.progress import ProgressBar
 from landmark_ray.runtime.ray_start import start_ray

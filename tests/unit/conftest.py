@@ -1,10 +1,12 @@
 import asyncio
+import shutil
 from unittest.mock import AsyncMock
 
 import pytest
 from starlette.testclient import TestClient
 
 from tests import bundles
+from tests import presets as small
 
 
 @pytest.fixture(scope="session")
@@ -44,3 +46,16 @@ def make(bundle, decoder, monkeypatch):
         return TestClient(api.build_app(service), raise_server_exceptions=False), shard
 
     return client
+
+
+@pytest.fixture(scope="session")
+def families(tmp_path_factory):
+    """Name of a family -> the folder of its preset and the backbone that was saved."""
+    folder = tmp_path_factory.mktemp("presets")
+    return {name: (folder / name, small.write(name, folder / name)) for name in small.FAMILIES}
+
+
+@pytest.fixture
+def vit(families, tmp_path):
+    """A preset of one's own, to spoil."""
+    return shutil.copytree(families["vit"][0], tmp_path / "vit")

@@ -40,3 +40,5 @@ def test_workers_keep_memory_only_where_it_is_asked_for():
     assert Workers(3, 0, 0.9).resources == {"CPU": 0.9, "GPU": 0}
     assert Workers(3, 1, 0.5, 7).resources == {"CPU": 0.5, "GPU": 1, "memory": 7}
     assert Workers(3, 1, 0.5, 7).pool["memory"] == 7
+    assert not Workers(3, 1, 0.5).pool["compute"].enable_true_multi_threading
+    assert Workers(3, 1, 0.5, calls=2).pool["compute"].max_concurrent_calls_per_actor == 2

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from landmark_ray.kernels import duplicates
-from landmark_ray.kernels.image import perceptual_hash
+from landmark_ray.kernels.perceptual_hash import perceptual_hash
 
 
 def all_near(hashes, bits):

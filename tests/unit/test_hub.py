@@ -1,13 +1,9 @@
 """Networks of keras-hub: built from small random presets, recorded, rebuilt, trained, converted."""
 
 import importlib.util
-import json
 import os
-import shutil
 import subprocess
 import sys
-import zipfile
-from math import erf
 from types import SimpleNamespace
 
 import keras
@@ -17,25 +13,21 @@ import pytest
 from landmark_ray.bundle.ensemble import Ensemble
 from landmark_ray.bundle.manifest import Bundle
 from landmark_ray.bundle.network_files import read_trunk, trunk_info, write_trunk
-from landmark_ray.config import Config
 from landmark_ray.data.store import Store
-from landmark_ray.errors import UserError
 from landmark_ray.models import classification, fit_loop, hub, metric, networks, presets
 from landmark_ray.models.augmentation import build_augmentation
 from landmark_ray.models.heads import build_head
-from landmark_ray.models.specs import AugmentationOptions, Backbone
+from landmark_ray.models.specs import AugmentationOptions
 from landmark_ray.serving import openvino_conversion
 from landmark_ray.serving.inference import ShardNetworks
 from landmark_ray.serving.serve_options import GraphOptions
-from landmark_ray.stages import describe, trunk
-from tests import bombs, bundles
+from tests import bundles
 from tests import presets as small
 from tests.conftest import REPO
 
 pytest.importorskip("keras_hub", reason="the optional extra hub is not installed")
 
-PIXELS = 40
-PHOTOS = np.random.default_rng(0).integers(0, 256, (3, PIXELS, PIXELS, 3), np.uint8)
+PHOTOS = np.random.default_rng(0).integers(0, 256, (3, small.PIXELS, small.PIXELS, 3), np.uint8)
 OWN = {"vit": 32, "siglip": 32, "swin": 32}  # others fit the photos: 40 pixels
 KINDS = {
     "vit": ("ViTBackbone", lambda out: out[:, 0]),
@@ -48,40 +40,14 @@ KINDS = {
 }
 
 
-@pytest.fixture(scope="module")
-def families(tmp_path_factory):
-    """Name of a family -> the folder of its preset and the backbone that was saved."""
-    folder = tmp_path_factory.mktemp("presets")
-    yield {name: (folder / name, small.write(name, folder / name)) for name in small.FAMILIES}
-    keras.backend.clear_session()
-
-
-@pytest.fixture
-def vit(families, tmp_path):
-    """A preset of one's own, to spoil."""
-    return shutil.copytree(families["vit"][0], tmp_path / "vit")
-
-
-def built(folder, **options) -> keras.Model:
-    options = {"weights": "imagenet", "input_size": PIXELS} | options
-    return networks.build_trunk(f"hub:{folder}", **options)
-
-
-def refused(work) -> str:
-    with pytest.raises(UserError) as error:
-        work()
-    assert "\n" not in str(error.value)
-    return str(error.value)
-
-
 @pytest.mark.parametrize("family", small.FAMILIES)
 def test_trunk_is_scaling_then_backbone_then_its_pooling(families, family):
     folder, backbone = families[family]
-    made = built(folder)
+    made = small.built(folder)
     info = networks.describe(made)
     kind, pooled = KINDS[family]
-    size = OWN.get(family, PIXELS)
-    assert (info.network, info.size, info.input_size) == (f"hub:{kind}", size, PIXELS)
+    size = OWN.get(family, small.PIXELS)
+    assert (info.network, info.size, info.input_size) == (f"hub:{kind}", size, small.PIXELS)
     assert (info.preprocessing, info.pooling) == ("hub", "avg")
     own = {"dinov2": 56}.get(family, size)  # where its positions aren't interpolated
     photos = np.random.default_rng(1).uniform(0, 255, (2, own, own, 3)).astype("float32")
@@ -92,7 +58,7 @@ def test_trunk_is_scaling_then_backbone_then_its_pooling(families, family):
         for old, new in zip(backbone.variables, part.variables, strict=True):
             np.testing.assert_array_equal(old, new)
     wanted = pooled(np.asarray(hub.features(part, pixels)))
-    found = built(folder, size=own, input_size=own)(photos)
+    found = small.built(folder, size=own, input_size=own)(photos)
     assert found.shape == (2, info.features)
     np.testing.assert_allclose(found, wanted, atol=2e-5, rtol=1e-4)
     assert np.abs(wanted[0] - wanted[1]).max() > 1e-3  # or any photo would do
@@ -100,7 +66,7 @@ def test_trunk_is_scaling_then_backbone_then_its_pooling(families, family):
 
 @pytest.mark.parametrize("family", small.FAMILIES)
 def test_a_bundle_rebuilds_it_without_the_folder(families, family, tmp_path, monkeypatch):
-    made = built(families[family][0])
+    made = small.built(families[family][0])
     bundle = Store(str(tmp_path))
     write_trunk(bundle, "trunk", made)
     monkeypatch.setattr(presets, "config_of", None)  # nothing is read of any preset
@@ -114,7 +80,9 @@ def test_a_bundle_rebuilds_it_without_the_folder(families, family, tmp_path, mon
 @pytest.mark.parametrize("family", ["dinov2", "siglip", "resnet"])
 def test_phase_metric_adds_an_embedding_that_a_bundle_keeps(families, family, tmp_path):
     y = np.arange(len(PHOTOS), dtype=np.int32) % 2
-    model, _ = metric.build(built(families[family][0]), PHOTOS, y, classes=2, features=8, scale=8.0)
+    model, _ = metric.build(
+        small.built(families[family][0]), PHOTOS, y, classes=2, features=8, scale=8.0
+    )
     trunk, bundle = classification.split_classifier(model)[0], Store(str(tmp_path))
     write_trunk(bundle, "trunk", trunk)
     again = read_trunk(bundle)
@@ -126,10 +94,10 @@ def test_phase_metric_adds_an_embedding_that_a_bundle_keeps(families, family, tm
 def test_openvino_computes_the_same(families, family, tmp_path, monkeypatch):
     import openvino
 
-    made = built(families[family][0])
+    made = small.built(families[family][0])
     monkeypatch.setattr(keras.ops, "slice_update", keras.ops.slice_update)  # restored at the end
     openvino_conversion.replace_slice_updates()
-    photos = keras.Input((PIXELS, PIXELS, 3))
+    photos = keras.Input((small.PIXELS, small.PIXELS, 3))
     outputs = {"features": keras.layers.Identity(name="features")(made(photos))}
     file = str(tmp_path / "trunk.xml")
     keras.Model(photos, outputs).export(file, format="openvino", verbose=False)
@@ -165,7 +133,7 @@ def test_slices_are_updated_as_keras_does(monkeypatch):
 def trained(folder) -> keras.Model:
     """A classifier after two steps."""
     keras.utils.set_random_seed(0)
-    made = built(folder)
+    made = small.built(folder)
     vary = build_augmentation(AugmentationOptions(), 0)
     head = build_head(made.output_shape[-1], 3)
     model = classification.build_classifier(made, head, vary, learn_statistics=False)
@@ -188,7 +156,7 @@ def trained(folder) -> keras.Model:
 def test_training_changes_it_and_files_keep_what_it_learned(families, family, tmp_path):
     model = trained(families[family][0])
     made, _ = classification.split_classifier(model)
-    before = np.asarray(built(families[family][0])(PHOTOS))
+    before = np.asarray(small.built(families[family][0])(PHOTOS))
     assert np.abs(np.asarray(made(PHOTOS)) - before).max() > 1e-3
     fit_loop.save(model, str(tmp_path))
     again = fit_loop.load(str(tmp_path))
@@ -231,7 +199,7 @@ def test_jax_reads_what_tensorflow_wrote_and_computes_the_same(families, tmp_pat
     wanted = {}
     some = ("dinov2", "siglip", "swin")
     for family in some:
-        made = built(families[family][0])
+        made = small.built(families[family][0])
         write_trunk(Store(str(tmp_path)), family, made)
         wanted[family] = np.asarray(made(PHOTOS))
     code = (
@@ -252,200 +220,37 @@ def test_jax_reads_what_tensorflow_wrote_and_computes_the_same(families, tmp_pat
             np.testing.assert_allclose(found, vectors, atol=2e-4, err_msg=f"{family} {name}")
 
 
-def vit_in_numpy(tensors: dict[str, np.ndarray], photos: np.ndarray) -> np.ndarray:
-    """The class token [B, 16] of a Vision Transformer of one layer (Dosovitskiy et al. 2021)."""
-    p = {name.removeprefix("vit."): value.astype(float) for name, value in tensors.items()}
-
-    def dense(x, name):
-        return x @ p[f"{name}.weight"].T + p[f"{name}.bias"]
-
-    def normal(x, name):
-        x = (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-6)
-        return x * p[f"{name}.weight"] + p[f"{name}.bias"]
-
-    b, layer = len(photos), "encoder.layer.0"
-    patches = photos.reshape(b, 4, 8, 4, 8, 3).transpose(0, 1, 3, 5, 2, 4).reshape(b, 16, -1)
-    kernel = p["embeddings.patch_embeddings.projection.weight"].reshape(16, -1)
-    x = patches @ kernel.T + p["embeddings.patch_embeddings.projection.bias"]
-    first = np.broadcast_to(p["embeddings.cls_token"], (b, 1, 16))
-    x = np.concatenate([first, x], axis=1) + p["embeddings.position_embeddings"]
-    y = normal(x, f"{layer}.layernorm_before")
-    q, k, v = (
-        dense(y, f"{layer}.attention.attention.{n}").reshape(b, 17, 2, 8).transpose(0, 2, 1, 3)
-        for n in ("query", "key", "value")
-    )
-    weights = np.exp(q @ k.transpose(0, 1, 3, 2) / np.sqrt(8))
-    y = (weights / weights.sum(-1, keepdims=True)) @ v
-    x = x + dense(y.transpose(0, 2, 1, 3).reshape(b, 17, 16), f"{layer}.attention.output.dense")
-    y = dense(normal(x, f"{layer}.layernorm_after"), f"{layer}.intermediate.dense")
-    y = y * (1 + np.vectorize(erf)(y / np.sqrt(2))) / 2
-    return normal(x + dense(y, f"{layer}.output.dense"), "layernorm")[:, 0]
-
-
-def test_a_folder_of_hugging_face_is_read(tmp_path):
-    pytest.importorskip("safetensors", reason="the optional extra hub is not installed")
-    tensors = small.write_vit_of_hugging_face(tmp_path / "vit")
-    photos = np.random.default_rng(2).uniform(0, 255, (2, 32, 32, 3)).astype("float32")
-    pixels = (photos.astype(float) / 255 - [0.5, 0.4, 0.3]) / [0.5, 0.25, 0.2]
-    made = built(tmp_path / "vit", input_size=32)
-    np.testing.assert_allclose(made(photos), vit_in_numpy(tensors, pixels), atol=1e-3)
-
-
-def test_scaling_of_timm_is_read(tmp_path):
-    import keras_hub
-
-    numbers = {"input_size": [3, 32, 32], "mean": [0.5, 0.4, 0.3], "std": [0.5, 0.25, 0.2]}
-    timm = {"architecture": "resnet18", "pretrained_cfg": numbers | {"interpolation": "bicubic"}}
-    (tmp_path / "config.json").write_text(json.dumps(timm))
-    scale, offset = presets.scaling_of(f"hub:{tmp_path}", keras_hub)
-    pixels = np.array([0.0, 255.0, 51.0]) * scale + offset
-    np.testing.assert_allclose(pixels, [-1.0, 2.4, -0.5], atol=1e-6)
-
-
 def test_pooling_of_tokens_is_that_of_patches(families):
     folder, backbone = families["dinov3"]
     photos = np.random.default_rng(3).uniform(0, 255, (2, 32, 32, 3)).astype("float32")
     pixels = photos * np.float32(small.SCALE) + np.float32(small.OFFSET)
     tokens = np.asarray(backbone({"pixel_values": pixels}))[:, 3:]  # class token, two registers
     assert tokens.shape == (2, 16, 16)
-    largest = built(folder, input_size=32, pooling="max")(photos)
+    largest = small.built(folder, input_size=32, pooling="max")(photos)
     np.testing.assert_allclose(largest, tokens.max(axis=1), atol=1e-4)
     mean = (np.maximum(tokens, 1e-6) ** 3).mean(axis=1) ** (1 / 3)
-    np.testing.assert_allclose(built(folder, input_size=32, pooling="gem")(photos), mean, atol=1e-4)
+    np.testing.assert_allclose(
+        small.built(folder, input_size=32, pooling="gem")(photos), mean, atol=1e-4
+    )
     siglip = families["siglip"][0]
-    said = refused(lambda: built(siglip, pooling="gem"))
+    said = small.refused(lambda: small.built(siglip, pooling="gem"))
     assert said == "network SigLIPVisionEncoder pools by itself: --train.pooling must be avg"
 
 
 def test_without_weights_they_are_random(families):
-    one, other = (built(families["vit"][0], weights=None)(PHOTOS) for _ in range(2))
+    one, other = (small.built(families["vit"][0], weights=None)(PHOTOS) for _ in range(2))
     assert np.abs(np.asarray(one) - np.asarray(other)).max() > 1e-3
 
 
 def test_weights_come_from_a_file_too(families, tmp_path):
-    made = built(families["vit"][0], weights=None)
+    made = small.built(families["vit"][0], weights=None)
     networks.save_trunk(made, tmp_path / "x.weights.h5")
-    again = built(families["vit"][0], weights=tmp_path / "x.weights.h5")
+    again = small.built(families["vit"][0], weights=tmp_path / "x.weights.h5")
     np.testing.assert_array_equal(again(PHOTOS), made(PHOTOS))
 
 
 def test_networks_of_any_size_see_photos_nearly_as_they_are(families):
-    sizes = {n: networks.describe(built(families[n][0], input_size=45)).size for n in families}
+    sizes = {
+        n: networks.describe(small.built(families[n][0], input_size=45)).size for n in families
+    }
     assert sizes == OWN | {"dinov2": 40, "dinov3": 40, "resnet": 45, "hgnetv2": 45}
-
-
-def changed(folder, name: str, change) -> None:
-    config = json.loads((folder / name).read_text())
-    change(config)
-    (folder / name).write_text(json.dumps(config))
-
-
-@pytest.mark.parametrize(
-    "spoil, said",
-    [
-        (shutil.rmtree, "there is no folder"),
-        (lambda f: (f / "config.json").unlink(), "is not a preset: it has no config.json"),
-        (lambda f: (f / "config.json").write_text("{}"), "is not a preset"),
-        (lambda f: (f / "config.json").write_text("{"), "config.json is damaged"),
-        (
-            lambda f: (f / "model.weights.h5").write_bytes(b"half"),
-            "keras-hub can't read the preset",
-        ),
-        (lambda f: (f / "model.weights.h5").unlink(), "keras-hub can't read the preset"),
-        (lambda f: (f / "image_converter.json").unlink(), "doesn't say how pixels are scaled"),
-        (lambda f: (f / "image_converter.json").write_text("{}"), "doesn't say how pixels are"),
-        (
-            lambda f: changed(f, "config.json", lambda c: c["config"].update(num_layers=3)),
-            "keras-hub can't read the preset",
-        ),
-    ],
-)
-def test_a_spoilt_preset_is_one_line(vit, spoil, said):
-    spoil(vit)
-    assert said in (line := refused(lambda: built(vit))) and str(vit) in line
-
-
-def test_a_backbone_of_texts_is_refused(tmp_path):
-    import keras_hub
-
-    text = keras_hub.models.BertBackbone(20, 1, 2, 8, 8, max_sequence_length=4)
-    text.save_to_preset(str(tmp_path))
-    shutil.copy(__file__, tmp_path / "notes.py")
-    (tmp_path / "image_converter.json").write_text('{"config": {}}')
-    assert "BertBackbone is not a network of images" in refused(lambda: built(tmp_path))
-
-
-def test_sizes_that_do_not_fit_are_one_line(families):
-    said = refused(lambda: built(families["dinov3"][0], size=36))
-    assert "36 pixels are not a multiple of its patches of 8 pixels" in said
-    said = refused(lambda: built(families["vit"][0], size=40))
-    assert "its weights are for 32 pixels, and don't fit 40" in said
-
-
-def test_no_folder_is_one_line():
-    assert "there is no folder" in refused(lambda: networks.build_trunk("hub:", weights=None))
-
-
-def test_keras_hub_that_is_missing_is_one_line(families, tmp_path, monkeypatch):
-    write_trunk(Store(str(tmp_path)), "trunk", made := built(families["vit"][0]))
-    fit_loop.save(made, str(tmp_path))
-    monkeypatch.setitem(sys.modules, "keras_hub", None)
-    for work in (
-        lambda: built(families["vit"][0]),
-        lambda: read_trunk(Store(str(tmp_path))),
-        lambda: fit_loop.load(str(tmp_path)),
-    ):
-        said = refused(work)
-        assert "needs keras-hub" in said and "pip install 'landmark_ray[hub]'" in said
-
-
-def config_of(folder, **train) -> Config:
-    return Config.model_validate({"train": {"network": f"hub:{folder}", **train}})
-
-
-def test_stages_depend_on_what_the_folder_holds_and_not_on_where_it_is(vit, tmp_path):
-    one, scratch = config_of(vit), config_of(vit, weights="none")
-    moved = config_of(shutil.copytree(vit, tmp_path / "elsewhere" / "vit"))
-    assert one.config_key("describe") == moved.config_key("describe")
-    assert one.config_key("trunk")["train.network"] == "hub:vit"
-    before = describe.inputs(one, None)
-    assert list(before) == ["preset of train.network"]
-    assert describe.inputs(moved, None) == before and trunk.inputs(one, None) == {}
-    architecture = trunk.inputs(scratch, None)
-    assert describe.inputs(scratch, None) == {} and architecture != {}
-    assert describe.inputs(Config(), None) == trunk.inputs(Config(), None) == {}
-    with (vit / "model.weights.h5").open("ab") as file:
-        file.write(b"other")
-    assert describe.inputs(one, None) != before and trunk.inputs(scratch, None) == architecture
-    changed(vit, "config.json", lambda c: c["config"].update(num_layers=1))
-    assert trunk.inputs(scratch, None) != architecture
-    assert "there is no folder" in refused(lambda: describe.inputs(config_of("/no/x"), None))
-
-
-def test_no_code_of_a_preset_or_a_bundle_is_run(families, vit, tmp_path):
-    marker = tmp_path / "marker"
-    touch = {"class_name": "Path", "module": "pathlib", "config": {}, "registered_name": "Path"}
-    for change in (
-        lambda c: c.update(registered_name="Functional"),
-        lambda c: c.update(registered_name="Path", module="pathlib", class_name="Path"),
-        lambda c: c["config"].update(patch_size=touch),
-    ):
-        folder = shutil.copytree(vit, tmp_path / "spoilt", dirs_exist_ok=True)
-        changed(folder, "config.json", change)
-        refused(lambda: built(folder))  # noqa: B023
-    bombs.lambda_model(marker, tmp_path / "x.keras")
-    with zipfile.ZipFile(tmp_path / "x.keras") as archive:
-        keras_file = json.loads(archive.read("config.json"))
-    folder = shutil.copytree(vit, tmp_path / "lambda")
-    (folder / "config.json").write_text(json.dumps(keras_file | {"registered_name": "Functional"}))
-    refused(lambda: built(folder))
-    sound = networks.describe(built(families["vit"][0])).backbone
-    for kind, arguments in (
-        ("Path", {}),
-        ("ImageConverter", {}),
-        ("ViTBackbone", sound.arguments | {"patch_size": touch}),
-        ("ViTBackbone", sound.arguments | {"mlp_dim": [keras_file]}),
-    ):
-        planted = Backbone(kind, arguments, sound.scale, sound.offset)
-        refused(lambda: hub.rebuild("hub:planted", planted))  # noqa: B023
-    assert not marker.exists()

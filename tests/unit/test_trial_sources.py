@@ -5,7 +5,7 @@ import pytest
 
 from landmark_ray.cost.job import CostConfig
 from landmark_ray.cost.trial import Sample, draw_samples, scaled_down
-from landmark_ray.cost.work import read_workload
+from landmark_ray.cost.workload import read_workload
 from landmark_ray.data.sources import Source
 from landmark_ray.data.verdicts import read_verdicts
 from tests import drawn

@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 
+from landmark_ray.training.tune_trial import score
 from landmark_ray.training.vectors import GroupVectors, Vectors
-from landmark_ray.tune import TuneConfig, as_toml, options_of, score, space
+from landmark_ray.tune import TuneConfig, as_toml, options_of, space
 
 
 def group(y, classes, other=True):

@@ -1,0 +1,77 @@
+"""A trial of the search for options: heads that learn with some options, and their scores."""
+
+import itertools
+from typing import Any
+
+import numpy as np
+import ray
+from ray import tune
+
+from landmark_ray.config import Config
+from landmark_ray.kernels.calibration import softmax
+from landmark_ray.kernels.metrics import global_average_precision
+from landmark_ray.runtime.resources import pin_tensorflow
+from landmark_ray.training.fit_head import fit_head, logits_of, new_head
+from landmark_ray.training.vectors import GroupVectors
+
+PARTS = 6
+"""Number of scores during the training of a single group; after each, ASHA may stop the trial."""
+
+Options = dict[str, Any]
+
+
+def try_options(
+    options: Options, *, config: Config, data: dict[int, Any], on_cpus: bool = True
+) -> None:
+    """Train heads with the options of a trial, and report their scores; runs in a worker.
+
+    `config` has the run's own options, `data` is group -> reference to its GroupVectors.
+    """
+    if on_cpus:
+        pin_tensorflow()
+    changed = config.model_copy(update={"train": config.train.model_copy(update=options)})
+    scores: list[float] = []
+    for group, reference in data.items():
+        vectors: GroupVectors = ray.get(reference)
+        train = vectors.train.where(vectors.train.view < options["views"])
+        vectors = GroupVectors(vectors.landmarks, vectors.other, train, vectors.validation)
+        head = new_head(vectors, group, changed)
+        if len(data) == 1:
+            parts = itertools.count()
+            fit_head(head, vectors, changed, _score_reporter(vectors, parts), reports=PARTS)
+            for _ in range(
+                min(next(parts), PARTS - 1), PARTS
+            ):  # of a training that ended early, too
+                tune.report({"score": score(logits_of(head, vectors), vectors)})
+        else:
+            fit_head(head, vectors, changed)
+            scores.append(score(logits_of(head, vectors), vectors))
+            tune.report({"score": float(np.mean(scores))})
+
+
+def _score_reporter(data: GroupVectors, parts: "itertools.count[int]") -> Any:
+    """Return a function that reports the score of a head in training, but not of the last part."""
+
+    def report(epoch: int, head: Any) -> None:
+        if next(parts) < PARTS - 1:
+            tune.report({"score": score(logits_of(head, data), data)})
+
+    return report
+
+
+def score(logits: np.ndarray, data: GroupVectors) -> float:
+    """Return the GAP of a head on the validation images of its group and of others, 0 to 1.
+
+    Args:
+        logits: [N, C] or [N, C + 1], for C landmarks and the class "other"; the score is 0 if they
+            are not finite.
+        data: The vectors of the group.
+    """
+    if not np.isfinite(logits).all():
+        return 0.0
+    y, classes = data.validation.y, len(data.landmarks)
+    confidences = softmax(logits)[:, :classes]
+    ids = [f"{i:08d}" for i in range(len(y))]
+    solution = {i: {int(n)} if n < classes else set() for i, n in zip(ids, y, strict=True)}
+    named, confidence = confidences.argmax(axis=1), confidences.max(axis=1)
+    return global_average_precision(ids, named, confidence, solution)
