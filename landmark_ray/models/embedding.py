@@ -19,8 +19,8 @@ from landmark_ray.models.layers import Tensor
 from landmark_ray.models.specs import AugmentationOptions
 
 BATCH, GPU_BATCH = 32, 128
-"""Photos in a batch. The last one is filled up where a compiled function serves one shape, so that a
-GPU gets batches as large as a shard is by default (`--sample.shard_images`)."""
+"""Photos in a batch. The last one is filled up where a compiled function serves one shape, so that
+a GPU gets batches as large as a shard is by default (`--sample.shard_images`)."""
 
 IN_FLIGHT = 3
 """Batches that a GPU may have before the outputs of the first are fetched."""
