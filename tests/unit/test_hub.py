@@ -39,6 +39,12 @@ KINDS = {
     "hgnetv2": ("HGNetV2Backbone", lambda out: out.mean(axis=(1, 2))),
 }
 
+SOME = [
+    pytest.param(family, marks=() if family in ("dinov3", "siglip", "swin") else pytest.mark.long)
+    for family in small.FAMILIES
+]
+"""A network with a class token, one that pools by itself, and the one with the rarest layers."""
+
 
 @pytest.mark.parametrize("family", small.FAMILIES)
 def test_trunk_is_scaling_then_backbone_then_its_pooling(families, family):
@@ -90,7 +96,7 @@ def test_phase_metric_adds_an_embedding_that_a_bundle_keeps(families, family, tm
     np.testing.assert_allclose(again(PHOTOS), trunk(PHOTOS), atol=1e-5)
 
 
-@pytest.mark.parametrize("family", small.FAMILIES)
+@pytest.mark.parametrize("family", SOME)
 def test_openvino_computes_the_same(families, family, tmp_path, monkeypatch):
     import openvino
 
@@ -108,6 +114,7 @@ def test_openvino_computes_the_same(families, family, tmp_path, monkeypatch):
         np.testing.assert_allclose(found, made(batch), atol=1e-4)
 
 
+@pytest.mark.long  # OpenVINO's answers are compared above; a job serves another in test_preset.py
 def test_a_bundle_of_it_is_served(families, tmp_path, monkeypatch):
     """Swin is the one that OpenVINO needs help with, in the process that converts it."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
@@ -152,7 +159,9 @@ def trained(folder) -> keras.Model:
     return model
 
 
-@pytest.mark.parametrize("family", ["dinov2", "siglip", "resnet"])
+@pytest.mark.parametrize(
+    "family", ["siglip", *(pytest.param(f, marks=pytest.mark.long) for f in ("dinov2", "resnet"))]
+)
 def test_training_changes_it_and_files_keep_what_it_learned(families, family, tmp_path):
     model = trained(families[family][0])
     made, _ = classification.split_classifier(model)
@@ -174,6 +183,7 @@ def run(code: str, *arguments: object, backend: str = "tensorflow") -> str:
     return done.stdout.strip()
 
 
+@pytest.mark.long  # the files of a training are read above
 def test_a_worker_goes_on_from_a_checkpoint(families, tmp_path):
     model = trained(families["dinov2"][0])
     fit_loop.save(model, str(tmp_path))
@@ -194,6 +204,7 @@ JAX = pytest.mark.skipif(not importlib.util.find_spec("jax"), reason="jax is not
 
 
 @JAX
+@pytest.mark.long  # test_fitting.py shows that of our own networks
 def test_jax_reads_what_tensorflow_wrote_and_computes_the_same(families, tmp_path):
     np.save(tmp_path / "photos.npy", PHOTOS.astype(np.float32))
     wanted = {}
