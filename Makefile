@@ -56,7 +56,7 @@ test-service test-jobs: export REPORTER_UPDATE_INTERVAL_MS = 60000
 test-service test-jobs: export PYTHONDONTWRITEBYTECODE =
 
 # These files of tests/jobs are in the other half, so that both halves take about the same time.
-CURATION = $(addprefix tests/jobs/test_,curation.py full_disk.py hostile_source.py killed.py poison.py sweep_show.py)
+CURATION = $(addprefix tests/jobs/test_,curation.py full_disk.py hostile_source.py sweep_show.py)
 
 test-service: $(MADE)requirements-dev.txt
 	$(RUN) -m pytest $(PYTEST) tests/unit tests/web tests/ray $(CURATION)

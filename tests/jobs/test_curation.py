@@ -85,6 +85,7 @@ def _sure(row):
     return {e for e, s in zip(row.entities, row.scores, strict=True) if s >= 0.3}
 
 
+@pytest.mark.long  # test_killed.py kills what detects nothing, test_poison.py what detects
 def test_killed_while_detecting_it_goes_on(
     detected, small_source, small_root, detector_model, run_job, tmp_path
 ):

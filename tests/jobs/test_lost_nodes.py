@@ -76,6 +76,7 @@ def test_tables_equal_an_undisturbed_runs_after_lost_nodes_and_a_new_head(
     assert not list(root.rglob(".*.part"))
 
 
+@pytest.mark.long  # test_training.py kills workers, which leaves the same checkpoints
 @pytest.mark.timeout(900)
 def test_training_goes_on_on_another_node(small_source, trained_root, one_left):
     with nodes(head_cpus=0) as cluster:  # only the node that is to be lost can train

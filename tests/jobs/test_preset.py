@@ -10,7 +10,7 @@ import pytest
 from tests import presets
 
 pytest.importorskip("keras_hub", reason="the optional extra hub is not installed")
-pytestmark = pytest.mark.ray
+pytestmark = [pytest.mark.ray, pytest.mark.long]  # unit tests show each step of it
 
 
 def test_preset_to_answers(small_source, small_root, run_job, tmp_path):

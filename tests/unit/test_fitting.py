@@ -198,7 +198,10 @@ def run(code: str, backend: str) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize("backend", ["tensorflow", "jax"])
+LONG = pytest.mark.long  # a minute each: two processes of a backend, or one of each
+
+
+@pytest.mark.parametrize("backend", ["tensorflow", pytest.param("jax", marks=LONG)])
 def test_two_devices_learn_as_one(backend):
     assert "both devices" in run(TWO_DEVICES, backend)
 
@@ -258,7 +261,10 @@ if not first:
 """
 
 
-@pytest.mark.parametrize(("writer", "reader"), [("tensorflow", "jax"), ("jax", "tensorflow")])
+@pytest.mark.parametrize(
+    ("writer", "reader"),
+    [("tensorflow", "jax"), pytest.param("jax", "tensorflow", marks=LONG)],
+)
 def test_checkpoint_and_bundle_of_one_backend_load_under_the_other(writer, reader, tmp_path):
     def lines(first, backend):
         code = OTHER_BACKEND.replace("FIRST", str(first)).replace("FOLDER", repr(str(tmp_path)))

@@ -115,6 +115,7 @@ def test_weights_that_remain_are_the_average_and_the_exponent_learns(model):
     assert float(model.get_weights()[place]) != pytest.approx(steps[-1], abs=1e-6)
 
 
+@pytest.mark.long  # test_sampled_centers.py stops one that has more to keep
 def test_training_that_stops_goes_on_as_if_it_had_not(trunk, tmp_path):
     options = TrainConfig()
 

@@ -61,6 +61,7 @@ def test_answers_over_http_equal_batch_predictions(bundle, predicted, photos, se
     assert_same(ask(service, photos), predicted(bundle))
 
 
+@pytest.mark.long  # tests/unit/test_served_networks.py compares them without the service
 def test_packs_of_own_trunks_answer_as_batch_predictions(own_trunks, predicted, photos, replicas):
     answers = ask(replicas, photos)
     assert_same(answers, predicted(own_trunks, "--verify", "always"))
