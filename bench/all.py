@@ -11,7 +11,7 @@ benchmark that fails, or does not meet a bound, does not stop the others.
 The exit status is 0 if all figures are there and meet their bounds, 1 if one does not meet its
 bound, 3 if one is missing, and 130 after Ctrl-C. `--readme` only writes the table from the file.
 
-About 95 minutes on two cores with nothing else to do.
+About two hours on two cores with nothing else to do.
 """
 
 import argparse

@@ -7,7 +7,7 @@
 
     python bench/embed.py [--smoke]
 
-6 minutes, with three copies of gld-mini and mobilenet_v2.
+4 minutes, with three copies of gld-mini and mobilenet_v2.
 """
 
 import multiprocessing

@@ -78,13 +78,13 @@ def figures_of(extractor: str) -> dict[str, Figure]:
     name = NAMES[extractor]
     kept = LEAST_KEPT[extractor]
     return {
-        f"{extractor}_photos": Figure(f"share of true photos kept, {name}", least=kept),
+        f"{extractor}_photos": Figure(f"share of true photos of gld-mini kept, {name}", least=kept),
         f"{extractor}_others": Figure(
             f"share of true photos kept of landmarks that no option was chosen on, {name}",
             least=kept - 0.03,
             quoted=False,
         ),
-        f"{extractor}_noise": Figure(f"share of noise kept, {name}", most=0.01),
+        f"{extractor}_noise": Figure(f"share of noise of gld-mini kept, {name}", most=0.01),
         **figures_of_pair(extractor, name),
     }
 

@@ -45,7 +45,9 @@ OPTIONS = (
 
 FIGURES = {
     "worst": Figure(
-        "peak memory of the stage whose memory grows most", "a third of the images", most=1.15
+        "largest growth of a stage's peak memory",
+        "the same stage on a third of the images",
+        most=1.15,
     ),
 }
 

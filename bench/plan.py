@@ -27,9 +27,11 @@ BASELINE = "the time that the run then takes"
 TRAINING = STAGES[STAGES.index("trunk") :]
 
 FIGURES = {
-    "all": Figure("forecast of `jobs/plan.py`, all stages", BASELINE, least=0.75, most=1.25),
+    "all": Figure(
+        "time that `jobs/plan.py` forecasts, all stages", BASELINE, least=0.75, most=1.25
+    ),
     "before_training": Figure(
-        "forecast of `jobs/plan.py`, the stages before the training",
+        "time that `jobs/plan.py` forecasts, the stages before the training",
         BASELINE,
         least=0.75,
         most=1.25,

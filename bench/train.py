@@ -53,7 +53,7 @@ OPTIONS = ("--group.edges", "6", "--train.phases", "head,finetune", *FEW_FEATURE
 FIGURES = {
     "loop": Figure("rate of fine-tuning", "Keras `fit` on arrays in memory", least=0.9),
     "heads": Figure(
-        "heads on vectors that are made once", "fine-tuning for as many epochs", "times as fast"
+        "training heads on stored vectors", "fine-tuning for as many epochs", "times as fast"
     ),
 }
 

@@ -52,7 +52,7 @@ EXEMPLARS = 5
 """Number of photos of a landmark that become exemplars, as `--index.exemplars` by default."""
 
 INLIERS = 11
-"""Inliers of a pair that geometry verifies, as `--prune.min_inliers` by default."""
+"""Inliers of a pair that geometry verifies, as `--match.min_inliers` by default."""
 
 
 class EnrolOptions(Options):
