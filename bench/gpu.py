@@ -14,7 +14,8 @@ Photos and vectors are made up. Every side gets batches of bytes from the host's
 them on the device, and computes in 16 bits; ratios are to torchvision compiled by `torch.compile`.
 
 It prints a table, and the same as one JSON line, and exits with status 1 if a ratio is below its
-target. About five minutes on one H100, where it has not been run yet. `--smoke` runs the same on a toy, where no target is judged.
+target. About five minutes on one H100, where it has not been run yet. `--smoke` runs the same on a
+toy, where no target is judged.
 """
 
 import argparse
