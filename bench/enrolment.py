@@ -84,14 +84,16 @@ def answers(bundle: Path, source: Path) -> Answers:
     test = Source(str(source)).test_set()
     assert test is not None, "the dataset has a test set"
     archives, solution = test
-    rows = []
+    limits, rows = opened.manifest.limits, []
     for archive in archives:
         members = (m for m in archive.members(64e6) if solution.get(m.image_id))
-        for ids, squares, _ in photos(members, opened.manifest.size, opened.manifest.limits):
-            named, confidences = witnesses.predict(squares, 1) if ids else ([], [])
+        for batch in photos(members, opened.manifest.size, limits):
+            if not batch.ids:
+                continue
+            named, confidences = witnesses.predict(batch.squares, 1, batch.files, limits)
             rows += [
                 (min(solution[i]), int(first[0]) in solution[i], sure[0])
-                for i, first, sure in zip(ids, named, confidences, strict=True)
+                for i, first, sure in zip(batch.ids, named, confidences, strict=True)
             ]
     landmark, right, sure = (np.array(column) for column in zip(*rows, strict=True))
     return Answers(landmark, right, sure >= opened.manifest.threshold)
