@@ -23,9 +23,10 @@ STRANGERS = -2
 LEAST = 1e-6
 """The confidence of heads for a landmark that is not among their answers."""
 
-PENALTY = 1.0
+PENALTY = 10.0
 """Weight of the squared coefficients in the fit: where few photos are all answered correctly, it
-keeps the confidences from 0 and 1. It counts as much as a photo or two."""
+keeps the confidences from 0 and 1. Of 0.1, 1, 10 and 30 it gives the highest GAP of gld-mini's and
+gld-scenes' validation photos, each answered by a fusion that was not fitted to it."""
 
 KINDS = ("heads", "lead over landmarks", "lead over strangers", "inliers")
 """The kinds of evidence, in the order of `Candidates.evidence`."""

@@ -1,4 +1,8 @@
-"""Decode images in light tasks, for workers that hold a model."""
+"""Decode images in light tasks, for workers that hold a model.
+
+A worker on a GPU is kept busy so. One on a core decodes images itself, unless its model takes them
+in batches: tasks would take its core from it, and pass pixels that take more memory than files.
+"""
 
 from collections.abc import Callable
 
@@ -12,6 +16,9 @@ from landmark_ray.kernels.image import ImageError
 from landmark_ray.runtime.crash_log import CrashLog
 from landmark_ray.runtime.shards import ShardReader
 from landmark_ray.runtime.tasks import Row, shard_task
+
+PIXELS = "pixels"
+"""The column of decoded images."""
 
 DECODE_CPUS = 0.1
 """Share of a core that Ray reserves for a decoding task: small, so that it fits beside models."""
@@ -53,9 +60,31 @@ def decoded(
                 packed = {"height": 0, "data": str(error).encode()}
             pixels.append({"image_id": image["image_id"], **packed})
         log.finish_attempt()
-        return {**unit, "pixels": pixels}
+        return {**unit, PIXELS: pixels}
 
     return units.map(decode_unit, num_cpus=DECODE_CPUS)
+
+
+def pixels_of(
+    shard: ShardReader, decode: Callable[[bytes], np.ndarray]
+) -> Callable[[Row], np.ndarray]:
+    """Return what gives the pixels of a row of `images`; it raises ImageError where there are none.
+
+    Args:
+        shard: The shard, with the column that `decoded` added or without it.
+        decode: Decodes the column `jpeg` of the row where that column is missing.
+    """
+    if PIXELS not in shard.fields:
+        return lambda image: decode(image["jpeg"])
+    by_id = pixels_by_id(shard)
+
+    def found(image: Row) -> np.ndarray:
+        pixels = by_id[image["image_id"]]
+        if isinstance(pixels, ImageError):
+            raise pixels
+        return pixels
+
+    return found
 
 
 def pixels_by_id(shard: ShardReader) -> dict[str, np.ndarray | ImageError]:
@@ -64,7 +93,7 @@ def pixels_by_id(shard: ShardReader) -> dict[str, np.ndarray | ImageError]:
     Returns:
         image_id -> [H, W, 3] uint8 RGB, or the error if the image cannot be decoded.
     """
-    return {row["image_id"]: _unpack(row) for row in shard.fields.pop("pixels")}
+    return {row["image_id"]: _unpack(row) for row in shard.fields.pop(PIXELS)}
 
 
 def _unpack(row: Row) -> np.ndarray | ImageError:

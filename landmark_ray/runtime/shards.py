@@ -153,7 +153,7 @@ def process_shards_with_model(
     config: Config,
     root: Root,
     *,
-    prepare: Callable[[Dataset], Dataset] = lambda units: units,
+    prepare: Callable[[Dataset], Dataset] | None = None,
 ) -> StageCounts:
     """Write a table by a rule that holds a model, in workers that load it once.
 
@@ -184,7 +184,8 @@ def process_shards_with_model(
 
     def work(units: Dataset) -> Dataset:
         worker: Any = ModelWorker
-        return prepare(units).map(worker, **workers.pool)
+        prepared = prepare(units) if prepare else units
+        return prepared.map(worker, **workers.pool)
 
     return _process(table, work, config, root, stage)
 

@@ -18,10 +18,10 @@ from landmark_ray.data.root import Root
 from landmark_ray.data.sources import Source
 from landmark_ray.errors import UserError
 from landmark_ray.kernels.detection import Detector
-from landmark_ray.kernels.image import ImageError, decode
+from landmark_ray.kernels.image import decode
 from landmark_ray.runtime import ledger
 from landmark_ray.runtime.counts import StageCounts
-from landmark_ray.runtime.pixels import decoded, pixels_by_id
+from landmark_ray.runtime.pixels import PIXELS, decoded, pixels_of
 from landmark_ray.runtime.resources import pin_threads, plan_workers
 from landmark_ray.runtime.shards import ShardReader, ShardResult, process_shards_with_model
 from landmark_ray.runtime.stage import Stage
@@ -34,20 +34,17 @@ def run(config: Config, root: Root, source: Source) -> StageCounts:
         return ledger.untouched(root, "prune", "not examined, as there is no detector")
     options = config.detect
     workers = plan_workers(config, "detect.", options)
+    rule = partial(Detect, options, pin=not workers.gpus)
+    decoding = partial(
+        decoded,
+        stage="detect",
+        root=root,
+        images_of=kept_images,
+        decode=partial(decode, max_side=options.max_side),
+    )
+    prepare = decoding if workers.gpus else None
     return process_shards_with_model(
-        "detect",
-        "detections",
-        partial(Detect, options, pin=not workers.gpus),
-        workers,
-        config,
-        root,
-        prepare=partial(
-            decoded,
-            stage="detect",
-            root=root,
-            images_of=kept_images,
-            decode=partial(decode, max_side=options.max_side),
-        ),
+        "detect", "detections", rule, workers, config, root, prepare=prepare
     )
 
 
@@ -57,17 +54,15 @@ class Detect:
     def __init__(self, options: DetectConfig, *, pin: bool) -> None:
         """Load the model; `pin` limits its threads to the cores of the worker."""
         self.detector = load(options, threads=pin_threads() if pin else None)
+        self.decode = partial(decode, max_side=options.max_side)
 
     def __call__(self, shard: ShardReader) -> ShardResult:
         """Find the objects on the kept images of a shard."""
-        images = kept_images(shard, [])
-        pixels = pixels_by_id(shard)
+        images = kept_images(shard, [] if PIXELS in shard.fields else ["jpeg"])
+        pixels = pixels_of(shard, self.decode)
 
         def row(image: Row) -> Row:
-            array = pixels[image["image_id"]]
-            if isinstance(array, ImageError):
-                raise array
-            objects = self.detector(array)
+            objects = self.detector(pixels(image))
             return {
                 "entities": objects.entities,
                 "scores": objects.scores.tolist(),

@@ -1,7 +1,7 @@
 """extract: compute local features of every image.
 
 SIFT runs in one task per shard. All others run in a pool of workers that hold the model, on GPUs if
-there are any; other tasks decode the images for them.
+there are any; there, other tasks decode the images for them.
 """
 
 import hashlib
@@ -22,11 +22,11 @@ from landmark_ray.errors import UserError, redact_url
 from landmark_ray.kernels import sift
 from landmark_ray.kernels.delf import Delf as DelfModel
 from landmark_ray.kernels.features import ImageFeatures, quantise
-from landmark_ray.kernels.image import ImageError, decode
+from landmark_ray.kernels.image import decode
 from landmark_ray.kernels.local_features import usable
 from landmark_ray.kernels.onnx_features import OnnxFeatures
 from landmark_ray.runtime.counts import StageCounts
-from landmark_ray.runtime.pixels import decoded, pixels_by_id
+from landmark_ray.runtime.pixels import decoded, pixels_of
 from landmark_ray.runtime.resources import pin_threads, plan_workers
 from landmark_ray.runtime.shards import (
     ShardReader,
@@ -44,22 +44,13 @@ def run(config: Config, root: Root, source: Source) -> StageCounts:
     if options.extractor == "sift":
         return process_shards("extract", "features", partial(by_sift, options), config, root)
     workers = plan_workers(config, "extract.", options)
+    rule = partial(ModelFeatures, options, pin=not workers.gpus)
+    decoding = partial(
+        decoded, stage="extract", root=root, images_of=images_of, decode=decoder(options)
+    )
+    prepare = decoding if workers.gpus else None
     return process_shards_with_model(
-        "extract",
-        "features",
-        partial(ModelFeatures, options, pin=not workers.gpus),
-        workers,
-        config,
-        root,
-        prepare=partial(
-            decoded,
-            stage="extract",
-            root=root,
-            images_of=images_of,
-            decode=partial(
-                decode, max_side=options.max_side if options.extractor == "delf" else None
-            ),
-        ),
+        "extract", "features", rule, workers, config, root, prepare=prepare
     )
 
 
@@ -78,6 +69,11 @@ def inputs(config: Config, source: Source) -> dict[str, str]:
 def images_of(shard: ShardReader) -> pa.Table:
     """Read all images of a shard."""
     return shard.read("images")
+
+
+def decoder(options: ExtractConfig) -> Callable[[bytes], np.ndarray]:
+    """Return what decodes an image for a model; a network of an ONNX file shrinks it itself."""
+    return partial(decode, max_side=options.max_side if options.extractor == "delf" else None)
 
 
 def by_sift(options: ExtractConfig, shard: ShardReader) -> ShardResult:
@@ -105,15 +101,14 @@ class ModelFeatures:
     def __init__(self, options: ExtractConfig, *, pin: bool) -> None:
         """Load the model; `pin` limits its threads to the cores of the worker."""
         self.model = load_model(options, threads=pin_threads() if pin else None, gpu=not pin)
+        self.decode = decoder(options)
 
     def __call__(self, shard: ShardReader) -> ShardResult:
         """Compute the features of the images of a shard."""
-        pixels = pixels_by_id(shard)
+        pixels = pixels_of(shard, self.decode)
 
         def features(image: Row) -> tuple[np.ndarray, np.ndarray]:
-            array = pixels[image["image_id"]]
-            if isinstance(array, ImageError):
-                raise array
+            array = pixels(image)
             points, descriptors = self.model(array)
             scale = np.float32(image["width"] / array.shape[1])
             return points * scale, quantise(descriptors)
