@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 EXACT_UP_TO = 1_000_000
 """The largest number of vectors that are all compared with each other."""
 
-PROBES = 64
+PROBES = 128
 """Number of lists that a vector is compared with, its own included."""
 
 _SPARE = 8

@@ -14,9 +14,6 @@ from numpy.typing import NDArray
 DIMENSIONS = 128
 """Number of axes that are kept. Between 48 and 192, what `prune` keeps hardly changes."""
 
-SHRINKAGE = 0.1
-"""Share of the whole covariance in that within landmarks, which few photos estimate badly."""
-
 
 @dataclass(frozen=True)
 class Whitening:
@@ -76,9 +73,11 @@ def fit_learned_whitening(
     """Fit a whitening that evens out how much photos of one landmark differ from each other.
 
     What varies among photos of the same landmark (light, season, distance) counts less than what
-    varies among landmarks. Source: Mikolajczyk and Matas, "Improving descriptors for fast tree
-    matching by optimal linear projection" (ICCV 2007); Radenovic, Tolias and Chum, "Fine-tuning CNN
-    image retrieval with no human annotation" (2018), who call it learned whitening.
+    varies among landmarks. The fewer landmarks there are, the less they tell of others, and the
+    more the covariance of all descriptors counts instead. Source: Mikolajczyk and Matas, "Improving
+    descriptors for fast tree matching by optimal linear projection" (ICCV 2007); Radenovic, Tolias
+    and Chum, "Fine-tuning CNN image retrieval with no human annotation" (2018), who call it learned
+    whitening.
 
     Args:
         vectors: [N, D] with N of 2 at least.
@@ -93,18 +92,53 @@ def fit_learned_whitening(
     scale = np.linalg.norm(plain.projection, axis=0)
     axes = plain.projection.astype(np.float64) / scale
     turned = (unit_length(vectors).astype(np.float64) - plain.mean) @ axes
-    shown = turned[landmarks >= 0]
-    ids, own = np.unique(landmarks[landmarks >= 0], return_inverse=True)
-    counts = np.bincount(own, minlength=len(ids))
-    means = np.zeros((len(ids), turned.shape[1]))
-    np.add.at(means, own, shown / counts[own, None])
-    centred = (shown - means[own]) / np.sqrt(counts[own, None])
-    within, whole = centred.T @ centred, turned.T @ turned
-    if not np.trace(within) > 1e-9 * np.trace(whole):
+    whole = turned.T @ turned / len(turned)
+    within = within_landmarks(turned, landmarks, whole)
+    if within is None:
         return plain
-    mixed = (1 - SHRINKAGE) * within / np.trace(within) + SHRINKAGE * whole / np.trace(whole)
-    variances, turns = np.linalg.eigh(mixed)
+    variances, turns = np.linalg.eigh(within)
     return Whitening(plain.mean, (axes @ turns / np.sqrt(variances)).astype(np.float32))
+
+
+def within_landmarks(
+    vectors: NDArray[np.float64], landmarks: NDArray[np.int64], whole: NDArray[np.float64]
+) -> NDArray[np.float64] | None:
+    """Estimate the covariance of photos of a landmark, in the mean of all landmarks.
+
+    The mean of those given is drawn towards the covariance of all photos as far as it is uncertain:
+    by the variance of the mean, divided by the squared distance between both, which gives the least
+    expected squared error. Source: Ledoit and Wolf, "A well-conditioned estimator for
+    large-dimensional covariance matrices" (2004), with landmarks as the samples.
+
+    Args:
+        vectors: [N, d].
+        landmarks: [N] landmark of each, below 0 for none.
+        whole: [d, d] the covariance of all vectors.
+
+    Returns:
+        [d, d] with a trace of 1, or None where fewer than two landmarks have two photos, or where
+        the photos of each are equal.
+    """
+    total, squares, count = np.zeros_like(whole), 0.0, 0
+    for rows in by_landmark(landmarks):
+        if len(rows) > 1:
+            centred = vectors[rows] - vectors[rows].mean(axis=0)
+            own = centred.T @ centred / len(rows)
+            total, squares, count = total + own, squares + (own**2).sum(), count + 1
+    if count < 2 or not np.trace(total) > 1e-9 * count * np.trace(whole):
+        return None
+    size = np.trace(total) / count
+    mean, target = total / (count * size), whole / np.trace(whole)
+    uncertain = (squares / count / size**2 - (mean**2).sum()) / (count - 1)
+    share = min(uncertain / max(((mean - target) ** 2).sum(), 1e-12), 1.0)
+    return np.asarray((1 - share) * mean + share * target)
+
+
+def by_landmark(landmarks: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+    """Return the rows of each landmark; those below 0 show none."""
+    order = np.argsort(landmarks, kind="stable")
+    _, starts = np.unique(landmarks[order], return_index=True)
+    return [rows for rows in np.split(order, starts[1:]) if len(rows) and landmarks[rows[0]] >= 0]
 
 
 def unit_length(vectors: NDArray[np.floating]) -> NDArray[np.float32]:

@@ -3,7 +3,12 @@
 import numpy as np
 import pytest
 
-from landmark_ray.kernels.whitening import fit_learned_whitening, fit_whitening, unit_length
+from landmark_ray.kernels.whitening import (
+    fit_learned_whitening,
+    fit_whitening,
+    unit_length,
+    within_landmarks,
+)
 
 
 def descriptors(count=200, length=16, seed=0):
@@ -83,3 +88,57 @@ def test_landmarks_of_one_photo_give_the_plain_whitening():
     x = np.random.default_rng(0).normal(size=(30, 6))
     learned = fit_learned_whitening(x, np.arange(30))
     assert np.array_equal(learned.projection, fit_whitening(x).projection)
+
+
+def of_landmarks(count, seed=0, apart=1.0):
+    """Ten photos each of landmarks whose photos vary alike, on the first axes most."""
+    rng = np.random.default_rng(seed)
+    varies = np.linspace(2, 0.1, 12)
+    landmarks = np.repeat(np.arange(count), 10)
+    x = (
+        apart * rng.normal(size=(count, 12))[landmarks]
+        + rng.normal(size=(len(landmarks), 12)) * varies
+    )
+    return x, landmarks, np.diag(varies**2 / (varies**2).sum())
+
+
+def errors(count, apart):
+    """Mean squared errors of the estimate, and of both that it is drawn between."""
+    found = []
+    for seed in range(20):
+        x, landmarks, true = of_landmarks(count, seed, apart)
+        whole = np.cov(x.T, bias=True)
+        mean = np.mean([np.cov(x[landmarks == i].T, bias=True) for i in range(count)], axis=0)
+        sides = mean / np.trace(mean), whole / np.trace(whole)
+        estimate = within_landmarks(x, landmarks, whole)
+        found.append([((each - true) ** 2).sum() for each in (estimate, *sides)])
+    return np.mean(found, axis=0)
+
+
+def test_few_landmarks_are_drawn_towards_all_photos():
+    estimate, mean, _ = errors(8, apart=0.2)
+    assert estimate < mean
+
+
+@pytest.mark.parametrize("count", [30, 300])
+def test_many_landmarks_or_far_ones_stand_for_themselves(count):
+    estimate, mean, whole = errors(count, apart=1.0)
+    assert estimate < 1.1 * mean
+    assert mean < whole
+
+
+def test_landmarks_that_differ_alike_need_no_other_photos():
+    x = np.random.default_rng(0).normal(size=(10, 6))
+    centres = np.random.default_rng(1).normal(size=(5, 6)) * 9
+    landmarks = np.repeat(np.arange(5), 10)
+    found = within_landmarks(np.tile(x, (5, 1)) + centres[landmarks], landmarks, np.eye(6))
+    wanted = np.cov(x.T)
+    np.testing.assert_allclose(found, wanted / np.trace(wanted), atol=1e-9)
+
+
+def test_covariance_of_one_landmark_is_unknown():
+    x, landmarks, _ = of_landmarks(1)
+    assert within_landmarks(x, landmarks, np.eye(12)) is None
+    assert np.array_equal(
+        fit_learned_whitening(x, landmarks).projection, fit_whitening(x).projection
+    )
