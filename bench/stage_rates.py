@@ -11,11 +11,11 @@
 3. `square` on JPEGs of 1,024 px against `ImageOps.fit` of the same file decoded in full: CPU time
    in turn, and the mean absolute difference of their pixels.
 
-The sides take turns; of `match` and of `resize`, the mean of two rounds counts.
+The sides take turns, and the mean of two rounds counts.
 
     python bench/stage_rates.py [--smoke | --large]
 
-8 minutes, on 3,900 photographs. `--large` has 7,900: 15 minutes.
+8 minutes, on 3,900 photographs. `--large` has 7,900: 16 minutes.
 """
 
 import functools
@@ -95,7 +95,7 @@ class Size:
     Attributes:
         smoke: whether the photographs are the toy's.
         copies: of each photograph.
-        rounds: of `match` and of `resize`; `extract`, which takes long, has one.
+        rounds: how often each side is measured.
         squares: JPEGs for Pillow's comparison.
         options: of the run.
     """
@@ -254,9 +254,9 @@ def measure(size: Size, folder: Path) -> dict[str, float]:
         more = ("--extract.extractor", "xfeat", "--extract.handle", str(XFEAT))
         xfeat = config.extract.model_copy(update={"extractor": "xfeat", "handle": str(XFEAT)})
         kernel = partial(onnx_features, options=xfeat)
-        figures["extract_onnx"] = against_kernel("extract", kernel, [*words, *more], root, rounds=1)
+        figures["extract_onnx"] = against_kernel("extract", kernel, [*words, *more], root, size.rounds)
     features = partial(sift_features, options=config.extract)
-    figures["extract"] = against_kernel("extract", features, words, root, rounds=1)
+    figures["extract"] = against_kernel("extract", features, words, root, size.rounds)
     run_stages(words, "match", "match")
     ratios = [matched_rate(words) / matched_rate(words, *BY_TURNS) for _ in range(size.rounds)]
     figures["match"] = statistics.mean(ratios)
