@@ -214,6 +214,26 @@ def toy() -> Path:
 _KEPT: list["tempfile.TemporaryDirectory[str]"] = []
 
 
+@functools.cache
+def tiny_weights() -> tuple[str, str]:
+    """The option of random weights of `TINY_NETWORK`, with which no trunk is trained.
+
+    Photos are described with them before they are cleaned. They go when this process ends.
+    """
+    folder = tempfile.TemporaryDirectory(prefix="bench-weights-")
+    _KEPT.append(folder)
+    file = Path(folder.name) / "tiny.weights.h5"
+    in_own_process(save_tiny, file)
+    return ("--train.weights", str(file))
+
+
+def save_tiny(file: Path) -> None:
+    """Write random weights of the network `small`."""
+    from landmark_ray.models.networks import build_trunk, save_trunk
+
+    save_trunk(build_trunk("small", weights=None, input_size=32), file)
+
+
 def source_folder(smoke: bool) -> Path:
     """A folder in GLDv2's layout with `truth.csv`: gld-mini, or the toy."""
     return toy() if smoke else GLD_MINI

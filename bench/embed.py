@@ -30,6 +30,7 @@ from common import (
     run,
     run_stages,
     source_folder,
+    tiny_weights,
     write_copies,
 )
 from stage_rates import ONE_THREAD, stage_rate
@@ -55,21 +56,23 @@ class Size:
 
     Attributes:
         smoke: whether the photographs are the toy's.
-        options: of the run; those of a tiny network when empty.
+        options: of the run.
         photos: for the bare network, in each process.
         copies: of each photograph.
+        processes: of each side; each starts TensorFlow.
     """
 
     smoke: bool
     options: tuple[object, ...]
     photos: int
     copies: int
+    processes: int = CORES
 
 
-def bare_rate(root: Root, photos: int) -> float:
-    """Photos a second of the network alone, in CORES processes at the same time."""
-    with multiprocessing.get_context("spawn").Pool(CORES) as pool:
-        return sum(pool.starmap(bare, [(root, photos)] * CORES, chunksize=1))
+def bare_rate(root: Root, photos: int, processes: int) -> float:
+    """Photos a second of the network alone, in some processes at the same time."""
+    with multiprocessing.get_context("spawn").Pool(processes) as pool:
+        return sum(pool.starmap(bare, [(root, photos)] * processes, chunksize=1))
 
 
 def bare(root: Root, photos: int) -> float:
@@ -104,28 +107,15 @@ def least_cosine(root: Root) -> float:
     return float((vectors[0] * vectors[1]).sum(axis=1).min())
 
 
-def tiny(folder: Path) -> tuple[object, ...]:
-    """Options of a tiny network with weights, as `describe` needs some."""
-    in_own_process(save_tiny, folder / "tiny.weights.h5")
-    small = ("--train.weights", folder / "tiny.weights.h5", "--sample.buckets", 2)
-    return (*TINY_NETWORK, *small, "--sample.shard_images", 8)
-
-
-def save_tiny(file: Path) -> None:
-    """Write random weights of the network `small`."""
-    from landmark_ray.models.networks import build_trunk, save_trunk
-
-    save_trunk(build_trunk("small", weights=None, input_size=32), file)
-
-
 def measure(size: Size, folder: Path) -> dict[str, float]:
     """Run both stages, each beside the bare network."""
     os.environ.update(dict.fromkeys(ONE_THREAD, "1"))
     photos = photographs(source_folder(size.smoke))
     write_copies(photos, size.copies, folder / "source")
-    options = size.options or tiny(folder)
+    options = (*size.options, *(tiny_weights() if size.smoke else ()))
     words = [*options, "--source", folder / "source", "--root", folder / "root"]
     words += [*FEW_FEATURES, "--cluster.cpus", CORES, "--train.views", VIEWS]
+    words += ["--train.cpus", CORES / size.processes]
     figures, rows = {}, []
     begin = STAGES[0]
     for stage in ("describe", "embed"):
@@ -135,7 +125,7 @@ def measure(size: Size, folder: Path) -> dict[str, float]:
         if stage == "embed":  # the vectors of photos as they are come from `describe`
             views = root.dataset("embeddings").to_table(["view"])["view"].to_numpy()
             staged *= (views > 0).sum() / sum(len(ids) for ids in worked.values())
-        alone = bare_rate(root, size.photos)
+        alone = bare_rate(root, size.photos, size.processes)
         rows.append((f"{stage}, photos/s", staged, alone))
         figures[stage] = staged / alone
         begin = stage
@@ -152,8 +142,9 @@ if __name__ == "__main__":
         full=Size(smoke=False, options=MOBILENET, photos=320, copies=3),
         smoke=Size(
             smoke=True,
-            options=(),
+            options=(*TINY_NETWORK, "--sample.buckets", 2, "--sample.shard_images", 8),
             photos=32,
             copies=1,
+            processes=1,
         ),
     )
