@@ -48,6 +48,7 @@ from common import (
     report,
     run,
     run_stages,
+    tiny_weights,
     toy,
 )
 from numpy.typing import NDArray
@@ -218,7 +219,8 @@ def measured(sources: Sequence[Path], options: Sequence[object], folder: Path) -
 
 def measure(size: Size, folder: Path) -> Row:
     """The figures of gld-mini and gld-scenes together."""
-    figures = measured(size.sources or (toy(),), size.options, folder)
+    options = size.options if size.sources else (*size.options, *tiny_weights())
+    figures = measured(size.sources or (toy(),), options, folder)
     whole = figures["all"]
     mini, scenes = (figures.get(source.name, whole) for source in (GLD_MINI, GLD_SCENES))
     of = list(figures.values())

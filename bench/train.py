@@ -32,6 +32,7 @@ from common import (
     run,
     run_stages,
     source_folder,
+    tiny_weights,
 )
 from PIL import Image
 
@@ -156,6 +157,7 @@ class Clock:
 def measure(size: Size, folder: Path) -> dict[str, float]:
     """Both comparisons, on one root."""
     words = [*("--source", source_folder(size.smoke)), *size.options, *OPTIONS]
+    words += tiny_weights() if size.smoke else ()
     words += ["--train.epochs", str(size.epochs), "--root", str(folder / "root")]
     config, root = run_stages(words, "sample", "train")
     heads_s = seconds_of(root, "embed") + seconds_of(root, "train")
