@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import shutil
 import time
 from collections import Counter
 
@@ -13,7 +12,7 @@ import pyarrow.dataset as pads
 import pytest
 import tritonclient.http as triton
 
-from tests import drawn, serving
+from tests import bundles, drawn, serving
 from tests.conftest import line_of
 
 pytestmark = pytest.mark.ray
@@ -242,9 +241,9 @@ def test_wrong_options_are_one_line(bundle, options, env, says, run_job, monkeyp
     assert says in line_of(run_job("serve", "--bundle", bundle, *options))
 
 
-def test_damaged_bundle_is_one_line(bundle, run_process, tmp_path):
+def test_damaged_bundle_is_one_line(run_process, tmp_path):
     damaged = tmp_path / "bundle"
-    shutil.copytree(bundle, damaged)
+    bundles.write(damaged, groups=(1, 2))  # without an index, whose replicas would start, too
     weights = damaged / "groups/group=2/head.weights.h5"
     weights.write_bytes(weights.read_bytes()[:-1] + b"?")
     ports = ("--port", serving.free_port(), "--metrics_port", serving.free_port())
