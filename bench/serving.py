@@ -88,6 +88,7 @@ class Size:
         seconds: of a measurement.
         warmup: seconds of it that no figure counts.
         most: requests of a measurement, at most.
+        workers: of jobs/predict.py; each starts TensorFlow.
     """
 
     models: Models
@@ -96,6 +97,7 @@ class Size:
     seconds: float
     warmup: float
     most: int = 600
+    workers: int = CORES
 
 
 @dataclass
@@ -178,10 +180,11 @@ def load(url: str, folder: Path, **options: float) -> dict[str, Any]:
     return measured
 
 
-def predicted(bundle: Path, folder: Path) -> Side:
+def predicted(bundle: Path, folder: Path, workers: int) -> Side:
     """What jobs/predict.py takes the photos for."""
     output = folder / "submission.csv"
-    options = {"--bundle": bundle, "--source": folder / "photos", "--output": output}
+    options: dict[str, object] = {"--bundle": bundle, "--source": folder / "photos"}
+    options |= {"--output": output, "--cpus": CORES / workers}
     words = [str(word) for option in options.items() for word in option]
     predict.run(cli.parse(predict.PredictOptions, words, ""))
     with output.open() as lines:
@@ -270,7 +273,7 @@ def measure(size: Size, folder: Path) -> dict[str, float]:
     os.sched_setaffinity(0, sorted(cpus)[:CORES])
     try:
         sides = serve_all(size, folder)
-        offline = predicted(folder / "shared", folder)
+        offline = predicted(folder / "shared", folder, size.workers)
     finally:
         os.sched_setaffinity(0, cpus)
     show(sides)
@@ -290,7 +293,7 @@ if __name__ == "__main__":
         FIGURES,
         full=Size(RESNETS, ("f32", "shared"), rounds=1, seconds=20, warmup=2),
         large=Size(MANY_PHOTOS, tuple(VARIANTS), rounds=2, seconds=20, warmup=3),
-        smoke=Size(TINY, ("shared",), rounds=1, seconds=60, warmup=0, most=40),
+        smoke=Size(TINY, ("shared",), rounds=1, seconds=60, warmup=0, most=40, workers=1),
         without=lambda size: [
             figure for name in VARIANTS if name not in size.variants for figure in figures_of(name)
         ],
