@@ -14,6 +14,8 @@ from tests import drawn, running
 from tests.running import REPO
 
 SHARED = REPO.parent / "shared"
+COMPILE_FAST = {"XLA_FLAGS": "--xla_backend_optimization_level=0"}
+"""The environment of a process whose JAX computes for moments: its programs compile faster."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

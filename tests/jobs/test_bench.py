@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from tests.conftest import REPO
+from tests.conftest import COMPILE_FAST, REPO
 from tests.jobs.conftest import BENCH
 
 HELPERS = {"bundles", "common", "flask_app", "gldv2", "load", "pairs", "services", "vectors"}
@@ -58,7 +58,7 @@ def test_gpu_rates_need_neither_ray_nor_tensorflow():
         capture_output=True,
         text=True,
         cwd=REPO,
-        env=os.environ | {"KERAS_BACKEND": "jax"},
+        env=os.environ | {"KERAS_BACKEND": "jax"} | COMPILE_FAST,
         timeout=300,
     )
     assert done.returncode == 0, done.stderr[-2000:]

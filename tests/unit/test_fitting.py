@@ -12,7 +12,7 @@ import pytest
 from landmark_ray.config.training import TrainConfig
 from landmark_ray.models import fit_loop
 from landmark_ray.models.heads import build_head
-from tests.conftest import REPO
+from tests.conftest import COMPILE_FAST, REPO
 
 
 def batches(steps, seed=0):
@@ -185,7 +185,7 @@ def run(code: str, backend: str) -> str:
     """Run a script under a backend of Keras, and return what it prints."""
     if backend == "jax" and not importlib.util.find_spec("jax"):
         pytest.skip("jax is not installed")
-    env = os.environ | {"KERAS_BACKEND": backend, "CUDA_VISIBLE_DEVICES": "-1"}
+    env = os.environ | {"KERAS_BACKEND": backend, "CUDA_VISIBLE_DEVICES": "-1"} | COMPILE_FAST
     done = subprocess.run(
         [sys.executable, "-c", code],
         capture_output=True,

@@ -15,7 +15,7 @@ from landmark_ray.models import classification
 from landmark_ray.models.head_loop import HeadLoop, HeadOptions
 from landmark_ray.models.heads import build_head, class_means, start_at_means
 from landmark_ray.models.samples import Samples
-from tests.conftest import REPO
+from tests.conftest import COMPILE_FAST, REPO
 
 
 def vectors(count=50, features=8, classes=3, seed=0):
@@ -190,7 +190,7 @@ def test_jax_learns_the_same_and_reads_the_checkpoint(tmp_path):
 
     def run(backend, save):
         code = BACKEND.replace("FOLDER", repr(str(tmp_path))).replace("SAVE", str(save))
-        env = os.environ | {"KERAS_BACKEND": backend, "CUDA_VISIBLE_DEVICES": "-1"}
+        env = os.environ | {"KERAS_BACKEND": backend, "CUDA_VISIBLE_DEVICES": "-1"} | COMPILE_FAST
         done = subprocess.run(
             [sys.executable, "-c", code], capture_output=True, text=True, cwd=REPO, env=env
         )
