@@ -17,7 +17,7 @@ MODELS = {"delf": ("delf_standin", 40, 1000), "xfeat": ("xfeat.onnx", 64, 1024)}
 def options_of(extractor, shared, gld_mini):
     handle = shared / "models" / MODELS[extractor][0]
     model = ("--extract.extractor", extractor, "--extract.handle", handle)
-    few = ("--sample.min_images", 60, "--sample.max_images", 12)
+    few = ("--sample.min_images", 95, "--sample.max_images", 10, "--sample.strangers", 0)
     return ("--source", gld_mini, *model, *few, "--train.weights", "none")
 
 
