@@ -26,10 +26,11 @@ TASKS_PER_CORE, MIN_TASKS_OF_CLUSTER, MAX_TASKS = 64, 1024, 4096
 Ray Data takes up to 0.1 s to start the next one. A cluster, which may grow, gets at least
 `MIN_TASKS_OF_CLUSTER` tasks. `MAX_TASKS` is the upper limit everywhere."""
 
-LIGHT_TASKS_PER_CORE, MAX_LIGHT_UNITS_PER_TASK = 4, 256
+LIGHT_TASKS_PER_CORE, MAX_LIGHT_UNITS_PER_TASK = 8, 256
 """Light units are divided among `LIGHT_TASKS_PER_CORE` tasks per core, or among more where a task
-would take over `MAX_LIGHT_UNITS_PER_TASK` units. Between two tasks a core waits, for up to 0.2 s on
-a cluster. The progress bar moves when a task ends."""
+would take over `MAX_LIGHT_UNITS_PER_TASK` units. Between two tasks a core waits, for 0.05 s here
+and up to 0.2 s on a cluster; at the end, cores wait for the last task. The progress bar moves when
+a task ends."""
 
 Row = dict[str, Any]
 
