@@ -253,8 +253,8 @@ def measure(size: Size, folder: Path) -> dict[str, float]:
     if XFEAT.exists():  # before SIFT, whose features the other stages read
         more = ("--extract.extractor", "xfeat", "--extract.handle", str(XFEAT))
         xfeat = config.extract.model_copy(update={"extractor": "xfeat", "handle": str(XFEAT)})
-        kernel = partial(onnx_features, options=xfeat)
-        figures["extract_onnx"] = against_kernel("extract", kernel, [*words, *more], root, size.rounds)
+        kernel, with_xfeat = partial(onnx_features, options=xfeat), [*words, *more]
+        figures["extract_onnx"] = against_kernel("extract", kernel, with_xfeat, root, size.rounds)
     features = partial(sift_features, options=config.extract)
     figures["extract"] = against_kernel("extract", features, words, root, size.rounds)
     run_stages(words, "match", "match")
