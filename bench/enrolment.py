@@ -3,7 +3,7 @@
 A root is made, and continued twice: with all landmarks, and with half of them left out of training
 (`--group.left_out 0.5`). Each of these is enrolled from 5 of the photos that cleaning kept. Three
 bundles answer the test photos: with all landmarks trained, with half of them trained, and with the
-other half enrolled.
+other half enrolled. The photos are drawn several times; the figures are means.
 
 - enrolled, trained: top-1 of the test photos of the landmarks that were left out, in the bundle in
   which they are enrolled, and in that in which they are trained. lost is the difference.
@@ -55,6 +55,9 @@ from landmark_ray.kernels.sampling import rank_key
 PHOTOS = 5
 """Number of photos that a landmark is enrolled from."""
 
+DRAWS = 6
+"""How often these are drawn: a draw alone says little, as a photo may show another side."""
+
 FIGURES = {
     "enrolled": Figure("top-1 of landmarks enrolled from 5 photos each, without training"),
     "lost": Figure("the same landmarks' top-1 if they are trained, less that", most=0.03),
@@ -99,11 +102,11 @@ def answers(bundle: Path, source: Path) -> Answers:
     return Answers(landmark, right, sure >= opened.manifest.threshold)
 
 
-def write_photos(root: Root, landmark: int, folder: Path) -> None:
+def write_photos(root: Root, landmark: int, folder: Path, draw: int) -> None:
     """Write some photos of a landmark that cleaning kept, at random."""
     wanted = (pc.field("landmark_id") == landmark) & pc.field("keep")
     ids = root.dataset("cleaned").to_table(["image_id"], filter=wanted)["image_id"].to_numpy()
-    chosen = ids[np.argsort(rank_key(ids, 0))[:PHOTOS]].tolist()
+    chosen = ids[np.argsort(rank_key(ids, draw))[:PHOTOS]].tolist()
     rows = root.dataset("images").to_table(
         ["image_id", "jpeg"], filter=pc.field("image_id").isin(chosen)
     )
@@ -112,11 +115,13 @@ def write_photos(root: Root, landmark: int, folder: Path) -> None:
         (folder / f"{row['image_id']}.jpg").write_bytes(row["jpeg"])
 
 
-def enrol_all(landmarks: Sequence[int], bundle: Path, root: Root, folder: Path) -> tuple[Path, int]:
+def enrol_all(
+    landmarks: Sequence[int], bundle: Path, root: Root, folder: Path, draw: int
+) -> tuple[Path, int]:
     """Enrol landmarks one after the other; the last bundle, and how many were refused."""
     refused = 0
     for landmark in landmarks:
-        write_photos(root, landmark, folder / str(landmark))
+        write_photos(root, landmark, folder / str(landmark), draw)
         words = {"landmark_id": landmark, "photos": str(folder / str(landmark))}
         to = folder / f"bundle-{landmark}"
         try:
@@ -126,6 +131,28 @@ def enrol_all(landmarks: Sequence[int], bundle: Path, root: Root, folder: Path) 
             print(f"landmark {landmark}: {error}", file=sys.stderr)
             refused += 1
     return bundle, refused
+
+
+def enrolled(
+    landmarks: Sequence[int], bundle: Path, source: Path, root: Root, folder: Path
+) -> dict[str, float]:
+    """Enrol landmarks from several draws of photos, and answer the test photos after each."""
+    rows = []
+    for draw in range(DRAWS):
+        last, refused = enrol_all(landmarks, bundle, root, folder / str(draw), draw)
+        after = answers(last, source)
+        new = np.isin(after.landmark, list(landmarks))
+        rows.append(
+            {
+                "enrolled": share(after.right[new]),
+                "others": share(after.right[~new]),
+                "accepted": share((after.right & after.accepted)[new]),
+                "accepted_others": share((after.right & after.accepted)[~new]),
+                "refused": refused / max(len(landmarks), 1),
+            }
+        )
+        print(f"draw {draw}: {rows[-1]}", file=sys.stderr)
+    return {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
 
 
 def measured(sources: Sequence[Path], options: Sequence[object], folder: Path) -> dict[str, Row]:
@@ -139,19 +166,14 @@ def measured(sources: Sequence[Path], options: Sequence[object], folder: Path) -
         _, root = run_stages((*words, *more, "--root", folder / name), "group", STAGES[-1])
     known = [set(Bundle(str(path)).names()["landmark_id"].to_pylist()) for path in bundles.values()]
     left_out = sorted(known[0] - known[1])
-    bundle, refused = enrol_all(left_out, bundles["half"], root, folder / "enrolled")
-    trained, before, after = (answers(b, source) for b in (*bundles.values(), bundle))
-    new, old = (np.isin(after.landmark, list(of)) for of in (left_out, known[1]))
-    figures = {
+    trained, before = (answers(bundle, source) for bundle in bundles.values())
+    new = np.isin(trained.landmark, left_out)
+    figures = enrolled(left_out, bundles["half"], source, root, folder / "enrolled")
+    figures |= {
         "landmarks": len(left_out),
-        "enrolled": share(after.right[new]),
         "trained": share(trained.right[new]),
-        "lost": share(trained.right[new]) - share(after.right[new]),
-        "others": share(after.right[old]),
-        "others_lost": share(before.right[old]) - share(after.right[old]),
-        "accepted": share((after.right & after.accepted)[new]),
-        "accepted_others": share((after.right & after.accepted)[old]),
-        "refused": refused / max(len(left_out), 1),
+        "lost": share(trained.right[new]) - figures["enrolled"],
+        "others_lost": share(before.right[~new]) - figures["others"],
     }
     return {"all": figures}
 

@@ -41,7 +41,7 @@ from landmark_ray.data import bundle_schemas, deletion
 from landmark_ray.data.labels import MAX_ID
 from landmark_ray.data.store import Store
 from landmark_ray.errors import UserError
-from landmark_ray.kernels.enrolment import fitting, two_things
+from landmark_ray.kernels.enrolment import LEAD, leads_of_others, two_things
 from landmark_ray.kernels.matching import MatchingRule, match_pair
 from landmark_ray.kernels.metrics import NO_LANDMARK
 from landmark_ray.kernels.whitening import unit_length
@@ -183,7 +183,7 @@ def check(
     folder: str,
     rule: MatchingRule,
 ) -> list[int]:
-    """Return the numbers of the photos that fit together; name the others on stderr.
+    """Return the numbers of the photos that fit together; name the others, and doubtful ones.
 
     Those with most verified partners come first.
 
@@ -204,10 +204,18 @@ def check(
             f"--photos {folder}: these show two things: {names[0]}, and {names[1]}; enrol them "
             "under two ids, or leave one out"
         )
-    fits = fitting(vectors, verified, unit_length(index.means))
-    for photo in itertools.compress(photos, ~fits):
-        print(f"left out: {photo.name}: it does not resemble the others", file=sys.stderr)
-    chosen = sorted(np.flatnonzero(fits).tolist(), key=lambda i: -verified[i].sum())
+    leads = leads_of_others(vectors, verified, unit_length(index.means))
+    for photo, lead in zip(photos, leads, strict=True):
+        if lead > LEAD:
+            print(f"left out: {photo.name}: it does not resemble the others", file=sys.stderr)
+        elif lead > 0:
+            print(
+                f"kept: {photo.name}: it resembles another landmark more than the others; leave it "
+                "out if it shows something else",
+                file=sys.stderr,
+            )
+    fits = np.flatnonzero(leads <= LEAD).tolist()
+    chosen = sorted(fits, key=lambda i: (leads[i] > 0, -verified[i].sum()))
     if len(chosen) < LEAST:
         raise UserError(
             f"--photos {folder}: {len(chosen)} of {len(photos)} photos resemble each other, and a "

@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from landmark_ray import enrol
 from landmark_ray.bundle.exemplars import Exemplars
 from landmark_ray.bundle.landmark_index import LandmarkIndex, rewrite_index
 from landmark_ray.bundle.manifest import Bundle
@@ -168,3 +169,20 @@ def test_photos_that_cannot_be_used_are_named(given, run_job, tmp_path):
     lines = sorted(line.removeprefix("left out: ") for line in done.stderr.splitlines())
     assert [line.split(": ")[0] for line in lines] == ["black.png", "copy.jpg", "page.jpg"]
     assert "a copy of 1-0.jpg" in lines[1] and "not an image" in lines[2]
+
+
+def test_photos_that_resemble_another_landmark_are_named(given, tmp_path, monkeypatch, capsys):
+    leads = np.array([-0.5, 0.1, -2, 0.3, -0.1])
+    monkeypatch.setattr(enrol, "leads_of_others", lambda *_: leads)
+    to = tmp_path / "new"
+    words = {"bundle": str(given / "bundle"), "photos": str(given / "wall"), "to": str(to)}
+    enrol.run(enrol.EnrolOptions(**words, landmark_id=7))
+    printed = capsys.readouterr()
+    assert "landmark 7: 4 of 5 photos" in printed.out
+    lines = [line for line in printed.err.splitlines() if ".jpg" in line]
+    assert [line.split(": ")[:2] for line in lines] == [
+        ["kept", "1-1.jpg"],
+        ["left out", "1-3.jpg"],
+    ]
+    index = LandmarkIndex(Bundle(str(to)))
+    assert (index.photos["landmark_id"].to_numpy() == 7).sum() == 4

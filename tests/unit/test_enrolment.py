@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from landmark_ray.kernels.enrolment import fitting, two_things
+from landmark_ray.kernels.enrolment import LEAD, leads_of_others, two_things
 
 
 def around(centre, count, seed, spread=0.2):
@@ -20,15 +20,22 @@ def nothing(count):
 def test_a_photo_that_resembles_another_landmark_more_does_not_fit():
     x = np.concatenate([around(AXES[0], 4, 1), around(AXES[1], 1, 2)])
     means = np.stack([AXES[1], AXES[2]])
-    assert fitting(x, nothing(5), means).tolist() == [True] * 4 + [False]
-    assert fitting(x, nothing(5), AXES[2:3])[:4].all()
+    leads = leads_of_others(x, nothing(5), means)
+    assert (leads[:4] < 0).all() and leads[4] > LEAD
+    assert (leads_of_others(x, nothing(5), AXES[2:3]) < LEAD).all()
+
+
+def test_a_lead_is_a_difference_of_cosines():
+    x = np.stack([AXES[0], AXES[0], 0.6 * AXES[0] + 0.8 * AXES[1]]).astype(np.float32)
+    leads = leads_of_others(x, nothing(3), AXES[1:2])
+    assert leads[2] == np.float32(0.8) - np.float32(0.6)
 
 
 def test_geometry_keeps_a_photo_that_resembles_another_landmark():
     x = np.concatenate([around(AXES[0], 4, 1), around(AXES[1], 1, 2)])
     verified = nothing(5)
     verified[0, 4] = verified[4, 0] = True
-    assert fitting(x, verified, AXES[1:2]).all()
+    assert leads_of_others(x, verified, AXES[1:2])[4] == -2
 
 
 def test_two_things_that_resemble_other_landmarks_more_than_each_other():
