@@ -111,6 +111,16 @@ class Config(Options):
             )
         return self
 
+    @model_validator(mode="after")
+    def _photos_have_the_largest_size(self) -> "Config":
+        largest = max(self.train.metric_sizes, default=0)
+        if largest > self.resize.size:
+            raise ValueError(
+                f"train.metric_sizes must be at most resize.size, {self.resize.size} pixels, the "
+                f"size of the stored photos, got {largest}; give a larger resize.size"
+            )
+        return self
+
     @property
     def compares(self) -> bool:
         """Whether `prune` asks which photos resemble a photo most."""

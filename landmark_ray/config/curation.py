@@ -14,6 +14,7 @@ from landmark_ray.config.base import (
     TaskConfig,
 )
 from landmark_ray.kernels.image import Fit, Limits
+from landmark_ray.models.specs import MIN_SIZE
 
 
 def _rising(edges: tuple[int, ...]) -> tuple[int, ...]:
@@ -214,7 +215,7 @@ class GroupConfig(TaskConfig):
 class ResizeConfig(TaskConfig):
     """Make the square photos that the models see."""
 
-    size: int = Field(224, ge=16, description="width and height of a square photo, in pixels")
+    size: int = Field(224, ge=MIN_SIZE, description="width and height of a square photo, in pixels")
     fit: Fit = Field(
         "crop",
         description="how a photo becomes a square: crop: its centre, without what is above and "

@@ -1,5 +1,6 @@
 """Options of the models. The stages trunk, embed, train and finetune share one section."""
 
+import itertools
 import math
 from typing import Any, Literal
 
@@ -9,6 +10,7 @@ from landmark_ray.config.base import SPEED, Count, Share, StageConfig, TaskConfi
 from landmark_ray.errors import UserError
 from landmark_ray.models.specs import (
     HUB,
+    MIN_SIZE,
     AugmentationOptions,
     HeadKind,
     OptimizerKind,
@@ -27,7 +29,7 @@ TRUNK = {"network", "weights", "pooling"}
 SCRATCH = {"trunk_epochs", "trunk_rate", "batch", "optimizer", "smoothing", "weight_decay"}
 SCRATCH |= {"warmup", "dropout", "augment"}
 METRIC = {"metric_epochs", "metric_rate", "embedding", "margin_few", "margin_many"}
-METRIC |= {"margin_power", "metric_scale", "metric_memory_gb", "average"}
+METRIC |= {"margin_power", "metric_scale", "metric_memory_gb", "average", "metric_sizes"}
 EMBED = {"views", "augment"}
 FINETUNE = {"phases", "epochs", "rate", "patience", "batch", "augment"}
 """Options that finetune reads and train doesn't; finetune reads those of train, too."""
@@ -68,6 +70,13 @@ class TrainConfig(TaskConfig):
         "these: first train the trunk on all landmarks together, by sub-center ArcFace",
     )
     metric_epochs: Count = Field(10, description="epochs of the phase metric")
+    metric_sizes: tuple[int, ...] = Field(
+        (),
+        description="rising widths and heights in pixels, as 224,448, to which the phase metric "
+        "reduces photos, one after the other; the epochs are divided evenly, and the last sizes "
+        "have those that remain; the trunk then works at the last size; when not given, the "
+        "network's own size",
+    )
     metric_rate: float = Field(1e-4, gt=0, description="highest learning rate of the phase metric")
     embedding: Count = Field(512, description="length of the vector that the phase metric makes")
     margin_few: float = Field(
@@ -197,6 +206,15 @@ class TrainConfig(TaskConfig):
             )
         return phases
 
+    @field_validator("metric_sizes")
+    @classmethod
+    def _rising(cls, sizes: tuple[int, ...]) -> tuple[int, ...]:
+        if any(size < MIN_SIZE for size in sizes):
+            raise ValueError(f"each size must be {MIN_SIZE} pixels or more")
+        if any(size >= larger for size, larger in itertools.pairwise(sizes)):
+            raise ValueError("each size must be larger than the one before it")
+        return sizes
+
     @property
     def from_scratch(self) -> bool:
         """Whether the trunk is trained from random weights."""
@@ -216,6 +234,21 @@ class TrainConfig(TaskConfig):
             )
         return self
 
+    @model_validator(mode="after")
+    def _every_size_has_an_epoch(self) -> "TrainConfig":
+        if self.metric_epochs < len(self.metric_sizes):
+            raise ValueError(
+                f"metric_epochs {self.metric_epochs} must be at least {len(self.metric_sizes)}, "
+                "one for each of metric_sizes"
+            )
+        return self
+
+    @property
+    def metric_ends(self) -> tuple[int, ...]:
+        """The number of epochs after which the phase metric has done each size, rising."""
+        count = max(len(self.metric_sizes), 1)
+        return tuple(self.metric_epochs * done // count for done in range(1, count + 1))
+
     def config_key(self, stage: str) -> dict[str, Any]:
         """Return the options that decide what a stage makes: full name -> JSON value."""
         learns = {n for n, f in type(self).model_fields.items() if f.json_schema_extra != SPEED}
@@ -223,6 +256,8 @@ class TrainConfig(TaskConfig):
         trained = SCRATCH if self.from_scratch else set()
         if self.is_metric:
             trained = METRIC | SCRATCH - {"trunk_epochs", "trunk_rate", "smoothing", "dropout"}
+            if not self.metric_sizes:  # roots of older versions do not name the option
+                trained -= {"metric_sizes"}
         options = {
             "describe": {"weights"} if self.from_scratch else TRUNK,  # or it does nothing
             "trunk": TRUNK | trained,

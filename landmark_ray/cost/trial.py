@@ -289,5 +289,6 @@ def _seconds_per_item(
     found = {}
     for stage, (name, items) in named.items():
         seconds = [[e[name] for e in epochs if name in e] for epochs in histories[stage]]
-        found[stage] = np.array([np.median(s) if s else np.nan for s in seconds]) / items
+        usual = np.mean if stage == "trunk" and train.metric_sizes else np.median  # each its own
+        found[stage] = np.array([usual(s) if s else np.nan for s in seconds]) / items
     return found

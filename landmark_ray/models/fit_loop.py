@@ -78,6 +78,7 @@ def fit(
     rate: float,
     epochs: int,
     done: int = 0,
+    until: int | None = None,
     warmup: float,
     options: Any,
     on_progress: ProgressCallback,
@@ -94,6 +95,7 @@ def fit(
         rate: Highest learning rate.
         epochs: Total number of epochs.
         done: Number of epochs that the model of the checkpoint was trained for.
+        until: Number of epochs after which this part of the training ends; `epochs` when not given.
         warmup: Share of the epochs in which the learning rate rises.
         options: `TrainConfig`.
         on_progress: Called after every `every` epochs, and after the last.
@@ -101,7 +103,7 @@ def fit(
         loss: ArcFace, whose labels hold margins; when not given, the smoothed cross-entropy of
             `options`.
         average: Momentum of an exponential average of the weights. The model has the average when
-            training ends, but not in `on_progress`, whose checkpoints hold both.
+            this function ends, but not in `on_progress`, whose checkpoints hold both.
         centers: What drew samples for the batches, if the model holds some of the centers only.
 
     Returns:
@@ -126,7 +128,7 @@ def fit(
         model.fit(
             batches,
             steps_per_epoch=data.steps,
-            epochs=epochs,
+            epochs=until or epochs,
             initial_epoch=done,
             verbose=0,
             shuffle=False,

@@ -96,7 +96,7 @@ def load(
     source = _image_part(name, whole)
     scale, offset = presets.scaling_of(name, hub)
     size = size or _side(source) or input_size or OWN_SIZE
-    model = _build(name, hub, type(source), _resized(_arguments(source), size))
+    model = _build(name, hub, type(source), resized(_arguments(source), size))
     if weights:
         _copy(name, source, model, size)
     return model, _preprocess(scale, offset), size
@@ -163,7 +163,7 @@ def keep_positions(model: keras.Model) -> None:
 
     keras-hub 0.32 saves those of the preset, and interpolates them again when they are read. It
     notices training by a sum of differences, which may be 0 or negative. Both have the same size
-    here (`_resized`), so the trained ones can take the place of the preset's.
+    here (`resized`), so the trained ones can take the place of the preset's.
     """
     for layer in model._flatten_layers():
         trained = getattr(layer, "interpolated_position_embeddings", None)
@@ -218,7 +218,7 @@ def _side(model: keras.Model) -> int | None:
     return model.inputs[0].shape[1] or None
 
 
-def _resized(arguments: dict[str, Any], size: int) -> dict[str, Any]:
+def resized(arguments: dict[str, Any], size: int) -> dict[str, Any]:
     """Return the arguments of the same network for another size of photos."""
     changed = dict(arguments)
     if (arguments.get("image_shape") or [None])[0]:

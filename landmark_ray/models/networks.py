@@ -23,6 +23,7 @@ from landmark_ray.models.small import small_network
 from landmark_ray.models.specs import (
     EMBEDDING,
     HUB,
+    MIN_SIZE,
     SIZES,
     SMALL,
     Backbone,
@@ -32,9 +33,6 @@ from landmark_ray.models.specs import (
     network_name,
     normalise_name,
 )
-
-MIN_SIZE = 16
-"""Smallest width and height of photos, in pixels. Many networks need more, and refuse less."""
 
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Mean and standard deviation of ImageNet's RGB in 0..1."""

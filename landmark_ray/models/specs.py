@@ -37,6 +37,9 @@ SIZES: dict[str, int] = {
 }
 """Name of every network (all of keras.applications, and `SMALL`) -> its input size in pixels."""
 
+MIN_SIZE = 16
+"""Smallest width and height of photos, in pixels. Many networks need more, and refuse less."""
+
 HUB = "hub:"
 """What the name of a network of keras-hub begins with; the folder of a preset follows."""
 

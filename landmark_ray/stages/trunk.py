@@ -111,7 +111,8 @@ def fit_embedding(job: TrainingJob) -> None:
     """Train a trunk with an embedding by sub-center ArcFace, and store it; runs in a worker.
 
     Raises:
-        UserError: The centers of a step do not fit, or a margin is out of range.
+        UserError: The centers of a step do not fit, a margin is out of range, or the network can't
+            have each of the sizes.
     """
     config, root = job.config, job.root
     options = config.train
@@ -120,6 +121,7 @@ def fit_embedding(job: TrainingJob) -> None:
 
     from landmark_ray.models import arcface, classification, metric
     from landmark_ray.models.augmentation import build_augmentation
+    from landmark_ray.models.growth import at_size
     from landmark_ray.models.networks import build_trunk
     from landmark_ray.models.sampled_centers import SampledCenters
 
@@ -146,6 +148,8 @@ def fit_embedding(job: TrainingJob) -> None:
             )
         else:
             trunk = read_trunk(Store(f"{root.uri}/models"), PRETRAINED)
+        for side in reversed(options.metric_sizes):  # the first last; all, as each may be refused
+            trunk = at_size(trunk, side)
         rows = photos.sample(0)[: metric.SAMPLE]
         chunks = list(decoded(root, photos, rows))
         model, first = metric.build(
@@ -167,7 +171,8 @@ def fit_embedding(job: TrainingJob) -> None:
         options.metric_epochs, options.metric_rate, patience=None, average=options.average
     )
     validator = Validator(root, validation, sampled.logits if sampled else None)
-    how = Metric(margins, arcface.ArcFace(options.metric_scale), size, sampled)
+    sizes = list(zip(options.metric_sizes, options.metric_ends, strict=False))
+    how = Metric(margins, arcface.ArcFace(options.metric_scale), size, sampled, sizes)
     model, history = learn(job, photos, validator, network, schedule, how)
     store(root, classification.split_classifier(model)[0], history)
 

@@ -5,7 +5,7 @@ and a checkpoint is stored.
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -59,12 +59,15 @@ class Metric:
         loss: The loss.
         sample: Number of landmarks whose centers a step trains.
         centers: Those of all landmarks, if a step trains some of them only.
+        sizes: Widths and heights at which the network trains, one after the other, and after how
+            many epochs each is done; if there are none, the network keeps its own.
     """
 
     margins: NDArray[np.float32]
     loss: "ArcFace"
     sample: int
     centers: "SampledCenters | None"
+    sizes: Sequence[tuple[int, int]] = ()
 
     def labelled(self, batches: "Iterator[Labelled]", step: int) -> "Iterator[Labelled]":
         """Give batches with class numbers, from a step on, the labels of the loss."""
@@ -133,7 +136,8 @@ def learn(
     import keras
 
     from landmark_ray.models import fit_loop
-    from landmark_ray.models.backend import side_by_side
+    from landmark_ray.models.backend import on_gpu, side_by_side
+    from landmark_ray.models.growth import grown
 
     stage = "trunk" if job.group == ALL_GROUPS else "finetune"
     tracker = Tracker(job.config, job.root, stage, job.name)
@@ -166,11 +170,19 @@ def learn(
             schedule.patience and stale >= schedule.patience
         )
 
-    with side_by_side(keras.distribution.list_devices("gpu")):
-        model = checkpoints.load(read) or build()
-        if not is_finished():
-            done, steps = checkpoints.epochs, photos.steps
-            epochs = range(done, schedule.epochs)
+    # JAX raises where it is asked for GPUs and has none
+    with side_by_side(keras.distribution.list_devices("gpu") if on_gpu() else []):
+        while True:
+            model = checkpoints.load(read) or build()
+            if is_finished():  # the worker was lost after the last epoch
+                if schedule.average:
+                    model.optimizer.finalize_variable_values(model.trainable_variables)
+                break
+            done, steps, until = checkpoints.epochs, photos.steps, schedule.epochs
+            if metric and metric.sizes:
+                size, until = next((size, end) for size, end in metric.sizes if end > done)
+                model = grown(model, size)
+            epochs = range(done, until)
             batches = stream(job.root, photos, epochs, job.readers, job.reader_cpus)
             tracked = _tracked(batches, steps * done, steps * schedule.epochs, job)
             if metric:
@@ -181,6 +193,7 @@ def learn(
                 rate=schedule.rate,
                 epochs=schedule.epochs,
                 done=done,
+                until=until,
                 warmup=job.config.train.warmup,
                 options=job.config.train,
                 on_progress=report,
@@ -188,8 +201,9 @@ def learn(
                 average=schedule.average,
                 centers=centers,
             )
-        elif schedule.average:  # the worker was lost after the last epoch
-            model.optimizer.finalize_variable_values(model.trainable_variables)
+            if is_finished():
+                break
+            del model  # it has averages; the checkpoint, from which the next size begins, has both
     if best.weights:
         model.set_weights(best.weights)
     tracker.write(checkpoints.history, finished=True)

@@ -17,6 +17,8 @@ METRIC = (
     *("--train.metric_rate", "1e-3", "--resize.fit", "pad"),
 )
 EPOCHS = 20
+SIZES = ("--train.metric_sizes", "16,32")
+"""Both halves of the epochs have their own."""
 
 
 @pytest.fixture
@@ -45,17 +47,17 @@ def history(root: Path) -> list[dict[str, float]]:
 
 @pytest.mark.long  # four minutes
 def test_embedding_goes_to_the_bundle_and_killed_workers_cost_no_more_than_an_epoch(root, run_to):
-    done = run_to("trunk", "--redo", "group")
+    done = run_to("trunk", *SIZES, "--redo", "group")
     assert done.returncode == 0, done.stderr
     undisturbed = history(root)
     assert [entry["epoch"] for entry in undisturbed] == list(range(1, EPOCHS + 1))
     assert undisturbed[-1]["loss"] < undisturbed[0]["loss"]
 
     def kill_twice() -> set[int]:
-        """The worker, and the one that replaces it, once each has ended an epoch; their ids."""
+        """The worker, and the one that replaces it, at the first size and the last; their ids."""
         killed: set[int] = set()
-        for _ in range(2):
-            done = trained(root).get("trunk", 0)
+        for least in (0, EPOCHS // 2):
+            done = max(trained(root).get("trunk", 0), least)
             wait_until(lambda: trained(root).get("trunk", 0) > done, "no epoch ends")  # noqa: B023
             running = workers()
             kill(root, running)
@@ -64,7 +66,7 @@ def test_embedding_goes_to_the_bundle_and_killed_workers_cost_no_more_than_an_ep
 
     with ThreadPoolExecutor(1) as pool:
         killing = pool.submit(kill_twice)
-        done = run_to("trunk", "--redo", "trunk")
+        done = run_to("trunk", *SIZES, "--redo", "trunk")
     assert done.returncode == 0, done.stderr
     assert len(killing.result()) == 2
     now = history(root)
@@ -73,11 +75,12 @@ def test_embedding_goes_to_the_bundle_and_killed_workers_cost_no_more_than_an_ep
     for name in ("loss", "val_loss"):
         assert abs(now[-1][name] - undisturbed[-1][name]) <= max(0.05 * undisturbed[-1][name], 0.01)
 
-    done = run_to("export")
+    done = run_to("export", *SIZES)
     assert done.returncode == 0, done.stderr
     assert json.loads((root / "bundle/bundle.json").read_text())["fit"] == "pad"
     trunk = json.loads((root / "bundle/trunk/network.json").read_text())
     assert (trunk["embedding"], trunk["features"], trunk["pooling"]) == (True, 24, "gem")
+    assert (trunk["size"], trunk["input_size"]) == (32, 32)
     assert json.loads((root / "models/groups/group=1/head.json").read_text())["features"] == 24
 
 
@@ -86,7 +89,9 @@ def test_centers_that_do_not_fit_are_sampled_and_those_of_a_step_must(root, run_
     line = line_of(run_to("trunk", *few, "--redo", "group", "--train.metric_memory_gb", "1.3e-5"))
     assert line.endswith("give 1.5e-05, or a smaller --train.batch or --train.embedding")
     some = ("--redo", "trunk", "--train.metric_memory_gb", "1.5e-5")  # for 4 of 5 landmarks
-    done = run_to("trunk", *few, *some)
+    done = run_to("trunk", *few, *some, "--train.metric_sizes", "16,24")
     assert done.returncode == 0, done.stderr
     assert [entry["epoch"] for entry in history(root)] == [1, 2]
     assert all(entry["val_loss"] > 0 for entry in history(root))
+    trunk = json.loads((root / "models/trunk/network.json").read_text())
+    assert (trunk["size"], trunk["input_size"]) == (24, 32)

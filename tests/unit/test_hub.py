@@ -14,7 +14,7 @@ from landmark_ray.bundle.ensemble import Ensemble
 from landmark_ray.bundle.manifest import Bundle
 from landmark_ray.bundle.network_files import read_trunk, trunk_info, write_trunk
 from landmark_ray.data.store import Store
-from landmark_ray.models import classification, fit_loop, hub, metric, networks, presets
+from landmark_ray.models import classification, fit_loop, growth, hub, metric, networks, presets
 from landmark_ray.models.augmentation import build_augmentation
 from landmark_ray.models.heads import build_head
 from landmark_ray.models.specs import AugmentationOptions
@@ -251,6 +251,19 @@ def test_pooling_of_tokens_is_that_of_patches(families):
 def test_without_weights_they_are_random(families):
     one, other = (small.built(families["vit"][0], weights=None)(PHOTOS) for _ in range(2))
     assert np.abs(np.asarray(one) - np.asarray(other)).max() > 1e-3
+
+
+def test_only_networks_whose_weights_fit_any_size_go_on_at_another(families):
+    made = metric.with_embedding(small.built(families["resnet"][0], size=32), 8)
+    larger = growth.at_size(made, 40)
+    assert [networks.describe(trunk).size for trunk in (made, larger)] == [32, 40]
+    for one, other in zip(made.get_weights(), larger.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+    for family, own in (("vit", 32), ("siglip", 32), ("dinov2", 40)):
+        fixed = small.built(families[family][0])
+        line = small.refused(lambda trunk=fixed: growth.at_size(trunk, 48))
+        said = f"{KINDS[family][0]} has another number of weights at 48 pixels than at {own}"
+        assert said in line
 
 
 def test_weights_come_from_a_file_too(families, tmp_path):

@@ -1,0 +1,88 @@
+"""A network goes on at another size of its photos, with all that it has learned."""
+
+import dataclasses
+
+import keras
+from keras import ops
+
+from landmark_ray.errors import UserError
+from landmark_ray.models import hub
+from landmark_ray.models.classification import build_classifier, split_classifier
+from landmark_ray.models.layers import InferenceMode
+from landmark_ray.models.metric import with_embedding
+from landmark_ray.models.networks import build_trunk, describe
+
+
+def at_size(trunk: keras.Model, size: int) -> keras.Model:
+    """Return a trunk that works at another size, with the same weights.
+
+    Args:
+        trunk: A trunk of `build_trunk`, or of `metric.with_embedding`.
+        size: Width and height to which the trunk is to resize photos, in pixels.
+
+    Returns:
+        A trunk of the same kind, for photos of the same size; the trunk itself if it has the size.
+
+    Raises:
+        UserError: The network can't have this size, or its weights depend on the size.
+    """
+    info = describe(trunk)
+    if info.size == size:
+        return trunk
+    backbone = info.backbone
+    if backbone:
+        arguments = hub.resized(backbone.arguments, size)
+        backbone = dataclasses.replace(backbone, arguments=arguments)
+    other = build_trunk(
+        info.network,
+        weights=None,
+        size=size,
+        input_size=info.input_size,
+        pooling=info.pooling,
+        backbone=backbone,
+    )
+    if info.embedding:
+        other = with_embedding(other, info.features)
+    shapes = [[variable.shape for variable in model.variables] for model in (trunk, other)]
+    if shapes[0] != shapes[1]:
+        raise UserError(
+            f"network {info.network} has another number of weights at {size} pixels than at "
+            f"{info.size}: it can't grow; leave --train.metric_sizes out"
+        )
+    _copy(trunk.variables, other.variables)
+    return other
+
+
+def grown(model: keras.Model, size: int) -> keras.Model:
+    """Return a classifier whose trunk works at another size, and which trains on from there.
+
+    Args:
+        model: A compiled classifier of `build_classifier`, with its optimizer.
+        size: Width and height to which the trunk is to resize photos, in pixels.
+
+    Returns:
+        A classifier with the same weights, states of random numbers, optimizer and moments; the
+        classifier itself if it has the size.
+
+    Raises:
+        UserError: The network can't have this size, or its weights depend on the size.
+    """
+    trunk, head = split_classifier(model)
+    other = at_size(trunk, size)
+    if other is trunk:
+        return model
+    augmentation, head = (  # copies, as nodes of their own would keep all of the former network
+        keras.models.clone_model(part) if part else None
+        for part in (model.layers[1] if len(model.layers) == 4 else None, head)
+    )
+    learns = not isinstance(model.layers[-2], InferenceMode)
+    larger = build_classifier(other, head, augmentation, learn_statistics=learns)
+    larger.compile_from_config(model.get_compile_config())
+    _copy(model.variables, larger.variables)
+    _copy(model.optimizer.variables, larger.optimizer.variables)
+    return larger
+
+
+def _copy(variables: list[keras.Variable], to: list[keras.Variable]) -> None:
+    for old, new in zip(variables, to, strict=True):
+        new.assign(ops.convert_to_numpy(old))
