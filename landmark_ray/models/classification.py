@@ -114,6 +114,24 @@ def optimizer(
     return result
 
 
+def compile_as(model: keras.Model, former: keras.Model) -> None:
+    """Compile a model as another with the same weights, so that it trains on from there.
+
+    Keras 3.15 keeps neither in a file nor in a configuration which weights do not decay.
+
+    Args:
+        model: The model, whose own optimizer is replaced.
+        former: A compiled model that has begun to train; may be the same.
+    """
+    states = [ops.convert_to_numpy(variable) for variable in former.optimizer.variables]
+    config = keras.saving.deserialize_keras_object(former.get_compile_config())
+    config["optimizer"].exclude_from_weight_decay(var_names=UNDECAYED)
+    model.compile(**config)
+    model.optimizer.build(model.trainable_variables)
+    for variable, state in zip(model.optimizer.variables, states, strict=True):
+        variable.assign(state)
+
+
 @register
 class SmoothedCrossentropy(keras.losses.Loss):  # type: ignore[misc]
     """Cross-entropy of class numbers and logits, with label smoothing (Szegedy et al. 2016).

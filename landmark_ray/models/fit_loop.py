@@ -189,6 +189,7 @@ def load(folder: str) -> keras.Model:
         # Keras 3.15 restarts all sequences of random numbers
         for variable, name in zip(_seeds(model), saved.files, strict=True):
             variable.assign(saved[name])
+    classification.compile_as(model, model)
     return model
 
 

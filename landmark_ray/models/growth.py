@@ -7,7 +7,7 @@ from keras import ops
 
 from landmark_ray.errors import UserError
 from landmark_ray.models import hub
-from landmark_ray.models.classification import build_classifier, split_classifier
+from landmark_ray.models.classification import build_classifier, compile_as, split_classifier
 from landmark_ray.models.layers import InferenceMode
 from landmark_ray.models.metric import with_embedding
 from landmark_ray.models.networks import build_trunk, describe
@@ -77,9 +77,8 @@ def grown(model: keras.Model, size: int) -> keras.Model:
     )
     learns = not isinstance(model.layers[-2], InferenceMode)
     larger = build_classifier(other, head, augmentation, learn_statistics=learns)
-    larger.compile_from_config(model.get_compile_config())
     _copy(model.variables, larger.variables)
-    _copy(model.optimizer.variables, larger.optimizer.variables)
+    compile_as(larger, model)
     return larger
 
 

@@ -107,6 +107,25 @@ def test_checkpoint_goes_on_with_its_optimizer(tmp_path):
     assert float(again.optimizer.learning_rate.numpy()) == pytest.approx(0, abs=1e-9)
 
 
+def test_weights_are_those_of_an_undisturbed_training_after_a_checkpoint(tmp_path):
+    data, options = list(batches(20)), TrainConfig(weight_decay=0.9)
+
+    def go_on(head, done, until):
+        stream = fit_loop.Stream(iter(data[5 * done : 5 * until]), 5)
+        how = {"rate": 0.1, "epochs": 4, "warmup": 0.1, "on_progress": lambda *_: None}
+        return fit_loop.fit(head, stream, **how, options=options, done=done, until=until)
+
+    heads = []
+    for _ in range(2):
+        keras.utils.set_random_seed(0)
+        heads.append(build_head(8, 3, kind="linear", dropout=0))
+    whole = go_on(heads[0], 0, 4)
+    fit_loop.save(go_on(heads[1], 0, 2), str(tmp_path))
+    again = go_on(fit_loop.load(str(tmp_path)), 2, 4)
+    for one, other in zip(whole.get_weights(), again.get_weights(), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
+
+
 def test_dropout_goes_on_where_the_checkpoint_left_it(tmp_path):
     x = np.ones((4, 8), np.float32)
     head = build_head(8, 3, dropout=0.5)
