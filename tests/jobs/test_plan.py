@@ -29,20 +29,19 @@ def test_plan_runs_all_stages_in_small_and_leaves_nothing(small_source, run_proc
     plan, _ = planned(run_process, small_source, tmp_path, "--plan.sample", 48, "--from", "ingest")
     assert list(plan["stages"]) == ["start", *STAGES[1:]]
     assert plan["calibration"]["stored"] == []
+    assert all(plan["calibration"]["fits"][stage]["rate"] > 0 for stage in ("extract", "trunk"))
 
 
-def test_calibration_reaches_the_training_with_the_beginning_of_a_tar(
-    small_source, run_process, tmp_path
-):
-    few = ("--plan.sample", 24, "--plan.read_gb", 0, "--from", "ingest", "--to", "trunk")
+def test_calibration_reads_the_beginning_of_a_tar(small_source, run_process, tmp_path):
+    few = ("--plan.sample", 24, "--plan.read_gb", 0, "--from", "ingest", "--to", "resize")
     few += ("--cluster.cpus", 1)  # a process for each kind of task, not two
     plan, done = planned(run_process, small_source, tmp_path, *few)
-    ran = STAGES[: STAGES.index("trunk") + 1]
+    ran = STAGES[: STAGES.index("resize") + 1]
     assert list(plan["stages"]) == ["start", *ran[1:]]
     assert plan["calibration"]["stored"] == [stage for stage in STAGES if stage not in ran]
     assert len(plan["calibration"]["photos"]) == 2
     fits = plan["calibration"]["fits"]
-    assert all(fits[stage]["rate"] > 0 for stage in ("ingest", "extract", "trunk"))
+    assert all(fits[stage]["rate"] > 0 for stage in ("ingest", "extract"))
     assert plan["stages"]["extract"]["amount"] > 50 and plan["stages"]["clean"]["kept_gb"] > 0
     assert plan["dominant"] in done.stdout and "The reference took 12 days" in done.stdout
     assert "calibrating on" in done.stderr
