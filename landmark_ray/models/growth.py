@@ -49,7 +49,7 @@ def at_size(trunk: keras.Model, size: int) -> keras.Model:
             f"network {info.network} has another number of weights at {size} pixels than at "
             f"{info.size}: it can't grow; leave --train.metric_sizes out"
         )
-    _copy(trunk.variables, other.variables)
+    copy_weights(trunk, other)
     return other
 
 
@@ -77,11 +77,15 @@ def grown(model: keras.Model, size: int) -> keras.Model:
     )
     learns = not isinstance(model.layers[-2], InferenceMode)
     larger = build_classifier(other, head, augmentation, learn_statistics=learns)
-    _copy(model.variables, larger.variables)
+    copy_weights(model, larger)
     compile_as(larger, model)
     return larger
 
 
-def _copy(variables: list[keras.Variable], to: list[keras.Variable]) -> None:
-    for old, new in zip(variables, to, strict=True):
+def copy_weights(model: keras.Model, to: keras.Model) -> None:
+    """Copy all variables, states of random numbers included, to a model of the same layers."""
+    for old, new in zip(model.variables, to.variables, strict=True):
         new.assign(ops.convert_to_numpy(old))
+    for layer in to._flatten_layers():
+        if isinstance(layer, keras.layers.Normalization):  # EfficientNet's
+            layer.finalize_state()  # it computes with copies of its weights
