@@ -73,9 +73,8 @@ class TrainConfig(TaskConfig):
     metric_sizes: tuple[int, ...] = Field(
         (),
         description="rising widths and heights in pixels, as 224,448, to which the phase metric "
-        "reduces photos, one after the other; the epochs are divided evenly, and the last sizes "
-        "have those that remain; the trunk then works at the last size; when not given, the "
-        "network's own size",
+        "reduces photos in turn, each for as many epochs, the last sizes for those that remain; "
+        "the trunk then works at the last size; when not given, at the network's own",
     )
     metric_rate: float = Field(1e-4, gt=0, description="highest learning rate of the phase metric")
     embedding: Count = Field(512, description="length of the vector that the phase metric makes")
