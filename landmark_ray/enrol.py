@@ -210,8 +210,8 @@ def check(
             print(f"left out: {photo.name}: it does not resemble the others", file=sys.stderr)
         elif lead > 0:
             print(
-                f"kept: {photo.name}: it resembles another landmark more than the others; leave it "
-                "out if it shows something else",
+                f"kept: {photo.name}: it resembles another landmark more than these photos; leave "
+                "it out if it shows something else",
                 file=sys.stderr,
             )
     fits = np.flatnonzero(leads <= LEAD).tolist()

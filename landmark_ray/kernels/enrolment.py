@@ -10,9 +10,9 @@ LEAD = 0.2
 """Photos show something else if they resemble another landmark more, by this cosine.
 
 In gld-mini and gld-scenes, 2% of the sets of 5 to 20 photos of one landmark have two parts that do,
-and half of the sets of photos of two landmarks. Of single photos among 5 of one landmark, none
-does, and a third of the photos of no landmark; at 0, 5% and nine tenths would be left out, and the
-landmark would be answered rightly less often, with such a photo and without.
+and half of the sets of photos of two landmarks. Of single photos among 5 of one landmark, at most
+2% do, and a third of the photos of no landmark. At 0, 6% and nine tenths would be left out, and on
+either half of the landmarks fewer photos would be answered rightly, with such a photo and without.
 """
 
 

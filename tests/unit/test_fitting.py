@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from landmark_ray.config.training import TrainConfig
-from landmark_ray.models import fit_loop
+from landmark_ray.models import classification, fit_loop
 from landmark_ray.models.heads import build_head
 from tests.conftest import COMPILE_FAST, REPO
 
@@ -107,7 +107,12 @@ def test_checkpoint_goes_on_with_its_optimizer(tmp_path):
     assert float(again.optimizer.learning_rate.numpy()) == pytest.approx(0, abs=1e-9)
 
 
-def test_weights_are_those_of_an_undisturbed_training_after_a_checkpoint(tmp_path):
+@pytest.mark.parametrize("precision", ["float32", "mixed"])
+def test_weights_are_those_of_an_undisturbed_training_after_a_checkpoint(
+    tmp_path, precision, request
+):
+    request.addfinalizer(lambda: classification.use_precision("float32"))
+    classification.use_precision(precision)
     data, options = list(batches(20)), TrainConfig(weight_decay=0.9)
 
     def go_on(head, done, until):
