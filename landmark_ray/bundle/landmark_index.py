@@ -27,7 +27,12 @@ from landmark_ray.data.store import Store
 from landmark_ray.errors import UserError
 from landmark_ray.kernels.findings import BEST_MEANS, Findings, join, leave_out, merge
 from landmark_ray.kernels.fusion import STRANGERS, Candidates, Fusion
-from landmark_ray.kernels.landmark_similarity import means, sums_by_landmark, without_photos
+from landmark_ray.kernels.landmark_similarity import (
+    means,
+    sums_by_landmark,
+    usual_similarity,
+    without_photos,
+)
 from landmark_ray.kernels.metrics import NO_LANDMARK
 from landmark_ray.kernels.photo_index import IndexArrays, PhotoIndex, nearest_lists
 from landmark_ray.kernels.topk import TopK
@@ -156,6 +161,7 @@ class LandmarkIndex:
         of_landmarks = sums_by_landmark(self._vectors[shown], landmark[shown])
         self.landmarks, self._sums, self._counts = of_landmarks
         self.means = means(self._sums, self._counts)
+        self._usual = np.append(usual_similarity(self._sums, self._counts), np.float32(1))
         self._named = np.append(self.landmarks, NO_LANDMARK)
 
     def candidates(
@@ -197,7 +203,7 @@ class LandmarkIndex:
         columns = np.searchsorted(self.landmarks, ids)
         columns[ids == NO_LANDMARK] = len(self.landmarks)
         mean, photos = np.take_along_axis(to_means, columns, 1), np.append(self._counts, 0)[columns]
-        return Findings(cosines, near, ids, confidences, mean, photos)
+        return Findings(cosines, near, ids, confidences, mean, self._usual[columns], photos)
 
     def similarities(self, vector: NDArray[np.float32], landmark: int) -> dict[str, float]:
         """Return the cosine, -1 to 1, of a vector [D] of the trunk to each photo of a landmark.

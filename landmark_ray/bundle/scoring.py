@@ -90,6 +90,7 @@ class Scorer:
             "heads": known(found.heads, found.landmarks),
             "nearest": known(found.nearest, found.landmarks),
             "mean": known(found.mean, found.landmarks),
+            "usual": known(found.usual, found.landmarks),
             "strangers": found.strangers,
             "inliers": known(inliers, found.landmarks),
             "closed_landmark": closed_landmarks[:, 0],

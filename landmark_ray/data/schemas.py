@@ -212,6 +212,11 @@ PREDICTIONS = pa.schema(
         field("heads", pa.list_(pa.float64()), "confidence of the heads for each candidate"),
         field("nearest", pa.list_(pa.float32()), "similarity to each candidate's nearest photos"),
         field("mean", pa.list_(pa.float32()), "similarity to the mean of each candidate's photos"),
+        field(
+            "usual",
+            pa.list_(pa.float32()),
+            "similarity to this mean that is usual for each candidate's own photos",
+        ),
         field("strangers", pa.float32(), "similarity to photos of no landmark"),
         field(
             "inliers",

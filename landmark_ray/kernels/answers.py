@@ -16,7 +16,7 @@ from landmark_ray.kernels.metrics import NO_LANDMARK
 from landmark_ray.kernels.sampling import rank_key
 from landmark_ray.kernels.topk import TopK
 
-OF_CANDIDATES = ("candidates", "heads", "nearest", "mean", "inliers")
+OF_CANDIDATES = ("candidates", "heads", "nearest", "mean", "usual", "inliers")
 """Columns of `schemas.PREDICTIONS` with a value for each candidate."""
 
 
@@ -32,6 +32,7 @@ def evidence_of(predictions: pa.Table) -> Candidates:
         padded(predictions["heads"].to_pylist(), 0, np.float64),
         padded(predictions["nearest"].to_pylist(), -1, np.float32),
         padded(predictions["mean"].to_pylist(), -1, np.float32),
+        padded(predictions["usual"].to_pylist(), 1, np.float32),
         predictions["strangers"].to_numpy().astype(np.float32),
         padded(predictions["inliers"].to_pylist(), np.nan, np.float32),
     )

@@ -30,6 +30,8 @@ class Findings:
         heads: [N, C] confidence of the heads, 0 to 1; NaN for landmarks that they do not know.
         mean: [N, C] similarity to the mean of the landmark's photos; see
             `landmark_similarity.means`.
+        usual: [N, C] what is usual for the landmark's photos; see
+            `landmark_similarity.usual_similarity`.
         photos: [N, C] number of photos of the landmark.
     """
 
@@ -38,6 +40,7 @@ class Findings:
     landmarks: NDArray[np.int64]
     heads: NDArray[np.float64]
     mean: NDArray[np.float32]
+    usual: NDArray[np.float32]
     photos: NDArray[np.int64]
 
 
@@ -48,7 +51,7 @@ def merge(parts: Sequence[Findings], heads: TopK) -> Candidates:
         parts: The findings of each shard, for the same N photos.
         heads: Landmark ids and confidences [N, k] of the heads, as the shards got them.
     """
-    cosines, neighbours, landmarks, confidences, mean, photos = (
+    cosines, neighbours, landmarks, confidences, mean, usual, photos = (
         np.concatenate([getattr(part, field.name) for part in parts], axis=1)
         for field in fields(Findings)
     )
@@ -66,6 +69,7 @@ def merge(parts: Sequence[Findings], heads: TopK) -> Candidates:
         np.where(landmarks == NO_LANDMARK, 0, confidences),
         to_nearest_photos(landmarks, cosines, neighbours, nearest_of(photos)),
         np.where(landmarks == NO_LANDMARK, np.float32(-1), mean),
+        usual,
         to_nearest_photos(strangers, cosines, neighbours, of_strangers)[:, 0],
     )
 

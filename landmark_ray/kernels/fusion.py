@@ -28,8 +28,11 @@ PENALTY = 10.0
 keeps the confidences from 0 and 1. Of 0.1, 1, 10 and 30 it gives the highest GAP of gld-mini's and
 gld-scenes' validation photos, each answered by a fusion that was not fitted to it."""
 
-KINDS = ("heads", "lead over landmarks", "lead over strangers", "inliers")
+KINDS = ("heads", "lead over landmarks", "lead over strangers", "inliers", "lead over the usual")
 """The kinds of evidence, in the order of `Candidates.evidence`."""
+
+UNVERIFIED = tuple(kind for kind in KINDS if kind != "inliers")
+"""The kinds of evidence without exemplars."""
 
 INLIERS_NEEDED = 11
 """Number of inliers that verifies a pair. Chance reaches half of it, which is no evidence."""
@@ -48,6 +51,7 @@ class Candidates:
         heads: [N, C] confidence of the heads, 0 to 1; NaN for landmarks that they do not know.
         nearest: [N, C] similarity to the nearest photos of the landmark, -1 to 1.
         mean: [N, C] similarity to the mean of the landmark's photos, -1 to 1.
+        usual: [N, C] similarity to this mean that is usual for the landmark's own photos, 0 to 1.
         strangers: [N] similarity to the nearest photos of no landmark, -1 to 1.
         inliers: [N, C] most inliers with an exemplar of the landmark, NaN where it was not asked;
             None where no landmark was asked.
@@ -57,6 +61,7 @@ class Candidates:
     heads: NDArray[np.float64]
     nearest: NDArray[np.float32]
     mean: NDArray[np.float32]
+    usual: NDArray[np.float32]
     strangers: NDArray[np.float32]
     inliers: NDArray[np.float32] | None = None
 
@@ -66,11 +71,13 @@ class Candidates:
         return np.asarray(self.landmarks != NO_LANDMARK)
 
     def evidence(self) -> NDArray[np.float64]:
-        """Return [N, C, 4]: the log confidence of the heads, leads of the index, and log inliers.
+        """Return [N, C, 5]: the log confidence of the heads, leads of the index, and log inliers.
 
         The lead over landmarks is that of the landmark's mean over the next one's. The lead over
-        strangers is that of its nearest photos over the nearest photos of no landmark. Inliers
-        count beyond what chance reaches.
+        strangers is that of its nearest photos over the nearest photos of no landmark. The lead
+        over the usual is below 0 where the photo is less similar to the landmark than its own
+        photos are: those of some landmarks are all alike, those of others hardly. Inliers count
+        beyond what chance reaches.
         """
         mean = np.where(self.known, self.mean, -1).astype(np.float64)
         ranked = np.sort(np.pad(mean, ((0, 0), (1, 0)), constant_values=-1), axis=1)
@@ -83,6 +90,7 @@ class Candidates:
             mean - others,
             nearest - self.strangers[:, None],
             np.log(np.maximum(inliers, chance) / chance),
+            mean - self.usual,
         )
         return np.stack(features, axis=2)
 
@@ -100,7 +108,7 @@ class Regression:
 
     Attributes:
         weights: Of the kinds of evidence, none below 0: more evidence never lowers a confidence.
-            Older bundles have none for inliers.
+            Older bundles have none for the last kinds.
         bias: Added to their sum.
     """
 
@@ -108,7 +116,7 @@ class Regression:
     bias: float
 
     def __call__(self, evidence: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the confidences [...] for evidence [..., 4]."""
+        """Return the confidences [...] for evidence [..., 5]."""
         margin = evidence[..., : len(self.weights)] @ np.array(self.weights) + self.bias
         return np.asarray(1 / (1 + np.exp(-margin)))
 
@@ -181,7 +189,7 @@ def fit_fusion(found: Candidates, right: NDArray[np.bool_]) -> Fusion:
         found: The candidates of N photos.
         right: [N, C] whether the photo shows the candidate.
     """
-    unverified = fit_regressions(found, right, KINDS[:-1])
+    unverified = fit_regressions(found, right, UNVERIFIED)
     fusion = Fusion(unverified.trained, unverified.enrolled)
     if found.inliers is None or np.isnan(found.inliers).all():
         return fusion

@@ -80,10 +80,25 @@ def means(sums: NDArray[np.float32], photos: NDArray[np.int64]) -> NDArray[np.fl
     Returns:
         [L, d] of length 1, or a little more.
     """
-    pairs = np.maximum(photos * (photos - 1), 1)
-    alike = ((sums**2).sum(axis=1) - photos) / pairs
-    alike = np.where(photos > 1, np.maximum(alike, LEAST_ALIKE), 1)
-    return np.asarray(sums / (np.maximum(photos, 1) * np.sqrt(alike))[:, None], np.float32)
+    length = np.maximum(photos, 1) * usual_similarity(sums, photos)
+    return np.asarray(sums / length[:, None], np.float32)
+
+
+def usual_similarity(sums: NDArray[np.float32], photos: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Return how similar a photo of a landmark is to the mean of its others, on average.
+
+    It is the root of the average cosine of pairs of its photos; 1 for landmarks of one photo.
+
+    Args:
+        sums: [L, d] of the vectors of each landmark, which have length 1.
+        photos: [L] their numbers.
+
+    Returns:
+        [L], above 0 and at most 1.
+    """
+    alike = ((sums**2).sum(axis=1) - photos) / np.maximum(photos * (photos - 1), 1)
+    usual = np.sqrt(np.clip(alike, LEAST_ALIKE, 1))
+    return np.where(photos > 1, usual, 1).astype(np.float32)
 
 
 def without_photos(

@@ -21,7 +21,7 @@ Figures = dict[str, Any]
 
 SETS = {"validation": ("Validation", "predictions"), "test": ("Test set", "test_predictions")}
 COLUMNS = ["image_id", "truth", "label", "group", "landmarks", "confidences"]
-EVIDENCE = ["candidates", "heads", "nearest", "mean", "strangers", "inliers"]
+EVIDENCE = ["candidates", "heads", "nearest", "mean", "usual", "strangers", "inliers"]
 
 PAIRS = 30
 """Number of pairs of confused landmarks that the page shows."""

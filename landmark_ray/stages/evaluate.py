@@ -221,8 +221,8 @@ def rows_of_unreadable(
     rows = [
         {"image_id": i, "truth": sorted(solution[i]), "label": -1, "group": g}
         | {"landmarks": [], "confidences": [], "closed_landmark": -1, "closed_confidence": 0.0}
-        | {"candidates": [], "heads": [], "nearest": [], "mean": [], "strangers": -1.0}
-        | {"inliers": []}
+        | {"candidates": [], "heads": [], "nearest": [], "mean": [], "usual": []}
+        | {"strangers": -1.0, "inliers": []}
         for i, g in zip(ids, own, strict=True)
     ]
     return pa.Table.from_pylist(rows, schemas.PREDICTIONS)

@@ -42,6 +42,7 @@ def predictions(count=200, seed=0) -> pa.Table:
                 "heads": said[:2].tolist(),
                 "nearest": near.tolist(),
                 "mean": near.tolist(),
+                "usual": [0.5, 0.5],
                 "strangers": float(0.5 if not shown else 0.3),
                 "inliers": [nan, nan],
                 "closed_landmark": 1,
@@ -107,6 +108,7 @@ def test_as_a_stranger_a_photo_has_lost_its_landmark():
         "heads": [0.6, 0.1, 0.3],
         "nearest": [0.7, 0.2, 0.4],
         "mean": [0.8, 0.3, 0.5],
+        "usual": [0.6, 0.5, 0.4],
         "strangers": 0.1,
         "inliers": [30.0, 5.0, nan],
         "closed_landmark": 7,
@@ -124,7 +126,7 @@ def test_as_a_stranger_a_photo_has_lost_its_landmark():
 
 def test_as_a_stranger_a_photo_with_one_candidate_has_none():
     rows = predictions(2).slice(1)
-    alone = {name: [0] for name in ("nearest", "mean", "inliers")} | {
+    alone = {name: [0] for name in ("nearest", "mean", "usual", "inliers")} | {
         "candidates": [1],
         "heads": [1.0],
     }
@@ -147,7 +149,12 @@ def test_only_inliers_of_the_landmarks_that_lead_count():
     near = [0.9 - 0.1 * place for place in range(count)]
     (row,) = predictions(2).slice(1).to_pylist()
     row |= {"candidates": list(range(1, count + 1)), "heads": [0.9, 0.05, *[0.0] * LEADING]}
-    row |= {"nearest": near, "mean": near, "inliers": [*range(10, 10 + count - 1), nan]}
+    row |= {
+        "nearest": near,
+        "mean": near,
+        "usual": near,
+        "inliers": [*range(10, 10 + count - 1), nan],
+    }
     rows = pa.Table.from_pylist([row], schemas.PREDICTIONS)
     found = evidence_of(rows).inliers[0]
     assert found[:LEADING].tolist() == row["inliers"][:LEADING] and np.isnan(found[LEADING:]).all()

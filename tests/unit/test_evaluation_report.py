@@ -81,6 +81,7 @@ def predictions(answers, groups=GROUPS) -> pa.Table:
             "heads": [sure],
             "nearest": [sure],
             "mean": [sure],
+            "usual": [0.5],
             "strangers": 0.0,
             "closed_landmark": 10,
             "closed_confidence": 1.0,

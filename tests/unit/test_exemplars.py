@@ -75,6 +75,7 @@ def test_landmarks_that_are_first_by_any_evidence_lead():
         np.array([[0.0, 0.1, 0.9, 0.0, 0.0], [np.nan, 0.2, 0, 0, 0]]),
         np.array([[0.9, 0.1, 0.2, 0.3, -1], [0.5, 0.4, -1, -1, -1]], np.float32),
         np.array([[0.1, 0.5, 0.2, 0.1, -1], [0.5, 0.4, -1, -1, -1]], np.float32),
+        np.ones((2, 5), np.float32),
         np.zeros(2, np.float32),
     )
     first, second = leading(found, 3)

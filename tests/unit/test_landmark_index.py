@@ -114,6 +114,17 @@ def test_a_photo_of_the_index_does_not_count_for_itself(folder):
     assert without.mean[0, own[1]] == pytest.approx(mean @ z[0], abs=2e-3)
 
 
+def test_what_is_usual_is_how_similar_photos_are_to_the_others_of_their_landmark(folder):
+    x, landmarks = vectors()
+    index = LandmarkIndex(folder)
+    found = index.candidates(x[:1], NOBODY)
+    own = index.whiten(x[landmarks == 8]).astype(np.float16).astype(np.float64)
+    others = (own.sum(axis=0) - own) / (len(own) - 1)
+    alike = (own * others).sum(axis=1).mean()
+    usual = found.usual[0, found.landmarks[0].tolist().index(8)]
+    assert usual == pytest.approx(np.sqrt(alike), abs=1e-3)
+
+
 def test_a_landmark_without_another_photo_is_not_similar(folder):
     index = LandmarkIndex(folder)
     index.photos = index.photos.set_column(
