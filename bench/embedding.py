@@ -12,11 +12,12 @@ halves the landmarks that train once more, and measures each part after training
   the whitening that the training begins with; after: by the trained embedding.
 
     python bench/embedding.py --source DIR [DIR ...] --weights FILE [--network NAME] [--seed N]
-        [--choose --options JSON]
+        [--fit pad [--proportions]] [--choose --options JSON]
     python bench/embedding.py [--smoke]
 
-The first prints one JSON line with the means over SEEDS, `--seed` with one of them only. The
-second measures gld-mini and gld-scenes together: 15 minutes.
+The first prints one JSON line with the means over SEEDS, `--seed` with one of them only. `--fit`
+and `--proportions` are --resize.fit and --train.metric_proportions. The second measures gld-mini
+and gld-scenes together: 15 minutes.
 """
 
 import argparse
@@ -27,6 +28,7 @@ from collections.abc import Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 import keras
 import numpy as np
@@ -35,17 +37,22 @@ from common import GLD_MINI, MOBILENET, Figure, Photo, photographs, report, run,
 from numpy.typing import NDArray
 
 from landmark_ray.config.training import TrainConfig
-from landmark_ray.kernels.image import ImageError, square
+from landmark_ray.kernels.image import Fit, ImageError, decode, square
 from landmark_ray.kernels.metrics import global_average_precision
+from landmark_ray.kernels.proportions import arranged, cut, nearest, window_of
 from landmark_ray.kernels.whitening import fit_whitening, unit_length
 from landmark_ray.models import arcface, fit_loop, metric, networks
 from landmark_ray.models.augmentation import build_augmentation
 from landmark_ray.models.classification import split_classifier
 from landmark_ray.models.embedding import Embedder
-from landmark_ray.training.photo_stream import drawn_evenly
+from landmark_ray.models.rectangles import for_rectangles, for_squares
+from landmark_ray.training.photo_stream import WINDOW, drawn_evenly
 
 GLD_SCENES = GLD_MINI.parent / "gld-scenes"
 SEEDS = (0, 1, 2)
+
+MAX_SIDE = 400
+"""Longest side in pixels at which the proportions of a photo are taken."""
 
 SHOWS = ("photo", "odd", "small_class")
 """Kinds of photos in `truth.csv` that show their landmark, and are no copies of others."""
@@ -73,6 +80,8 @@ class Size:
         weights: their file, or none.
         seeds: of the trainings; the figures are means over them.
         epochs: of the phase metric; None for the product's default.
+        fit: how a photo becomes a square.
+        proportions: whether batches have photos of like proportions.
     """
 
     sources: tuple[Path, ...]
@@ -81,42 +90,53 @@ class Size:
     weights: str | None
     seeds: tuple[int, ...]
     epochs: int | None = None
+    fit: Fit = "crop"
+    proportions: bool = False
 
 
 @dataclass(frozen=True)
 class Half:
-    """Photos of half of the landmarks: pixels [N, H, W, 3], landmark ids [N], whether shown [N]."""
+    """Photos of half of the landmarks: pixels [N, S, S, 3], landmark ids [N], whether shown [N].
+
+    `proportion` [N] is the place of each photo in `PROPORTIONS`.
+    """
 
     photos: NDArray[np.uint8]
     landmark: NDArray[np.int64]
     shows: NDArray[np.bool_]
+    proportion: NDArray[np.int8]
 
 
-def halves(sources: Sequence[Path], pixels: int) -> tuple[Half, Half]:
+def halves(sources: Sequence[Path], pixels: int, fit: Fit) -> tuple[Half, Half]:
     """The photos of both halves of the landmarks."""
     photos: list[Photo] = [photo for source in sources for photo in photographs(source)]
     kinds = pd.concat([pd.read_csv(s / "truth.csv", dtype=str) for s in sources])
     kind = dict(zip(kinds.id, kinds.kind, strict=True))
-    decoded, landmark, shows = [], [], []
+    decoded, landmark, shows, sides = [], [], [], []
     for photo in photos:
         try:
-            decoded.append(np.asarray(square(photo.data, pixels)))
+            decoded.append(np.asarray(square(photo.data, pixels, fit)))
         except ImageError:
             continue
+        sides.append(decode(photo.data, MAX_SIDE).shape[:2])
         landmark.append(photo.landmark_id)
         shows.append(kind.get(photo.image_id, "photo") in SHOWS)
-    return halved(Half(np.stack(decoded), np.array(landmark), np.array(shows)))
+    high, wide = np.array(sides).T
+    whole = Half(np.stack(decoded), np.array(landmark), np.array(shows), nearest(wide, high))
+    return halved(whole)
 
 
 def halved(whole: Half) -> tuple[Half, Half]:
     """The photos of every other landmark, and of those between them."""
     place = np.unique(whole.landmark, return_inverse=True)[1] % 2
-    arrays = whole.photos, whole.landmark, whole.shows
+    arrays = whole.photos, whole.landmark, whole.shows, whole.proportion
     first, second = (Half(*(a[place == side] for a in arrays)) for side in (0, 1))
     return first, second
 
 
-def trained(half: Half, trunk: keras.Model, options: TrainConfig, seed: int) -> keras.Model:
+def trained(
+    half: Half, trunk: keras.Model, options: TrainConfig, seed: int, proportions: bool
+) -> keras.Model:
     """The trunk after the phase metric, as `stages/trunk.py` runs it, on photos in memory."""
     keras.utils.set_random_seed(seed)
     landmarks, y = np.unique(half.landmark, return_inverse=True)
@@ -125,7 +145,7 @@ def trained(half: Half, trunk: keras.Model, options: TrainConfig, seed: int) -> 
         np.bincount(y), options.margin_few, options.margin_many, options.margin_power
     )
     model, _ = metric.build(
-        trunk,
+        for_rectangles(trunk) if proportions else trunk,
         half.photos,
         y,
         classes=len(landmarks),
@@ -140,9 +160,14 @@ def trained(half: Half, trunk: keras.Model, options: TrainConfig, seed: int) -> 
         for epoch in range(options.metric_epochs):
             rng = np.random.default_rng([seed, epoch])
             rows = rng.permutation(drawn_evenly(y, rng))[: steps * batch]
+            if proportions:
+                window = window_of(batch, WINDOW)
+                rows = rows[arranged(half.proportion[rows], batch, window, rng)]
             for chosen in rows.reshape(steps, -1):
-                ones = np.ones(len(chosen), np.float32)
-                yield half.photos[chosen].astype(np.float32), y[chosen], ones
+                ones, shown = np.ones(len(chosen), np.float32), half.photos[chosen]
+                if proportions:
+                    shown = cut(shown, half.proportion[chosen])
+                yield shown.astype(np.float32), y[chosen], ones
 
     def progress(epoch: int, logs: dict[str, float], model: keras.Model) -> None:
         print(f"epoch {epoch}: {logs}", file=sys.stderr, flush=True)
@@ -158,7 +183,8 @@ def trained(half: Half, trunk: keras.Model, options: TrainConfig, seed: int) -> 
         loss=arcface.ArcFace(options.metric_scale),
         average=options.average,
     )
-    return split_classifier(model)[0]
+    trunk, _ = split_classifier(model)
+    return for_squares(trunk) if proportions else trunk
 
 
 def scores(vectors: NDArray[np.floating], landmark: NDArray[np.int64]) -> tuple[float, float]:
@@ -192,7 +218,7 @@ def measured(size: Size, *, choose: bool = False, **changes: object) -> dict[str
     options = TrainConfig.model_validate({"phases": ("metric", "head"), **changes})
     if size.epochs:
         options = options.model_copy(update={"metric_epochs": size.epochs})
-    pairs = [halves(size.sources or (toy(),), size.pixels)]
+    pairs = [halves(size.sources or (toy(),), size.pixels, size.fit)]
     if choose:
         one, other = halved(pairs[0][0])
         pairs = [(one, other), (other, one)]
@@ -206,7 +232,7 @@ def measured(size: Size, *, choose: bool = False, **changes: object) -> dict[str
         photos, landmark = test.photos[test.shows], test.landmark[test.shows]
         before = Embedder(trunk).embed(photos)
         whitening = fit_whitening(Embedder(trunk).embed(train.photos), options.embedding)
-        after = Embedder(trained(train, trunk, options, seed)).embed(photos)
+        after = Embedder(trained(train, trunk, options, seed, size.proportions)).embed(photos)
         row: dict[str, float] = {}
         for name, vectors in (
             ("before", before),
@@ -235,12 +261,24 @@ def command() -> None:
     parser.add_argument("--network", default="mobilenet_v2", help="see --train.network")
     parser.add_argument("--weights", required=True, help="see --train.weights")
     parser.add_argument("--pixels", type=int, default=160, help="width and height of the photos")
+    parser.add_argument("--fit", choices=get_args(Fit), default="crop", help="see --resize.fit")
+    parser.add_argument("--proportions", action="store_true", help="train on rectangles")
     parser.add_argument("--seed", type=int, choices=SEEDS, help="this seed only")
     parser.add_argument("--choose", action="store_true", help="measure within the training half")
     parser.add_argument("--options", type=json.loads, default={}, help="JSON of --train options")
     given = parser.parse_args()
+    if given.proportions and given.fit != "pad":
+        parser.error("--proportions needs --fit pad")
     seeds = SEEDS if given.seed is None else (given.seed,)
-    size = Size(tuple(given.source), given.pixels, given.network, given.weights, seeds)
+    size = Size(
+        tuple(given.source),
+        given.pixels,
+        given.network,
+        given.weights,
+        seeds,
+        fit=given.fit,
+        proportions=given.proportions,
+    )
     with redirect_stdout(sys.stderr):
         values = measured(size, choose=given.choose, **given.options)
     print(json.dumps(values))

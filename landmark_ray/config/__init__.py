@@ -19,7 +19,8 @@ from landmark_ray.config.curation import (
     ResizeConfig,
     SampleConfig,
 )
-from landmark_ray.config.training import EvaluateConfig, ExportConfig, IndexConfig, TrainConfig
+from landmark_ray.config.results import EvaluateConfig, ExportConfig, IndexConfig
+from landmark_ray.config.training import TrainConfig
 from landmark_ray.config.verification import ExtractConfig, MatchConfig
 from landmark_ray.errors import redact_url
 
@@ -118,6 +119,15 @@ class Config(Options):
             raise ValueError(
                 f"train.metric_sizes must be at most resize.size, {self.resize.size} pixels, the "
                 f"size of the stored photos, got {largest}; give a larger resize.size"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _photos_have_all_their_proportions(self) -> "Config":
+        if self.train.metric_proportions and self.resize.fit != "pad":
+            raise ValueError(
+                f"train.metric_proportions needs photos that were not cut to squares, and "
+                f"resize.fit is {self.resize.fit}; give resize.fit pad"
             )
         return self
 

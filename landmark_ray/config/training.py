@@ -1,4 +1,4 @@
-"""Options of the models. The stages trunk, embed, train and finetune share one section."""
+"""Options of the networks. The stages trunk, embed, train and finetune share one section."""
 
 import itertools
 import math
@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from landmark_ray.config.base import SPEED, Count, Share, StageConfig, TaskConfig
+from landmark_ray.config.base import SPEED, Count, Share, TaskConfig
 from landmark_ray.errors import UserError
 from landmark_ray.models.specs import (
     HUB,
@@ -30,6 +30,7 @@ SCRATCH = {"trunk_epochs", "trunk_rate", "batch", "optimizer", "smoothing", "wei
 SCRATCH |= {"warmup", "dropout", "augment"}
 METRIC = {"metric_epochs", "metric_rate", "embedding", "margin_few", "margin_many"}
 METRIC |= {"margin_power", "metric_scale", "metric_memory_gb", "average", "metric_sizes"}
+METRIC |= {"metric_proportions"}
 EMBED = {"views", "augment"}
 FINETUNE = {"phases", "epochs", "rate", "patience", "batch", "augment"}
 """Options that finetune reads and train doesn't; finetune reads those of train, too."""
@@ -75,6 +76,12 @@ class TrainConfig(TaskConfig):
         description="rising widths and heights in pixels, as 224,448, to which the phase metric "
         "reduces photos in turn, each for as many epochs, the last sizes for those that remain; "
         "the trunk then works at the last size; when not given, at the network's own",
+    )
+    metric_proportions: bool = Field(
+        False,
+        description="let each batch of the phase metric have photos of like proportions (aspect "
+        "ratios), and be a rectangle that shows them without the mirror images that resize.fit "
+        "pad, which this needs, adds to them; the network must take rectangles",
     )
     metric_rate: float = Field(1e-4, gt=0, description="highest learning rate of the phase metric")
     embedding: Count = Field(512, description="length of the vector that the phase metric makes")
@@ -255,8 +262,11 @@ class TrainConfig(TaskConfig):
         trained = SCRATCH if self.from_scratch else set()
         if self.is_metric:
             trained = METRIC | SCRATCH - {"trunk_epochs", "trunk_rate", "smoothing", "dropout"}
-            if not self.metric_sizes:  # roots of older versions do not name the option
-                trained -= {"metric_sizes"}
+            newer = (
+                "metric_sizes",
+                "metric_proportions",
+            )  # than some roots, which do not name them
+            trained -= {name for name in newer if not getattr(self, name)}
         options = {
             "describe": {"weights"} if self.from_scratch else TRUNK,  # or it does nothing
             "trunk": TRUNK | trained,
@@ -268,33 +278,3 @@ class TrainConfig(TaskConfig):
         if is_preset(chosen.get("network", "")):  # its content counts: a checksum is an input
             chosen["network"] = HUB + preset_folder(self.network).name
         return {f"train.{k}": v for k, v in chosen.items()}
-
-
-class IndexConfig(TaskConfig):
-    """Make what answers beside the heads: the index of photos, and exemplars of each landmark."""
-
-    exemplars: int = Field(
-        5,
-        ge=0,
-        le=100,
-        description="number of photos of each landmark, those with most verified partners, that "
-        "verify new photos by geometry; each takes up to 80 kB of the bundle; 0: geometry does not "
-        "verify new photos",
-    )
-
-
-class EvaluateConfig(StageConfig):
-    """Measure how good the models are on validation photos and on a test set."""
-
-    top_k: int = Field(
-        5,
-        ge=5,
-        le=100,
-        description="number of landmarks to store for each photo, the most confident ones",
-    )
-
-
-class ExportConfig(StageConfig):
-    """Write the bundle: all files that prediction and serving need."""
-
-    to: str = Field("", description="folder or URI of the bundle; ROOT/bundle when not given")

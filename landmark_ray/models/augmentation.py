@@ -95,8 +95,7 @@ class RandomView(_Random):
 
     def augment(self, images: Tensor) -> Tensor:
         """Compute where each output pixel comes from, then resample once."""
-        half = (ops.cast(ops.shape(images)[1:3], "float32") - 1) / 2
-        cy, cx = half[0], half[1]
+        cy, cx = ((ops.cast(length, "float32") - 1) / 2 for length in ops.shape(images)[1:3])
         area = self.draw(images, 1 - self.crop, 1)
         aspect = ops.exp(self.draw(images, -self.crop / 2, self.crop / 2))
         wide = ops.minimum(ops.sqrt(area * aspect), 1)
@@ -132,8 +131,8 @@ def resample(images: Tensor, column: Sequence[Tensor], row: Sequence[Tensor]) ->
         [B, H, W, 3] float32.
     """
     batch, height, width = (ops.shape(images)[axis] for axis in range(3))
-    x = ops.cast(ops.arange(width), "float32")[None, None]
-    y = ops.cast(ops.arange(height), "float32")[None, :, None]
+    x = ops.cast(ops.arange(width, dtype="int32"), "float32")[None, None]
+    y = ops.cast(ops.arange(height, dtype="int32"), "float32")[None, :, None]
     columns, right = _neighbours(column, x, y, width)
     rows, down = _neighbours(row, x, y, height)
     first = (ops.arange(batch, dtype="int32") * height)[:, None, None]

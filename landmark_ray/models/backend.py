@@ -1,11 +1,13 @@
 """What TensorFlow and JAX do in different ways: devices, compilation and gradients."""
 
-from collections.abc import Callable, Sequence
+import itertools
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, cast
 
 import keras
 from keras import ops
+from numpy.typing import NDArray
 
 from landmark_ray.models.layers import Tensor
 from landmark_ray.models.specs import Precision
@@ -44,6 +46,41 @@ def in_16_bits(precision: Precision) -> bool:
 def has_fixed_shapes() -> bool:
     """Return whether `jit` compiles a function anew for each set of shapes."""
     return keras.backend.backend() == "jax" or on_gpu()
+
+
+def of_any_shape(batches: Iterator[tuple[NDArray[Any], ...]]) -> Any:
+    """Return batches as `Model.fit` takes them where the shape of photos changes between them.
+
+    For TensorFlow, Keras takes the shape of all batches from the first two.
+
+    Args:
+        batches: One batch or more of photos [B, H, W, 3] and other arrays.
+    """
+    if keras.backend.backend() != "tensorflow":
+        return batches
+    import tensorflow as tf
+
+    first = next(batches)
+    shapes = [(None, None, None, 3) if a.ndim == 4 else (None, *a.shape[1:]) for a in first]
+    kinds = tuple(tf.TensorSpec(s, a.dtype) for s, a in zip(shapes, first, strict=True))
+    dataset = tf.data.Dataset.from_generator(
+        lambda: itertools.chain([first], batches), output_signature=kinds
+    )
+    return dataset.prefetch(tf.data.AUTOTUNE)
+
+
+def resize(images: Tensor, sides: Sequence[Any]) -> Tensor:
+    """Resize images [B, H, W, C] bilinearly as `ops.image.resize` does, even to unknown sides.
+
+    Args:
+        images: The images, in float32.
+        sides: Their height and width afterwards; TensorFlow's may be tensors, which Keras refuses.
+    """
+    if keras.backend.backend() != "tensorflow":
+        return ops.image.resize(images, sides)
+    import tensorflow as tf
+
+    return tf.image.resize(images, sides)
 
 
 def jit(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -20,7 +20,8 @@ from landmark_ray.models import (  # noqa: F401 - registers the layers
     layers,
     sampled_centers,
 )
-from landmark_ray.models.backend import on_gpu
+from landmark_ray.models.backend import of_any_shape, on_gpu
+from landmark_ray.models.rectangles import takes_rectangles
 
 ProgressCallback = Callable[[int, dict[str, float], keras.Model], bool | None]
 """Called with the number of finished epochs, the measured figures and the model. If it returns
@@ -126,7 +127,7 @@ def fit(
         model.optimizer.build(model.trainable_variables)
     with _until_closed(data.batches) as batches:
         model.fit(
-            batches,
+            of_any_shape(batches) if takes_rectangles(model) else batches,
             steps_per_epoch=data.steps,
             epochs=until or epochs,
             initial_epoch=done,

@@ -3,21 +3,20 @@
 import dataclasses
 
 import keras
-from keras import ops
 
 from landmark_ray.errors import UserError
-from landmark_ray.models import hub
+from landmark_ray.models import hub, metric
 from landmark_ray.models.classification import build_classifier, compile_as, split_classifier
 from landmark_ray.models.layers import InferenceMode
-from landmark_ray.models.metric import with_embedding
-from landmark_ray.models.networks import build_trunk, describe
+from landmark_ray.models.networks import describe
+from landmark_ray.models.rectangles import copy_weights, for_rectangles, takes_rectangles
 
 
 def at_size(trunk: keras.Model, size: int) -> keras.Model:
     """Return a trunk that works at another size, with the same weights.
 
     Args:
-        trunk: A trunk of `build_trunk`, or of `metric.with_embedding`.
+        trunk: A trunk of `build_trunk`, `metric.with_embedding` or `for_rectangles`.
         size: Width and height to which the trunk is to resize photos, in pixels.
 
     Returns:
@@ -33,16 +32,9 @@ def at_size(trunk: keras.Model, size: int) -> keras.Model:
     if backbone:
         arguments = hub.resized(backbone.arguments, size)
         backbone = dataclasses.replace(backbone, arguments=arguments)
-    other = build_trunk(
-        info.network,
-        weights=None,
-        size=size,
-        input_size=info.input_size,
-        pooling=info.pooling,
-        backbone=backbone,
-    )
-    if info.embedding:
-        other = with_embedding(other, info.features)
+    other = metric.rebuilt(dataclasses.replace(info, size=size, backbone=backbone))
+    if takes_rectangles(trunk):
+        other = for_rectangles(other)
     shapes = [[variable.shape for variable in model.variables] for model in (trunk, other)]
     if shapes[0] != shapes[1]:
         raise UserError(
@@ -80,12 +72,3 @@ def grown(model: keras.Model, size: int) -> keras.Model:
     copy_weights(model, larger)
     compile_as(larger, model)
     return larger
-
-
-def copy_weights(model: keras.Model, to: keras.Model) -> None:
-    """Copy all variables, states of random numbers included, to a model of the same layers."""
-    for old, new in zip(model.variables, to.variables, strict=True):
-        new.assign(ops.convert_to_numpy(old))
-    for layer in to._flatten_layers():
-        if isinstance(layer, keras.layers.Normalization):  # EfficientNet's
-            layer.finalize_state()  # it computes with copies of its weights

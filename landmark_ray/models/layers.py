@@ -132,6 +132,47 @@ class Resize(keras.layers.Layer):  # type: ignore[misc]
 
 
 @register
+class Rescale(keras.layers.Layer):  # type: ignore[misc]
+    """Resizing of parts of photos of `input_size` pixels as trunks resize these to `size` pixels.
+
+    The input is [B, H, W, 3], with sides up to `input_size`; the output is [B, h, w, 3] float32,
+    where both sides are multiplied by size / input_size.
+    """
+
+    def __init__(self, input_size: int, size: int, **kwargs: Any) -> None:
+        """Set the sides of the whole photo, in pixels, before and after."""
+        super().__init__(**{"dtype": "float32"} | kwargs)
+        self.input_size, self.size = input_size, size
+
+    def call(self, images: Tensor) -> Tensor:
+        """Reduce by whole factors with means, then bilinearly."""
+        from landmark_ray.models.backend import resize  # that module imports this one
+
+        sides = [self._scaled(side) for side in ops.shape(images)[1:3]]
+        factor = self.input_size // self.size
+        if factor > 1:
+            images = ops.average_pool(images, factor, strides=factor)
+        if self.input_size != max(factor, 1) * self.size:
+            images = resize(images, sides)
+        return images
+
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        """Return [B, h, w, 3], where sides may be unknown."""
+        batch, *sides, channels = input_shape
+        return (batch, *(side and self._scaled(side) for side in sides), channels)
+
+    def _scaled(self, side: Any) -> Any:
+        """Return a side in pixels, a number or a tensor, as it is after the resizing."""
+        if self.input_size % self.size == 0:
+            return side // (self.input_size // self.size)
+        return (side * self.size + self.input_size // 2) // self.input_size
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments of the constructor."""
+        return super().get_config() | {"input_size": self.input_size, "size": self.size}
+
+
+@register
 class InferenceMode(keras.layers.Wrapper):  # type: ignore[misc]
     """A model that stays in inference mode: dropout is off, BatchNorm keeps its statistics.
 
@@ -146,6 +187,10 @@ class InferenceMode(keras.layers.Wrapper):  # type: ignore[misc]
     def call(self, inputs: Tensor) -> Tensor:
         """Return the outputs of the model."""
         return self.layer(inputs, training=False)
+
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        """Return the shape of the outputs, without a call on photos of some made-up size."""
+        return self.layer.compute_output_shape(input_shape)
 
 
 @register

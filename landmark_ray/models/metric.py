@@ -15,7 +15,8 @@ from landmark_ray.models.arcface import CENTERS, SubCenterCosine
 from landmark_ray.models.classification import build_classifier
 from landmark_ray.models.embedding import Embedder
 from landmark_ray.models.layers import GeneralisedMean
-from landmark_ray.models.specs import EMBEDDING
+from landmark_ray.models.networks import build_trunk
+from landmark_ray.models.specs import EMBEDDING, TrunkInfo
 
 SAMPLE = 4096
 """Largest number of photos whose vectors the embedding and the centers begin with."""
@@ -48,6 +49,23 @@ def with_embedding(trunk: keras.Model, features: int) -> keras.Model:
     return keras.Model(trunk.inputs, outputs, name=trunk.name)
 
 
+def rebuilt(info: TrunkInfo) -> keras.Model:
+    """Build a trunk that a bundle describes, with random weights.
+
+    Raises:
+        UserError: The network is unknown, or can't have the size.
+    """
+    trunk = build_trunk(
+        info.network,
+        weights=None,
+        size=info.size,
+        input_size=info.input_size,
+        pooling=info.pooling,
+        backbone=info.backbone,
+    )
+    return with_embedding(trunk, info.features) if info.embedding else trunk
+
+
 def build(
     trunk: keras.Model,
     photos: NDArray[np.uint8],
@@ -64,7 +82,7 @@ def build(
 
     Args:
         trunk: A trunk of `networks.build_trunk`, with weights.
-        photos: [N, H, W, 3] RGB training photos.
+        photos: [N, S, S, 3] RGB training photos, as squares.
         y: [N] number of the class of each.
         classes: Number of classes; those without one of the photos begin at random.
         features: Length of the embedding.

@@ -18,7 +18,7 @@ from keras import layers
 
 from landmark_ray.errors import UserError, shortened
 from landmark_ray.models import hub
-from landmark_ray.models.layers import GeneralisedMean, Preprocess, Resize
+from landmark_ray.models.layers import GeneralisedMean, Preprocess, Rescale, Resize
 from landmark_ray.models.small import small_network
 from landmark_ray.models.specs import (
     EMBEDDING,
@@ -109,10 +109,13 @@ def describe(trunk: keras.Model) -> TrunkInfo:
     preprocess = trunk.get_layer("preprocess")
     backbone = hub.describe(_inner(trunk), preprocess)
     pooling = next(layer for layer in reversed(trunk.layers) if layer.name.endswith("_pooling"))
+    input_size, size = trunk.input_shape[1], preprocess.output.shape[1]
+    for rescale in (layer for layer in trunk.layers if isinstance(layer, Rescale)):
+        input_size, size = rescale.input_size, rescale.size
     return TrunkInfo(
         network=HUB + backbone.kind if backbone else trunk.name,
-        input_size=trunk.input_shape[1],
-        size=preprocess.output.shape[1],
+        input_size=input_size,
+        size=size,
         preprocessing=preprocess.kind,
         pooling=pooling.name.removesuffix("_pooling"),
         features=trunk.output_shape[-1],

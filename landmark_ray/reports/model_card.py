@@ -43,8 +43,9 @@ ROWS = (
 STRANGERS = {"other_landmarks": "other landmarks", "anything_else": "anything else"}
 
 OPTIONS = (
-    *("network", "weights", "pooling", "phases", "metric_epochs", "metric_sizes", "metric_rate"),
-    *("embedding", "metric_scale", "margin_few", "margin_many", "margin_power", "average"),
+    *("network", "weights", "pooling", "phases", "metric_epochs", "metric_sizes"),
+    *("metric_proportions", "metric_rate", "embedding", "metric_scale", "margin_few"),
+    *("margin_many", "margin_power", "average"),
     *("views", "head", "scale", "head_epochs", "head_patience", "head_rate", "epochs", "rate"),
     *("optimizer", "weight_decay", "dropout", "smoothing", "balance", "other_share", "calibrate"),
 )

@@ -27,8 +27,9 @@ from landmark_ray.runtime.counts import StageCounts
 from landmark_ray.runtime.stage import Stage
 from landmark_ray.training.checkpoints import STAGING
 from landmark_ray.training.dispatch import over_groups
+from landmark_ray.training.example_index import read_index
 from landmark_ray.training.fit_network import TrainSchedule, learn, set_up
-from landmark_ray.training.photo_stream import pool_of, read_index
+from landmark_ray.training.photo_stream import pool_of
 from landmark_ray.training.validation import Validator
 from landmark_ray.training.worker import TrainingJob
 

@@ -25,8 +25,9 @@ from landmark_ray.runtime.counts import StageCounts
 from landmark_ray.runtime.progress import ProgressBar
 from landmark_ray.runtime.stage import Stage
 from landmark_ray.training.checkpoints import STAGING, History
+from landmark_ray.training.example_index import read_index
 from landmark_ray.training.fit_network import Metric, TrainSchedule, learn, set_up
-from landmark_ray.training.photo_stream import Pool, decoded, pool_of, read_index
+from landmark_ray.training.photo_stream import Pool, decoded, pool_of
 from landmark_ray.training.preset import preset_inputs
 from landmark_ray.training.validation import Validator
 from landmark_ray.training.worker import ALL_GROUPS, Loop, TrainingJob, run_trainings
@@ -112,7 +113,7 @@ def fit_embedding(job: TrainingJob) -> None:
 
     Raises:
         UserError: The centers of a step do not fit, a margin is out of range, or the network can't
-            have each of the sizes.
+            have each of the sizes, or take rectangles.
     """
     config, root = job.config, job.root
     options = config.train
@@ -123,9 +124,10 @@ def fit_embedding(job: TrainingJob) -> None:
     from landmark_ray.models.augmentation import build_augmentation
     from landmark_ray.models.growth import at_size
     from landmark_ray.models.networks import build_trunk
+    from landmark_ray.models.rectangles import for_rectangles, for_squares
     from landmark_ray.models.sampled_centers import SampledCenters
 
-    photos, validation = pools(job)
+    photos, validation = pools(job, proportions=options.metric_proportions)
     photos = dataclasses.replace(photos, evenly=True)
     size = arcface.classes_of_a_step(
         photos.classes, options.embedding, photos.batch, options.metric_memory_gb
@@ -148,6 +150,8 @@ def fit_embedding(job: TrainingJob) -> None:
             )
         else:
             trunk = read_trunk(Store(f"{root.uri}/models"), PRETRAINED)
+        if options.metric_proportions:
+            trunk = for_rectangles(trunk)
         for side in reversed(options.metric_sizes):  # the first last; all, as each may be refused
             trunk = at_size(trunk, side)
         rows = photos.sample(0)[: metric.SAMPLE]
@@ -174,12 +178,17 @@ def fit_embedding(job: TrainingJob) -> None:
     sizes = list(zip(options.metric_sizes, options.metric_ends, strict=False))
     how = Metric(margins, arcface.ArcFace(options.metric_scale), size, sampled, sizes)
     model, history = learn(job, photos, validator, network, schedule, how)
-    store(root, classification.split_classifier(model)[0], history)
+    trunk, _ = classification.split_classifier(model)
+    store(root, for_squares(trunk) if options.metric_proportions else trunk, history)
 
 
-def pools(job: TrainingJob) -> tuple[Pool, Pool]:
-    """Return the photos of all landmarks to train on, and to validate with."""
-    index = read_index(job.root, job.config.seed)
+def pools(job: TrainingJob, *, proportions: bool = False) -> tuple[Pool, Pool]:
+    """Return the photos of all landmarks to train on, and to validate with.
+
+    Raises:
+        UserError: Their proportions are asked for, and the table with these is missing.
+    """
+    index = read_index(job.root, job.config.seed, proportions=proportions)
     landmarks = np.unique(index.landmark_id[index.group > 0])
     train, validation = (
         pool_of(index, landmarks, side, job.config, other=False) for side in ("train", "validation")
@@ -196,7 +205,7 @@ def store(root: Root, trunk: "keras.Model", history: History) -> None:
 
 STAGE = Stage(
     "trunk",
-    reads=("examples", "models/pretrained"),
+    reads=("examples", "models/pretrained"),  # for proportions `images`, too, which make `examples`
     writes=("models/trunk",),
     run=run,
     scratch=(STAGING,),

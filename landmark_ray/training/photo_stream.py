@@ -1,9 +1,9 @@
 """Read and decode photos for a training with Ray Data, in an order that the seed determines.
 
 Each epoch divides the files in another order into windows of about a thousand photos, and shuffles
-the photos of a window. Therefore, a reader opens few files, and it holds the JPEGs of a window but
-only some decoded photos. A single stream provides all epochs, so that no epoch waits for its first
-photos.
+the photos of a window, or arranges them by proportions. Therefore, a reader opens few files, and it
+holds the JPEGs of a window but only some decoded photos. A single stream provides all epochs, so
+that no epoch waits for its first photos.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -18,14 +18,15 @@ from numpy.typing import NDArray
 from ray.data import TaskPoolStrategy
 
 from landmark_ray.config import Config
-from landmark_ray.data.examples import background_split, pixels
+from landmark_ray.data.examples import pixels
 from landmark_ray.data.root import Root
+from landmark_ray.kernels.proportions import arranged, cut, window_of
 from landmark_ray.runtime.ray_start import start_ray
 from landmark_ray.runtime.tasks import Row
 from landmark_ray.training.vectors import class_weights
 
 WINDOW = 1024
-"""Number of photos that are shuffled together."""
+"""Number of photos that are shuffled together, if they are not arranged by proportions."""
 
 CHUNK = 64
 """Number of decoded photos that a reader holds."""
@@ -51,6 +52,8 @@ class Pool:
         evenly: Whether an epoch draws the landmarks evenly. It has as many photos as there are;
             those of small landmarks return several times, and some of large ones wait for a later
             epoch. There is no class "other".
+        proportion: [N] place of each photo in `kernels.proportions.PROPORTIONS`, if batches are to
+            have photos of like proportions, of which they show no border; needs `evenly`.
     """
 
     files: list[str]
@@ -60,6 +63,7 @@ class Pool:
     classes: int
     config: Config
     evenly: bool = False
+    proportion: NDArray[np.int8] | None = None
 
     @cached_property
     def others(self) -> int:
@@ -82,12 +86,15 @@ class Pool:
         if self.evenly:
             drawn = drawn_evenly(self.y, rng)
             order = np.lexsort((rng.permutation(len(self.files))[self.file[drawn]],))
-            return np.asarray(_shuffled(drawn[order], rng), np.int32)
+            rows = np.asarray(_shuffled(drawn[order], self.window, rng), np.int32)
+            if self.proportion is None:
+                return rows
+            return rows[arranged(self.proportion[rows], self.batch, self.window, rng)]
         position = rng.permutation(len(self.files))[self.file]
         by_file = np.argsort(position, kind="stable")
         other = self.y[by_file] == self.classes
         rows = by_file[~other | (np.cumsum(other) <= self.others)]
-        return np.asarray(_shuffled(rows, rng), np.int32)
+        return np.asarray(_shuffled(rows, self.window, rng), np.int32)
 
     @cached_property
     def size(self) -> int:
@@ -105,9 +112,14 @@ class Pool:
         return self.size // self.batch
 
     @property
+    def window(self) -> int:
+        """Return the number of photos that are shuffled together."""
+        return WINDOW if self.proportion is None else window_of(self.batch, WINDOW)
+
+    @property
     def windows(self) -> int:
         """Return the number of windows of an epoch."""
-        return -(-self.steps * self.batch // WINDOW)
+        return -(-self.steps * self.batch // self.window)
 
     @cached_property
     def weights(self) -> NDArray[np.float32]:
@@ -117,9 +129,11 @@ class Pool:
         return class_weights(counts, self.config)
 
 
-def _shuffled(rows: NDArray[np.integer[Any]], rng: np.random.Generator) -> NDArray[Any]:
+def _shuffled(
+    rows: NDArray[np.integer[Any]], window: int, rng: np.random.Generator
+) -> NDArray[Any]:
     """Shuffle rows [N] within windows."""
-    return rows[np.lexsort((rng.random(len(rows)), np.arange(len(rows)) // WINDOW))]
+    return rows[np.lexsort((rng.random(len(rows)), np.arange(len(rows)) // window))]
 
 
 def drawn_evenly(y: NDArray[np.int32], rng: np.random.Generator) -> NDArray[np.int64]:
@@ -134,32 +148,6 @@ def drawn_evenly(y: NDArray[np.int32], rng: np.random.Generator) -> NDArray[np.i
     shares[rng.permutation(len(counts))[: len(y) % len(counts)]] += 1
     turns = np.concatenate([np.arange(share) for share in shares])
     return rows[np.repeat(starts, shares) + turns % np.repeat(counts, shares)]
-
-
-def read_index(root: Root, seed: int) -> pd.DataFrame:
-    """Read where all examples and background images are stored.
-
-    Returns:
-        A row for each image with image_id, landmark_id, group (0 for background), split, file and
-        row.
-    """
-    parts: list[pd.DataFrame] = []
-    for table, names in (("examples", ["group", "split"]), ("background", [])):
-        columns = ["image_id", "landmark_id", *names, "__filename"]
-        frame = root.dataset(table).to_table(columns).to_pandas()
-        frame["file"] = frame.pop("__filename").str[len(root.path_of("")) + 1 :].astype("category")
-        frame["row"] = frame.groupby("file", observed=True).cumcount()
-        if table == "background":
-            frame["group"] = 0
-            frame["split"] = background_split(
-                frame.image_id.to_numpy(object),
-                frame.landmark_id.to_numpy(),
-                parts[0].landmark_id.unique(),
-                seed,
-            )
-        parts.append(frame)
-    index = pd.concat([part.astype({"file": str}) for part in parts], ignore_index=True)
-    return index.astype({"file": "category"})
 
 
 def pool_of(
@@ -187,6 +175,7 @@ def pool_of(
         y.astype(np.int32),
         len(landmarks),
         config,
+        proportion=rows.proportion.to_numpy(np.int8) if "proportion" in rows else None,
     )
 
 
@@ -208,8 +197,8 @@ def decoded(
         Indices [B] in the given order, and photos [B, size, size, 3] uint8 RGB.
     """
     size = pool.config.resize.size
-    for first in range(0, len(rows), WINDOW):
-        window = rows[first : first + WINDOW]
+    for first in range(0, len(rows), pool.window):
+        window = rows[first : first + pool.window]
         jpegs = read_jpegs(root, pool, window)
         for start in range(0, len(window), CHUNK):
             chunk = slice(start, start + CHUNK)
@@ -243,6 +232,8 @@ def read_jpegs(root: Root, pool: Pool, rows: NDArray[np.integer[Any]]) -> list[b
 def stream(root: Root, pool: Pool, epochs: range, readers: int, cpus: float) -> Iterator[Batch]:
     """Read the batches of some epochs in tasks, `pool.steps` batches per epoch.
 
+    Those of a pool with proportions are rectangles, each batch of its own.
+
     Args:
         root: The root.
         pool: The training photos.
@@ -259,11 +250,14 @@ def stream(root: Root, pool: Pool, epochs: range, readers: int, cpus: float) -> 
     def read(unit: Row) -> Iterator[Row]:
         pool: Pool = ray.get(shared)
         epoch, number = divmod(int(unit["item"][0]), pool.windows)
-        end = min((number + 1) * WINDOW, pool.steps * pool.batch)
-        window = ray.get(samples[epoch])[number * WINDOW : end]
+        end = min((number + 1) * pool.window, pool.steps * pool.batch)
+        window = ray.get(samples[epoch])[number * pool.window : end]
         for rows, photos in decoded(root, pool, window):
             y = pool.y[rows]
-            yield {"photos": photos, "y": y, "weights": pool.weights[y]}
+            batch = {"photos": photos, "y": y, "weights": pool.weights[y]}
+            if pool.proportion is not None:
+                batch["proportion"] = pool.proportion[rows]
+            yield batch
 
     items = ray.data.from_items(list(range(units)), override_num_blocks=units)
     photos = items.map_batches(  # not ray.data.range, whose tasks each reserve a whole core
@@ -274,4 +268,7 @@ def stream(root: Root, pool: Pool, epochs: range, readers: int, cpus: float) -> 
     )
     photos.context.execution_options.preserve_order = True
     for batch in photos.iter_batches(batch_size=pool.batch, batch_format="numpy"):
-        yield batch["photos"], batch["y"], batch["weights"]
+        shown = batch["photos"]
+        if pool.proportion is not None:
+            shown = cut(shown, batch["proportion"])
+        yield shown, batch["y"], batch["weights"]

@@ -17,6 +17,7 @@ from landmark_ray.data.store import Store
 from landmark_ray.models import classification, fit_loop, growth, hub, metric, networks, presets
 from landmark_ray.models.augmentation import build_augmentation
 from landmark_ray.models.heads import build_head
+from landmark_ray.models.rectangles import for_rectangles
 from landmark_ray.models.specs import AugmentationOptions
 from landmark_ray.serving import openvino_conversion
 from landmark_ray.serving.inference import ShardNetworks
@@ -264,6 +265,19 @@ def test_only_networks_whose_weights_fit_any_size_go_on_at_another(families):
         line = small.refused(lambda trunk=fixed: growth.at_size(trunk, 48))
         said = f"{KINDS[family][0]} has another number of weights at 48 pixels than at {own}"
         assert said in line
+
+
+def test_only_networks_of_maps_take_rectangles(families):
+    for family in ("resnet", "hgnetv2"):
+        made = small.built(families[family][0])
+        both = for_rectangles(made)
+        np.testing.assert_allclose(both(PHOTOS), made(PHOTOS), atol=1e-5)
+        assert both(PHOTOS[:, 5:35]).shape == made(PHOTOS).shape
+    for family in ("vit", "siglip", "dinov2", "swin"):
+        fixed = small.built(families[family][0])
+        line = small.refused(lambda trunk=fixed: for_rectangles(trunk))
+        said = f"network hub:{KINDS[family][0]} takes squares of one size only: leave --train.metr"
+        assert line.startswith(said)
 
 
 def test_weights_come_from_a_file_too(families, tmp_path):
