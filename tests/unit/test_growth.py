@@ -92,18 +92,6 @@ def test_grown_network_has_all_that_the_former_learned(tmp_path):
     np.testing.assert_allclose(Embedder(read_trunk(folder)).embed(PHOTOS), after, atol=1e-5)
 
 
-def test_weights_that_a_layer_has_copies_of_are_copied_too():
-    def normaliser():
-        pixels = keras.Input((64, 64, 3))
-        return keras.Model(pixels, keras.layers.Normalization()(pixels))
-
-    one, other = normaliser(), normaliser()
-    one.layers[1].adapt(PHOTOS.astype(np.float32))
-    growth.copy_weights(one, other)
-    found = (keras.ops.convert_to_numpy(model(PHOTOS)) for model in (one, other))
-    np.testing.assert_array_equal(*found)
-
-
 class Lost(Exception):
     """What ends a worker."""
 
