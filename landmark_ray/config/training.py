@@ -262,10 +262,7 @@ class TrainConfig(TaskConfig):
         trained = SCRATCH if self.from_scratch else set()
         if self.is_metric:
             trained = METRIC | SCRATCH - {"trunk_epochs", "trunk_rate", "smoothing", "dropout"}
-            newer = (
-                "metric_sizes",
-                "metric_proportions",
-            )  # than some roots, which do not name them
+            newer = {"metric_sizes", "metric_proportions"}  # than some roots, which lack them
             trained -= {name for name in newer if not getattr(self, name)}
         options = {
             "describe": {"weights"} if self.from_scratch else TRUNK,  # or it does nothing
