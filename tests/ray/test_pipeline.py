@@ -117,6 +117,7 @@ def test_whole_run_on_s3_gives_the_same_tables(
             key = f"source/{file.relative_to(small_source.path)}"
             bucket.upload_file(str(file), store.BUCKET, key)
     run_all = ("s3://landmarks/source", "s3://landmarks/root", "--to", "resize")
+    run_all += ("--cluster.cpus", "1")  # a process for each kind of task, not two
     server.ill = ill
     done = run(run_process, *run_all, *small_source.options)
     server.ill = False

@@ -198,9 +198,9 @@ def test_killed_replicas_cost_no_answer(replicas, photos, deployment):
     asked, killed = [], []
 
     def until():
-        if len(asked) > 30 and not killed:
+        if len(asked) > 15 and not killed:
             killed.append(kill_one(replicas, deployment))
-        return len(asked) > 150
+        return len(asked) > 75
 
     found = asyncio.run(load(replicas, first(photos), 3, until, asked))
     assert killed

@@ -1,4 +1,4 @@
-"""One truth: evaluate, predict, HTTP and the Inference Protocol say the same of 48 photos."""
+"""One truth: evaluate, predict, HTTP and the Inference Protocol say the same of 24 photos."""
 
 import asyncio
 import io
@@ -31,7 +31,7 @@ from tests import bundles, drawn, serving
 
 pytestmark = pytest.mark.ray
 
-COUNT = 48
+COUNT = 24
 
 
 @pytest.fixture(scope="module")
@@ -156,7 +156,7 @@ def test_check_prints_the_figures_of_evaluate_and_of_the_service(
     [
         ({"top1": 0.03}, "the service doesn't answer as the models do: top1"),
         ({"gap": -0.03}, "the service doesn't answer as the models do: gap"),
-        ({"images": 1}, "isn't the test set that evaluate saw: 48 images, evaluate had 49"),
+        ({"images": 1}, "isn't the test set that evaluate saw: 24 images, evaluate had 25"),
     ],
 )
 def test_check_fails_where_figures_differ(known, source, service, evaluated, changed, says):
