@@ -13,7 +13,7 @@ import pytest
 from landmark_ray.config.curation import DetectConfig
 from tests import deadly, delf, detector
 from tests.conftest import REPO
-from tests.jobs.conftest import detecting
+from tests.jobs.conftest import ONE_DETECTOR, detecting
 from tests.poison.mark import MARK
 from tests.tables import rows
 
@@ -138,7 +138,7 @@ def test_photo_that_kills_the_detector_is_rejected(
     root, total = tmp_path / "root", deadly.total(images.jpeg[killer], DetectConfig().max_side)
     shutil.copytree(small_root, root)
     options = detecting(small_source, root, detector.save(tmp_path / "model", total))
-    done = run_job("pipeline", *options, "--redo", "detect")
+    done = run_job("pipeline", *options, *ONE_DETECTOR, "--redo", "detect")
     assert done.returncode == 0, done.stderr
     assert_rejected(root, "detect", killer)
     assert_only_missing(rows(root, "detections"), rows(detected, "detections"), killer)
