@@ -76,16 +76,13 @@ def predictions(answers, groups=GROUPS) -> pa.Table:
             "label": 20 if truth is None else truth,
             "group": 0 if truth is None else groups[truth],
             "landmarks": [named],
-            "confidences": [sure],
             "candidates": [named],
-            "heads": [sure],
-            "nearest": [sure],
-            "mean": [sure],
             "usual": [0.5],
             "strangers": 0.0,
             "closed_landmark": 10,
             "closed_confidence": 1.0,
         }
+        | dict.fromkeys(("confidences", "heads", "nearest", "mean"), [sure])
         for image, truth, named, sure in answers
     ]
     return pa.Table.from_pylist(rows, schemas.PREDICTIONS)

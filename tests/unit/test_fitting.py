@@ -108,9 +108,7 @@ def test_checkpoint_goes_on_with_its_optimizer(tmp_path):
 
 
 @pytest.mark.parametrize("precision", ["float32", "mixed"])
-def test_weights_are_those_of_an_undisturbed_training_after_a_checkpoint(
-    tmp_path, precision, request
-):
+def test_weights_after_a_checkpoint_are_those_of_undisturbed_fits(tmp_path, precision, request):
     request.addfinalizer(lambda: classification.use_precision("float32"))
     classification.use_precision(precision)
     data, options = list(batches(20)), TrainConfig(weight_decay=0.9)
