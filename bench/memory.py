@@ -2,9 +2,9 @@
 
 `jobs/pipeline.py` runs all stages, on about 2,000 photographs and on about 5,900 in classes of the
 same sizes. The memory is the sum of the proportional set sizes (PSS: a page that n processes share
-counts 1/n in each) of the job, Ray's processes and workers, five times a second. Buffers and the
-object store are set small, so that the smaller run fills them too; features and views are few, and
-the network is small, to save time.
+counts 1/n in each) of the job, Ray's processes and workers, five times a second. Buffers, files of
+tables and the object store are set small, so that the smaller run fills them too; features and
+views are few, and the network is small, to save time.
 
     python bench/memory.py [--smoke | --large]
 
@@ -39,6 +39,7 @@ from landmark_ray.runtime import ledger
 EVERY_S = 0.2
 OPTIONS = (
     *("--cluster.cpus", CORES, "--cluster.object_store_gb", 0.08, "--ingest.buffer_mb", 8),
+    *("--sample.shard_images", 64),
     *("--extract.max_feature_num", 200, "--extract.max_side", 256, *TINY_NETWORK),
     *("--group.edges", "6,12"),
 )

@@ -13,10 +13,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from landmark_ray.data.root import Root
+from landmark_ray.kernels.duplicates import clusters
 
 LANDMARKS = 24
 """Number of landmarks that are listed: those whose second part is the largest."""
@@ -65,9 +64,8 @@ def divided_landmarks(root: Root, min_inliers: int) -> list[DividedLandmark]:
     kept = root.dataset("kept").to_table(columns, filter=pc.field("keep")).combine_chunks()
     ids, count = kept["image_id"], kept.num_rows
     links = [_rows(pairs[end], ids) for end in pairs.column_names], _mutual_neighbours(kept)
-    a, b = np.concatenate(links, axis=1)
-    a, b = a[(a >= 0) & (b >= 0)], b[(a >= 0) & (b >= 0)]
-    _, part = connected_components(coo_array((np.ones(len(a), bool), (a, b)), (count, count)))
+    pairs_of_rows = np.concatenate(links, axis=1).T
+    part = clusters(count, pairs_of_rows[(pairs_of_rows >= 0).all(axis=1)])
     landmarks = kept["landmark_id"].to_numpy()
     sizes = np.bincount(part)
     large = np.flatnonzero(sizes[part] > 1)

@@ -97,6 +97,15 @@ def test_evidence_can_be_left_out():
     assert regression.weights[0] == 0 and max(regression.weights) > 0
 
 
+def test_landmarks_that_heads_know_are_answered_half_without_the_heads():
+    found, right = photos(500)
+    fusion = fit_fusion(found, right)
+    with_heads, without = (fit_regression(found, right, kinds) for kinds in (KINDS, KINDS[1:]))
+    assert with_heads.weights[0] > 0
+    margins = [one.margin(found.evidence()) for one in (fusion.trained, with_heads, without)]
+    np.testing.assert_allclose(margins[0], (margins[1] + margins[2]) / 2)
+
+
 def test_heads_do_not_count_for_landmarks_that_they_do_not_know():
     fusion = Fusion(Regression((1.0, 5.0, 5.0), 0.0), Regression((0.0, 5.0, 5.0), -1.0))
     found = made_of([7, 8], [0.9, np.nan], [0.2, 0.6], [0.1, 0.6], 0.1)
