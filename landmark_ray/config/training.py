@@ -28,9 +28,11 @@ Program = Literal["tensorboard", "mlflow"]
 TRUNK = {"network", "weights", "pooling"}
 SCRATCH = {"trunk_epochs", "trunk_rate", "batch", "optimizer", "smoothing", "weight_decay"}
 SCRATCH |= {"warmup", "dropout", "augment"}
-METRIC = {"metric_epochs", "metric_rate", "embedding", "margin_few", "margin_many"}
-METRIC |= {"margin_power", "metric_scale", "metric_memory_gb", "average", "metric_sizes"}
-METRIC |= {"metric_proportions"}
+NEWER = {"metric_sizes", "metric_proportions"}
+"""Options of the phase metric that older roots lack; by default they are off."""
+
+METRIC = {"metric_epochs", "metric_rate", "embedding", "margin_few", "margin_many"} | NEWER
+METRIC |= {"margin_power", "metric_scale", "metric_memory_gb", "average"}
 EMBED = {"views", "augment"}
 FINETUNE = {"phases", "epochs", "rate", "patience", "batch", "augment"}
 """Options that finetune reads and train doesn't; finetune reads those of train, too."""
@@ -249,6 +251,16 @@ class TrainConfig(TaskConfig):
             )
         return self
 
+    @model_validator(mode="after")
+    def _metric_options_have_their_phase(self) -> "TrainConfig":
+        given = [name for name in sorted(NEWER) if getattr(self, name)]
+        if given and not self.is_metric:
+            raise ValueError(
+                f"{given[0]} needs the phase metric; give phases metric,{','.join(self.phases)}, "
+                f"or leave {given[0]} out"
+            )
+        return self
+
     @property
     def metric_ends(self) -> tuple[int, ...]:
         """The number of epochs after which the phase metric has done each size, rising."""
@@ -262,8 +274,7 @@ class TrainConfig(TaskConfig):
         trained = SCRATCH if self.from_scratch else set()
         if self.is_metric:
             trained = METRIC | SCRATCH - {"trunk_epochs", "trunk_rate", "smoothing", "dropout"}
-            newer = {"metric_sizes", "metric_proportions"}  # than some roots, which lack them
-            trained -= {name for name in newer if not getattr(self, name)}
+            trained -= {name for name in NEWER if not getattr(self, name)}
         options = {
             "describe": {"weights"} if self.from_scratch else TRUNK,  # or it does nothing
             "trunk": TRUNK | trained,

@@ -139,9 +139,25 @@ def test_worker_that_is_lost_between_two_sizes_costs_nothing(ended):
         np.testing.assert_allclose(one, other, atol=2e-4)
 
 
+PHASES = ("--train.phases", "metric,head")
+
+
+@pytest.mark.parametrize("option", ["metric_sizes 112,224", "metric_proportions true"])
+@pytest.mark.parametrize("phases", ["head", "head,finetune"])
+def test_options_of_the_phase_metric_without_it_are_one_line(option, phases):
+    words = f"--train.{option} --resize.fit pad --train.phases".split()
+    with pytest.raises(UserError) as error:
+        cli.parse(Config, [*words, phases], "a job")
+    name = option.split()[0]
+    says = f"{name} needs the phase metric; give phases metric,{phases}, or leave {name} out"
+    assert says in str(error.value) and "\n" not in str(error.value)
+    cli.parse(Config, [*words, f"metric,{phases}"], "a job")
+
+
 def test_epochs_are_divided_over_the_sizes_and_the_last_have_the_rest():
     def ends(epochs, *sizes):
-        return TrainConfig(metric_epochs=epochs, metric_sizes=sizes).metric_ends
+        phases = ("metric", "head")
+        return TrainConfig(phases=phases, metric_epochs=epochs, metric_sizes=sizes).metric_ends
 
     assert ends(10) == ends(10, 64) == (10,)
     assert ends(10, 64, 128) == (5, 10)
@@ -165,7 +181,7 @@ def test_epochs_are_divided_over_the_sizes_and_the_last_have_the_rest():
 )
 def test_sizes_that_cannot_be_are_one_line(options, says):
     with pytest.raises(UserError) as error:
-        cli.parse(Config, ["--train.metric_sizes", *options.split()], "a job")
+        cli.parse(Config, [*PHASES, "--train.metric_sizes", *options.split()], "a job")
     assert says in str(error.value) and "\n" not in str(error.value)
 
 

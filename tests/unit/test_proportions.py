@@ -261,12 +261,12 @@ def test_network_that_cannot_have_a_rectangle_is_refused_by_name(tiny, monkeypat
 
 
 def test_proportions_need_photos_that_are_padded():
+    metric = ["--train.metric_proportions", "true", "--train.phases", "metric,head"]
     with pytest.raises(UserError) as error:
-        cli.parse(Config, ["--train.metric_proportions", "true"], "a job")
+        cli.parse(Config, metric, "a job")
     assert "resize.fit is crop; give resize.fit pad" in str(error.value)
     assert "\n" not in str(error.value)
-    given = ["--train.metric_proportions", "true", "--resize.fit", "pad"]
-    assert cli.parse(Config, given, "a job").train.metric_proportions
+    assert cli.parse(Config, [*metric, "--resize.fit", "pad"], "a job").train.metric_proportions
 
 
 def test_proportions_count_only_where_they_are_given():
