@@ -62,6 +62,7 @@ from landmark_ray.kernels.metrics import global_average_precision
 from landmark_ray.stages.evaluate import one_row_per_photo
 
 GLD_SCENES = GLD_MINI.parent / "gld-scenes"
+ONE_GROUP = ("--group.edges", "6")
 TABLES = (
     "train.csv",
     "test.csv",
@@ -273,5 +274,5 @@ if __name__ == "__main__":
             measure,
             FIGURES,
             full=Size((GLD_MINI, GLD_SCENES), MOBILENET),
-            smoke=Size((), (*TINY_NETWORK, *FEW_FEATURES, "--train.cpus", CORES)),
+            smoke=Size((), (*TINY_NETWORK, *FEW_FEATURES, *ONE_GROUP, "--train.cpus", CORES)),
         )
