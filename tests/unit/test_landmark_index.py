@@ -32,9 +32,9 @@ def vectors(seed=0):
     return x.astype(np.float32), np.array([*LANDMARKS, STRANGERS])[own]
 
 
-@pytest.fixture
-def folder(tmp_path) -> Store:
-    """An index of `vectors`; the first two photos are duplicates of each other."""
+@pytest.fixture(params=[1000, 0], ids=["whole", "lists"])
+def folder(request, tmp_path) -> Store:
+    """An index of `vectors`, whole or divided; the first two photos are duplicates."""
     store = Store(str(tmp_path / "models"))
     store.write("trunk/network.weights.h5", b"weights")
     x, landmarks = vectors()
@@ -51,9 +51,9 @@ def folder(tmp_path) -> Store:
     info = landmark_index.IndexInfo(
         "trunk", landmark_index.trunk_checksum(store), 24, photos=18, strangers=4
     )
-    landmark_index.write_index(
-        store, whitening, divide(whitening(x).astype(np.float16)), photos, info
-    )
+    arrays = divide(whitening(x).astype(np.float16), exact_up_to=request.param)
+    assert bool(len(arrays.centres)) == (request.param == 0)
+    landmark_index.write_index(store, whitening, arrays, photos, info)
     return store
 
 
@@ -67,6 +67,26 @@ def npy(array) -> bytes:
 def best(found):
     """The landmark of each query to whose mean it is nearest."""
     return found.landmarks[np.arange(len(found.mean)), found.mean.argmax(axis=1)].tolist()
+
+
+def test_photos_come_and_go_and_the_rest_are_found_as_before(folder, tmp_path):
+    x, landmarks = vectors(seed=1)
+    old = LandmarkIndex(folder)
+    more = old.whiten(x[EACH : 2 * EACH])  # of landmark 8, under another number
+    ids = [f"more-{number}" for number in range(EACH)]
+    rows = {"image_id": ids, "landmark_id": [70] * EACH, "cluster": ids, "enrolled": [True] * EACH}
+    target = Store(str(tmp_path / "other"))
+    target.write("trunk/network.weights.h5", b"weights")
+    stay = vectors()[1] != LANDMARKS[1]
+    landmark_index.rewrite_index(target, folder, stay, more, pa.table(rows))
+    new = LandmarkIndex(target)
+    queries = x[: 2 * EACH], (np.full((2 * EACH, 1), -1), np.zeros((2 * EACH, 1)))
+    before, after = old.candidates(*queries), new.candidates(*queries)
+    assert best(after) == [LANDMARKS[0]] * EACH + [70] * EACH
+    of_first = [found.nearest[:EACH][found.landmarks[:EACH] == 7] for found in (before, after)]
+    np.testing.assert_allclose(*of_first, rtol=1e-6)
+    of_new = after.nearest[EACH:][after.landmarks[EACH:] == 70]
+    assert (of_new > before.nearest[EACH:][before.landmarks[EACH:] == 8]).all(), "its own photos"
 
 
 def test_photos_are_most_similar_to_their_landmark(folder):
@@ -222,7 +242,7 @@ def test_folder_without_an_index_says_so(tmp_path):
             npy(np.full((1, 24), np.nan)),
             "centres.npy is damaged: a value is not fin",
         ),
-        ("lists.npy", npy(np.full(22, 7)), "lists.npy is damaged: it names lists that do not"),
+        ("lists.npy", npy(np.full(22, 77)), "lists.npy is damaged: it names lists that do not"),
         ("lists.npy", npy(np.array([None] * 22)), "lists.npy is damaged: Object arrays"),
     ],
 )
