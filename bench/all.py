@@ -15,6 +15,7 @@ About two hours on two cores with nothing else to do.
 """
 
 import argparse
+import ast
 import contextlib
 import datetime
 import json
@@ -85,11 +86,29 @@ def git(*words: str) -> str:
     return done.stdout.strip()
 
 
+def what_runs(file: str, text: str) -> str:
+    """The text of a file; of a Python module, its syntax without docstrings and comments."""
+    if not file.endswith(".py"):
+        return text
+    tree = ast.parse(text)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+            node.value = ast.Constant(None)
+    return ast.dump(tree)
+
+
 def same_code(commit: str, name: str = "") -> bool:
-    """Whether the code of a benchmark, of all if `name` is empty, is as it was in a commit."""
+    """Whether the code of a benchmark, of all if `name` is empty, runs as it did in a commit."""
     others = [f":!bench/{other}.py" for other in ("all", *BENCHMARKS) if name not in ("", other)]
-    command = ["git", "diff", "--quiet", commit, "--", *CODE, *others]
-    return subprocess.run(command, cwd=REPO, capture_output=True, check=False).returncode == 0
+    changed = ["diff", "--name-only", "--no-renames", commit, "--", *CODE, *others]
+    try:
+        return all(
+            what_runs(file, git("show", f"{commit}:{file}"))
+            == what_runs(file, (REPO / file).read_text())
+            for file in git(*changed).splitlines()
+        )
+    except (subprocess.CalledProcessError, SyntaxError, FileNotFoundError):
+        return False  # The commit is unknown, or a file was added, removed or damaged.
 
 
 def machine() -> dict[str, Any]:
@@ -186,14 +205,11 @@ def of(name: str, state: Figures) -> Figures:
 
 
 def run(names: Sequence[str], dirty: bool) -> int:
-    """Run benchmarks, store what each finds, and show all figures that are there.
+    """Run benchmarks, store what each finds, and show all figures that are there; the exit status.
 
     Args:
         names: of those that run again; if there is none, those without figures run.
         dirty: the code is not committed, so that no stored figure holds.
-
-    Returns:
-        The exit status.
     """
     state = kept(dirty)
     todo = list(names) or [name for name in BENCHMARKS if not of(name, state)]

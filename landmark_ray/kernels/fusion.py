@@ -206,8 +206,8 @@ def fit_regressions(
 
     Landmarks that heads know are answered by the mean of a regression that trusts the heads and one
     that does not ask them. Heads flatter themselves in a fit to validation photos, which their
-    training ended with: alone, the first regression was worse than the index on photos of other
-    days and cameras.
+    training ended with: alone, the first regression answered the test photos of gld-scenes worse
+    than the index did.
     """
     by_index = fit_regression(found, right, kinds[1:])
     return Regressions(mean_of(fit_regression(found, right, kinds), by_index), by_index)

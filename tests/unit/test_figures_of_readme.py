@@ -90,31 +90,42 @@ def test_figure_of_other_code_is_not_kept(all_, state, monkeypatch, tmp_path):
     assert kept(dirty=False)["figures"] == {}
 
 
+BEFORE = '"""Before."""\n\n\ndef f():\n    """Before."""\n    return 1\n'
+
+
 @pytest.mark.parametrize(
-    ("changed", "same"),
+    ("changed", "text", "same"),
     [
-        ("bench/x.py", {"y"}),
-        ("bench/common.py", set()),
-        ("landmark_ray/match.py", set()),
-        ("bench/all.py", {"x", "y"}),
-        ("README.md", {"x", "y"}),
+        ("bench/x.py", "f = 1", {"y"}),
+        ("bench/common.py", "f = 1", set()),
+        ("landmark_ray/match.py", "f = 1", set()),
+        ("landmark_ray/match.py", BEFORE.replace("Before", "After") + "# After.", {"x", "y"}),
+        ("landmark_ray/match.py", BEFORE.replace("1", '"1"'), set()),
+        ("landmark_ray/match.py", "no Python", set()),
+        ("landmark_ray/match.py", None, set()),
+        ("requirements.txt", "after", set()),
+        ("bench/all.py", "f = 1", {"x", "y"}),
+        ("README.md", "after", {"x", "y"}),
     ],
 )
-def test_figures_are_of_the_code_that_they_depend_on(all_, monkeypatch, tmp_path, changed, same):
+def test_figures_are_of_the_code_that_they_depend_on(
+    all_, monkeypatch, tmp_path, changed, text, same
+):
     same_code = all_["same_code"]
     monkeypatch.setitem(same_code.__globals__, "REPO", tmp_path)
     monkeypatch.setitem(same_code.__globals__, "BENCHMARKS", {"x": 1, "y": 1})
-    for name in ("bench/x.py", "bench/y.py", "bench/common.py", "bench/all.py", "README.md"):
+    for name in ("bench/x.py", "bench/common.py", "bench/all.py", "landmark_ray/match.py"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(BEFORE)
+    for name in ("README.md", "requirements.txt"):
         (tmp_path / name).write_text("before")
-    (tmp_path / "landmark_ray").mkdir()
-    (tmp_path / "landmark_ray/match.py").write_text("before")
     author = ("-c", "user.name=a", "-c", "user.email=a@example.org")
     for words in (["init", "--quiet"], ["add", "."], [*author, "commit", "--quiet", "-m", "x"]):
         subprocess.run(["git", *words], cwd=tmp_path, check=True)
-    (tmp_path / changed).write_text("after")
+    (tmp_path / changed).unlink() if text is None else (tmp_path / changed).write_text(text)
     assert {name for name in ("x", "y") if same_code("HEAD", name)} == same
-    assert same_code("HEAD") == (changed == "README.md")
+    assert same_code("HEAD") == (same == {"x", "y"} and changed != "bench/all.py")
+    assert not same_code("no-commit")
 
 
 @pytest.fixture
