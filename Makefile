@@ -1,7 +1,7 @@
 # make demo: run the whole pipeline on drawn landmarks, then check the answers of its service.
 # make serve: serve the demo's models over HTTP.
 # make test: run all checks and tests.  make test-all: run the long tests, too.
-.PHONY: venv demo serve test test-unit test-service test-jobs test-all lint lock audit clean
+.PHONY: venv demo serve test test-service test-jobs test-all lint lock audit clean
 PYTHON ?= $(or $(firstword $(foreach minor,11 12 13,$(shell command -v python3.$(minor)))),python3.11)
 RUN = .venv/bin/python
 
@@ -40,37 +40,30 @@ lint: $(MADE)requirements-dev.txt
 	.venv/bin/mypy
 	.venv/bin/lint-imports
 
-# The checks and three parts of the tests run side by side: while one waits for a process to start or
-# to end, the others work. The output of each is shown when it ends, and all run to their end even if
-# one fails.
-PARTS = lint test-unit test-service test-jobs
-
+# Three processes run side by side. The output of each is shown when it ends, and all run to their
+# end even if one fails.
 test: $(MADE)requirements-dev.txt
-	@echo "The output of each of these is shown when it ends: $(PARTS)."
-	@$(MAKE) --no-print-directory --jobs=4 --keep-going --output-sync=target $(PARTS)
+	@echo "The output of lint, test-service and test-jobs is shown when each of them ends."
+	@$(MAKE) --no-print-directory --jobs=3 --keep-going --output-sync=target lint test-service test-jobs
 
-# By default Ray's workers give way to all other processes. Beside the other parts of the tests a
+# By default Ray's workers give way to all other processes. Beside the other half of the tests a
 # worker could then take longer to start than the minute that Ray waits for it.
-test-unit test-service test-jobs: export RAY_worker_niceness = 0
+test-service test-jobs: export RAY_worker_niceness = 0
 # These save processor time: Ray looks at its own processes once a minute, and Python keeps what it
 # compiled of this checkout, even where an image of a container tells it not to.
-test-unit test-service test-jobs: export RAY_USAGE_STATS_ENABLED = 0
-test-unit test-service test-jobs: export REPORTER_UPDATE_INTERVAL_MS = 60000
-test-unit test-service test-jobs: export PYTHONDONTWRITEBYTECODE =
+test-service test-jobs: export RAY_USAGE_STATS_ENABLED = 0
+test-service test-jobs: export REPORTER_UPDATE_INTERVAL_MS = 60000
+test-service test-jobs: export PYTHONDONTWRITEBYTECODE =
 
-# These files of tests/jobs are in other parts, so that all parts take about the same time. Those whose
-# tests share a root (`detected` in tests/jobs/conftest.py) are in one part, which makes it once.
-BENCH = tests/jobs/test_bench.py
+# These files of tests/jobs are in the other half, so that both halves take about the same time. Those
+# whose tests share a root (`detected` in tests/jobs/conftest.py) are in one half, which makes it once.
 CURATION = $(addprefix tests/jobs/test_,curation.py full_disk.py hostile_source.py poison.py sweep_show.py)
 
-test-unit: $(MADE)requirements-dev.txt
-	$(RUN) -m pytest $(PYTEST) tests/unit $(BENCH)
-
 test-service: $(MADE)requirements-dev.txt
-	$(RUN) -m pytest $(PYTEST) tests/web tests/ray $(CURATION)
+	$(RUN) -m pytest $(PYTEST) tests/unit tests/web tests/ray $(CURATION)
 
 test-jobs: $(MADE)requirements-dev.txt
-	$(RUN) -m pytest $(PYTEST) tests/jobs $(addprefix --ignore=,$(BENCH) $(CURATION))
+	$(RUN) -m pytest $(PYTEST) tests/jobs $(addprefix --ignore=,$(CURATION))
 
 test-all:
 	$(MAKE) test PYTEST='-m ""'

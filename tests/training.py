@@ -16,7 +16,7 @@ MARK = 4711.0
 EPOCHS = 4
 """Of a training that nobody disturbs."""
 
-PATIENCE_S = 240
+PATIENCE_S = 600
 
 
 def history(root: Path, place: str, group: int) -> list[dict[str, float]]:

@@ -13,7 +13,8 @@ import pytest
 
 from tests.conftest import REPO
 from tests.holds import Holds
-from tests.tables import assert_same_tables, rows
+from tests.tables import rows
+from tests.vectors import assert_same_described
 
 pytestmark = pytest.mark.ray
 
@@ -60,7 +61,7 @@ def shards_of(root: Path) -> dict[Path, int]:
     return {file: file.stat().st_mtime_ns for file in files}
 
 
-@pytest.mark.timeout(1200)
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize(
     "kills", [THREE, pytest.param(ELEVEN, marks=pytest.mark.long)], ids=["three", "eleven"]
 )
@@ -91,7 +92,7 @@ def test_tables_equal_an_undisturbed_runs_after_kills(kills, small_source, tmp_p
     assert len(committed) > 10
     again = [path for path, made in committed.items() if path.stat().st_mtime_ns != made]
     assert not again, "a finished unit was done twice"
-    assert_same_tables(root, wanted)
+    assert_same_described(root, wanted)
     assert not list(root.rglob(".*.part"))
     for table in ("images", "features", "kept", "examples"):
         assert rows(root, table).image_id.is_unique

@@ -46,7 +46,7 @@ def finish(driver) -> str:
     return errors.decode()
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize(
     ("first", "then"),
     [
@@ -77,7 +77,7 @@ def test_tables_equal_an_undisturbed_runs_after_lost_nodes_and_a_new_head(
 
 
 @pytest.mark.long  # test_training.py kills workers, which leaves the same checkpoints
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 def test_training_goes_on_on_another_node(small_source, trained_root, one_left):
     with nodes(head_cpus=0) as cluster:  # only the node that is to be lost can train
         more = ("--from", "finetune", "--to", "finetune")

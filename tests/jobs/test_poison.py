@@ -90,7 +90,7 @@ def assert_rejected(root: Path, stage: str, killer: str) -> None:
     assert not list(root.glob("_staging/attempts/*/*"))
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize(("stage", "table"), [("ingest", "images"), ("extract", "features")])
 def test_photo_that_kills_its_worker_is_rejected_and_the_rest_goes_on(
     marked, marked_root, small_source, small_root, run_process, tmp_path, stage, table
@@ -108,7 +108,7 @@ def test_photo_that_kills_its_worker_is_rejected_and_the_rest_goes_on(
 
 
 @pytest.mark.long
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("where", ["decoding", "model"])
 def test_photo_that_kills_a_worker_with_a_model_is_rejected(
     where, marked, marked_root, whole, small_source, run_process, run_job, tmp_path
@@ -128,7 +128,7 @@ def test_photo_that_kills_a_worker_with_a_model_is_rejected(
     assert_only_missing(rows(root, "features"), rows(whole, "features"), killer)
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 def test_photo_that_kills_the_detector_is_rejected(
     small_source, small_root, detected, run_job, tmp_path
 ):

@@ -14,7 +14,7 @@ from landmark_ray.data.store import Store
 from landmark_ray.kernels.image import square
 from tests.conftest import line_of
 from tests.tables import assert_same_tables, rows
-from tests.vectors import assert_same_vectors
+from tests.vectors import assert_same_descriptors
 
 pytestmark = pytest.mark.ray
 
@@ -75,7 +75,7 @@ def test_other_cores_and_buckets_give_the_same_tables(
     args = ("--source", small_source.path, "--root", tmp_path, *small_source.options, *described)
     done = run_process("pipeline", *args, *cut, "--to", "prune")
     assert done.returncode == 0, done.stderr
-    assert_same_vectors(tmp_path, described_root)
+    assert_same_descriptors(tmp_path, described_root)
     assert_same_tables(tmp_path, described_root, ("kept",))
 
 

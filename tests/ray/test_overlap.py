@@ -7,7 +7,7 @@ import pytest
 
 from landmark_ray.runtime.resources import GPU_CALLS, Workers
 from landmark_ray.stages import describe
-from tests.vectors import assert_same_vectors
+from tests.vectors import assert_same_descriptors
 
 pytestmark = pytest.mark.ray
 
@@ -40,4 +40,4 @@ def test_shards_that_are_described_at_once_have_the_same_descriptors(
     args = ("--source", small_source.path, "--root", root, *small_source.options, *described)
     done = run_job("pipeline", *args, "--redo", "describe", "--to", "describe")
     assert done.returncode == 0, done.stderr
-    assert_same_vectors(root, described_root)
+    assert_same_descriptors(root, described_root)

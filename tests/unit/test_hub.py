@@ -25,6 +25,7 @@ from landmark_ray.serving.serve_options import GraphOptions
 from tests import bundles
 from tests import presets as small
 from tests.conftest import REPO
+from tests.vectors import assert_same_outputs
 
 pytest.importorskip("keras_hub", reason="the optional extra hub is not installed")
 
@@ -78,7 +79,7 @@ def test_a_bundle_rebuilds_it_without_the_folder(families, family, tmp_path, mon
     write_trunk(bundle, "trunk", made)
     monkeypatch.setattr(presets, "config_of", None)  # nothing is read of any preset
     again = read_trunk(bundle)
-    np.testing.assert_array_equal(again(PHOTOS), made(PHOTOS))
+    assert_same_outputs(again(PHOTOS), made(PHOTOS))
     info = trunk_info(bundle)
     assert networks.describe(again) == info == networks.describe(made)
     assert str(families[family][0]) not in (tmp_path / "trunk/network.json").read_text()
@@ -170,9 +171,9 @@ def test_training_changes_it_and_files_keep_what_it_learned(families, family, tm
     assert np.abs(np.asarray(made(PHOTOS)) - before).max() > 1e-3
     fit_loop.save(model, str(tmp_path))
     again = fit_loop.load(str(tmp_path))
-    np.testing.assert_array_equal(again(PHOTOS), model(PHOTOS))
+    assert_same_outputs(again(PHOTOS), model(PHOTOS))
     write_trunk(Store(str(tmp_path)), "trunk", made)
-    np.testing.assert_array_equal(read_trunk(Store(str(tmp_path)))(PHOTOS), made(PHOTOS))
+    assert_same_outputs(read_trunk(Store(str(tmp_path)))(PHOTOS), made(PHOTOS))
 
 
 def run(code: str, *arguments: object, backend: str = "tensorflow") -> str:
@@ -284,7 +285,7 @@ def test_weights_come_from_a_file_too(families, tmp_path):
     made = small.built(families["vit"][0], weights=None)
     networks.save_trunk(made, tmp_path / "x.weights.h5")
     again = small.built(families["vit"][0], weights=tmp_path / "x.weights.h5")
-    np.testing.assert_array_equal(again(PHOTOS), made(PHOTOS))
+    assert_same_outputs(again(PHOTOS), made(PHOTOS))
 
 
 def test_networks_of_any_size_see_photos_nearly_as_they_are(families):

@@ -12,6 +12,7 @@ from landmark_ray.errors import UserError
 from landmark_ray.models import networks
 from landmark_ray.models.layers import Preprocess
 from landmark_ray.models.specs import REFERENCE, SIZES, TrunkInfo, network_name, normalise_name
+from tests.vectors import assert_same_outputs
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (2, 5, 7, 3)).astype("float32")
 
@@ -107,7 +108,7 @@ def test_reference_default_has_2048_features_of_224_pixels():
 def test_bytes_give_the_same_features_as_floats():
     trunk = networks.build_trunk("small", weights=None, size=32)
     pixels = photos(32).astype("uint8")
-    np.testing.assert_array_equal(trunk(pixels), trunk(pixels.astype("float32")))
+    assert_same_outputs(trunk(pixels), trunk(pixels.astype("float32")))
     assert trunk.predict(pixels, verbose=0).dtype == np.float32
 
 
@@ -140,9 +141,9 @@ def test_weights_survive_a_file_and_a_saved_model(tmp_path):
     networks.save_trunk(trunk, tmp_path / "small.weights.h5")
     trunk.save(tmp_path / "small.keras")
     again = networks.build_trunk("small", weights=tmp_path / "small.weights.h5", size=64)
-    np.testing.assert_array_equal(again(photos(64)), wanted)
+    assert_same_outputs(again(photos(64)), wanted)
     loaded = keras.saving.load_model(tmp_path / "small.keras")
-    np.testing.assert_array_equal(loaded(photos(64)), wanted)
+    assert_same_outputs(loaded(photos(64)), wanted)
     assert networks.describe(loaded) == networks.describe(trunk)
 
 

@@ -7,7 +7,7 @@ import pytest
 pytestmark = pytest.mark.ray
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 def test_benchmark_of_a_cluster_runs_at_toy_size(toy_figures, cluster, monkeypatch):
     monkeypatch.setattr("tests.cluster.running", lambda _: contextlib.nullcontext(cluster))
     assert toy_figures("cluster")

@@ -15,7 +15,7 @@ from tests.training import wait_until
 pytestmark = pytest.mark.ray
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("last", ["trunk", pytest.param("export", marks=pytest.mark.long)])
 def test_stopped_pipeline_goes_on_to_its_end(last, cluster, small_source, small_root, tmp_path):
     """A stage alone, and the pipeline after it, are submitted."""
@@ -33,7 +33,7 @@ def test_stopped_pipeline_goes_on_to_its_end(last, cluster, small_source, small_
     wait_until(lambda: any(root.glob("images/**/*.parquet")), "the job writes no images")
     stopped = cluster.stop(name)
     assert "was stopped" in stopped.stdout, stopped.stdout + stopped.stderr
-    done = cluster.submit(*command, timeout=600)
+    done = cluster.submit(*command, timeout=1500)
     said = done.stdout + done.stderr
     assert done.returncode == 0, said
     assert "sample: finished already" in said and "group: finished already" not in said
