@@ -21,7 +21,7 @@ def assert_same_descriptors(a: Path, b: Path) -> None:
     one, other = rows(a, "descriptors"), rows(b, "descriptors")
     pd.testing.assert_frame_equal(one.drop(columns="vector"), other.drop(columns="vector"))
     found, wanted = (
-        np.stack([np.frombuffer(data, np.float16) for data in frame.vector]).astype(np.float32)
+        np.frombuffer(b"".join(frame.vector), np.float16).astype(np.float32)
         for frame in (one, other)
     )
     np.testing.assert_allclose(found, wanted, rtol=2**-9, atol=2**-14)
