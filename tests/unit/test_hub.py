@@ -206,7 +206,7 @@ JAX = pytest.mark.skipif(not importlib.util.find_spec("jax"), reason="jax is not
 
 
 @JAX
-@pytest.mark.long  # test_fitting.py shows that of our own networks
+@pytest.mark.long  # test_backends.py shows that of our own networks
 def test_jax_reads_what_tensorflow_wrote_and_computes_the_same(families, tmp_path):
     np.save(tmp_path / "photos.npy", PHOTOS.astype(np.float32))
     wanted = {}

@@ -1,0 +1,183 @@
+"""Networks learn on two devices as on one, and go from one backend of Keras to the other."""
+
+import contextlib
+import importlib.util
+import io
+import os
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+
+from tests.conftest import COMPILE_FAST, REPO
+
+TWO_DEVICES = """
+import os, sys, tempfile
+os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
+os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=2"  # for JAX
+import numpy as np
+if os.environ["KERAS_BACKEND"] == "tensorflow":
+    import tensorflow as tf
+    cpu = tf.config.list_physical_devices("CPU")[0]
+    tf.config.set_logical_device_configuration(cpu, 2 * [tf.config.LogicalDeviceConfiguration()])
+import keras
+from landmark_ray.config.training import TrainConfig
+from landmark_ray.models import classification as training
+from landmark_ray.models import fit_loop as fitting
+from landmark_ray.models.augmentation import build_augmentation
+from landmark_ray.models.backend import side_by_side
+from landmark_ray.models.embedding import Embedder
+from landmark_ray.models.heads import build_head
+from landmark_ray.models.networks import build_trunk
+
+options = TrainConfig(weight_decay=0)
+rng = np.random.default_rng(0)
+photos = rng.integers(0, 255, (2, 32, 32, 3)).astype(np.uint8)
+
+def batches():
+    while True:
+        y = rng.integers(0, 2, 8).astype(np.int32)
+        noisy = photos[y] + rng.normal(0, 20, (8, 32, 32, 3))
+        yield np.clip(noisy, 0, 255).astype(np.uint8), y, np.ones(8, np.float32)
+
+def build():
+    trunk = build_trunk("small", weights=None, input_size=32)
+    vary = build_augmentation(options.augment, 0)
+    return training.build_classifier(trunk, build_head(192, 2), vary, learn_statistics=True)
+
+def fit(model, done, epochs):
+    fitting.fit(model, fitting.Stream(batches(), 4), rate=5e-3, epochs=epochs, done=done,
+                warmup=0.1, options=options, on_progress=lambda *_: logs.append(_[1]["loss"]))
+
+def replicas(model):
+    if os.environ["KERAS_BACKEND"] == "tensorflow":
+        return model.distribute_strategy.num_replicas_in_sync
+    return len(model.trainable_variables[0].value.sharding.device_set)
+
+logs = []
+devices = keras.distribution.list_devices("cpu")
+with side_by_side(devices):
+    model = build()
+    fit(model, 0, 6)
+    assert replicas(model) == 2
+with tempfile.TemporaryDirectory() as place:
+    fitting.save(model, place)
+    alone = fitting.load(place)
+    with side_by_side(devices):
+        again = fitting.load(place)
+        assert replicas(again) == 2
+        fit(again, 4, 6)
+trunk, head = training.split_classifier(again)
+found, wanted = Embedder(model).embed(photos), alone(photos.astype(np.float32), training=False)
+assert found.shape == (2, 2) and np.allclose(found, wanted, atol=1e-4), (found, wanted)
+assert logs[5] < logs[0], logs
+print("both devices")
+"""
+
+
+def run(code: str, backend: str) -> str:
+    """Run a script in a process with a backend of Keras, and return what it prints."""
+    if backend == "jax" and not importlib.util.find_spec("jax"):
+        pytest.skip("jax is not installed")
+    env = os.environ | {"KERAS_BACKEND": backend, "CUDA_VISIBLE_DEVICES": "-1"} | COMPILE_FAST
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        cwd=REPO,
+        env=env,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout
+
+
+def run_here(code: str) -> str:
+    """Run a script in this process, and return what it prints."""
+    with contextlib.redirect_stdout(io.StringIO()) as out:
+        exec(code, {})
+    return out.getvalue()
+
+
+LONG = pytest.mark.long  # a minute each: two processes of a backend, or one of each
+
+
+@pytest.mark.parametrize("backend", ["tensorflow", pytest.param("jax", marks=LONG)])
+def test_two_devices_learn_as_one(backend):
+    assert "both devices" in run(TWO_DEVICES, backend)
+
+
+OTHER_BACKEND = """
+import sys
+from pathlib import Path
+import numpy as np
+from landmark_ray.bundle.network_files import GROUPS, TRUNK, HeadInfo, read_head, read_trunk
+from landmark_ray.bundle.network_files import head_infos, write_head, write_trunk
+from landmark_ray.config.training import TrainConfig
+from landmark_ray.data.store import Store
+from landmark_ray.models import classification, fit_loop
+from landmark_ray.models.augmentation import build_augmentation
+from landmark_ray.models.embedding import Embedder
+from landmark_ray.models.heads import build_head
+from landmark_ray.models.networks import build_trunk
+
+first, place = FIRST, FOLDER
+folder = Store(place + "/models")
+rng = np.random.default_rng(0)
+photos = rng.integers(0, 255, (8, 32, 32, 3)).astype(np.uint8)
+y = np.arange(8, dtype=np.int32) % 2
+options = TrainConfig(weight_decay=0)
+losses = []
+
+def fit(model, done, epochs, end=99):
+    def batches():
+        while True:
+            yield photos, y, np.ones(8, np.float32)
+    fit_loop.fit(model, fit_loop.Stream(batches(), 2), rate=5e-3, epochs=epochs, done=done,
+                 warmup=0.1, options=options,
+                 on_progress=lambda n, logs, _: losses.append(logs["loss"]) or n == end)
+
+if first:
+    trunk = build_trunk("small", weights=None, input_size=32)
+    model = classification.build_classifier(
+        trunk, build_head(192, 2, dropout=0), build_augmentation(options.augment, 0))
+    fit(model, 0, 4, end=2)
+    fit_loop.save(model, place)
+    trunk, head = classification.split_classifier(model)
+    write_trunk(folder, TRUNK, trunk)
+    write_head(folder, GROUPS, head, HeadInfo(
+        group=1, landmarks=(1, 2), other=False, trunk=TRUNK, features=192, kind="linear",
+        scale=16, temperature=1, report={}))
+else:
+    model = fit_loop.load(place)
+    print("steps", int(model.optimizer.iterations))
+    trunk = read_trunk(folder, TRUNK)
+    head = read_head(folder, GROUPS, head_infos(folder, GROUPS)[0])
+vectors = Embedder(trunk).embed(photos)
+print("logits", *Embedder(model).embed(photos).ravel().tolist())
+print("bundle", *np.asarray(head(vectors, training=False)).ravel().tolist())
+if not first:
+    fit(model, 2, 4)
+    print("losses", *losses)
+"""
+
+
+@pytest.mark.parametrize(
+    ("writer", "reader"),
+    [("tensorflow", "jax"), pytest.param("jax", "tensorflow", marks=LONG)],
+)
+def test_checkpoint_and_bundle_of_one_backend_load_under_the_other(writer, reader, tmp_path):
+    def lines(first, backend):
+        code = OTHER_BACKEND.replace("FIRST", str(first)).replace("FOLDER", repr(str(tmp_path)))
+        here = backend == keras.backend.backend()
+        said = run_here(code) if here else run(code, backend)
+        words = (line.split() for line in said.splitlines())
+        return {name: [float(v) for v in rest] for name, *rest in words}
+
+    written, read = lines(True, writer), lines(False, reader)
+    assert read["steps"] == [4]
+    for name in ("logits", "bundle"):
+        assert read[name] == pytest.approx(written[name], abs=2e-4)
+    assert len(read["losses"]) == 2 and np.isfinite(read["losses"]).all()
