@@ -50,11 +50,14 @@ test: $(MADE)requirements-dev.txt
 # worker could then take longer to start than the minute that Ray waits for it.
 test-service test-jobs: export RAY_worker_niceness = 0
 # These save processor time: workers that have imported everything wait for the next task, Ray looks at
-# its own processes once a minute, Python keeps what it compiled of this checkout, even where an image
-# of a container tells it not to, and starts faster (tests/quick).
+# its own processes once a minute and at the logs of a cluster's nodes once an hour, Python keeps what it
+# compiled of this checkout, even where an image of a container tells it not to, and starts faster
+# (tests/quick).
 test-service test-jobs: export RAY_num_workers_soft_limit = 8
 test-service test-jobs: export RAY_USAGE_STATS_ENABLED = 0
 test-service test-jobs: export REPORTER_UPDATE_INTERVAL_MS = 60000
+test-service test-jobs: export RAY_LOG_MONITOR_MANY_FILES_THRESHOLD = 0
+test-service test-jobs: export LOG_NAME_UPDATE_INTERVAL_S = 3600
 test-service test-jobs: export PYTHONDONTWRITEBYTECODE =
 test-service test-jobs: export PYTHONPATH := $(CURDIR)/tests/quick$(addprefix :,$(PYTHONPATH))
 
@@ -68,71 +71,6 @@ test-service: $(MADE)requirements-dev.txt
 
 test-jobs: $(MADE)requirements-dev.txt
 	$(RUN) -m pytest $(PYTEST) tests/jobs tests/ray $(WITH_ROOT) $(addprefix --ignore=,$(WITHOUT_ROOT))
-
-test-all: run the long tests, too.
-.PHONY: venv demo serve test test-service test-jobs test-all lint lock audit clean
-PYTHON ?= $(or $(firstword $(foreach minor,11 12 13,$(shell command -v python3.$(minor)))),python3.11)
-RUN = .venv/bin/python
-
-# requirements.txt has what runs; requirements-dev.txt adds what tests and checks need, and
-# requirements-gpu.txt adds CUDA. A package has the same version in all three, so each of them can be
-# installed over another.
-REQUIREMENTS ?= requirements.txt
-MADE = .venv/.made-with-
-
-venv: $(MADE)$(REQUIREMENTS)
-
-# pip installs uv, with the hash from the lock; uv installs the rest much faster than pip would. uv
-# doesn't read pip's configuration: where that names the only index within reach, pip goes on alone.
-# uv compiles all modules, as pip does. Otherwise the first processes would do it, or, where
-# PYTHONDONTWRITEBYTECODE is set, each process: importing TensorFlow would then take 8 s longer.
-$(MADE)%.txt: %.txt requirements-dev.txt pyproject.toml
-	$(PYTHON) -m venv .venv
-	sed -n '/^uv==/,/[^\\]$$/p' requirements-dev.txt | $(RUN) -m pip install --quiet --require-hashes -r /dev/stdin
-	.venv/bin/uv pip install --quiet --compile-bytecode --python $(RUN) --require-hashes -r $< || \
-	  $(RUN) -m pip install --quiet --require-hashes -r $<
-	$(RUN) -m pip install --quiet --no-deps --no-build-isolation --editable .
-	touch $(MADE)requirements.txt $@
-
-demo: venv
-	$(RUN) -m landmark_ray.demo --out demo/source
-	$(RUN) jobs/pipeline.py --config jobs/conf/demo.toml --source demo/source --root demo/root
-	$(RUN) jobs/check_service.py --bundle demo/root/bundle --source demo/source
-
-serve: venv
-	@test -e demo/root/bundle/bundle.json || $(MAKE) demo
-	$(RUN) jobs/serve.py --bundle demo/root/bundle
-
-lint: $(MADE)requirements-dev.txt
-	.venv/bin/ruff check .
-	.venv/bin/ruff format --check .
-	.venv/bin/mypy
-	.venv/bin/lint-imports
-
-# Three processes run side by side. The output of each is shown when it ends, and all run to their
-# end even if one fails.
-test: $(MADE)requirements-dev.txt
-	@echo "The output of lint, test-service and test-jobs is shown when each of them ends."
-	@$(MAKE) --no-print-directory --jobs=3 --keep-going --output-sync=target lint test-service test-jobs
-
-# By default Ray's workers give way to all other processes. Beside the other half of the tests a
-# worker could then take longer to start than the minute that Ray waits for it.
-test-service test-jobs: export RAY_worker_niceness = 0
-# These save processor time: Ray looks at its own processes once a minute, and Python keeps what it
-# compiled of this checkout, even where an image of a container tells it not to.
-test-service test-jobs: export RAY_USAGE_STATS_ENABLED = 0
-test-service test-jobs: export REPORTER_UPDATE_INTERVAL_MS = 60000
-test-service test-jobs: export PYTHONDONTWRITEBYTECODE =
-
-# These files of tests/jobs are in the other half, so that both halves take about the same time. Those
-# whose tests share a root (`detected` in tests/jobs/conftest.py) are in one half, which makes it once.
-CURATION = $(addprefix tests/jobs/test_,curation.py full_disk.py hostile_source.py poison.py sweep_show.py)
-
-test-service: $(MADE)requirements-dev.txt
-	$(RUN) -m pytest $(PYTEST) tests/unit tests/web tests/ray $(CURATION)
-
-test-jobs: $(MADE)requirements-dev.txt
-	$(RUN) -m pytest $(PYTEST) tests/jobs $(addprefix --ignore=,$(CURATION))
 
 test-all:
 	$(MAKE) test PYTEST='-m ""'
