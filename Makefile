@@ -53,7 +53,7 @@ test-service test-jobs: export RAY_worker_niceness = 0
 # its own processes once a minute and at the logs of a cluster's nodes once an hour, Python keeps what it
 # compiled of this checkout, even where an image of a container tells it not to, and starts faster
 # (tests/quick).
-test-service test-jobs: export RAY_num_workers_soft_limit = 8
+test-service test-jobs: export RAY_idle_worker_killing_time_threshold_ms = 120000
 test-service test-jobs: export RAY_USAGE_STATS_ENABLED = 0
 test-service test-jobs: export REPORTER_UPDATE_INTERVAL_MS = 60000
 test-service test-jobs: export RAY_LOG_MONITOR_MANY_FILES_THRESHOLD = 0
@@ -61,16 +61,15 @@ test-service test-jobs: export LOG_NAME_UPDATE_INTERVAL_S = 3600
 test-service test-jobs: export PYTHONDONTWRITEBYTECODE =
 test-service test-jobs: export PYTHONPATH := $(CURDIR)/tests/quick$(addprefix :,$(PYTHONPATH))
 
-# Both halves take about the same time. Tests that need the root of a run (`small_root` in
-# tests/conftest.py) are in the second half, which makes it once.
+# Both halves take about the same time. The tests that need the root of a run (`small_root` in
+# tests/conftest.py) are all in the second one, which makes it once.
 WITHOUT_ROOT = tests/jobs/test_bench.py tests/ray/service
-WITH_ROOT = tests/web/test_curation_page.py
 
 test-service: $(MADE)requirements-dev.txt
-	$(RUN) -m pytest $(PYTEST) tests/unit tests/web $(WITHOUT_ROOT) $(addprefix --ignore=,$(WITH_ROOT))
+	$(RUN) -m pytest $(PYTEST) tests/unit $(WITHOUT_ROOT)
 
 test-jobs: $(MADE)requirements-dev.txt
-	$(RUN) -m pytest $(PYTEST) tests/jobs tests/ray $(WITH_ROOT) $(addprefix --ignore=,$(WITHOUT_ROOT))
+	$(RUN) -m pytest $(PYTEST) tests/jobs tests/ray tests/web $(addprefix --ignore=,$(WITHOUT_ROOT))
 
 test-all:
 	$(MAKE) test PYTEST='-m ""'
