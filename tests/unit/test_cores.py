@@ -1,3 +1,7 @@
+import os
+import subprocess
+import sys
+
 import pytest
 import ray
 
@@ -42,3 +46,18 @@ def test_workers_keep_memory_only_where_it_is_asked_for():
     assert Workers(3, 1, 0.5, 7).pool["memory"] == 7
     assert not Workers(3, 1, 0.5).pool["compute"].enable_true_multi_threading
     assert Workers(3, 1, 0.5, calls=2).pool["compute"].max_concurrent_calls_per_actor == 2
+
+
+def test_tensorflow_uses_onednn_on_every_processor():
+    from tensorflow.python.util import _pywrap_util_port
+
+    assert _pywrap_util_port.IsMklEnabled()
+
+
+@pytest.mark.parametrize(("own", "used"), [({}, "1"), ({"TF_ENABLE_ONEDNN_OPTS": "0"}, "0")])
+def test_onednn_can_be_switched_off(own, used):
+    code = "import os, landmark_ray; print(os.environ['TF_ENABLE_ONEDNN_OPTS'])"
+    env = {k: v for k, v in os.environ.items() if k != "TF_ENABLE_ONEDNN_OPTS"} | own
+    words = [sys.executable, "-c", code]
+    done = subprocess.run(words, env=env, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == used
