@@ -79,9 +79,9 @@ LOCK = .venv/bin/uv pip compile --quiet --universal --python-version 3.11 --gene
   --no-annotate --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" pyproject.toml
 
 lock: $(MADE)requirements-dev.txt
-	$(LOCK) --extra serve --output-file requirements.txt
-	$(LOCK) --extra serve --extra hub --extra dev --constraint requirements.txt --output-file requirements-dev.txt
-	$(LOCK) --extra serve --extra gpu --constraint requirements.txt --output-file requirements-gpu.txt
+	$(LOCK) --extra serve --extra aws --output-file requirements.txt
+	$(LOCK) --extra serve --extra aws --extra hub --extra dev --constraint requirements.txt --output-file requirements-dev.txt
+	$(LOCK) --extra serve --extra aws --extra gpu --constraint requirements.txt --output-file requirements-gpu.txt
 
 audit: $(MADE)requirements-dev.txt
 	$(RUN) .ci/audit.py

@@ -24,7 +24,7 @@ from rich.table import Table
 from landmark_ray.config import Config
 from landmark_ray.config.base import Count, StageConfig
 from landmark_ray.data.root import Root
-from landmark_ray.data.store import Store
+from landmark_ray.data.store import Store, split_uri
 from landmark_ray.errors import UserError, redact_url
 from landmark_ray.runtime import ray_private, receipts
 from landmark_ray.runtime.progress import ProgressBar
@@ -63,8 +63,8 @@ def run(config: TuneConfig, root: Root) -> None:
     output = config.output or f"{root.uri}/reports/tune.toml"
     if not output.endswith(".toml"):
         raise UserError(f"--output: {output} must end in .toml")
-    folder, _, name = output.rpartition("/")
-    store, trials = Store(folder or "."), f"{name.removesuffix('.toml')}.csv"
+    folder, name = split_uri(output)
+    store, trials = Store(folder), f"{name.removesuffix('.toml')}.csv"
     receipts.check(root, (name, trials), store)
     groups = groups_of(config, root)
     rows = search(config, root, groups)

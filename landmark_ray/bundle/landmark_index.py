@@ -218,12 +218,14 @@ class LandmarkIndex:
 
     def _rows_of(self, clusters: Sequence[str]) -> list[NDArray[np.int64]]:
         """Return the rows of the photos of each cluster."""
-        found = pc.index_in(self.photos["cluster"], pa.array(clusters)).to_numpy()
+        names = pa.array(clusters, pa.string())
+        place = pc.index_in(self.photos["cluster"], names)
+        rows, found = np.flatnonzero(place.is_valid().to_numpy()), place.drop_null().to_numpy()
         order = np.argsort(found, kind="stable")
-        return [
-            order[slice(*np.searchsorted(found[order], [first, first + 1]))]
-            for first in pc.index_in(pa.array(clusters), pa.array(clusters)).to_pylist()
-        ]
+        rows, found = rows[order], found[order]
+        first = pc.index_in(names, names).to_numpy()
+        ends = (np.searchsorted(found, first, side).tolist() for side in ("left", "right"))
+        return [rows[start:end] for start, end in zip(*ends, strict=True)]
 
     def _correct(
         self, to_means: NDArray[np.float32], query: NDArray[np.float32], taken: NDArray[np.int64]

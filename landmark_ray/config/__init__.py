@@ -64,7 +64,9 @@ class Config(Options):
     root: str | None = Field(
         None, description="folder or URI to which all tables, models and reports are written"
     )
-    seed: int = Field(0, description="seed of all random choices")
+    seed: int = Field(  # Keras takes 32 bits, also of seeds that are this one and a group's number
+        0, ge=0, lt=2**31, description="seed of all random choices"
+    )
     redo: StageName | None = Field(
         None,
         description="first delete the tables of this stage and of all later stages, to make them "

@@ -20,7 +20,7 @@ from landmark_ray.cost.work import expected_run
 from landmark_ray.cost.workload import read_workload
 from landmark_ray.data import deletion
 from landmark_ray.data.sources import Source
-from landmark_ray.data.store import Store
+from landmark_ray.data.store import Store, split_uri
 from landmark_ray.errors import UserError
 from landmark_ray.pipeline import PipelineConfig
 
@@ -149,8 +149,8 @@ def calibrate(config: CostConfig, source: Source, catalog: pa.Table) -> Calibrat
 
 def output_place(output: str) -> tuple[Store, str]:
     """Return the folder and the name of a file."""
-    folder, _, name = output.rpartition("/")
-    return Store(folder or "."), name
+    folder, name = split_uri(output)
+    return Store(folder), name
 
 
 def check_output(output: str | None) -> None:

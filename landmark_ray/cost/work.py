@@ -144,8 +144,8 @@ def work_of(stage: str, run: Run) -> Work:
         case "ingest":  # the photos are in proportion to the bytes of the archives
             return Work("images", data.archives / max(data.archives.sum(), 1) * data.images)
         case "extract":
-            delf = run.config.extract.extractor == "delf"
-            return Work("images", run.by_shard(run.usable), gpu_share=float(delf))
+            network = run.config.extract.extractor != "sift"
+            return Work("images", run.by_shard(run.usable), gpu_share=float(network))
         case "match":
             return Work("pairs", _pieces_of_pairs(run))
         case "describe":

@@ -33,15 +33,21 @@ PART = re.compile(r"\.[0-9a-f]{32}\.part")
 """Name of a file that is being written."""
 
 
+def split_uri(uri: str) -> tuple[str, str]:
+    """Return the URI of the folder of a file, and the name of the file in it."""
+    folder, _, name = uri.rpartition("/")
+    return folder or ("/" if uri.startswith("/") else "."), name
+
+
 def read_uri(uri: str) -> bytes:
     """Read the file at a URI.
 
     Raises:
         UserError: There is no such file, or it cannot be read.
     """
-    folder, _, name = uri.rpartition("/")
+    folder, name = split_uri(uri)
     try:
-        return Store(folder or ("/" if uri.startswith("/") else ".")).read(name)
+        return Store(folder).read(name)
     except FileNotFoundError:
         raise UserError(f"there is no file {redact_url(uri)}") from None
     except OSError as error:

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal, cast
 
-from landmark_ray.data.store import Store
+from landmark_ray.data.store import Store, split_uri
 from landmark_ray.errors import UserError
 
 COLUMNS = ("verdict", "image_id", "landmark_id", "reason")
@@ -60,9 +60,9 @@ def read_verdicts(uris: Iterable[str]) -> Verdicts:
 
 
 def _text(uri: str, where: str) -> str:
-    folder, _, name = uri.rpartition("/")
+    folder, name = split_uri(uri)
     try:
-        return Store(folder or ".").read(name).decode("utf-8-sig")
+        return Store(folder).read(name).decode("utf-8-sig")
     except FileNotFoundError:
         raise UserError(f"{where} does not exist") from None
     except (OSError, UnicodeDecodeError) as error:

@@ -214,8 +214,10 @@ def draw(
         plan: what a dataset of scale 1 holds.
 
     Raises:
-        ValueError: the folder holds something else.
+        ValueError: the seed is below 0, or the folder holds something else.
     """
+    if seed < 0:
+        raise ValueError(f"the seed must be at least 0, got {seed}")
     wanted = {"dataset": "landmark_ray.demo", "seed": seed, "scale": scale, "plan": asdict(plan)}
     note = json.dumps(wanted, indent=1) + "\n"
     if out.is_file() or (out.exists() and any(out.iterdir())):

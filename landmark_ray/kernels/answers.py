@@ -19,6 +19,9 @@ from landmark_ray.kernels.topk import TopK
 OF_CANDIDATES = ("candidates", "heads", "nearest", "mean", "usual", "inliers")
 """Columns of `schemas.PREDICTIONS` with a value for each candidate."""
 
+SLICE = 10_000
+"""Rows that are objects of Python at a time."""
+
 
 def evidence_of(predictions: pa.Table) -> Candidates:
     """Read the candidates of rows of `schemas.PREDICTIONS`.
@@ -53,7 +56,8 @@ def right_candidates(predictions: pa.Table, found: Candidates) -> NDArray[np.boo
     """Return [N, C] whether a photo shows its candidate."""
     truth = [frozenset(ids) for ids in predictions["truth"].to_pylist()]
     pairs = zip(found.landmarks.tolist(), truth, strict=True)
-    return np.array([[i in names for i in row] for row, names in pairs], bool)
+    right = np.array([[i in names for i in row] for row, names in pairs], bool)
+    return right.reshape(found.landmarks.shape)
 
 
 def fitted(predictions: pa.Table, groups: Mapping[int, int]) -> Fusion:
@@ -76,13 +80,20 @@ def as_strangers(predictions: pa.Table, groups: Mapping[int, int]) -> pa.Table:
 
     Such photos are what people send of places that no model learned, and there are as many as one
     likes. The landmark is not among the candidates; what its head's confidence in it was goes to
-    the other landmarks of its group, in proportion.
+    the other landmarks of its group, in proportion. A slice after the other becomes objects of
+    Python, which take ten times the memory.
 
     Args:
         predictions: Rows with the answers of the heads, and with the evidence.
         groups: Landmark -> group whose head knows it.
     """
-    rows = predictions.filter(pc.greater(pc.list_value_length(predictions["truth"]), 0)).to_pylist()
+    shown = predictions.filter(pc.greater(pc.list_value_length(predictions["truth"]), 0))
+    starts = range(0, max(shown.num_rows, 1), SLICE)
+    return pa.concat_tables([_as_strangers(shown.slice(i, SLICE), groups) for i in starts])
+
+
+def _as_strangers(shown: pa.Table, groups: Mapping[int, int]) -> pa.Table:
+    rows = shown.to_pylist()
     for row in rows:
         own = set(row["truth"])
         own_groups = {groups.get(landmark) for landmark in own}
@@ -101,7 +112,7 @@ def as_strangers(predictions: pa.Table, groups: Mapping[int, int]) -> pa.Table:
         row["landmarks"] = [i for _, i in named]
         row["confidences"] = [-h for h, _ in named]
         row |= {"image_id": f"{row['image_id']} as a stranger", "truth": [], "group": 0}
-    return pa.Table.from_pylist(rows, predictions.schema)
+    return pa.Table.from_pylist(rows, shown.schema)
 
 
 def by_index(predictions: pa.Table) -> pa.Table:
@@ -140,11 +151,15 @@ def cross_fitted(predictions: pa.Table, groups: Mapping[int, int]) -> list[tuple
 
 
 def halves(predictions: pa.Table) -> list[pa.Table]:
-    """Divide rows by their ids, at random; all stay together if one half would be empty."""
+    """Divide rows by their ids, at random.
+
+    All stay together if a fusion could not be fitted to one half, which has no photo of a landmark.
+    """
     rank = rank_key(predictions["image_id"].to_numpy(), 1)
     half = pa.array(rank < np.uint64(1 << 63))
     parts = [predictions.filter(half), predictions.filter(pc.invert(half))]
-    return parts if all(map(len, parts)) else [predictions]
+    shown = [pc.max(pc.list_value_length(scored(rows)["truth"])).as_py() for rows in parts]
+    return parts if all(shown) else [predictions]
 
 
 def witnesses(

@@ -198,6 +198,7 @@ def summary(
     truth: Sequence[frozenset[int]],
     ranked: NDArray[np.int64],
     confidences: NDArray[np.float64],
+    strangers: int | None = None,
 ) -> dict[str, float | int]:
     """Compute the figures of a set of images.
 
@@ -206,6 +207,8 @@ def summary(
         truth: [N] landmark ids of each image, empty for a photo of no landmark.
         ranked: [N, K] landmark ids, the most confident first, filled up with `NO_LANDMARK`.
         confidences: [N, K] from 0 to 1.
+        strangers: Number of photos of no landmark, where others are among them that only count as
+            such; all without a landmark when not given.
 
     Returns:
         images and landmark_images (their numbers). If any image has a landmark, also top1 and top5
@@ -223,9 +226,8 @@ def summary(
     solution = dict(zip(image_ids, truth, strict=True))
     # if an image has several landmarks, the one with the best rank counts
     best = np.array([_best(row, names) for row, names in zip(ranked, truth, strict=True)])
-    min_threshold = (
-        0.0 if len(truth) - landmarks >= FEW_STRANGERS else fallback_threshold(confidence, right)
-    )
+    strangers = len(truth) - landmarks if strangers is None else strangers
+    min_threshold = 0.0 if strangers >= FEW_STRANGERS else fallback_threshold(confidence, right)
     threshold = choose_threshold(
         confidence, right, landmarks=landmarks, min_threshold=min_threshold
     )
@@ -244,10 +246,10 @@ def summary(
     }
 
 
-def summary_of(rows: pa.Table) -> dict[str, float | int]:
-    """Return the `summary` of rows of `schemas.PREDICTIONS`."""
+def summary_of(rows: pa.Table, strangers: int | None = None) -> dict[str, float | int]:
+    """Return the `summary` of rows of `schemas.PREDICTIONS`, with a number of real strangers."""
     truth = [frozenset(ids) for ids in rows["truth"].to_pylist()]
-    return summary(rows["image_id"].to_pylist(), truth, *ranking(rows))
+    return summary(rows["image_id"].to_pylist(), truth, *ranking(rows), strangers)
 
 
 def _best(row: NDArray[np.int64], names: frozenset[int]) -> int:

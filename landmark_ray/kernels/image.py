@@ -174,7 +174,10 @@ def _resized(
     flat, turn = _load(image, data)
     reduce = (max if fit == "pad" else min)(flat.size) > size
     how = Image.Resampling.HAMMING if reduce else Image.Resampling.BICUBIC
-    made = (ImageOps.contain if fit == "pad" else ImageOps.fit)(flat, (size, size), how)
+    if fit == "pad":  # unlike `ImageOps.contain`, at least one pixel of a thin photo stays
+        made = flat.resize([max(round(n / max(flat.size) * size), 1) for n in flat.size], how)
+    else:
+        made = ImageOps.fit(flat, (size, size), how)
     return _finish(made, image.info.get("icc_profile")), turn
 
 

@@ -9,7 +9,7 @@ class can be decided side by side, independently of each other.
 """
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 Pair = tuple[int, int]
@@ -81,6 +81,20 @@ def chunks(
         cut[-1].append(image)
         room -= pairs_of(image)
     return cut
+
+
+def pairs_of_parts(pairs: Mapping[Pair, int], parts: Sequence[list[int]]) -> list[dict[Pair, int]]:
+    """Return, for each of some disjoint sets of images, the pairs that hold one of its images.
+
+    These are all that `verify_until_decided` asks about when it decides the images of a part.
+    """
+    part_of = {image: number for number, part in enumerate(parts) for image in part}
+    found: list[dict[Pair, int]] = [{} for _ in parts]
+    for pair, inliers in pairs.items():
+        for image in pair:
+            if image in part_of:
+                found[part_of[image]][pair] = inliers
+    return found
 
 
 def verify_until_decided(

@@ -17,7 +17,7 @@ from landmark_ray.config import STAGES, Config
 from landmark_ray.data.root import Root
 from landmark_ray.data.verdicts import COLUMNS, read_verdicts
 from landmark_ray.reports.charts import size_chart
-from landmark_ray.reports.commands import rows_command
+from landmark_ray.reports.commands import rows_command, shown_options, verdicts_command
 from landmark_ray.reports.evaluation_page import PACKAGES, duration
 from landmark_ray.reports.galleries import DRAWN, REASONS, SAMPLE, Decisions
 from landmark_ray.reports.match_components import divided_landmarks
@@ -103,8 +103,8 @@ def page(root: Root, config: Config) -> str:
         rows=lambda table, *where: rows_command(uri, table, where),
         duration=duration,
         versions={"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
-        options=config.model_dump_json(indent=1, exclude={"cluster", "config", "redo"}),
-        source=config.source or "SOURCE",
+        options=shown_options(config),
+        rerun=verdicts_command(uri, config.source),
     )
 
 

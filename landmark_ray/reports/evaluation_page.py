@@ -14,6 +14,7 @@ from rich.table import Table
 from landmark_ray.config import STAGES, Config
 from landmark_ray.data.root import Root
 from landmark_ray.reports import charts
+from landmark_ray.reports.commands import shown_options
 from landmark_ray.reports.image_set import PAIRS, SETS, Figures, ImageSet
 from landmark_ray.reports.templates import template
 from landmark_ray.reports.thumbnails import Thumbnails
@@ -121,7 +122,7 @@ def page(figures: Figures, root: Root, config: Config) -> str:
         witnesses=WITNESSES,
         versions={"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
         stages={s: r for s in STAGES if (r := root.read_json(f"_ledger/{s}.json"))},
-        options=config.model_dump_json(indent=1, exclude={"cluster", "config", "redo"}),
+        options=shown_options(config),
     )
 
 

@@ -216,7 +216,7 @@ class Decisions:
         names = root.dataset("landmarks").to_table(columns, filter=pc.field("chosen") > 0)
         ids = names["landmark_id"].to_pylist()
         return {
-            "id": ids,
+            "id": [str(i) for i in ids],  # JavaScript's numbers are exact up to 2^53 only
             "name": [short(name) for name in names["name"].to_pylist()],
             "images": names["images"].to_pylist(),
             "usable": [int(usable.get(i, 0)) for i in ids],

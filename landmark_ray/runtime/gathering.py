@@ -184,14 +184,16 @@ def deduplicate(
     for i, (image_id, exact, reason) in enumerate(zip(*columns, strict=True)):
         rank = (not exact, reason is not None, i)
         best[image_id] = min(best.get(image_id, rank), rank)
-    first = sorted(i for *_, i in best.values())
-    rows = rows.take(pa.array(first, pa.int64()))
-    images = rows.filter(pc.is_null(rows["reason"])).select(schemas.IMAGES.names)
-    bad = rows.filter(pc.is_valid(rows["reason"])).select(schemas.REJECTS.names)
-    missing = expected.filter(pc.invert(pc.is_in(expected["image_id"], rows["image_id"])))
+    ids = rows.select(schemas.REJECTS.names).append_column("row", pa.array(range(len(rows))))
+    first = ids.take(pa.array([i for *_, i in best.values()], pa.int64())).sort_by(order)
+    good = first.filter(pc.is_null(first["reason"]))["row"].to_pylist()
+    # slices copy no photo; `take` and `sort_by` join all of them, which fails above 2 GiB
+    images = pa.concat_tables([rows.slice(0, 0), *(rows.slice(row, 1) for row in good)])
+    bad = first.filter(pc.is_valid(first["reason"])).select(schemas.REJECTS.names)
+    missing = expected.filter(pc.invert(pc.is_in(expected["image_id"], first["image_id"])))
     reason = "missing: in no archive" + "".join(f"; {line}" for line in damaged[:3])
     missing = missing.select(["image_id", "landmark_id"]).append_column(
         "reason", pa.array([reason] * missing.num_rows, pa.string())
     )
     rejects = pa.concat_tables([bad.cast(schemas.REJECTS), missing.cast(schemas.REJECTS)])
-    return images.cast(schemas.IMAGES).sort_by(order), rejects.sort_by(order)
+    return images.select(schemas.IMAGES.names).cast(schemas.IMAGES), rejects.sort_by(order)

@@ -10,6 +10,7 @@ from typing import Any
 
 from landmark_ray.data import deletion
 from landmark_ray.data.root import Root
+from landmark_ray.data.store import split_uri
 from landmark_ray.errors import UserError
 from landmark_ray.runtime.receipts import check_file, checksum
 
@@ -39,8 +40,8 @@ class Submission:
         """
         if not output.endswith(".csv"):
             raise UserError(f"--output: {output} must end in .csv")
-        folder, _, self.name = output.rpartition("/")
-        self.root = Root(folder or ".")
+        folder, self.name = split_uri(output)
+        self.root = Root(folder)
         self.answers = f"{self.name.removesuffix('.csv')}.parquet"
         self._existing = self._check(identity)
         self._identity = identity

@@ -46,8 +46,16 @@ def check_options(config: Config, stages: Sequence[str]) -> None:
 
 
 def _check_validation_shares(options: GroupConfig) -> None:
-    """Refuse shares that leave the smallest landmarks of a group without a photo to train on."""
+    """Refuse shares that leave no photos to train or to validate on.
+
+    The former are those of the smallest landmarks of a group; the latter choose the threshold.
+    """
     first, last = options.validation_first, options.validation_last
+    if not max(first, last):
+        raise UserError(
+            "--group.validation_first 0 and --group.validation_last 0 leave no photos that choose "
+            "the threshold of not a landmark: raise one of them"
+        )
     for group, photos in enumerate(options.edges, 1):
         share = validation_share(group, len(options.edges), first, last)
         if wanted_validation(share, photos) >= photos:

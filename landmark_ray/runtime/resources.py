@@ -83,19 +83,20 @@ def plan_workers(
         overlap: Whether workers on GPUs have `GPU_CALLS` units in hand, which the rule must allow.
 
     Raises:
-        UserError: The cluster has fewer GPUs, or too few cores or too little memory for one worker.
+        UserError: This machine has fewer GPUs, or too few cores or too little memory for one
+            worker. On a cluster nothing is checked.
     """
     start_ray(config)
     check(f"--{section}", requested)
     have = ray.cluster_resources()
     gpus = float(have.get("GPU", 0) >= 1) if requested.gpus is None else requested.gpus
-    if gpus > have.get("GPU", 0):
+    if gpus > have.get("GPU", 0) and not _may_grow():
         raise UserError(
-            f"--{section}gpus {gpus:g}: the cluster has {have.get('GPU', 0):g} GPUs; "
+            f"--{section}gpus {gpus:g}: this machine has {have.get('GPU', 0):g} GPUs; "
             "leave this option out to use those"
         )
     cpus = 0.5 if gpus else 0.9 * requested.cpus
-    count = int(have["GPU"] / gpus if gpus else 0.9 * have["CPU"] / cpus)
+    count = int(have.get("GPU", 0) / gpus if gpus else 0.9 * have["CPU"] / cpus)
     memory = int((requested.memory_gb or 0) * 1e9)
     if memory:
         count = min(count, int(have.get("memory", 0) / memory))
@@ -112,8 +113,8 @@ def check(section: str, requested: Any) -> None:
     Raises:
         UserError: It has less. On a cluster nothing is checked.
     """
-    if os.environ.get("RAY_ADDRESS"):
-        return  # an autoscaler may add larger machines on request
+    if _may_grow():
+        return
     have = ray.cluster_resources()
     for option, kind, unit in (("cpus", "CPU", 1), ("memory_gb", "memory", 1e9)):
         value, available = getattr(requested, option) or 0, have.get(kind, 0) / unit
@@ -122,6 +123,11 @@ def check(section: str, requested: Any) -> None:
                 f"{section}{option} {value:g}: Ray has {available:.3g} on this machine; "
                 "leave this option out, or lower it"
             )
+
+
+def _may_grow() -> bool:
+    """Return whether Ray is that of a cluster, whose autoscaler may add machines on request."""
+    return bool(os.environ.get("RAY_ADDRESS"))
 
 
 def pin_threads() -> int:

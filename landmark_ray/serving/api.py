@@ -47,7 +47,6 @@ def build_app(service: Recogniser) -> FastAPI:
     app.add_exception_handler(RequestValidationError, _on_validation_error)
     app.add_exception_handler(HTTPException, _on_http_exception)
     app.add_exception_handler(ClientDisconnect, _on_disconnect)
-    app.add_exception_handler(Exception, _on_unexpected_error)
     app.openapi()["components"]["schemas"] |= SCHEMAS
     app.add_middleware(
         RequestGuardMiddleware, options=service.options, key=service.key, metrics=service.metrics
@@ -82,7 +81,3 @@ def _on_http_exception(request: Request, error: Any) -> JSONResponse:
 def _on_disconnect(request: Request, error: Any) -> JSONResponse:
     """Answer a client that is gone; without this handler, the log would hold a traceback."""
     return JSONResponse({"error": "The client closed the connection."}, 400)
-
-
-def _on_unexpected_error(request: Request, error: Exception) -> JSONResponse:
-    return JSONResponse({"error": "The service failed: its log says why."}, 500)

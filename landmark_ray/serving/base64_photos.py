@@ -5,7 +5,6 @@ import binascii
 import re
 from collections.abc import Iterator
 from typing import Any
-from urllib.parse import unquote
 
 from landmark_ray.serving.api_errors import APIError
 
@@ -18,6 +17,8 @@ EXPECTED = (
 _DATA_URL = re.compile(r"\s*data:[^,]{0,200};base64,", re.IGNORECASE)
 _TO_STANDARD = str.maketrans("-_", "+/", " \t\r\n\f\v")
 """Maps the URL-safe alphabet to the standard one, and removes white space."""
+_ESCAPED = {f"%{ord(c):02{case}}": c for c in "+/=-_ \r\n" for case in "xX"}
+"""What a URL can hold in place of a character of Base64 that is no letter or digit."""
 
 
 def decode_photos(values: list[Any]) -> list[bytes]:
@@ -42,7 +43,10 @@ def _decode(value: Any) -> bytes:
     if not isinstance(text, str):
         raise base64_error(f"got {_describe(text)}")
     url = _DATA_URL.match(text)
-    letters = (unquote(text[url.end() :]) if url else text).translate(_TO_STANDARD).rstrip("=")
+    letters = text[url.end() :] if url else text
+    for escaped, character in _ESCAPED.items() if url else ():
+        letters = letters.replace(escaped, character)  # `unquote` takes a second for 2 MB
+    letters = letters.translate(_TO_STANDARD).rstrip("=")
     try:
         return base64.b64decode(letters + "=" * (-len(letters) % 4), validate=True)
     except (binascii.Error, ValueError):

@@ -28,15 +28,20 @@ MAX_ADDRESS_SPACE = 3 << 30
 PLAIN_MAX_PIXELS = 4e6
 PLAIN_MAX_SCANS = 2
 """Scans of a plain JPEG, with that of its thumbnail."""
+PLAIN_MAX_SEGMENTS = 200
+"""Segments before the first scan of a plain JPEG; a colour profile or EXIF is one, or some."""
+_SEGMENTS = {0xDB, 0xDD, 0xFE, *range(0xC0, 0xD0), *range(0xE0, 0xF0)} - {0xC8}
+"""Second byte of the markers of segments that a JPEG has before its first scan."""
 
 
 def is_plain_jpeg(data: bytes) -> bool:
     """Tell whether a photo is a small JPEG of one scan, which takes at most 30 ms to decode.
 
     A progressive JPEG can have thousands of scans, and so can one that stores each component in a
-    scan of its own. A JPEG with a colour profile isn't plain: the profile is a program.
+    scan of its own. A JPEG with a colour profile isn't plain: the profile is a program. Nor is one
+    with many segments, or bytes between them: Pillow reads them one after the other, in Python.
     """
-    if data[:2] != b"\xff\xd8" or data.count(b"\xff\xda") > PLAIN_MAX_SCANS:
+    if data.count(b"\xff\xda") > PLAIN_MAX_SCANS or not _has_short_header(data):
         return False
     try:
         with Image.open(io.BytesIO(data), formats=["JPEG"]) as image:
@@ -45,6 +50,19 @@ def is_plain_jpeg(data: bytes) -> bool:
             return small and simple and image.format == "JPEG"
     except Exception:  # a decoding process will say what is wrong
         return False
+
+
+def _has_short_header(data: bytes) -> bool:
+    """Tell whether at most `PLAIN_MAX_SEGMENTS` segments precede the first scan of a JPEG."""
+    place = 2 if data[:2] == b"\xff\xd8" else len(data)
+    for _ in range(PLAIN_MAX_SEGMENTS):
+        marker = data[place : place + 2]
+        if marker == b"\xff\xda":
+            return True
+        if len(marker) < 2 or marker[0] != 0xFF or marker[1] not in _SEGMENTS:
+            return False
+        place += 2 + int.from_bytes(data[place + 2 : place + 4], "big")
+    return False
 
 
 def limit_memory() -> None:

@@ -89,6 +89,12 @@ class RequestGuardMiddleware:
                 raise
             self.metrics.count_rejection(error.reason)
             await send_error(error, send_with_headers)
+        except Exception:
+            if not status:
+                fault = APIError(500, "The service failed: its log says why.", "failed")
+                self.metrics.count_rejection(fault.reason)
+                await send_error(fault, send_with_headers)
+            raise  # to the log
         finally:
             route = getattr(scope.get("route"), "path", "other")
             self.metrics.count_request(route, status, time.monotonic() - start)

@@ -126,7 +126,8 @@ async def infer(request: Request, model: str, version: str | None = None) -> Res
     head, binary_data = split_body(body, request.headers.get(JSON_LENGTH_HEADER))
     photos = read_photos(head, binary_data, service.options.max_files)
     top_k = head.parameters.top_k
-    results = await asyncio.gather(*(service.answer(photo, top_k) for photo in photos))
+    with service.admit(len(photos)):
+        results = await asyncio.gather(*(service.answer(photo, top_k) for photo in photos))
     for _, outcome in results:
         if isinstance(outcome, APIError):
             raise outcome

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from http import HTTPStatus
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
@@ -63,12 +64,18 @@ async def predict(
         names = [*request.query_params, "top_k"]
         request_names.check_names(names, ["top_k", "explain"], "the query and the form")
         top_k = parsed.top_k
-    pending = (service.answer(data, top_k, file, explain) for file, data in parsed.photos)
-    results = await asyncio.gather(*pending)
+    with service.admit(len(parsed.photos)):
+        pending = (service.answer(data, top_k, file, explain) for file, data in parsed.photos)
+        results = await asyncio.gather(*pending)
     recognitions = [outcome for _, outcome in results if not isinstance(outcome, APIError)]
+    errors = [outcome for _, outcome in results if isinstance(outcome, APIError)]
+    for error in errors:
+        if error.status == HTTPStatus.SERVICE_UNAVAILABLE:  # not an error of the photo
+            raise error
     if not recognitions:
-        errors = (outcome for _, outcome in results if isinstance(outcome, APIError))
-        raise parsed.explain(next(errors))
+        raise parsed.explain(errors[0])
+    for error in errors:
+        service.metrics.count_rejection(error.reason)
     manifest = recognitions[0].metadata.manifest
     return Prediction(
         photos=[answer for answer, _ in results],

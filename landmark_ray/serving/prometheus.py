@@ -22,7 +22,7 @@ class Metrics:
         )
         self._predictions = Counter(
             "landmark_predictions",
-            "Number of photos by the group of their landmark; group 0 means no landmark.",
+            "Number of photos by the group of their landmark, or enrolled; 0 means no landmark.",
             ("group",),
         )
         self._rejections = Counter(
@@ -38,9 +38,9 @@ class Metrics:
         """Record the duration of a phase: decode, models, or the whole request."""
         self._phases.observe(seconds, tags={"phase": phase})
 
-    def count_prediction(self, group: int) -> None:
-        """Count a photo that is answered, by the group of its landmark; 0 for no landmark."""
-        self._predictions.inc(tags={"group": str(group)})
+    def count_prediction(self, group: str) -> None:
+        """Count a photo that is answered, by the group of its landmark; "0" for no landmark."""
+        self._predictions.inc(tags={"group": group})
 
     def count_rejection(self, reason: str) -> None:
         """Count a photo or request that is answered with an error."""

@@ -141,6 +141,21 @@ class Recogniser:
         finally:
             self.uploads -= 1
 
+    @contextlib.contextmanager
+    def admit(self, photos: int) -> Iterator[None]:
+        """Count the photos of a request while they are in work; an idle service takes any number.
+
+        Raises:
+            APIError: The queue lacks room for them.
+        """
+        if self.waiting:
+            self._check_queue(self.waiting + photos - 1)
+        self.waiting += photos
+        try:
+            yield
+        finally:
+            self.waiting -= photos
+
     def _check_queue(self, length: int) -> None:
         if length >= self.options.queue:
             raise queue_full(max(math.ceil(self.latency_ema_s), 1))
@@ -149,18 +164,14 @@ class Recogniser:
         """Recognise the landmarks on a photo, an image file; say why, if `explain` is true.
 
         Raises:
-            APIError: The photo can't be used, the queue is full, or the models don't answer.
+            APIError: The photo can't be used, or the models don't answer.
         """
-        self._check_queue(self.waiting)
-        self.waiting += 1
         start = time.monotonic()
         try:
             async with asyncio.timeout(ANSWER_TIMEOUT_S):
                 recognition = await self._recognise(data, explain)
         except (TimeoutError, RayActorError):
             raise models_not_ready() from None
-        finally:
-            self.waiting -= 1
         self.latency_ema_s += 0.05 * (time.monotonic() - start - self.latency_ema_s)
         self.metrics.observe_phase("decode", recognition.decode_s)
         self.metrics.observe_phase("models", recognition.models_s)
@@ -292,5 +303,6 @@ class Recogniser:
         except APIError as error:
             return PhotoAnswer(file=file, is_landmark=False, error=error.message), error
         answer = photo_answer(recognition, top_k, file)
-        self.metrics.count_prediction(answer.landmarks[0].group if answer.is_landmark else 0)
+        group = (answer.landmarks[0].group or "enrolled") if answer.is_landmark else 0
+        self.metrics.count_prediction(str(group))
         return answer, recognition

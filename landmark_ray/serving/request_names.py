@@ -17,10 +17,11 @@ def explain_unknown(name: str, known: Mapping[str, str], where: str) -> str:
             elsewhere, such as top_k -> parameters.top_k.
         where: The part of the request that has the name.
     """
+    name = name[:80]  # difflib takes seconds for one of some megabytes
     close = difflib.get_close_matches(name.lower().replace("-", "_"), known, 1)
     hint = f" (did you mean {known[close[0]]}?)" if close else ""
     here = ", ".join(full for short, full in known.items() if short == full) or "none"
-    return f"There is no option {name[:80]!r} in {where}{hint}: there is {here}"
+    return f"There is no option {name!r} in {where}{hint}: there is {here}"
 
 
 def check_names(given: Sequence[str], known: Sequence[str], where: str) -> None:

@@ -15,7 +15,7 @@ from landmark_ray.config import Config
 from landmark_ray.data import schemas
 from landmark_ray.data.root import Root
 from landmark_ray.data.sources import Source
-from landmark_ray.data.store import Store
+from landmark_ray.data.store import Store, split_uri
 from landmark_ray.data.verdicts import Verdicts, read_verdicts
 from landmark_ray.errors import redact_url
 from landmark_ray.kernels import detection
@@ -41,8 +41,8 @@ def inputs(config: Config, source: Source) -> dict[str, str]:
     read_verdicts(config.clean.verdicts)
     checksums = {}
     for uri in config.clean.verdicts:
-        folder, _, name = uri.rpartition("/")
-        data = Store(folder or ".").read(name)
+        folder, name = split_uri(uri)
+        data = Store(folder).read(name)
         checksums[f"verdicts of {redact_url(uri)}"] = hashlib.sha256(data).hexdigest()[:16]
     return checksums
 

@@ -255,7 +255,7 @@ def figures_of(config: Config, root: Root, test: bool) -> dict[str, Any]:
     }
     whole = results["validation"]["ensemble"]
     strangers = whole["images"] - whole["landmark_images"]
-    with_unknown = summary_of(pa.concat_tables([scored(predictions), unknown]))
+    with_unknown = summary_of(pa.concat_tables([scored(predictions), unknown]), strangers)
     whole |= {name: with_unknown[name] for name in AT_THRESHOLD if name in with_unknown}
     results["synthetic"] = synthetic_accepted(predictions, whole["threshold"])
     of_strangers = partial(

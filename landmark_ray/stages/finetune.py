@@ -67,7 +67,7 @@ def fit_group(job: TrainingJob) -> None:
         pool_of(index, landmarks, side, config, other=info.other)
         for side in ("train", "validation")
     )
-    validator = Validator(root, validation)
+    validator = Validator(root, validation, "rate")
 
     def classifier() -> "keras.Model":
         keras.utils.set_random_seed((config.seed + group) % 2**31)

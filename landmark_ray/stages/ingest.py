@@ -6,6 +6,7 @@ the tar. *Gather* (`runtime/gathering.py`) reads the fragments of a bucket shard
 the shards of `images`, and deletes the fragments.
 """
 
+import hashlib
 from collections import Counter, defaultdict
 from dataclasses import dataclass, replace
 from typing import Any
@@ -36,6 +37,9 @@ from landmark_ray.runtime.tasks import Row, run_tasks, shard_task
 
 NOTES = "_ledger/archives"
 """The folder of the notes about finished archives."""
+
+LONGEST_STEM = 200
+"""Bytes of an archive's name in the names of files, which have up to 255 with what is added."""
 
 UNLISTED = "photos that the source's list doesn't name"
 """The kind of photos that are left out because no list names them."""
@@ -111,8 +115,17 @@ def _nothing_in_common(source: Source, notes: dict[str, Any]) -> UserError:
 
 
 def file_stem(archive: str) -> str:
-    """Convert the name of an archive to the name of a file."""
-    return text_id(archive).replace("/", "_")
+    """Convert the name of an archive to the name of a file, which no other archive has.
+
+    It is readable. A long one, and that of an archive in a subfolder, which may also be that of a
+    file with an underscore, ends with a checksum.
+    """
+    name = text_id(archive)
+    stem = name.replace("/", "_").encode()
+    if name.count("/") < 2 and len(stem) <= LONGEST_STEM:
+        return stem.decode()
+    digest = hashlib.blake2b(name.encode(), digest_size=8).hexdigest()
+    return f"{stem[: LONGEST_STEM - 17].decode(errors='ignore')}-{digest}"
 
 
 def _note_name(archive: str) -> str:

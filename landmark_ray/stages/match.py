@@ -72,7 +72,7 @@ class Chunk:
         name: A name that is unique within the class.
         images: Indices of the images in the class, in seeded order.
         likeliest: The partners that each image tries first; unused if every pair is matched.
-        known: The pairs that were matched before -> their inliers.
+        known: The pairs of these images that were matched before -> their inliers.
     """
 
     name: str
@@ -126,8 +126,9 @@ def match_class(images: ClassImages, config: Config, run: RunChunks | None = Non
         likeliest = likeliest_partners(means, todo)
         rest = verify_images(images, todo, likeliest, config, verified, matched, options.task_pairs)
         cut = pair_schedule.chunks(rest, lambda _: n - 1, options.task_pairs)
+        known = pair_schedule.pairs_of_parts(verified.inliers, cut)
         chunks = [
-            Chunk(f"{number}-{i}", part, likeliest_partners(means, part), dict(verified.inliers))
+            Chunk(f"{number}-{i}", part, likeliest_partners(means, part), known[i])
             for i, part in enumerate(cut)
         ]
         for new in run(chunks):

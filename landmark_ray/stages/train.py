@@ -8,6 +8,8 @@ trained it.
 import time
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from landmark_ray.bundle.network_files import CLOSED, GROUPS, TRUNK, HeadInfo, write_head
 from landmark_ray.config import Config
 from landmark_ray.data.root import Root
@@ -21,6 +23,7 @@ from landmark_ray.training.checkpoints import STAGING, Checkpoints
 from landmark_ray.training.dispatch import over_groups
 from landmark_ray.training.fit_head import fit_head, logits_of, new_head
 from landmark_ray.training.trackers import Tracker
+from landmark_ray.training.validation import chosen_to_calibrate, diverged
 from landmark_ray.training.vectors import GroupVectors, closed_set_baseline, read_group
 from landmark_ray.training.worker import TrainingJob
 
@@ -37,7 +40,11 @@ def run(config: Config, root: Root, source: Source) -> StageCounts:
 
 
 def fit_group(job: TrainingJob) -> None:
-    """Train the heads of a group, fit a temperature, and store them; runs in a worker."""
+    """Train the heads of a group, fit a temperature, and store them; runs in a worker.
+
+    Raises:
+        UserError: A head's training diverges.
+    """
     pin_tensorflow(job.cores)
     group, config, root = job.group, job.config, job.root
     options = config.train
@@ -74,19 +81,37 @@ def fit_group(job: TrainingJob) -> None:
         reports=CHECKPOINTS,
         checkpoints=checkpoints,
     )
+    require_finite(head)
     tracker.write(checkpoints.history, finished=True)
     closed_data = closed_set_baseline(data)
     baseline = new_head(closed_data, group, config)
     fit_head(baseline, closed_data, config)
+    require_finite(baseline)
     store(CLOSED, baseline, closed_data, 1.0)
-    store(GROUPS, head, data, temperature(head, data) if options.calibrate else 1.0)
+    store(GROUPS, head, data, temperature(head, data, config.seed) if options.calibrate else 1.0)
 
 
-def temperature(head: "keras.Model", data: GroupVectors) -> float:
-    """Return the temperature that calibrates the head's confidences on the validation images."""
-    if not len(data.validation.y):
+def require_finite(head: "keras.Model") -> None:
+    """Refuse a head whose training diverged.
+
+    Raises:
+        UserError: Some of its weights are not finite numbers.
+    """
+    if not all(np.isfinite(weights).all() for weights in head.get_weights()):
+        raise diverged("head_rate")
+
+
+def temperature(head: "keras.Model", data: GroupVectors, seed: int) -> float:
+    """Return the temperature that calibrates the head's confidences on the validation images.
+
+    It is 1 where these show no landmark of the group.
+    """
+    side = data.validation
+    chosen = chosen_to_calibrate(len(side.y), int(head.output_shape[-1]), seed)
+    if not (side.y[chosen] < len(data.landmarks)).any():
         return 1.0
-    return fit_temperature(logits_of(head, data), data.validation.y, smoothing=VALIDATION_SMOOTHING)
+    logits = np.concatenate(list(logits_of(head, side.x[chosen])))
+    return fit_temperature(logits, side.y[chosen], smoothing=VALIDATION_SMOOTHING)
 
 
 def counts(data: GroupVectors) -> dict[str, int]:

@@ -104,7 +104,8 @@ def fit_trunk(job: TrainingJob) -> None:
         return classification.build_classifier(trunk, head, vary, learn_statistics=True)
 
     schedule = TrainSchedule(options.trunk_epochs, options.trunk_rate, patience=None)
-    model, history = learn(job, photos, Validator(root, validation), classifier, schedule)
+    validator = Validator(root, validation, "trunk_rate")
+    model, history = learn(job, photos, validator, classifier, schedule)
     store(root, classification.split_classifier(model)[0], history)
 
 
@@ -174,7 +175,8 @@ def fit_embedding(job: TrainingJob) -> None:
     schedule = TrainSchedule(
         options.metric_epochs, options.metric_rate, patience=None, average=options.average
     )
-    validator = Validator(root, validation, sampled.logits if sampled else None)
+    outputs = sampled.logits if sampled else None
+    validator = Validator(root, validation, "metric_rate", outputs)
     sizes = list(zip(options.metric_sizes, options.metric_ends, strict=False))
     how = Metric(margins, arcface.ArcFace(options.metric_scale), size, sampled, sizes)
     model, history = learn(job, photos, validator, network, schedule, how)

@@ -1,6 +1,6 @@
 """Train the head of a group on cached vectors, for the stage train and for jobs/tune.py."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -86,8 +86,8 @@ def fit_head(
 ) -> None:
     """Train a head until its validation loss has not fallen for `train.head_patience` epochs.
 
-    It then has the weights of the lowest validation loss; without validation vectors, it is trained
-    to the last epoch and has the last weights.
+    It then has the weights of the lowest validation loss; without validation vectors of landmarks,
+    it is trained to the last epoch and has the last weights.
 
     Args:
         head: From `new_head`.
@@ -118,7 +118,7 @@ def fit_head(
             break
         figures = loop.epoch(done) | loop.validate(validation, len(data.landmarks))
         done += 1
-        if "val_loss" in figures:
+        if "top1" in figures:  # photos of no landmark alone would choose a head that rejects all
             best.update(figures["val_loss"], done, loop)
         is_reported = done % every == 0 or done == options.head_epochs
         if checkpoints and is_reported:
@@ -136,12 +136,10 @@ def _samples(side: Vectors) -> "Samples":
     return Samples.send(side.x, side.y, side.weights)
 
 
-def logits_of(head: "keras.Model", data: GroupVectors) -> NDArray[np.float32]:
-    """Return the logits [N, C] of the validation vectors."""
+def logits_of(head: "keras.Model", x: NDArray[np.float16]) -> Iterator[NDArray[np.float32]]:
+    """Yield the logits [n, C] of vectors [N, D], in order, at most CHUNK at a time."""
     from keras import ops
 
-    x = data.validation.x
-    if not len(x):
-        return np.zeros((0, int(head.output_shape[-1])), np.float32)
-    chunks = (x[start : start + CHUNK].astype(np.float32) for start in range(0, len(x), CHUNK))
-    return np.concatenate([ops.convert_to_numpy(head(chunk, training=False)) for chunk in chunks])
+    for start in range(0, len(x), CHUNK):
+        chunk = x[start : start + CHUNK].astype(np.float32)
+        yield ops.convert_to_numpy(head(chunk, training=False))

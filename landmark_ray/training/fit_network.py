@@ -131,7 +131,7 @@ def learn(
         The classifier and its history.
 
     Raises:
-        UserError: The checkpoint is damaged.
+        UserError: The checkpoint is damaged, or the training diverges.
     """
     import keras
 
@@ -159,7 +159,7 @@ def learn(
 
     def report(epoch: int, logs: dict[str, float], model: "keras.Model") -> bool:
         figures = {"epoch": epoch, **logs, **validator.figures(model)}
-        if schedule.patience and "val_loss" in figures:
+        if schedule.patience and "top1" in figures:  # as in `fit_head`
             best.update(figures["val_loss"], epoch, model)
         checkpoints.save(figures, write)
         return is_finished()

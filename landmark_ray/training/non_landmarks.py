@@ -71,11 +71,15 @@ def warning(learned: dict[int, int], validated: int, landmarks: int) -> str:
         reasons.append(f"{validated} validation photos show none of them")
     if not reasons:
         return ""
+    rule = (
+        f"Therefore, the threshold is at least the confidence that {1 - FALLBACK_QUANTILE:.0%} of "
+        "the right answers reach, regardless of what else reaches it. "
+        if validated < FEW_STRANGERS
+        else ""
+    )
     known = f"any of the {landmarks:,} landmarks" if landmarks > 1 else "the one landmark"
     return (
         f"these models can't be trusted to know when a photo doesn't show {known}: "
-        f"{', and '.join(reasons)}, but {FEW_STRANGERS} are needed. Therefore, the threshold is at "
-        f"least the confidence that {1 - FALLBACK_QUANTILE:.0%} of the right answers reach, "
-        "regardless of what else reaches it. Add photos of other landmarks to the source, or "
-        "photos that match no other photo of their class"
+        f"{', and '.join(reasons)}, but {FEW_STRANGERS} are needed. {rule}Add photos of other "
+        "landmarks to the source, or photos that match no other photo of their class"
     )

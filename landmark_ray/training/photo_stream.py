@@ -80,7 +80,7 @@ class Pool:
         """Return the rows [size] of an epoch, in its order.
 
         They are all photos of landmarks, and photos of the class "other" from the first files of
-        the epoch, which differ between epochs.
+        the epoch, which differ between epochs. Both kinds are spread evenly over the epoch.
         """
         rng = np.random.default_rng([self.config.seed, epoch])
         if self.evenly:
@@ -93,7 +93,9 @@ class Pool:
         position = rng.permutation(len(self.files))[self.file]
         by_file = np.argsort(position, kind="stable")
         other = self.y[by_file] == self.classes
-        rows = by_file[~other | (np.cumsum(other) <= self.others)]
+        kinds = [by_file[~other], by_file[other][: self.others]]
+        places = [(np.arange(len(rows)) + 0.5) / len(rows) for rows in kinds if len(rows)]
+        rows = np.concatenate(kinds)[np.argsort(np.concatenate(places), kind="stable")]
         return np.asarray(_shuffled(rows, self.window, rng), np.int32)
 
     @cached_property

@@ -1,10 +1,12 @@
 """A trial of the search for options: heads that learn with some options, and their scores."""
 
 import itertools
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 import ray
+from numpy.typing import NDArray
 from ray import tune
 
 from landmark_ray.config import Config
@@ -42,10 +44,10 @@ def try_options(
             for _ in range(
                 min(next(parts), PARTS - 1), PARTS
             ):  # of a training that ended early, too
-                tune.report({"score": score(logits_of(head, vectors), vectors)})
+                tune.report({"score": score(logits_of(head, vectors.validation.x), vectors)})
         else:
             fit_head(head, vectors, changed)
-            scores.append(score(logits_of(head, vectors), vectors))
+            scores.append(score(logits_of(head, vectors.validation.x), vectors))
             tune.report({"score": float(np.mean(scores))})
 
 
@@ -54,24 +56,28 @@ def _score_reporter(data: GroupVectors, parts: "itertools.count[int]") -> Any:
 
     def report(epoch: int, head: Any) -> None:
         if next(parts) < PARTS - 1:
-            tune.report({"score": score(logits_of(head, data), data)})
+            tune.report({"score": score(logits_of(head, data.validation.x), data)})
 
     return report
 
 
-def score(logits: np.ndarray, data: GroupVectors) -> float:
+def score(chunks: Iterable[NDArray[np.float32]], data: GroupVectors) -> float:
     """Return the GAP of a head on the validation images of its group and of others, 0 to 1.
 
     Args:
-        logits: [N, C] or [N, C + 1], for C landmarks and the class "other"; the score is 0 if they
-            are not finite.
+        chunks: Logits [n, C] or [n, C + 1] of some images at a time, for C landmarks and the class
+            "other"; the score is 0 if they are not finite.
         data: The vectors of the group.
     """
-    if not np.isfinite(logits).all():
-        return 0.0
     y, classes = data.validation.y, len(data.landmarks)
-    confidences = softmax(logits)[:, :classes]
+    named: list[int] = []
+    confidence: list[float] = []
+    for logits in chunks:
+        if not np.isfinite(logits).all():
+            return 0.0
+        confidences = softmax(logits)[:, :classes]
+        named += confidences.argmax(axis=1).tolist()
+        confidence += confidences.max(axis=1).tolist()
     ids = [f"{i:08d}" for i in range(len(y))]
     solution = {i: {int(n)} if n < classes else set() for i, n in zip(ids, y, strict=True)}
-    named, confidence = confidences.argmax(axis=1), confidences.max(axis=1)
     return global_average_precision(ids, named, confidence, solution)

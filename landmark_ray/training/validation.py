@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from landmark_ray.data.root import Root
+from landmark_ray.errors import UserError
 from landmark_ray.kernels.calibration import (
     VALIDATION_SMOOTHING,
     fit_temperature,
@@ -29,25 +30,48 @@ MAX_PHOTOS = 20_000
 MAX_LOGITS = 200_000_000
 """Largest number of logits that are held to fit a temperature: 800 MB."""
 
+RATES = {"trunk_rate": "trunk", "metric_rate": "trunk", "head_rate": "train", "rate": "finetune"}
+"""Option of `train` with a learning rate -> the stage whose trainings have it."""
 
 Outputs = Callable[["keras.Model", NDArray[Any]], NDArray[np.float32]]
 """Returns logits [N, C] of a network for photos [N, H, W, 3]."""
 
 
+def diverged(rate: str) -> UserError:
+    """Return the error for trainings that an option of RATES made diverge."""
+    return UserError(
+        f"{RATES[rate]}: a training diverged, its outputs are not finite numbers: lower --train."
+        f"{rate}, and run again with --redo {RATES[rate]}"
+    )
+
+
+def chosen_to_calibrate(count: int, classes: int, seed: int) -> NDArray[np.int64]:
+    """Return which of some photos fit a temperature: all, or as many as MAX_LOGITS allows.
+
+    Args:
+        count: Number of photos.
+        classes: Number of logits of each.
+        seed: Seed of the choice.
+    """
+    fit = min(count, max(MAX_LOGITS // classes, 1))
+    return np.sort(np.random.default_rng(seed).permutation(count)[:fit])
+
+
 class Validator:
     """At most MAX_PHOTOS validation photos of a training, which are read again in each epoch."""
 
-    def __init__(self, root: Root, pool: Pool, outputs: Outputs | None = None) -> None:
+    def __init__(self, root: Root, pool: Pool, rate: str, outputs: Outputs | None = None) -> None:
         """Choose photos of a pool at random.
 
         Args:
             root: The root.
             pool: The validation photos.
+            rate: The option of RATES with which the network is trained.
             outputs: Returns the logits of a network for photos, if these are not its outputs.
         """
         rng = np.random.default_rng(pool.config.seed)
         rows = rng.permutation(pool.sample(0))[:MAX_PHOTOS]
-        self.root, self.pool, self.outputs = root, pool, outputs
+        self.root, self.pool, self.rate, self.outputs = root, pool, rate, outputs
         self.rows = rows[np.lexsort((pool.row[rows], pool.file[rows]))]
         self.y = pool.y[self.rows]
         self._network: Embedder | None = None
@@ -57,7 +81,10 @@ class Validator:
     ) -> Iterator[NDArray[np.float32]]:
         with ThreadPoolExecutor(os.cpu_count()) as threads:
             for _, photos in decoded(self.root, self.pool, rows, threads.map):
-                yield (self.outputs or self._outputs)(model, photos)
+                logits = (self.outputs or self._outputs)(model, photos)
+                if not np.isfinite(logits).all():
+                    raise diverged(self.rate)
+                yield logits
 
     def _outputs(self, model: "keras.Model", photos: NDArray[Any]) -> NDArray[np.float32]:
         from landmark_ray.models.embedding import Embedder
@@ -70,6 +97,9 @@ class Validator:
         """Return the weighted `val_loss`, and top-1 on photos of landmarks and of the class other.
 
         The result is empty if there are no photos.
+
+        Raises:
+            UserError: Outputs are not finite numbers.
         """
         if not len(self.rows):
             return {}
@@ -86,11 +116,13 @@ class Validator:
         return {"val_loss": loss / weights.sum(), **top1}
 
     def temperature(self, model: "keras.Model") -> float:
-        """Return the temperature that calibrates the network's confidences; 1 without photos."""
-        rng = np.random.default_rng(self.pool.config.seed)
-        count = min(len(self.rows), max(MAX_LOGITS // int(model.output_shape[-1]), 1))
-        chosen = np.sort(rng.permutation(len(self.rows))[:count])
-        if not len(chosen):
+        """Return the temperature that calibrates the network's confidences.
+
+        It is 1 without photos of landmarks.
+        """
+        classes, seed = int(model.output_shape[-1]), self.pool.config.seed
+        chosen = chosen_to_calibrate(len(self.rows), classes, seed)
+        if not (self.y[chosen] < self.pool.classes).any():
             return 1.0
         logits = np.concatenate(list(self._logits(model, self.rows[chosen])))
         return fit_temperature(logits, self.y[chosen], smoothing=VALIDATION_SMOOTHING)

@@ -165,7 +165,7 @@ def test_worker_that_dies_again_and_again_is_one_line(small_source, one_left, ru
     ("options", "says"),
     [
         (("--train.network", "resnet5"), "resnet5"),
-        (("--train.gpus", "3"), "--train.gpus 3: the cluster has 0 GPUs"),
+        (("--train.gpus", "3"), "--train.gpus 3: this machine has 0 GPUs"),
         (("--train.phases", "finetune"), "must be head, or head,finetune"),
     ],
 )

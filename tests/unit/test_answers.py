@@ -17,6 +17,7 @@ from landmark_ray.kernels.answers import (
     halves,
     witnesses,
 )
+from landmark_ray.kernels.evaluation import summary_of
 from landmark_ray.kernels.exemplars import LEADING
 
 GROUPS = {1: 1, 2: 1}
@@ -84,6 +85,35 @@ def test_one_row_is_answered_by_itself():
     ((rows, _),) = cross_fitted(predictions(1), GROUPS)
     assert [part["image_id"].to_pylist() for part in halves(predictions(1))] == [["0000"]]
     assert rows.num_rows == 1
+
+
+@pytest.mark.parametrize("shown", [0, 1, 2])
+def test_photos_of_few_landmarks_stay_together(shown):
+    rows = predictions(60)
+    ours = [row for row in rows.to_pylist() if row["truth"]][:shown]
+    others = [row for row in rows.to_pylist() if not row["truth"]]
+    everything = pa.Table.from_pylist(ours + others, rows.schema)
+    parts = cross_fitted(everything, GROUPS)
+    assert sum(part.num_rows for part, _ in parts) == everything.num_rows
+    for part, fusion in parts:
+        assert answered(part, fusion).num_rows == part.num_rows
+
+
+def test_threshold_is_high_where_only_photos_of_landmarks_stand_for_strangers():
+    rows = predictions(300)
+    ours = rows.filter(pa.array([bool(ids) for ids in rows["truth"].to_pylist()]))
+    with_unknown = pa.concat_tables([ours, as_strangers(ours, GROUPS)])
+    usual = summary_of(with_unknown)["threshold"]
+    assert summary_of(with_unknown, 0)["threshold"] > usual
+    assert summary_of(with_unknown, 10)["threshold"] == usual
+
+
+def test_strangers_are_made_slice_by_slice(monkeypatch):
+    rows = predictions(50)
+    whole = as_strangers(rows, GROUPS)
+    monkeypatch.setattr("landmark_ray.kernels.answers.SLICE", 7)
+    assert str(as_strangers(rows, GROUPS).to_pylist()) == str(whole.to_pylist()), "with NaN"
+    assert as_strangers(rows.slice(0, 1), GROUPS).num_rows == 0
 
 
 def test_index_alone_does_not_listen_to_the_heads():

@@ -57,6 +57,10 @@ def test_single_photos_are_no_landmarks(sizes):
         ({"group": {"edges": (101, 200)}}, ("--prune.max_images 100", "--group.edges")),
         ({"group": {"validation_last": 1}}, ("--group.validation_last 1", "100 photos (group 11)")),
         ({"group": {"validation_first": 0.95}}, ("--group.validation_first 0.95", "(group 1)")),
+        (
+            {"group": {"validation_first": 0, "validation_last": 0}},
+            ("--group.validation_first 0", "the threshold"),
+        ),
         ({"match": {"min_partners": 600}}, ("--sample.max_images 500", "--match.min_partners")),
     ],
 )

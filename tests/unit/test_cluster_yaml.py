@@ -45,6 +45,7 @@ def test_every_start_of_ray_asks_for_the_token_and_opens_nothing(which, request)
         assert "RAY_AUTH_MODE=token" in command and "RAY_AUTH_TOKEN_PATH=" in command
         assert "0.0.0.0" not in command
     assert "--dashboard-host=127.0.0.1" in starts[0]
+    assert "--autoscaling-config=" in starts[0], "or the head would start no worker"
     assert "security_group" not in config["provider"]  # Ray's own lets only ssh in
 
 
@@ -57,6 +58,18 @@ def test_spot_machines_come_first_and_have_a_fallback(config):
         assert spot["node_config"]["InstanceType"] == fixed["node_config"]["InstanceType"]
         assert spot["priority"] > fixed["priority"]
     assert "InstanceMarketOptions" not in types["head"]["node_config"]
+
+
+def test_workers_may_use_the_bucket_and_all_nodes_have_the_users_image(config):
+    """Ray gives its own role to the head alone, and its own image is older than the packages."""
+    types = config["available_node_types"]
+    assert {node["node_config"]["ImageId"] for node in types.values()} == {"IMAGE"}
+    assert all("IamInstanceProfile" in types[name]["node_config"] for name in set(types) - {"head"})
+
+
+@pytest.mark.parametrize("lock", ["requirements", "requirements-gpu"])
+def test_the_head_can_start_machines_of_aws(lock):
+    assert "\nboto3==" in (REPO / f"{lock}.txt").read_text()
 
 
 def test_the_nodes_python_is_made_of_the_locked_requirements(config):

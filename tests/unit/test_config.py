@@ -67,6 +67,12 @@ def test_value_out_of_range_names_option_rule_and_value():
     assert "--group.edges: each edge must be larger" in refusal("--group.edges", "4,2")
 
 
+def test_a_seed_is_refused_where_a_later_stage_could_not_use_it():
+    assert "--seed: Input should be greater than or equal to 0, got '-1'" in refusal("--seed", "-1")
+    assert "--seed: Input should be less than 2147483648" in refusal("--seed", str(2**31))
+    assert parse("--seed", str(2**31 - 1)).seed == 2**31 - 1
+
+
 def test_missing_or_broken_file_is_said(tmp_path):
     assert refusal("--config", "nowhere.toml") == "--config: there is no file nowhere.toml"
     (tmp_path / "x.toml").write_text("[match\n")

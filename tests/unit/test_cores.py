@@ -7,7 +7,7 @@ import ray
 
 from landmark_ray.config import Config
 from landmark_ray.errors import UserError
-from landmark_ray.runtime.resources import Workers, task_resources
+from landmark_ray.runtime.resources import Workers, plan_workers, task_resources
 
 
 @pytest.fixture
@@ -38,6 +38,27 @@ def test_more_than_there_is_is_an_error_and_no_endless_wait(machine, option, val
 def test_cluster_may_get_larger_machines(machine, monkeypatch):
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:6379")
     assert task_resources(Config(resize={"cpus": 5}), "resize")["num_cpus"] == 5
+
+
+@pytest.fixture
+def without_gpus(machine, monkeypatch):
+    monkeypatch.setattr("landmark_ray.runtime.resources.start_ray", lambda config: None)
+
+
+def test_gpus_that_a_machine_lacks_are_an_error(without_gpus):
+    config = Config(train={"gpus": 1})
+    with pytest.raises(UserError, match=r"--train.gpus 1: this machine has 0 GPUs; leave this"):
+        plan_workers(config, "train.", config.train)
+
+
+def test_gpus_that_are_asked_for_are_added_by_the_autoscaler_of_a_cluster(
+    without_gpus, monkeypatch
+):
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:6379")
+    config = Config(train={"gpus": 1})
+    assert plan_workers(config, "train.", config.train).resources == {"CPU": 0.5, "GPU": 1}
+    config = Config()
+    assert plan_workers(config, "train.", config.train).gpus == 0
 
 
 def test_workers_keep_memory_only_where_it_is_asked_for():

@@ -231,6 +231,12 @@ def test_a_folder_that_can_not_be_drawn_into_is_a_line(tmp_path, monkeypatch, ou
     assert [path.name for path in tmp_path.rglob("*")] == ["full", "diary.txt"]
 
 
+def test_a_seed_below_0_is_a_line(tmp_path, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["demo", "--out", str(tmp_path / "out"), "--seed", "-1"])
+    with pytest.raises(SystemExit, match=r"^error: the seed must be at least 0, got -1$"):
+        demo.main()
+
+
 def test_a_drawing_that_fails_leaves_nothing_behind(tmp_path, monkeypatch):
     monkeypatch.setattr("landmark_ray.demo.dataset.write_tars", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):

@@ -6,8 +6,14 @@ import pytest
 
 from landmark_ray.config import Config
 from landmark_ray.data.root import Root
+from landmark_ray.errors import UserError
+from landmark_ray.kernels.calibration import VALIDATION_SMOOTHING, fit_temperature
 from landmark_ray.models import backend
 from landmark_ray.models.head_loop import HeadLoop
+from landmark_ray.stages import train
+from landmark_ray.stages.train import temperature
+from landmark_ray.training import fit_head as fit_head_module
+from landmark_ray.training import validation
 from landmark_ray.training.checkpoints import Checkpoints
 from landmark_ray.training.fit_head import fit_head, logits_of, loop_of, new_head
 from landmark_ray.training.vectors import GroupVectors, Vectors
@@ -31,7 +37,7 @@ def config(**train):
 def losses_are(monkeypatch, losses):
     """Let validation losses be these."""
     left = iter(losses)
-    monkeypatch.setattr(HeadLoop, "validate", lambda *_: {"val_loss": next(left)})
+    monkeypatch.setattr(HeadLoop, "validate", lambda *_: {"val_loss": next(left), "top1": 1.0})
 
 
 def test_a_head_begins_with_the_means_of_its_classes():
@@ -42,7 +48,8 @@ def test_a_head_begins_with_the_means_of_its_classes():
     means = np.stack([unit[data.train.y == c].mean(axis=0) for c in range(3)])
     means /= np.linalg.norm(means, axis=1, keepdims=True)
     nearest = (data.validation.x.astype(np.float64) @ means.T).argmax(axis=1)
-    assert (logits_of(head, data).argmax(axis=1) == nearest).all()
+    (logits,) = logits_of(head, data.validation.x)
+    assert (logits.argmax(axis=1) == nearest).all()
 
 
 def test_batch_and_rate_follow_from_the_vectors_unless_they_are_given():
@@ -93,7 +100,59 @@ def test_without_validation_photos_all_epochs_count():
     head = new_head(data, 1, options)
     fit_head(head, data, options, lambda epoch, _: seen.append(epoch), reports=7)
     assert seen == list(range(1, 8))
-    assert logits_of(head, data).shape == (0, 3)
+    assert temperature(head, data, 0) == 1.0
+
+
+def test_validation_photos_of_no_landmark_choose_neither_weights_nor_temperature():
+    data = group()
+    others = np.flatnonzero(data.validation.y == 2)
+    data = GroupVectors(data.landmarks, True, data.train, data.validation.where(others))
+    head, epochs = new_head(data, 1, config()), []
+    fit_head(
+        head, data, config(head_epochs=12, head_patience=1), lambda epoch, _: epochs.append(epoch)
+    )
+    assert epochs[-1] == 12
+    assert temperature(head, data, 0) == 1
+
+
+def test_a_temperature_is_fitted_to_no_more_logits_than_fit(monkeypatch):
+    data, seen = group(validation=300), []
+    head = new_head(data, 1, config())
+    whole = temperature(head, data, 0)
+    logits = np.concatenate(list(logits_of(head, data.validation.x)))
+    wanted = fit_temperature(logits, data.validation.y, smoothing=VALIDATION_SMOOTHING)
+    assert whole == wanted != 1.0
+    monkeypatch.setattr(train, "logits_of", lambda head, x: seen.append(x) or logits_of(head, x))
+    monkeypatch.setattr(validation, "MAX_LOGITS", 3 * 200 + 2)
+    assert temperature(head, data, 0) == temperature(head, data, 0) != whole
+    assert temperature(head, data, 0) == pytest.approx(whole, rel=0.3)
+    assert {len(x) for x in seen} == {200}
+    monkeypatch.setattr(validation, "MAX_LOGITS", 1)
+    assert temperature(head, data, 0) > 0
+    assert len(seen[-1]) == 1
+
+
+def test_logits_are_computed_some_at_a_time(monkeypatch):
+    data = group()
+    head = new_head(data, 1, config())
+    (whole,) = logits_of(head, data.validation.x)
+    monkeypatch.setattr(fit_head_module, "CHUNK", 13)
+    parts = list(logits_of(head, data.validation.x))
+    assert [len(part) for part in parts] == [13, 13, 4]
+    np.testing.assert_allclose(np.concatenate(parts), whole, rtol=1e-6)
+
+
+def test_a_head_whose_training_diverged_is_refused_in_one_line():
+    data, options = group(validation=0), config(head_rate=3e38, head_epochs=5)
+    head = new_head(data, 1, options)
+    train.require_finite(head)
+    fit_head(head, data, options)
+    with pytest.raises(UserError) as error:
+        train.require_finite(head)
+    assert str(error.value) == (
+        "train: a training diverged, its outputs are not finite numbers: lower --train.head_rate, "
+        "and run again with --redo train"
+    )
 
 
 class LostError(Exception):

@@ -1,3 +1,6 @@
+import mmap
+
+import numpy as np
 import pyarrow as pa
 import pyarrow.dataset as pads
 
@@ -64,3 +67,28 @@ def test_gather_reads_fragments_again_only_where_memory_is_short(tmp_path, monke
     little = gathered(tmp_path / "little", 1e-6, monkeypatch)
     assert little[:2] == much[:2]
     assert len(little[2]) == 3
+
+
+def test_more_photos_than_one_array_holds_are_put_in_order():
+    size, count = 1 << 26, 40  # 2.5 GiB; they share memory that is never touched
+    data, ends = pa.py_buffer(mmap.mmap(-1, size)), pa.py_buffer(np.array([0, size], np.int32))
+    photo = pa.Array.from_buffers(pa.binary(), 1, [None, ends, data])
+    ids = [f"{n * 7 % count:02d}" for n in range(count)]
+    rows = pa.table(
+        {
+            "image_id": ids,
+            "landmark_id": [7 + int(i) // 10 for i in ids],
+            "width": range(count),
+            "height": [9] * count,
+            "jpeg": pa.chunked_array([photo] * count),
+            "shard": [0] * count,
+            "exact": [True] * count,
+            "reason": [None if i != "05" else "empty" for i in ids],
+        },
+        schemas.FRAGMENT,
+    )
+    images, rejects = gathering.deduplicate(rows.select(["image_id", "landmark_id"]), rows, [])
+    assert images["image_id"].to_pylist() == sorted(set(ids) - {"05"})
+    assert [ids[n] for n in images["width"].to_pylist()] == images["image_id"].to_pylist()
+    assert images["jpeg"].nbytes > 1 << 31
+    assert rejects["image_id"].to_pylist() == ["05"]

@@ -167,6 +167,14 @@ def test_padded_square_shows_all_of_a_photo_in_its_proportions():
     np.testing.assert_array_equal(padded[::30].argmax(axis=-1), np.repeat([[0], [1], [2]], 90, 1))
 
 
+@pytest.mark.parametrize("shape", [(32, 20_000), (20_000, 32)])
+def test_padded_square_of_a_thin_photo_is_its_line(shape):
+    data = saved(Image.fromarray(np.full((*shape, 3), (10, 20, 30), np.uint8)), "PNG")
+    for square in (kernel.square(data, 90, "pad"), kernel.model_input(data, 90, Limits(fit="pad"))):
+        assert square.shape == (90, 90, 3)
+        assert (square == [10, 20, 30]).all()
+
+
 def test_padded_square_continues_a_photo_by_its_mirror_image():
     rng = np.random.default_rng(0)
     pixels = rng.integers(0, 256, (8, 3, 3), np.uint8)  # 2 columns are missing left, 3 right

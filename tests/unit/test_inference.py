@@ -47,6 +47,7 @@ def test_open_inference_protocol_takes_base64_in_json(make, bundle):
         ({"data": ["%%%"]}, 400, "got a text that begins with '%%%'"),
         ({"data": ["abcde"]}, 400, "Base64"),
         ({"data": ["data:image/jpeg,abcd"]}, 400, "begins with 'data:image/jpeg,"),
+        ({"data": ["data:;base64,%41%42%43%44"]}, 400, "begins with 'data:;base64,%41"),
         ({"data": [7]}, 400, '{"b64": "/9j/4AAQSkZJRg…"}]; got 7.'),
         ({"data": [{"b65": "abcd"}]}, 400, "got an object with 'b65'"),
         ({"data": [{"b64": 7}]}, 400, "got 7"),
@@ -100,6 +101,9 @@ WRITTEN = {
     "a data: URL": f"data:image/png;base64,{TEXT}",
     "a data: URL with parameters": f" Data:image/png;name=a.png;BASE64,{TEXT}\n",
     "a data: URL of a form": f"data:image/png;base64,{quote(TEXT, safe='')}",
+    "a data: URL of a form, wrapped": f"data:;base64,{quote(base64.encodebytes(PHOTO), safe='')}",
+    "escapes in small letters": "data:;base64,"
+    + TEXT.replace("+", "%2b").replace("/", "%2f").replace("=", "%3d"),
     "no type": f"data:;base64,{TEXT}",
     "an object": {"b64": TEXT},
     "an object, wrapped": {"b64": base64.encodebytes(PHOTO).decode()},

@@ -160,6 +160,18 @@ def test_clusters_of_several_photos_are_looked_up_by_each(folder):
     assert [row.tolist() for row in rows] == [[3], [0, 1], [], [3]]
 
 
+def test_rows_of_many_clusters_are_those_that_hold_their_names(folder):
+    index, rng = LandmarkIndex(folder), np.random.default_rng(3)
+    names = [None if n == 0 else f"c{n}" for n in rng.integers(0, 30, 200)]
+    index.photos = pa.table({"cluster": pa.chunked_array([names[:70], names[70:]])})
+    asked = [f"c{n}" for n in rng.integers(1, 40, 50)]
+    found = index._rows_of(asked)
+    assert [rows.tolist() for rows in found] == [
+        [row for row, name in enumerate(names) if name == cluster] for cluster in asked
+    ]
+    assert index._rows_of([]) == []
+
+
 @pytest.mark.parametrize("shards", [2, 3, 30])
 @pytest.mark.parametrize("neighbours", [64, 5])
 def test_shards_together_answer_as_one(folder, shards, neighbours, monkeypatch):

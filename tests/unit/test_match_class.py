@@ -92,6 +92,21 @@ def test_what_is_kept_does_not_depend_on_mode_or_parts(
         assert kept(images, found, lazy) == kept(images, every, exhaustive)
 
 
+def test_a_chunk_is_given_the_pairs_of_its_own_images_and_no_others(graph):
+    images, seen = graph(40, 1, 0.02), []
+    early = config_of("early", task_pairs=100, cap=10)
+
+    def run(chunks):
+        seen.extend(chunks)
+        return [match.match_chunk(images, chunk, early) for chunk in chunks]
+
+    found = match.match_class(images, early, run)
+    assert found.equals(match.match_class(images, early))
+    assert any(chunk.known for chunk in seen)
+    for chunk in seen:
+        assert all(set(pair) & set(chunk.images) for pair in chunk.known), chunk.name
+
+
 def test_matching_every_pair_gives_equal_rows_however_it_is_cut(graph):
     images = graph(30, 0, 0.05)
     whole = match.match_class(images, config_of("exhaustive"))

@@ -17,9 +17,9 @@ from tests.conftest import REPO
 PROJECT = tomllib.loads((REPO / "pyproject.toml").read_text())
 EXTRAS = PROJECT["project"]["optional-dependencies"]
 LOCKS = {
-    "requirements": ("serve",),
-    "requirements-dev": ("serve", "hub", "dev"),
-    "requirements-gpu": ("serve", "gpu"),
+    "requirements": ("serve", "aws"),
+    "requirements-dev": ("serve", "aws", "hub", "dev"),
+    "requirements-gpu": ("serve", "aws", "gpu"),
 }
 PRIVATE = ("landmark_ray/runtime/ray_private.py", "tests/ray_private.py")
 PRIVATE_SETTING = r"RAY_(?!ADDRESS|AUTH|USAGE_STATS_ENABLED)[A-Za-z_]+"
@@ -69,7 +69,7 @@ def types_of(node: ast.Try) -> list[ast.expr | None]:
     [
         (("landmark_ray", "jobs"), ()),
         (("landmark_ray/serving",), ("serve",)),
-        (("tests", "bench", ".ci"), ("serve", "hub", "dev")),
+        (("tests", "bench", ".ci"), ("serve", "aws", "hub", "dev")),
     ],
 )
 def test_what_is_imported_is_declared(folders, extras):

@@ -7,11 +7,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from landmark_ray.config import Config
 from landmark_ray.data.examples import pixels
 from landmark_ray.data.root import Root
 from landmark_ray.errors import UserError
 from landmark_ray.kernels.metrics import top1_of_sides
+from landmark_ray.training import validation
 from landmark_ray.training.fit_network import BestWeights
+from landmark_ray.training.photo_stream import Pool
+from landmark_ray.training.validation import Validator
 from landmark_ray.training.worker import catch_user_error
 
 
@@ -73,6 +77,26 @@ def test_worker_lets_other_errors_through():
     with pytest.raises(ZeroDivisionError):
         catch_user_error(loop)(None)
     assert catch_user_error(lambda job: None)(None) == ""
+
+
+@pytest.mark.parametrize("rate", ["trunk_rate", "metric_rate", "rate"])
+def test_a_network_that_diverged_ends_its_training_in_one_line(rate, tmp_path, monkeypatch):
+    def two(*_):
+        yield np.arange(2), np.zeros((2, 8, 8, 3), np.uint8)
+
+    monkeypatch.setattr(validation, "decoded", two)
+    index = np.arange(2, dtype=np.int32)
+    pool = Pool(["a"], 0 * index, index, index, 2, Config(), False)
+    outputs = np.array([[1, 2], [3, np.nan]], np.float32)
+    network = SimpleNamespace(output_shape=(None, 2))
+    root = Root(str(tmp_path))
+    validator = Validator(root, pool, rate, lambda *_: outputs)
+    for measure in (validator.figures, validator.temperature):
+        said = catch_user_error(lambda job, measure=measure: measure(network))(None)
+        assert said.startswith(f"{validation.RATES[rate]}: a training diverged")
+        assert f"lower --train.{rate}, and run again with --redo" in said
+    outputs[1, 1] = 4
+    assert validator.figures(network)["top1"] == 0.5
 
 
 def test_top1_of_both_kinds_of_images():

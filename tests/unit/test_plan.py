@@ -92,6 +92,14 @@ def test_gpus_take_the_networks_and_cores_the_rest():
     assert (train.count, train.speed, train.network_speed) == (12, 0.6, 80)
 
 
+@pytest.mark.parametrize(("extractor", "gpus"), [("sift", 0), ("delf", 1), ("xfeat", 1)])
+def test_gpus_take_the_features_that_a_network_makes(extractor, gpus):
+    config = {"extract": {"extractor": extractor, "handle": "a model"}}
+    run = run_of([50] * 40, config={} if extractor == "sift" else config)
+    pool = worker_pool("extract", work_of("extract", run), run.config, cluster_of("aws"))
+    assert pool.gpus == gpus
+
+
 def test_without_gpus_networks_take_cores():
     run, cluster = run_of([50] * 40), cluster_of("reference")
     assert worker_pool("embed", work_of("embed", run), run.config, cluster).count == 8

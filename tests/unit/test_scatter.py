@@ -122,6 +122,24 @@ def test_a_tar_whose_name_is_not_utf8_is_read(tmp_path, monkeypatch):
     assert counts.notes == [rf"train/\xff\n.tar was not checked: {md5} is missing"]
 
 
+def test_archives_whose_names_are_alike_are_both_read(tmp_path, monkeypatch):
+    (tmp_path / "train.csv").write_text("id,landmark_id\na,7\nb,7\n")
+    tar(tmp_path / "train/part_images_0.tar", {"a.jpg": photo(1)})
+    tar(tmp_path / "train/part/images_0.tar", {"b.jpg": photo(2)})
+    root, _, _ = ingested(tmp_path, monkeypatch, min_images=1)
+    assert images(root) == {"a": photo(1), "b": photo(2)}
+
+
+def test_names_of_archives_become_short_names_of_files():
+    stem = ingest.file_stem
+    assert stem("train/images_000.tar") == "train_images_000.tar"  # as in older roots
+    assert stem("files-000012") == "files-000012"
+    assert stem("train/part/images_0.tar").startswith("train_part_images_0.tar-")
+    names = [f"train/{'ü' * 110}{n}.tar" for n in range(2)] + ["train/a/b_c", "train/a_b/c"]
+    assert len(set(map(stem, names))) == 4
+    assert all(len(stem(name).encode()) <= 200 and "/" not in stem(name) for name in names)
+
+
 def test_a_list_and_archives_that_have_nothing_in_common_are_shown(tmp_path, monkeypatch):
     (tmp_path / "train.csv").write_text("id,landmark_id\n" + "".join(f"p{i},7\n" for i in range(9)))
     tar(tmp_path / "train/images_000.tar", {f"0/q{i}.jpg": b"" for i in range(9)})

@@ -8,6 +8,7 @@ from landmark_ray.kernels.pair_schedule import (
     VerifiedPairs,
     chunks,
     decide,
+    pairs_of_parts,
     rounds,
     verify_until_decided,
 )
@@ -45,6 +46,17 @@ def settled(graph, cap, min_partners, most):
             for pair in new:
                 verified_pairs.add(pair, mine.inliers[pair])
     return seen
+
+
+def test_a_part_knows_the_pairs_of_its_images_only():
+    pairs = {(0, 1): 5, (1, 2): 12, (3, 4): 0, (2, 5): 7}
+    assert pairs_of_parts(pairs, [[1, 0], [5, 3], [6]]) == [
+        {(0, 1): 5, (1, 2): 12},
+        {(3, 4): 0, (2, 5): 7},
+        {},
+    ]
+    assert pairs_of_parts(pairs, [[2], [1]]) == [{(1, 2): 12, (2, 5): 7}, {(0, 1): 5, (1, 2): 12}]
+    assert pairs_of_parts(pairs, []) == []
 
 
 def set_first(partners, image):

@@ -1,6 +1,7 @@
 """What lets others in is never shown, nor written down."""
 
 import json
+import shlex
 
 import pytest
 
@@ -9,6 +10,7 @@ from landmark_ray.config import STAGES, Config
 from landmark_ray.data.root import Root
 from landmark_ray.data.store import Store
 from landmark_ray.errors import UserError, redact_url
+from landmark_ray.reports.commands import shown_options, verdicts_command
 from landmark_ray.runtime import ledger
 from landmark_ray.serving.serve_options import ServiceOptions
 
@@ -53,6 +55,20 @@ def test_ledgers_and_so_bundles_and_reports_hold_none(tmp_path):
     written = b"".join(root.read(name) for name in root.files())
     assert b"https://***@host/delf" in written and b"a.csv?***" in written
     assert SECRET.encode() not in written
+
+
+def test_pages_show_options_without_them():
+    shown = shown_options(config_with_secrets())
+    assert SECRET not in shown
+    assert json.loads(shown)["extract"]["handle"] == "https://***@host/delf"
+
+
+def test_command_of_a_page_can_be_pasted_into_a_shell_and_has_none():
+    source, root = f"https://me:{SECRET}@host/my photos", "/data/a run; rm -r x"
+    words = shlex.split(verdicts_command(root, source))
+    assert words[words.index("--source") + 1] == "https://***@host/my photos"
+    assert words[words.index("--root") + 1] == root
+    assert "SOURCE" in verdicts_command(root, None)
 
 
 @pytest.mark.parametrize("error", [UserError, RuntimeError])

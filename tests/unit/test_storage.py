@@ -8,7 +8,7 @@ import pytest
 
 from landmark_ray.data import deletion
 from landmark_ray.data.root import Root, Shard
-from landmark_ray.data.store import Store
+from landmark_ray.data.store import Store, split_uri
 from landmark_ray.errors import UserError
 
 ROWS = pa.table({"image_id": ["a", "b"], "landmark_id": [1, 2]})
@@ -26,6 +26,20 @@ def test_write_that_fails_leaves_neither_a_file_nor_a_part(tmp_path, monkeypatch
         folder.write("x/file", b"new")
     assert folder.read("x/file") == b"old"
     assert os.listdir(tmp_path / "x") == ["file"]
+
+
+@pytest.mark.parametrize(
+    ("uri", "parts"),
+    [
+        ("/marks.csv", ("/", "marks.csv")),
+        ("marks.csv", (".", "marks.csv")),
+        ("a/marks.csv", ("a", "marks.csv")),
+        ("/a/marks.csv", ("/a", "marks.csv")),
+        ("s3://b/marks.csv", ("s3://b", "marks.csv")),
+    ],
+)
+def test_file_is_sought_in_the_folder_that_its_uri_names(uri, parts):
+    assert split_uri(uri) == parts
 
 
 def test_parts_of_killed_writers_are_neither_listed_nor_kept(tmp_path):

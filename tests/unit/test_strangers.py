@@ -82,6 +82,7 @@ def test_warning_says_what_is_missing(learns, validated, says):
     found = warning(learns, validated, 1 if len(learns) == 1 else 7)
     assert all(words in found for words in says), found
     assert "\n" not in found and "Add photos of other landmarks" in found
+    assert ("the threshold is at least" in found) == (validated < 10)
 
 
 def test_no_warning_where_there_is_enough():

@@ -114,3 +114,13 @@ def test_an_epoch_has_all_landmarks_photos_and_weights_as_if_worked_out_from_it(
     for rows in (first, second):
         assert set(np.flatnonzero(y < 3)) <= set(rows.tolist())
         np.testing.assert_array_equal(pool.weights[y[rows]], weigh(y[rows], 3, config))
+
+
+@pytest.mark.parametrize(("own", "others"), [(250, 40_000), (3000, 3000), (3000, 0)])
+def test_photos_of_the_class_other_are_spread_over_an_epoch(own, others):
+    y = np.repeat(np.array([0, 1], np.int32), [own, others])
+    file = np.arange(len(y), dtype=np.int32) % 40
+    config = Config.model_validate({"train": {"batch": 16, "others": 20_000}})
+    pool = Pool([str(i) for i in range(40)], file, np.arange(len(y), dtype=np.int32), y, 1, config)
+    parts = np.array_split(y[pool.sample(0)] == 1, 5)
+    assert np.ptp([part.mean() for part in parts]) < 0.1

@@ -17,13 +17,15 @@ def group(y, classes, other=True):
 def test_score_counts_a_sure_answer_to_a_photo_of_others_as_wrong():
     data = group([0, 1, 2], classes=2)
     right = np.array([[9, 0, 0], [0, 5, 0], [0, 0, 9]], np.float32)
-    assert score(right, data) == 1.0
+    assert score([right], data) == 1.0
     fooled = np.array([[3, 0, 0], [0, 5, 0], [9, 0, 0]], np.float32)
-    assert score(fooled, data) == pytest.approx((1 / 2 + 2 / 3) / 2)
+    assert score([fooled], data) == pytest.approx((1 / 2 + 2 / 3) / 2)
+    assert score([fooled[:1], fooled[1:]], data) == score([fooled], data)
 
 
 def test_score_of_a_training_that_burst_is_nothing():
-    assert score(np.full((2, 3), np.nan, np.float32), group([0, 1], classes=2)) == 0.0
+    burst = np.full((1, 3), np.nan, np.float32)
+    assert score([np.eye(1, 3, dtype=np.float32), burst], group([0, 1], classes=2)) == 0.0
 
 
 def test_a_linear_head_has_no_scale_to_search():
