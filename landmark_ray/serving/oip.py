@@ -121,12 +121,12 @@ async def infer(request: Request, model: str, version: str | None = None) -> Res
     """Name the landmarks on photos. If one photo can't be used, the whole request fails."""
     service: Recogniser = request.app.state.service
     check_model(service, model, version)
-    with service.upload():
+    with service.queue.upload():
         body = await request.body()
     head, binary_data = split_body(body, request.headers.get(JSON_LENGTH_HEADER))
     photos = read_photos(head, binary_data, service.options.max_files)
     top_k = head.parameters.top_k
-    with service.admit(len(photos)):
+    with service.queue.admit(len(photos)):
         results = await asyncio.gather(*(service.answer(photo, top_k) for photo in photos))
     for _, outcome in results:
         if isinstance(outcome, APIError):

@@ -58,13 +58,13 @@ async def predict(
     """
     service: Recogniser = request.app.state.service
     start = time.monotonic()
-    with service.upload():
+    with service.queue.upload():
         parsed = await predict_request.read_request(request, service.options.max_files)
     if parsed.top_k is not None:
         names = [*request.query_params, "top_k"]
         request_names.check_names(names, ["top_k", "explain"], "the query and the form")
         top_k = parsed.top_k
-    with service.admit(len(parsed.photos)):
+    with service.queue.admit(len(parsed.photos)):
         pending = (service.answer(data, top_k, file, explain) for file, data in parsed.photos)
         results = await asyncio.gather(*pending)
     recognitions = [outcome for _, outcome in results if not isinstance(outcome, APIError)]

@@ -1,10 +1,8 @@
 """Recognition of a photo, without HTTP: decode it, ask all model shards, merge their answers."""
 
 import asyncio
-import contextlib
-import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -18,7 +16,7 @@ from landmark_ray.kernels.exemplars import LEADING, leading
 from landmark_ray.kernels.findings import merge
 from landmark_ray.kernels.fusion import for_photos
 from landmark_ray.kernels.topk import TopK, merge_top_k
-from landmark_ray.serving.api_errors import APIError, models_not_ready, queue_full
+from landmark_ray.serving.api_errors import APIError, models_not_ready
 from landmark_ray.serving.api_models import Explanation, PhotoAnswer
 from landmark_ray.serving.bundle_metadata import BundleMetadata
 from landmark_ray.serving.decoding import Decoder
@@ -26,6 +24,7 @@ from landmark_ray.serving.index_shards import IndexShard
 from landmark_ray.serving.inference import MAX_TOP_K
 from landmark_ray.serving.local import LocalHandle, ask
 from landmark_ray.serving.model_shards import ModelShard
+from landmark_ray.serving.photo_queue import PhotoQueue
 from landmark_ray.serving.prometheus import Metrics
 from landmark_ray.serving.recognition import (
     Recognition,
@@ -88,8 +87,7 @@ class Recogniser:
         self.decoder = Decoder(self.options.decoders, self.options.decode_seconds)
         self.metrics = Metrics()
         self.bundles: list[BundleMetadata] = []
-        self.waiting = self.uploads = 0
-        self.latency_ema_s = 0.1
+        self.queue = PhotoQueue(self.options.queue)
 
     async def reconfigure(self, config: dict[str, str]) -> None:
         """Switch to another bundle; the one before serves until all shards have loaded the new."""
@@ -127,39 +125,6 @@ class Recogniser:
         if not all(version in versions for versions in loaded):
             raise models_not_ready()
 
-    @contextlib.contextmanager
-    def upload(self) -> Iterator[None]:
-        """Count an upload while its body is read, since bodies in memory count for the queue.
-
-        Raises:
-            APIError: The queue is full.
-        """
-        self._check_queue(self.waiting + self.uploads)
-        self.uploads += 1
-        try:
-            yield
-        finally:
-            self.uploads -= 1
-
-    @contextlib.contextmanager
-    def admit(self, photos: int) -> Iterator[None]:
-        """Count the photos of a request while they are in work; an idle service takes any number.
-
-        Raises:
-            APIError: The queue lacks room for them.
-        """
-        if self.waiting:
-            self._check_queue(self.waiting + photos - 1)
-        self.waiting += photos
-        try:
-            yield
-        finally:
-            self.waiting -= photos
-
-    def _check_queue(self, length: int) -> None:
-        if length >= self.options.queue:
-            raise queue_full(max(math.ceil(self.latency_ema_s), 1))
-
     async def recognise(self, data: bytes, explain: bool) -> Recognition:
         """Recognise the landmarks on a photo, an image file; say why, if `explain` is true.
 
@@ -172,7 +137,7 @@ class Recogniser:
                 recognition = await self._recognise(data, explain)
         except (TimeoutError, RayActorError):
             raise models_not_ready() from None
-        self.latency_ema_s += 0.05 * (time.monotonic() - start - self.latency_ema_s)
+        self.queue.answered(time.monotonic() - start)
         self.metrics.observe_phase("decode", recognition.decode_s)
         self.metrics.observe_phase("models", recognition.models_s)
         return recognition

@@ -45,7 +45,7 @@ def test_refusals_can_be_read_too(make):
         422: client.post("/predict?k=1", content=photo(), headers=headers),
         431: client.get("/version", headers={**headers, "Cookie": "a" * 70_000}),
     }
-    client.app.state.service.waiting = 1
+    client.app.state.service.queue.photos = 1
     answers[429] = client.post("/predict", content=photo(), headers=headers)
     for status, answer in answers.items():
         assert error(answer, status)

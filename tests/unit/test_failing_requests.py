@@ -21,15 +21,15 @@ def counted(monkeypatch):
 
 def test_a_form_waits_until_all_its_photos_have_room(make):
     client, shard = make(queue=3)
-    service = client.app.state.service
-    service.waiting = 2
+    queue = client.app.state.service.queue
+    queue.photos = 2
     assert "busy" in error(client.post("/predict", files=TWO), 429)
     assert not shard.asked, "a part of a form is never in work"
-    service.waiting = 1
+    queue.photos = 1
     assert client.post("/predict", files=TWO).status_code == 200
-    service.waiting = 0
+    queue.photos = 0
     assert client.post("/predict", files=TWO * 2).status_code == 200, "nobody else is served"
-    assert service.waiting == 0
+    assert queue.photos == 0
 
 
 def test_a_form_fails_where_the_service_does_and_not_its_photos(make):
