@@ -6,9 +6,11 @@ import numpy as np
 from pydantic import BaseModel
 
 from landmark_ray.config import Config
+from landmark_ray.config.verification import ONNX
 from landmark_ray.cost.workload import Counts, Floats, Workload
 from landmark_ray.data.examples import BACKGROUND_VALIDATION
 from landmark_ray.kernels.head_batches import batch_size
+from landmark_ray.kernels.onnx_features import runs_on_gpus
 from landmark_ray.kernels.splitting import group_of, validation_share
 
 LANDMARKS = 155.0
@@ -144,8 +146,9 @@ def work_of(stage: str, run: Run) -> Work:
         case "ingest":  # the photos are in proportion to the bytes of the archives
             return Work("images", data.archives / max(data.archives.sum(), 1) * data.images)
         case "extract":
-            network = run.config.extract.extractor != "sift"
-            return Work("images", run.by_shard(run.usable), gpu_share=float(network))
+            extractor = run.config.extract.extractor
+            on_gpus = extractor == "delf" or (extractor in ONNX and runs_on_gpus())
+            return Work("images", run.by_shard(run.usable), gpu_share=float(on_gpus))
         case "match":
             return Work("pairs", _pieces_of_pairs(run))
         case "describe":

@@ -23,6 +23,13 @@ Network = Callable[[NDArray[np.float32]], dict[str, NDArray[np.float32]]]
 """Takes an image [1, 3, h, w]; returns the outputs by their names."""
 
 
+def runs_on_gpus() -> bool:
+    """Return whether the build of ONNX Runtime that is installed has the CUDA provider."""
+    import onnxruntime as ort
+
+    return GPU in ort.get_available_providers()
+
+
 class OnnxFeatures:
     """A loaded detector with descriptors; calling it extracts the features of one image.
 
@@ -117,7 +124,7 @@ def _load(model: bytes, threads: int | None, gpu: bool) -> Network:
     if not graph.node:
         raise ValueError("it is no ONNX file")
     _check_names(graph)
-    gpu = gpu and GPU in ort.get_available_providers()
+    gpu = gpu and runs_on_gpus()
     if not gpu and (network := _by_openvino(model, threads)):
         return network
     options = ort.SessionOptions()

@@ -24,7 +24,7 @@ from landmark_ray.kernels.delf import Delf as DelfModel
 from landmark_ray.kernels.features import ImageFeatures, quantise
 from landmark_ray.kernels.image import decode
 from landmark_ray.kernels.local_features import usable
-from landmark_ray.kernels.onnx_features import OnnxFeatures
+from landmark_ray.kernels.onnx_features import OnnxFeatures, runs_on_gpus
 from landmark_ray.runtime.counts import StageCounts
 from landmark_ray.runtime.pixels import decoded, pixels_of
 from landmark_ray.runtime.resources import pin_threads, plan_workers
@@ -43,7 +43,7 @@ def run(config: Config, root: Root, source: Source) -> StageCounts:
     options = config.extract
     if options.extractor == "sift":
         return process_shards("extract", "features", partial(by_sift, options), config, root)
-    workers = plan_workers(config, "extract.", options)
+    workers = plan_workers(config, "extract.", with_gpus(options))
     rule = partial(ModelFeatures, options, pin=not workers.gpus)
     decoding = partial(
         decoded, stage="extract", root=root, images_of=images_of, decode=decoder(options)
@@ -64,6 +64,22 @@ def inputs(config: Config, source: Source) -> dict[str, str]:
         return {}
     checksum = hashlib.sha256(read_model(config.extract.handle)).hexdigest()[:16]
     return {f"features of {redact_url(config.extract.handle)}": checksum}
+
+
+def with_gpus(options: ExtractConfig) -> ExtractConfig:
+    """Return the options without GPUs where ONNX Runtime would not use them.
+
+    Raises:
+        UserError: They are asked for.
+    """
+    if options.extractor not in ONNX or runs_on_gpus():
+        return options
+    if options.gpus:
+        raise UserError(
+            f"--extract.gpus {options.gpus:g}: the ONNX Runtime that is installed computes on CPUs "
+            "only: leave this option out, or install onnxruntime-gpu in place of onnxruntime"
+        )
+    return options.model_copy(update={"gpus": 0.0})
 
 
 def images_of(shard: ShardReader) -> pa.Table:

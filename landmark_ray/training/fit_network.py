@@ -17,7 +17,7 @@ from landmark_ray.runtime.resources import pin_tensorflow
 from landmark_ray.training.checkpoints import Checkpoints, History
 from landmark_ray.training.photo_stream import Batch, Pool, stream
 from landmark_ray.training.trackers import Tracker
-from landmark_ray.training.validation import Validator
+from landmark_ray.training.validation import Validator, diverged
 from landmark_ray.training.worker import ALL_GROUPS, TrainingJob
 
 if TYPE_CHECKING:
@@ -158,6 +158,8 @@ def learn(
         fit_loop.save(model, folder)
 
     def report(epoch: int, logs: dict[str, float], model: "keras.Model") -> bool:
+        if not np.isfinite(logs["loss"]):  # perhaps no photo validates
+            raise diverged(validator.rate)
         figures = {"epoch": epoch, **logs, **validator.figures(model)}
         if schedule.patience and "top1" in figures:  # as in `fit_head`
             best.update(figures["val_loss"], epoch, model)

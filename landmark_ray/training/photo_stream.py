@@ -94,7 +94,7 @@ class Pool:
         by_file = np.argsort(position, kind="stable")
         other = self.y[by_file] == self.classes
         kinds = [by_file[~other], by_file[other][: self.others]]
-        places = [(np.arange(len(rows)) + 0.5) / len(rows) for rows in kinds if len(rows)]
+        places = [(np.arange(len(rows)) + 0.5) / max(len(rows), 1) for rows in kinds]
         rows = np.concatenate(kinds)[np.argsort(np.concatenate(places), kind="stable")]
         return np.asarray(_shuffled(rows, self.window, rng), np.int32)
 

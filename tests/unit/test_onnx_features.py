@@ -199,6 +199,21 @@ def test_photo_whose_features_are_not_numbers_is_rejected_and_all_others_stay(im
     ]
 
 
+@pytest.mark.parametrize("extractor", ["xfeat", "aliked", "onnx"])
+def test_without_a_cuda_provider_a_file_reserves_no_gpu(extractor, monkeypatch):
+    options = ExtractConfig(extractor=extractor, handle="x.onnx")
+    monkeypatch.setattr(extract, "runs_on_gpus", lambda: False)
+    assert extract.with_gpus(options).gpus == 0
+    asked = options.model_copy(update={"gpus": 0.5})
+    with pytest.raises(UserError, match=r"--extract.gpus 0.5: .* on CPUs only: leave this option"):
+        extract.with_gpus(asked)
+    monkeypatch.setattr(extract, "runs_on_gpus", lambda: True)
+    assert extract.with_gpus(options).gpus is None
+    assert extract.with_gpus(asked).gpus == 0.5
+    for other in (ExtractConfig(), ExtractConfig(extractor="delf", handle="x", gpus=1)):
+        assert extract.with_gpus(other) == other
+
+
 def config_of(handle: object) -> Config:
     return Config(extract=ExtractConfig(extractor="xfeat", handle=str(handle)))
 

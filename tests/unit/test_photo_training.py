@@ -3,6 +3,7 @@
 import io
 from types import SimpleNamespace
 
+import keras
 import numpy as np
 import pytest
 from PIL import Image
@@ -12,11 +13,12 @@ from landmark_ray.data.examples import pixels
 from landmark_ray.data.root import Root
 from landmark_ray.errors import UserError
 from landmark_ray.kernels.metrics import top1_of_sides
-from landmark_ray.training import validation
+from landmark_ray.training import fit_network, validation
+from landmark_ray.training.checkpoints import STAGING
 from landmark_ray.training.fit_network import BestWeights
 from landmark_ray.training.photo_stream import Pool
 from landmark_ray.training.validation import Validator
-from landmark_ray.training.worker import catch_user_error
+from landmark_ray.training.worker import TrainingJob, catch_user_error
 
 
 class Model:
@@ -97,6 +99,28 @@ def test_a_network_that_diverged_ends_its_training_in_one_line(rate, tmp_path, m
         assert f"lower --train.{rate}, and run again with --redo" in said
     outputs[1, 1] = 4
     assert validator.figures(network)["top1"] == 0.5
+
+
+def test_a_training_that_diverges_without_validation_photos_ends_before_its_checkpoint(
+    tmp_path, monkeypatch
+):
+    photos = np.full((2, 8, 8, 3), np.nan, np.float32)
+    batches = iter([(photos, np.zeros(2, np.int64), np.ones(2, np.float32))])
+    monkeypatch.setattr(fit_network, "stream", lambda *_: batches)
+
+    def network():
+        layers = [keras.layers.Flatten(), keras.layers.Dense(3)]
+        return keras.Sequential([keras.Input((8, 8, 3)), *layers])
+
+    root = Root(str(tmp_path))
+    none = Pool([], *np.zeros((3, 0), np.int32), 3, Config(), False)
+    job = TrainingJob(Config(), root, None, 1, 1, 1)
+    job = SimpleNamespace(**vars(job), name=job.name, report=lambda share: None)
+    pool = SimpleNamespace(steps=1)
+    validator = Validator(root, none, "trunk_rate")
+    with pytest.raises(UserError, match=r"trunk: a training diverged.* lower --train\.trunk_rate"):
+        fit_network.learn(job, pool, validator, network, fit_network.TrainSchedule(2, 0.1, None))
+    assert not root.files(STAGING)
 
 
 def test_top1_of_both_kinds_of_images():

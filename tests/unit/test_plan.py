@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from landmark_ray.config import STAGES
+from landmark_ray.cost import work
 from landmark_ray.cost.calibration import Fit
 from landmark_ray.cost.clusters import Cluster, makespan, read_cluster, worker_pool
 from landmark_ray.cost.forecast import clock, forecast, number, row_of
@@ -92,8 +93,12 @@ def test_gpus_take_the_networks_and_cores_the_rest():
     assert (train.count, train.speed, train.network_speed) == (12, 0.6, 80)
 
 
-@pytest.mark.parametrize(("extractor", "gpus"), [("sift", 0), ("delf", 1), ("xfeat", 1)])
-def test_gpus_take_the_features_that_a_network_makes(extractor, gpus):
+@pytest.mark.parametrize(
+    ("extractor", "cuda", "gpus"),
+    [("sift", True, 0), ("delf", False, 1), ("xfeat", True, 1), ("xfeat", False, 0)],
+)
+def test_gpus_take_the_features_that_a_network_makes(extractor, cuda, gpus, monkeypatch):
+    monkeypatch.setattr(work, "runs_on_gpus", lambda: cuda)
     config = {"extract": {"extractor": extractor, "handle": "a model"}}
     run = run_of([50] * 40, config={} if extractor == "sift" else config)
     pool = worker_pool("extract", work_of("extract", run), run.config, cluster_of("aws"))
