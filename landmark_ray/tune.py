@@ -9,6 +9,8 @@ for `--config`. Their score is slightly too high, because these images also chos
 
 import csv
 import io
+import os
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -127,9 +129,10 @@ def search(config: TuneConfig, root: Root, groups: list[int]) -> list[Options]:
     `present` (whether these are the run's own options). If all trials fail, the error is raised.
     """
     ray_private.plain_tune_output()
+    os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # else Ctrl-C publishes what is half done
     start_ray(config)
     workers = plan_workers(config, "train.", config.train)
-    read = ray.remote(read_group)
+    read = ray.remote(num_cpus=0.1)(read_group)  # fits beside the trials if it must run again
     data = {group: read.remote(root, group, config) for group in groups}
     searched = space(config)
     root.delete(SEARCH)  # Ray Tune would unpickle what it knows of earlier trials
@@ -181,14 +184,31 @@ def search(config: TuneConfig, root: Root, groups: list[int]) -> list[Options]:
             raise unwrap_ray_error(error) from None
         finally:
             root.delete(SEARCH)
-    if not results.num_terminated:
-        raise unwrap_ray_error(results.errors[0]) from None
+    return rows_of([results[number] for number in range(len(results))], present)
+
+
+def rows_of(results: Sequence[tune.Result], present: Options) -> list[Options]:
+    """Return a row for each trial that did not fail, the best first; warn if some did.
+
+    Args:
+        results: The results of all trials.
+        present: The run's own options.
+
+    Raises:
+        Exception: The error of a trial, if all failed.
+    """
+    errors = [unwrap_ray_error(result.error) for result in results if result.error]
     rows = [
         {**(result.config or {}), "score": result.metrics["score"]}
         | {"steps": result.metrics["training_iteration"], "present": result.config == present}
-        for result in (results[number] for number in range(len(results)))
-        if result.metrics and "score" in result.metrics
+        for result in results
+        if not result.error and result.metrics and "score" in result.metrics
     ]
+    if errors and not rows:
+        raise errors[0] from None
+    if errors:
+        text = " ".join(str(errors[0]).split())[:200]
+        print(f"warning: {len(errors)} of {len(results)} trials failed: {text}", file=sys.stderr)
     return sorted(rows, key=lambda row: (-row["steps"], -row["score"]))
 
 

@@ -1,12 +1,17 @@
 """The search for the heads' options, as a person runs it."""
 
+import os
+import signal
+import subprocess
+import sys
 import tomllib
 
 import pandas as pd
 import pytest
 
 from landmark_ray.config import Config
-from tests.conftest import line_of
+from tests.conftest import REPO, line_of
+from tests.training import wait_until
 
 pytestmark = pytest.mark.ray
 
@@ -33,6 +38,24 @@ def test_best_options_are_a_file_that_config_reads(trained_root, run_job, tmp_pa
     assert own.steps.item() == trials.steps.max(), "the run's own options are never stopped"
     assert own.head_rate.item() == Config().train.head_rate
     assert not (trained_root / "_staging/tune").exists()
+
+
+def test_interrupted_search_publishes_nothing(trained_root, tmp_path):
+    best, search = tmp_path / "best.toml", trained_root / "_staging/tune"
+    command = [sys.executable, REPO / "jobs/tune.py", "--root", trained_root, "--output", best]
+    with subprocess.Popen(
+        [str(word) for word in (*command, "--tune.trials", 100)],
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as job:
+        scored = "**/result.json"
+        wait_until(lambda: job.poll() is not None or any(search.glob(scored)), "no trial runs")
+        os.killpg(job.pid, signal.SIGINT)
+        _, errors = job.communicate(timeout=180)
+    assert job.returncode == 130 and "Traceback" not in errors
+    assert "stopped" in errors
+    assert not best.exists() and not search.exists()
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,12 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
+from landmark_ray.errors import UserError
 from landmark_ray.training.tune_trial import score
 from landmark_ray.training.vectors import GroupVectors, Vectors
-from landmark_ray.tune import TuneConfig, as_toml, options_of, space
+from landmark_ray.tune import TuneConfig, as_toml, options_of, rows_of, space
 
 
 def group(y, classes, other=True):
@@ -42,3 +45,24 @@ def test_file_says_what_the_search_gained():
     assert "head_rate = 0.003123\nviews = 3\n" in text
     assert options_of(own) == {"head_rate": 0.003, "views": 6}
     assert "0.8500; these are the run's own options" in as_toml([own, best], TuneConfig(), [1, 2])
+
+
+def result(views, score, error=None):
+    metrics = {"score": score, "training_iteration": 2} if score is not None else None
+    return SimpleNamespace(config={"views": views}, metrics=metrics, error=error)
+
+
+def test_trials_that_failed_are_counted_and_have_no_row(capsys):
+    lost = RuntimeError("the worker died\nwhile it trained")
+    results = [result(1, 0.9, lost), result(2, 0.7), result(3, None, lost), result(4, 0.8)]
+    rows = rows_of(results, {"views": 2})
+    assert [(row["views"], row["present"]) for row in rows] == [(4, False), (2, True)]
+    warned = "warning: 2 of 4 trials failed: the worker died while it trained\n"
+    assert capsys.readouterr().err == warned
+    assert rows_of(results[1::2], {"views": 2}) == rows
+    assert not capsys.readouterr().err
+
+
+def test_the_error_is_raised_if_all_trials_fail():
+    with pytest.raises(UserError, match="no space"):
+        rows_of([result(1, None, UserError("no space")), result(2, 0.5, UserError("x"))], {})
