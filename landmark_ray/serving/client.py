@@ -1,6 +1,7 @@
 """A client of the HTTP API that sends many photos."""
 
 import asyncio
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -18,7 +19,7 @@ MAX_ATTEMPTS = 60
 
 REQUEST_TIMEOUT_S = 120.0
 
-PHOTO_ERROR_STATUSES = (400, 413, 415, 422)
+PHOTO_ERROR_STATUSES = (413, 415, 422)
 """HTTP statuses of a request in which no photo can be used."""
 
 RankedLandmarks = list[tuple[int, float]]
@@ -93,8 +94,10 @@ class Client:
             return {"data": form}
 
         value, error = await self._request("POST", f"/predict?top_k={TOP_K}", body)
+        if error and len(photos) > 1:  # perhaps they are too large together
+            return [landmarks for photo in photos for landmarks in await self._recognise([photo])]
         if error:
-            return [[] for _ in photos]
+            return [[]]
         return [
             [(landmark["landmark_id"], landmark["confidence"]) for landmark in photo["landmarks"]]
             for photo in value["photos"]
@@ -112,15 +115,25 @@ class Client:
             for _ in range(MAX_ATTEMPTS):
                 try:
                     async with self._session.request(method, self.url + path, **body()) as response:
-                        value = await response.json()
-                except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+                        text = await response.text(errors="replace")
+                except (aiohttp.ClientError, TimeoutError) as error:
                     reason = str(error) or f"no answer within {REQUEST_TIMEOUT_S:g} s"
                     raise UserError(f"{self.url} can't be reached: {reason}") from None
-                if response.status not in (429, 503):
+                if response.status not in (429, 503):  # of the service, or of a proxy before it
                     break
-                await asyncio.sleep(float(response.headers.get("Retry-After", 1)))
-        if response.status == 200:
-            return value, ""
+                await asyncio.sleep(_pause_s(response.headers.get("Retry-After", "")))
+        try:
+            value = json.loads(text)
+            if response.status == 200:
+                return value, ""
+            error = value["error"]
+        except (ValueError, TypeError, KeyError):
+            error = " ".join(text.split())[:200]
         if response.status in PHOTO_ERROR_STATUSES:
-            return None, value["error"]
-        raise UserError(f"{self.url} answers {response.status}: {value.get('error')}")
+            return None, error
+        raise UserError(f"{self.url} answers {response.status}: {error}")
+
+
+def _pause_s(retry_after: str) -> float:
+    """Return the seconds of a header `Retry-After`; 1 if it holds a date, or nothing."""
+    return min(float(retry_after), 60.0) if retry_after.isdecimal() else 1.0

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as PoolTimeoutError
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -83,6 +84,11 @@ class Decoder:
             context=multiprocessing.get_context("spawn"),
         )
 
+    @cached_property
+    def _turns(self) -> dict[bool, asyncio.Semaphore]:
+        """Limit the photos that threads (True) and processes (False) have in hand."""
+        return {plain: asyncio.Semaphore(self.processes) for plain in (True, False)}
+
     async def start(self) -> None:
         """Wait until all processes have started."""
         await asyncio.gather(
@@ -117,12 +123,23 @@ class Decoder:
     async def _run(
         self, function: Callable[..., NDArray[np.uint8]], data: bytes, *rest: Any
     ) -> NDArray[np.uint8]:
-        """Decode with a function; a plain JPEG in a thread, any other photo in a process."""
-        future = asyncio.wrap_future(
-            self.threads.submit(function, data, *rest)
-            if is_plain_jpeg(data)
-            else self.pool.schedule(function, (data, *rest), timeout=self.timeout_s)
-        )
+        """Decode with a function; a plain JPEG in a thread, any other photo in a process.
+
+        A photo waits here until a thread or a process is free: in their own queues it would be
+        decoded even if its client no longer waits for it.
+        """
+        plain = is_plain_jpeg(data)
+        await self._turns[plain].acquire()
+        try:
+            future = asyncio.wrap_future(
+                self.threads.submit(function, data, *rest)
+                if plain
+                else self.pool.schedule(function, (data, *rest), timeout=self.timeout_s)
+            )
+        except BaseException:
+            self._turns[plain].release()
+            raise
+        future.add_done_callback(lambda _: self._turns[plain].release())
         future.add_done_callback(_retrieve_exception)
         try:
             # shielded: a cancelled future ends its process, and others would wait for a new one

@@ -27,7 +27,7 @@ async def landmark(request: Request, landmark_id: int) -> Landmark:
 async def version(request: Request) -> Version:
     """Return which bundle is served, how it was made and how good it is."""
     service: Recogniser = request.app.state.service
-    manifest, options = service.metadata.manifest, service.options
+    manifest, options = (await service.serving()).manifest, service.options
     return Version(
         **manifest.model_dump(include=set(Version.model_fields)),
         runtime=options.used_runtime,
@@ -45,5 +45,5 @@ async def healthz() -> Status:
 async def readyz(request: Request) -> Status:
     """Tell whether every group's model is loaded."""
     service: Recogniser = request.app.state.service
-    await service.check_ready()
+    await service.serving()
     return Status(status="ready")

@@ -45,7 +45,7 @@ async def live() -> dict[str, bool]:
 async def ready(request: Request) -> dict[str, bool]:
     """Tell whether every group's model is loaded."""
     service: Recogniser = request.app.state.service
-    await service.check_ready()
+    await service.serving()
     return {"ready": True}
 
 
@@ -55,9 +55,10 @@ def check_model(service: Recogniser, model: str, version: str | None) -> None:
     Raises:
         APIError: There is no such model or version.
     """
-    served = service.metadata.manifest.version
-    if model != MODEL or version not in (None, served):
-        raise APIError(404, f"There is only the model {MODEL}, version {served}.", "model")
+    served = [bundle.manifest.version for bundle in service.bundles]
+    if model != MODEL or version not in (None, *served):
+        versions = " and ".join(served)
+        raise APIError(404, f"There is only the model {MODEL}, version {versions}.", "model")
 
 
 _MISSING: dict[int | str, dict[str, Any]] = {404: {"model": Error}}
@@ -71,7 +72,7 @@ async def metadata(request: Request, model: str, version: str | None = None) -> 
     check_model(service, model, version)
     return {
         "name": MODEL,
-        "versions": [service.metadata.manifest.version],
+        "versions": [(await service.serving(version)).manifest.version],
         "platform": "landmark_ray",
         "inputs": [{"name": INPUT, "datatype": "BYTES", "shape": [-1]}],
         "outputs": [
@@ -87,7 +88,7 @@ async def model_ready(request: Request, model: str, version: str | None = None) 
     """Tell whether the model is loaded."""
     service: Recogniser = request.app.state.service
     check_model(service, model, version)
-    await service.check_ready()
+    await service.serving(version)
     return {"name": MODEL, "ready": True}
 
 
@@ -127,7 +128,8 @@ async def infer(request: Request, model: str, version: str | None = None) -> Res
     photos = read_photos(head, binary_data, service.options.max_files)
     top_k = head.parameters.top_k
     with service.queue.admit(len(photos)):
-        results = await asyncio.gather(*(service.answer(photo, top_k) for photo in photos))
+        pending = (service.answer(photo, top_k, version=version) for photo in photos)
+        results = await asyncio.gather(*pending)
     for _, outcome in results:
         if isinstance(outcome, APIError):
             raise outcome

@@ -110,23 +110,35 @@ class Recogniser:
             raise models_not_ready()
         return self.bundles[0]
 
-    async def check_ready(self) -> None:
-        """Check that every shard has loaded the newest bundle.
+    async def serving(self, version: str | None = None) -> BundleMetadata:
+        """Return the metadata of the newest bundle that every shard has loaded.
+
+        Args:
+            version: The only version that may be returned; any when None.
 
         Raises:
-            APIError: A shard hasn't loaded it, or doesn't answer within 2 s.
+            APIError: There is none, or a shard doesn't answer within 2 s.
         """
-        version = self.metadata.manifest.version
         try:
             async with asyncio.timeout(2):
                 loaded = await asyncio.gather(*(part.versions.remote() for part in self.parts))
         except (TimeoutError, RayActorError):
             raise models_not_ready() from None
-        if not all(version in versions for versions in loaded):
-            raise models_not_ready()
+        for bundle in self.bundles:
+            own = bundle.manifest.version
+            if version in (None, own) and all(own in versions for versions in loaded):
+                return bundle
+        raise models_not_ready()
 
-    async def recognise(self, data: bytes, explain: bool) -> Recognition:
-        """Recognise the landmarks on a photo, an image file; say why, if `explain` is true.
+    async def recognise(
+        self, data: bytes, explain: bool, version: str | None = None
+    ) -> Recognition:
+        """Recognise the landmarks on a photo, an image file.
+
+        Args:
+            data: The image file.
+            explain: Whether to say why.
+            version: The version of the bundle that must answer; the newest that can when None.
 
         Raises:
             APIError: The photo can't be used, or the models don't answer.
@@ -134,7 +146,7 @@ class Recogniser:
         start = time.monotonic()
         try:
             async with asyncio.timeout(ANSWER_TIMEOUT_S):
-                recognition = await self._recognise(data, explain)
+                recognition = await self._recognise(data, explain, version)
         except (TimeoutError, RayActorError):
             raise models_not_ready() from None
         self.queue.answered(time.monotonic() - start)
@@ -142,12 +154,14 @@ class Recogniser:
         self.metrics.observe_phase("models", recognition.models_s)
         return recognition
 
-    async def _recognise(self, data: bytes, explain: bool) -> Recognition:
-        """Recognise with the newest bundle that all shards have loaded."""
+    async def _recognise(self, data: bytes, explain: bool, version: str | None) -> Recognition:
+        """Recognise with the newest bundle that all shards have loaded, or with a version."""
         photos: dict[object, NDArray[np.uint8]] = {}
         while True:
             for metadata in tuple(self.bundles):
                 manifest = metadata.manifest
+                if version not in (None, manifest.version):
+                    continue
                 start = time.monotonic()
                 limits, size = self.options.limits(manifest.limits), manifest.size
                 shape = size, limits.fit
@@ -163,6 +177,8 @@ class Recogniser:
                 why = await self._explain(metadata, top_k, vector, data) if explain else None
                 if why or not explain:
                     return Recognition(metadata, top_k, decoded - start, models_s, why)
+            if version:
+                raise APIError(404, f"The version {version} of the model isn't loaded.", "model")
             await asyncio.sleep(RETRY_INTERVAL_S)
             await self._discover_versions()
 
@@ -260,11 +276,16 @@ class Recogniser:
         return await ask(getattr(verifier, method), version, photo, about)
 
     async def answer(
-        self, data: bytes, top_k: int, file: str | None = None, explain: bool = False
+        self,
+        data: bytes,
+        top_k: int,
+        file: str | None = None,
+        explain: bool = False,
+        version: str | None = None,
     ) -> tuple[PhotoAnswer, Recognition | APIError]:
         """Return a photo's answer, and the recognition or the error that it was made from."""
         try:
-            recognition = await self.recognise(data, explain)
+            recognition = await self.recognise(data, explain, version)
         except APIError as error:
             return PhotoAnswer(file=file, is_landmark=False, error=error.message), error
         answer = photo_answer(recognition, top_k, file)

@@ -1,5 +1,6 @@
 import asyncio
 import shutil
+import weakref
 from unittest.mock import AsyncMock
 
 import pytest
@@ -21,7 +22,17 @@ def decoder():
     """A decoder with one running process, which takes a second to start."""
     from landmark_ray.serving.decoding import Decoder
 
-    running = Decoder(1, timeout_s=10)
+    class SharedDecoder(Decoder):
+        """Its photos wait in the event loop of their test, of which each test has others."""
+
+        _of_loops = weakref.WeakKeyDictionary()
+
+        @property
+        def _turns(self):
+            turns = {plain: asyncio.Semaphore(self.processes) for plain in (True, False)}
+            return self._of_loops.setdefault(asyncio.get_running_loop(), turns)
+
+    running = SharedDecoder(1, timeout_s=10)
     asyncio.run(running.start())
     running.start = AsyncMock()
     yield running

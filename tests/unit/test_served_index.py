@@ -167,7 +167,7 @@ def test_a_bundle_with_an_index_is_rolled_out_over_one_without_and_back(serve, p
     (index,) = ingress.index
     asyncio.run(index.reconfigure.remote({"bundle": places["index"]}))
     assert_as_predict(ingress, places["index"])
-    asyncio.run(ingress.check_ready())
+    asyncio.run(ingress.serving())
     asyncio.run(load(ingress, places["none"]))
     assert_as_predict(ingress, places["none"])
 

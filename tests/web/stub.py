@@ -69,6 +69,9 @@ def error(status: int, sentence: str, **headers: str) -> Answer:
     return Answer({"error": sentence}, status, named)
 
 
+NO_KEY = error(401, "The key is missing or wrong.", WWW_Authenticate="Bearer")
+
+
 class Stub(ThreadingHTTPServer):
     """Gives `answers` one after the other, the last one for ever, and keeps what was asked."""
 
@@ -117,8 +120,9 @@ class Handler(BaseHTTPRequestHandler):
         if self.path in STATIC:
             name, kind = STATIC[self.path]
             self.send(200, kind, (PAGE / name).read_bytes(), {})
-        elif self.path == "/readyz":
-            self.send_json(Answer({"status": "ready", "version": VERSION}))
+        elif self.path == "/version":
+            refused = self.server.key and self.headers.get("Authorization") is None
+            self.send_json(NO_KEY if refused else Answer({"version": VERSION}))
         else:
             self.send_json(error(404, "There is nothing here."))
 
@@ -131,7 +135,7 @@ class Handler(BaseHTTPRequestHandler):
             server.at_once += 1
             server.most_at_once = max(server.most_at_once, server.at_once)
         if server.key and self.headers.get("Authorization") != f"Bearer {server.key}":
-            answer = error(401, "The key is missing or wrong.", WWW_Authenticate="Bearer")
+            answer = NO_KEY
         else:
             answer = server.answer()
         time.sleep(answer.seconds)

@@ -92,7 +92,7 @@ function answer(job, { photos, model_version: version, warning }) {
   show(job, known ? "known" : "stranger", title, note, landmarks);
   $(".why", job.card).ariaLabel = `Why ${title}?`;
   $(".why", job.card).onclick = () => explain(job, landmarks[0]);
-  $("#version").textContent = `Model ${version}`;
+  showVersion(version);
   announce(`${job.file.name}: ${title}${known ? `, ${percent(landmarks[0].confidence)}` : ""}`);
 }
 
@@ -136,8 +136,17 @@ function countdown(job, response, retry) {
 function send(job, query = "top_k=5", signal = job.stop.signal) {
   const body = new FormData();
   body.append("photo", job.file);
-  const headers = key ? { Authorization: `Bearer ${key}` } : {};
-  return fetch(`predict?${query}`, { method: "POST", body, headers, signal });
+  return fetch(`predict?${query}`, { method: "POST", body, headers: keyHeader(), signal });
+}
+
+// The header with the key, if there is one.
+function keyHeader() {
+  return key ? { Authorization: `Bearer ${key}` } : {};
+}
+
+// Names the version of the models in the footer.
+function showVersion(version) {
+  $("#version").textContent = `Model ${version}`;
 }
 
 // Recognises one photo, and tries again while the service is busy.
@@ -269,7 +278,7 @@ connectPicker("#take", "#camera");
 for (const type of ["dragover", "dragleave", "drop"]) addEventListener(type, onDrag);
 addEventListener("paste", (event) => add(event.clipboardData.files));
 $("#key-form").onsubmit = useKey;
-fetch("readyz")
-  .then((response) => response.json())
-  .then(({ version }) => ($("#version").textContent = version ? `Model ${version}` : ""))
+fetch("version", { headers: keyHeader() })
+  .then((response) => (response.ok ? response.json() : {}))
+  .then(({ version }) => version && showVersion(version))
   .catch(() => {});
