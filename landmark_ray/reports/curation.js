@@ -77,14 +77,15 @@ function download() {
 // Commands to copy.
 let quiet;
 async function copy(text) {
+  clearTimeout(quiet);
   try {
     await navigator.clipboard.writeText(text);
     find("copied").textContent = `Copied: ${text}`;
-  } catch {
-    find("copied").textContent = text; // to be copied by hand
+    quiet = setTimeout(() => (find("copied").textContent = ""), 6000);
+  } catch { // to be copied by hand, in one's own time
+    find("copied").textContent = text;
+    getSelection().selectAllChildren(find("copied"));
   }
-  clearTimeout(quiet);
-  quiet = setTimeout(() => (find("copied").textContent = ""), 6000);
 }
 
 // The table of landmarks.

@@ -108,7 +108,8 @@ class RequestGuardMiddleware:
         if sum(len(name) + len(value) for name, value in scope["headers"]) > MAX_HEADER_BYTES:
             raise APIError(431, "The request's headers are larger than 64 kB.", "headers")
         headers = dict(scope["headers"])
-        if self.key and scope["path"] not in PUBLIC_PATHS:
+        path = scope["path"].removeprefix(scope.get("root_path", ""))  # of route_prefix
+        if self.key and path not in PUBLIC_PATHS:
             scheme, _, token = headers.get(b"authorization", b"").partition(b" ")
             if scheme.lower() != b"bearer" or not hmac.compare_digest(token.strip(), self.key):
                 raise APIError(

@@ -1,5 +1,6 @@
 """The page for people at / and the API's documentation at /docs, from files of this machine."""
 
+from collections.abc import Awaitable, Callable
 from importlib.resources import files
 from pathlib import Path
 
@@ -22,10 +23,15 @@ FILES = {
 """URL path -> file."""
 
 
-async def send_file(request: Request) -> FileResponse:
-    """Send a whole file: a request for a range could fail with an error that isn't JSON."""
-    request.scope["headers"] = [h for h in request.scope["headers"] if h[0] != b"range"]
-    return FileResponse(FILES[request.url.path])
+def sender(file: Path) -> Callable[[Request], Awaitable[FileResponse]]:
+    """Return a route that sends a file."""
+
+    async def send_file(request: Request) -> FileResponse:
+        """Send a whole file: a request for a range could fail with an error that isn't JSON."""
+        request.scope["headers"] = [h for h in request.scope["headers"] if h[0] != b"range"]
+        return FileResponse(file)
+
+    return send_file
 
 
-routes = [Route(path, send_file) for path in FILES]
+routes = [Route(path, sender(file)) for path, file in FILES.items()]

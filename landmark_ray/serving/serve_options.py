@@ -3,6 +3,7 @@
 import ipaddress
 import os
 import re
+import re
 import socket
 from dataclasses import replace
 from pathlib import Path
@@ -130,10 +131,11 @@ class GraphOptions(StageConfig):
         except (OSError, UnicodeDecodeError) as error:
             raise UserError(f"{source} can't be read: {error}") from None
         key = text.strip()
-        valid = len(key) >= MIN_KEY_LENGTH and key.isascii() and " " not in key
+        valid = len(key) >= MIN_KEY_LENGTH and re.fullmatch(r"[!-~]+", key)  # as headers hold it
         if (key or self.key_file) and not valid:
             raise UserError(
-                f"{source}: a key needs at least {MIN_KEY_LENGTH} ASCII characters and no space; "
+                f"{source}: a key needs at least {MIN_KEY_LENGTH} ASCII characters, on one line and "
+                "without spaces; "
                 "make one with python -c 'import secrets; print(secrets.token_urlsafe(32))'"
             )
         return key

@@ -59,6 +59,7 @@ def test_what_may_take_long_goes_to_a_process(data):
 @pytest.mark.parametrize("plain", [True, False], ids=["threads", "processes"])
 def test_photos_whose_clients_left_are_not_decoded(decoder, plain, monkeypatch):
     monkeypatch.setattr(decoding, "is_plain_jpeg", lambda data: plain)
+
     async def burst():
         async def wait(seconds):
             with contextlib.suppress(asyncio.CancelledError):

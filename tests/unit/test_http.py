@@ -8,7 +8,10 @@ import json
 import pytest
 from PIL import Image
 from ray.exceptions import RayActorError
+from starlette.testclient import TestClient
 
+from landmark_ray.errors import UserError
+from landmark_ray.serving.serve_options import GraphOptions
 from tests import bundles
 from tests.serving import JPEG, error, photo
 
@@ -160,6 +163,27 @@ def test_key_is_asked_for_everywhere_but_on_the_page_and_health(make):
         "/readyz",
     ):
         assert client.get(path).status_code == 200, path
+
+
+def test_a_prefix_of_the_route_changes_no_route(make):
+    below = TestClient(make(key=KEY)[0].app, root_path="/lm")
+    for path in ("/", "/page.css", "/docs", "/docs/swagger-ui.css", "/openapi.json", "/readyz"):
+        assert below.get(f"/lm{path}").status_code == 200, path
+    error(below.get("/lm/version"), 401)
+    headers = {"Authorization": f"Bearer {KEY}"}
+    assert below.get("/lm/version", headers=headers).status_code == 200
+    assert '"/' not in below.get("/lm/docs").text, "links are relative"
+
+
+@pytest.mark.parametrize("between", ["\n", "\t", "\x07", " ", "é", "\x7f"])
+def test_a_key_that_no_header_can_hold_is_refused(between, tmp_path):
+    file = tmp_path / "key"
+    options = GraphOptions(key_file=str(file))
+    file.write_text(f" {KEY}!\n")
+    assert options.key() == f"{KEY}!"
+    file.write_text(f"{KEY}{between}{KEY}")
+    with pytest.raises(UserError, match=r"ASCII characters, on one line and without spaces"):
+        options.key()
 
 
 def test_every_answer_forbids_scripts_and_frames_from_elsewhere(make):

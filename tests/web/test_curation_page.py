@@ -266,6 +266,18 @@ def test_a_number_copies_the_command_that_lists_its_rows(page, browser, root, ru
     assert done.stderr.strip() == f"{count:,} rows"
 
 
+def test_without_a_clipboard_the_command_stays_selected_until_it_is_copied(page):
+    page.clock.install()
+    page.evaluate("Object.defineProperty(navigator, 'clipboard', { value: undefined })")
+    button = page.locator("#borderline").locator("xpath=ancestor::section").locator(".number").first
+    button.click()
+    command = button.get_attribute("data-copy")
+    expect(page.get_by_role("status")).to_have_text(command)
+    page.clock.run_for(60_000)
+    expect(page.get_by_role("status")).to_have_text(command)
+    assert page.evaluate("getSelection().toString()") == command
+
+
 def test_every_number_lists_as_many_rows(page, run_job):
     """Of the funnel's, one of each table and reason."""
     buttons = page.locator("#funnel").locator("xpath=ancestor::section").locator(".number")

@@ -1,3 +1,3 @@
 "use strict";
 
-SwaggerUIBundle({ url: "/openapi.json", dom_id: "#docs", deepLinking: true });
+SwaggerUIBundle({ url: "openapi.json", dom_id: "#docs", deepLinking: true });
