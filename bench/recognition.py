@@ -59,7 +59,7 @@ from landmark_ray.kernels.answers import answered, by_index, fitted
 from landmark_ray.kernels.evaluation import FirstAnswers, first_answers
 from landmark_ray.kernels.fusion import Fusion
 from landmark_ray.kernels.metrics import global_average_precision
-from landmark_ray.stages.evaluate import one_row_per_photo
+from landmark_ray.training.evaluation import one_row_per_photo
 
 GLD_SCENES = GLD_MINI.parent / "gld-scenes"
 ONE_GROUP = ("--group.edges", "6")

@@ -6,7 +6,7 @@ stopped, run it again to continue: it keeps these files, except those of damaged
 """
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -16,6 +16,8 @@ from ray.data import Dataset
 from rich.console import Console
 from rich.table import Table
 
+from landmark_ray.bundle.exemplar_files import FOLDER
+from landmark_ray.bundle.landmark_index import INDEX
 from landmark_ray.bundle.manifest import Bundle
 from landmark_ray.config.base import SPEED, VERIFY, Cpus, Options, Share, Verify, Witness
 from landmark_ray.data import schemas
@@ -85,7 +87,8 @@ def run(options: PredictOptions) -> None:
         UserError: Source, bundle or output cannot be used, or parts of the source are damaged; in
             the last case, the submission is written.
     """
-    bundle, source = Bundle(options.bundle), Photos(options.source)
+    bundle, source = Bundle(options.bundle, read=is_asked(options)), Photos(options.source)
+    manifest = bundle.manifest.for_witnesses(options.witnesses)
     identity = {
         "format": FORMAT,
         "bundle": bundle.manifest.version,
@@ -109,7 +112,7 @@ def run(options: PredictOptions) -> None:
         counts.add(
             run_tasks(units, lambda dataset: answer_units(dataset, *work), options, progress_bar)
         )
-    floor = bundle.manifest.rejection_floor if options.floor is None else options.floor
+    floor = manifest.rejection_floor if options.floor is None else options.floor
     made = make_csv(root, answers, len(source.parts), floor)
     check_count(made, counts.images_in, source.files)
     output.write(made.text)
@@ -120,6 +123,13 @@ def run(options: PredictOptions) -> None:
             "the warnings); the photos that could be read are answered: repair these parts, and "
             "run the command again, with another --output if the size of a file has changed"
         )
+
+
+def is_asked(options: PredictOptions) -> Callable[[str], bool]:
+    """Return whether a file of a bundle, by its name, has a part in the answers."""
+    index = () if options.witnesses == "fused" else (f"{INDEX}/",)
+    exemplars = () if not index and options.verify != "off" else (f"{FOLDER}/",)
+    return lambda name: not name.startswith((*index, *exemplars))
 
 
 def finished_parts(root: Root, answers: str) -> dict[int, StageCounts]:
@@ -175,7 +185,7 @@ def answer_part(
     Returns:
         Rows of `schemas.ANSWERS` in the order of the photos, and their counts.
     """
-    manifest = bundle.manifest
+    manifest = bundle.manifest.for_witnesses(options.witnesses)
     part = replace(part, notes=[], left_out=LeftOut())
     names: list[str] = []
     counts = StageCounts()

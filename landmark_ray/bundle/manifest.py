@@ -19,6 +19,7 @@ from typing import Any
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from landmark_ray.config.base import Witness
 from landmark_ray.data import deletion
 from landmark_ray.data.store import Store
 from landmark_ray.errors import UserError
@@ -51,6 +52,9 @@ class Manifest(BaseModel):
         threshold: A photo whose highest confidence is lower is "not a landmark".
         rejection_floor: An answer with a lower confidence is almost never right; at most the
             threshold. The file calls it `floor`.
+        heads_threshold: The threshold where the heads alone answer; None in older bundles, where it
+            is not known, and `threshold` holds.
+        heads_floor: The rejection floor where the heads alone answer; likewise.
         rejects_strangers: Whether there were enough photos that show none of the landmarks, for
             training and for the choice of the threshold; None in older bundles.
         warning: Why the bundle doesn't reject strangers, as a sentence; empty where it does.
@@ -77,6 +81,8 @@ class Manifest(BaseModel):
     max_megabytes: float
     threshold: float
     rejection_floor: float = Field(alias="floor")
+    heads_threshold: float | None = None
+    heads_floor: float | None = None
     rejects_strangers: bool | None = None
     warning: str = ""
     landmarks: int
@@ -86,6 +92,14 @@ class Manifest(BaseModel):
     fingerprints: dict[str, str]
     software: dict[str, str]
     files: dict[str, str]
+
+    def for_witnesses(self, witnesses: Witness) -> "Manifest":
+        """Return the manifest with the threshold and the floor of those that answer."""
+        if witnesses == "fused":
+            return self
+        threshold, floor = self.heads_threshold, self.heads_floor
+        of_heads = {"threshold": threshold, "rejection_floor": floor}
+        return self.model_copy(update={n: v for n, v in of_heads.items() if v is not None})
 
     @property
     def limits(self) -> Limits:
@@ -128,6 +142,10 @@ class Bundle(Store):
                     "the bundle again, or export it"
                 )
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the manifest, too: a worker doesn't compare all files again."""
+        return _compared, (self.uri, self.manifest)
+
     def _manifest(self) -> Manifest:
         try:
             value = json.loads(self.read(FILE))
@@ -151,6 +169,14 @@ class Bundle(Store):
     def names(self) -> pa.Table:
         """Read the table of all landmarks: landmark_id, name, group and images."""
         return self.read_table(LANDMARKS)
+
+
+def _compared(uri: str, manifest: Manifest) -> Bundle:
+    """Return a bundle that another process has compared with its manifest."""
+    bundle = Bundle.__new__(Bundle)
+    Store.__init__(bundle, uri)
+    bundle.manifest = manifest
+    return bundle
 
 
 def owned(folder: Store) -> set[str]:

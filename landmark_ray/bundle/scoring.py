@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from landmark_ray.bundle.ensemble import Ensemble
@@ -32,8 +33,7 @@ class Scorer:
         self.closed_set = Ensemble(folder, CLOSED)
         self.k = k
         index = self.witnesses.index
-        rows = index.photos.to_pydict() if index else {"image_id": [], "cluster": []}
-        self._clusters = dict(zip(rows["image_id"], rows["cluster"], strict=True))
+        self._clusters = copies_of(index.photos) if index else {}
 
     @property
     def size(self) -> int:
@@ -100,6 +100,16 @@ class Scorer:
             {n: pa.array(v, schemas.PREDICTIONS.field(n).type) for n, v in columns.items()},
             schema=schemas.PREDICTIONS,
         )
+
+
+def copies_of(photos: pa.Table) -> dict[str, str]:
+    """Return the duplicates among photos of an index: image_id -> the photo that stands for it.
+
+    Only these become objects of Python, which take 200 bytes a photo in every worker.
+    """
+    copies = photos.filter(pc.not_equal(photos["image_id"], photos["cluster"]))
+    ids, clusters = (copies[name].to_pylist() for name in ("image_id", "cluster"))
+    return dict(zip(ids, clusters, strict=True))
 
 
 def known(values: NDArray[Any], landmarks: NDArray[np.int64]) -> list[list[float]]:

@@ -97,6 +97,7 @@ def fit_learned_whitening(
     if within is None:
         return plain
     variances, turns = np.linalg.eigh(within)
+    variances = np.maximum(variances, 1e-6 * variances[-1])  # of an axis along which none varies
     return Whitening(plain.mean, (axes @ turns / np.sqrt(variances)).astype(np.float32))
 
 
@@ -130,7 +131,7 @@ def within_landmarks(
     size = np.trace(total) / count
     mean, target = total / (count * size), whole / np.trace(whole)
     uncertain = (squares / count / size**2 - (mean**2).sum()) / (count - 1)
-    share = min(uncertain / max(((mean - target) ** 2).sum(), 1e-12), 1.0)
+    share = min(max(uncertain, 0.0) / max(((mean - target) ** 2).sum(), 1e-12), 1.0)
     return np.asarray((1 - share) * mean + share * target)
 
 

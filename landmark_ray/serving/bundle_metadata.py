@@ -7,6 +7,7 @@ import numpy as np
 from landmark_ray.bundle.exemplar_files import INFO, exemplar_info
 from landmark_ray.bundle.landmark_index import FUSION, read_fusion
 from landmark_ray.bundle.manifest import LANDMARKS, Bundle, Manifest
+from landmark_ray.config.base import Witness
 from landmark_ray.kernels.landmark_names import link, readable
 from landmark_ray.serving.api_models import Landmark
 
@@ -18,10 +19,10 @@ class BundleMetadata:
         UserError: There is no bundle, or it is damaged.
     """
 
-    def __init__(self, uri: str) -> None:
-        """Read them; only the model shards read the networks."""
+    def __init__(self, uri: str, witnesses: Witness = "fused") -> None:
+        """Read them, with the threshold of those that answer; only the shards read the networks."""
         bundle = Bundle(uri, read=lambda name: name in (LANDMARKS, FUSION, INFO))
-        self.manifest: Manifest = bundle.manifest
+        self.manifest: Manifest = bundle.manifest.for_witnesses(witnesses)
         self.fusion = read_fusion(bundle)
         self.exemplars = exemplar_info(bundle)
         self._landmarks = bundle.names().sort_by("landmark_id")

@@ -126,12 +126,12 @@ class Client:
             value = json.loads(text)
             if response.status == 200:
                 return value, ""
-            error = value["error"]
+            sentence = value["error"]
         except (ValueError, TypeError, KeyError):
-            error = " ".join(text.split())[:200]
+            sentence = " ".join(text.split())[:200]
         if response.status in PHOTO_ERROR_STATUSES:
-            return None, error
-        raise UserError(f"{self.url} answers {response.status}: {error}")
+            return None, sentence
+        raise UserError(f"{self.url} answers {response.status}: {sentence}")
 
 
 def _pause_s(retry_after: str) -> float:

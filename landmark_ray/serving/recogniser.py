@@ -94,7 +94,8 @@ class Recogniser:
         for handle in self.local:
             await handle.reconfigure.remote(config)
         newest, _ = await asyncio.gather(
-            asyncio.to_thread(BundleMetadata, config["bundle"]), self.decoder.start()
+            asyncio.to_thread(BundleMetadata, config["bundle"], self.options.witnesses),
+            self.decoder.start(),
         )
         version = newest.manifest.version
         self.bundles = [newest, *(b for b in self.bundles if b.manifest.version != version)][:2]
@@ -186,7 +187,8 @@ class Recogniser:
         """Read the metadata of versions that a shard has loaded and this ingress doesn't know."""
         for version, uri in (await self.shards[0].versions.remote()).items():
             if version not in {bundle.manifest.version for bundle in self.bundles}:
-                self.bundles[1:] = [await asyncio.to_thread(BundleMetadata, uri)]
+                newer = await asyncio.to_thread(BundleMetadata, uri, self.options.witnesses)
+                self.bundles[1:] = [newer]
 
     async def _answer(
         self, metadata: BundleMetadata, photo: NDArray[np.uint8], data: bytes

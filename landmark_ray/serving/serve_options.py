@@ -3,7 +3,6 @@
 import ipaddress
 import os
 import re
-import re
 import socket
 from dataclasses import replace
 from pathlib import Path
@@ -134,9 +133,9 @@ class GraphOptions(StageConfig):
         valid = len(key) >= MIN_KEY_LENGTH and re.fullmatch(r"[!-~]+", key)  # as headers hold it
         if (key or self.key_file) and not valid:
             raise UserError(
-                f"{source}: a key needs at least {MIN_KEY_LENGTH} ASCII characters, on one line and "
-                "without spaces; "
-                "make one with python -c 'import secrets; print(secrets.token_urlsafe(32))'"
+                f"{source}: a key needs at least {MIN_KEY_LENGTH} ASCII characters, on one line "
+                "and without spaces; make one with python -c "
+                "'import secrets; print(secrets.token_urlsafe(32))'"
             )
         return key
 

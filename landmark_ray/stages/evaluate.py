@@ -6,15 +6,13 @@ the code that serves. They also answer for the source's test set, if it has one.
 """
 
 import dataclasses
-import json
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from landmark_ray.bundle.network_files import FINETUNED, GROUPS, TRUNK, head_infos
+from landmark_ray.bundle.network_files import FINETUNED, GROUPS
 from landmark_ray.config import Config
 from landmark_ray.data import schemas
 from landmark_ray.data.class_features import COLUMNS
@@ -25,22 +23,6 @@ from landmark_ray.data.photo_ids import PhotoIds
 from landmark_ray.data.root import Root
 from landmark_ray.data.sources import Archive, Source
 from landmark_ray.data.store import Store
-from landmark_ray.kernels.answers import (
-    answered,
-    as_strangers,
-    cross_fitted,
-    fitted,
-    strangers_accepted,
-    witnesses,
-)
-from landmark_ray.kernels.calibration import choose_rejection_floor
-from landmark_ray.kernels.evaluation import (
-    figures,
-    ranking,
-    scored,
-    summary_of,
-    synthetic_accepted,
-)
 from landmark_ray.kernels.features import ImageFeatures
 from landmark_ray.reports import evaluation_page
 from landmark_ray.runtime.counts import StageCounts, reason_kind
@@ -49,17 +31,11 @@ from landmark_ray.runtime.resources import pin_tensorflow, pin_threads, plan_wor
 from landmark_ray.runtime.shards import ShardReader, ShardResult, process_shards_with_model
 from landmark_ray.runtime.stage import Stage
 from landmark_ray.runtime.tasks import Row, run_tasks, shard_task
-from landmark_ray.training import non_landmarks
+from landmark_ray.training.evaluation import TEST, figures_of
 from landmark_ray.training.trackers import Tracker
 
 if TYPE_CHECKING:
     from landmark_ray.bundle.scoring import Scorer
-
-
-TEST = "test_predictions"
-
-AT_THRESHOLD = ("threshold", "precision", "recall", "f1")
-"""Figures for which photos of landmarks count as strangers, too; see `answers.as_strangers`."""
 
 
 def inputs(config: Config, source: Source) -> dict[str, str]:
@@ -76,7 +52,7 @@ def run(config: Config, root: Root, source: Source) -> StageCounts:
     test = source.test_set()
     if test:
         score_test_set(*test, config, root)
-    results = figures_of(config, root, test is not None)
+    results = figures_of(config, root, test[1] if test else None)
     evaluation_page.store(results, root, config)
     final = {
         f"{name}/{figure}": float(value)
@@ -85,7 +61,7 @@ def run(config: Config, root: Root, source: Source) -> StageCounts:
     }
     Tracker(config, root, "evaluate", "ensemble").write([{"epoch": 0, **final}], finished=True)
     counts.counters["synthetic images accepted"] = results["synthetic"]["accepted"]
-    counts.notes += filter(None, [results["warning"]])
+    counts.notes += filter(None, [results["warning"], *results.get("test", {}).get("notes", [])])
     return counts
 
 
@@ -193,23 +169,6 @@ def score_test_set(
         run_tasks(todo, lambda units: units.map(worker, **workers.pool), config, progress_bar)
 
 
-def rejection_floor_of(predictions: pa.Table) -> float:
-    """Return `choose_rejection_floor` of the validation images."""
-    ranked, confidences = ranking(predictions)
-    named = zip(ranked[:, 0].tolist(), predictions["truth"].to_pylist(), strict=True)
-    return choose_rejection_floor(
-        confidences[:, 0], [landmark in truth for landmark, truth in named]
-    )
-
-
-def one_row_per_photo(predictions: pa.Table) -> pa.Table:
-    """Keep one row of each photo, if possible one with an answer: several files may have its id."""
-    answered = pc.greater(pc.list_value_length(predictions["landmarks"]), 0)
-    rows = pa.concat_tables([predictions.filter(answered), predictions.filter(pc.invert(answered))])
-    repeated = pd.Series(rows["image_id"].to_pylist()).duplicated().to_numpy()
-    return rows.filter(pa.array(~repeated))
-
-
 def rows_of_unreadable(
     ids: list[str], solution: dict[str, frozenset[int]], groups: dict[int, int]
 ) -> pa.Table:
@@ -226,60 +185,6 @@ def rows_of_unreadable(
         for i, g in zip(ids, own, strict=True)
     ]
     return pa.Table.from_pylist(rows, schemas.PREDICTIONS)
-
-
-def figures_of(config: Config, root: Root, test: bool) -> dict[str, Any]:
-    """Compute all figures of `reports/evaluation.json`; `test` says whether there is a test set."""
-    folder = Store(f"{root.uri}/models")
-    subfolder = FINETUNED if "finetune" in config.train.phases else GROUPS
-    evidence, groups = root.dataset("predictions").to_table(), groups_of(root)
-    fusion, halves = fitted(evidence, groups), cross_fitted(evidence, groups)
-    predictions = pa.concat_tables([answered(rows, half) for rows, half in halves])
-    unknown = pa.concat_tables(
-        [answered(as_strangers(rows, groups), half) for rows, half in halves]
-    )
-    results: dict[str, Any] = {
-        "validation": figures(predictions) | witnesses(evidence, halves),
-        "fusion": dataclasses.asdict(fusion),
-        "cross_fitted": [dataclasses.asdict(half) for _, half in halves],
-        "floor": rejection_floor_of(predictions),
-        "models": [
-            {
-                "group": info.group,
-                "landmarks": len(info.landmarks),
-                "temperature": info.temperature,
-                **info.report,
-            }
-            for info in head_infos(folder, subfolder)
-        ],
-    }
-    whole = results["validation"]["ensemble"]
-    strangers = whole["images"] - whole["landmark_images"]
-    with_unknown = summary_of(pa.concat_tables([scored(predictions), unknown]), strangers)
-    whole |= {name: with_unknown[name] for name in AT_THRESHOLD if name in with_unknown}
-    results["synthetic"] = synthetic_accepted(predictions, whole["threshold"])
-    of_strangers = partial(
-        strangers_accepted, threshold=whole["threshold"], known=frozenset(groups)
-    )
-    results["validation"]["strangers"] = of_strangers(predictions)
-    results["validation"]["strangers"]["landmarks_as_if_unknown"] = of_strangers(unknown)[
-        "anything_else"
-    ]
-    results["warning"] = non_landmarks.warning(
-        non_landmarks.learned(root, config),
-        strangers,
-        sum(model["landmarks"] for model in results["models"]),
-    )
-    if history := folder.read_json(f"{TRUNK}/history.json"):
-        results["trunk"] = {"history": history}
-    if test:
-        evidence = one_row_per_photo(root.dataset(TEST).to_table())
-        predictions = answered(evidence, fusion)
-        results["test"] = figures(predictions) | witnesses(evidence, [(evidence, fusion)])
-        results["test"]["strangers"] = of_strangers(predictions)
-        notes = [json.loads(value)["notes"] for value in root.committed(TEST).values()]
-        results["test"]["notes"] = sum(notes, [])
-    return results
 
 
 STAGE = Stage(

@@ -107,6 +107,8 @@ def run(config: Config, root: Root, source: Source) -> StageCounts:
         max_megapixels=config.ingest.max_megapixels,
         max_megabytes=config.ingest.max_megabytes,
         rejection_floor=evaluation["floor"],
+        heads_threshold=evaluation["heads"]["threshold"],
+        heads_floor=evaluation["heads"]["floor"],
         landmarks=sum(len(info.landmarks) for info in infos),
         groups=[info.group for info in infos],
         metrics={k: evaluation[k]["ensemble"] for k in ("validation", "test") if k in evaluation},

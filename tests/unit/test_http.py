@@ -4,6 +4,7 @@ import asyncio
 import base64
 import io
 import json
+import shutil
 
 import pytest
 from PIL import Image
@@ -60,6 +61,18 @@ def test_confidence_below_the_threshold_is_no_landmark_but_has_guesses(make):
     (found,) = client.post("/predict", content=photo(), headers=JPEG).json()["photos"]
     assert not found["is_landmark"]
     assert [guess["landmark_id"] for guess in found["landmarks"]] == [100]
+
+
+@pytest.mark.parametrize(("witnesses", "known"), [("heads", True), ("fused", False)])
+def test_heads_alone_have_a_threshold_of_their_own(make, bundle, tmp_path, witnesses, known):
+    shutil.copytree(bundle[0], tmp_path / "b")
+    manifest = json.loads((tmp_path / "b/bundle.json").read_text()) | {"heads_threshold": 0.2}
+    (tmp_path / "b/bundle.json").write_text(json.dumps(manifest))
+    client, _ = make(confidences={100: 0.25}, witnesses=witnesses)
+    asyncio.run(client.app.state.service.reconfigure({"bundle": str(tmp_path / "b")}))
+    (found,) = client.post("/predict", content=photo(), headers=JPEG).json()["photos"]
+    assert found["is_landmark"] == known
+    assert client.get("/version").json()["threshold"] == (0.2 if known else 0.5)
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF", "GIF", "BMP", "AVIF", "HEIF"])

@@ -1,4 +1,5 @@
 import json
+import pickle
 
 import pytest
 
@@ -55,6 +56,25 @@ def test_an_older_bundle_does_not_know_whether_it_rejects_strangers(bundle):
     (bundle / FILE).write_text(json.dumps(value))
     manifest = Bundle(str(bundle)).manifest
     assert manifest.rejects_strangers is None and manifest.warning == ""
+
+
+def test_the_threshold_is_that_of_those_that_answer(bundle):
+    older = Bundle(str(bundle)).manifest
+    assert older.for_witnesses("heads") == older.for_witnesses("fused") == older
+    manifest = older.model_copy(update={"heads_threshold": 0.3, "heads_floor": 0.0})
+    heads = manifest.for_witnesses("heads")
+    assert (heads.threshold, heads.rejection_floor) == (0.3, 0.0)
+    assert manifest.for_witnesses("fused") == manifest
+    assert heads.version == manifest.version
+
+
+def test_a_worker_does_not_read_a_bundle_again_to_open_it(bundle):
+    opened = Bundle(str(bundle))
+    for file in bundle.rglob("*.*"):
+        file.unlink()
+    again = pickle.loads(pickle.dumps(opened))
+    assert type(again) is Bundle
+    assert (again.uri, again.manifest) == (opened.uri, opened.manifest)
 
 
 def refused(bundle) -> str:

@@ -15,8 +15,8 @@ import pytest
 from PIL import Image
 
 from landmark_ray import predict
+from landmark_ray.bundle.manifest import Manifest
 from landmark_ray.errors import UserError
-from landmark_ray.kernels.image import Limits
 from landmark_ray.runtime.counts import StageCounts
 
 RED, GREEN, BLUE = (250, 0, 0), (0, 250, 0), (0, 0, 250)
@@ -39,12 +39,13 @@ class Colours:
         return landmarks[:, None], np.full((len(photos), 1), 0.9)
 
 
-MANIFEST = SimpleNamespace(
+MANIFEST = Manifest.model_construct(
     version="v",
     warning="",
     size=32,
-    limits=Limits(),
     max_megabytes=1,
+    min_side=32,
+    max_megapixels=100,
     threshold=0.5,
     rejection_floor=0.1,
 )
@@ -67,7 +68,9 @@ def named(monkeypatch, tmp_path):
 
     monkeypatch.setattr(predict, "answer_units", plan)
     monkeypatch.setattr(predict, "run_tasks", drive)
-    monkeypatch.setattr(predict, "Bundle", lambda uri: SimpleNamespace(uri=uri, manifest=MANIFEST))
+    monkeypatch.setattr(
+        predict, "Bundle", lambda uri, read: SimpleNamespace(uri=uri, manifest=MANIFEST)
+    )
 
     def run(source, output=tmp_path / "out/s.csv", **options):
         predict.run(
@@ -280,3 +283,18 @@ def test_what_is_damaged_is_answered_up_to_there_and_again_when_it_is_mended(
 def test_examples_of_the_field_have_a_row_and_an_answer_for_each_photo(named, shared, example, ids):
     found = named(shared / "field" / example)
     assert set(found) == ids and all(found.values())
+
+
+@pytest.mark.parametrize(
+    ("options", "index", "exemplars"),
+    [
+        ({}, True, True),
+        ({"verify": "off"}, True, False),
+        ({"witnesses": "heads"}, False, False),
+    ],
+)
+def test_only_files_that_answer_are_compared_with_the_manifest(options, index, exemplars):
+    asked = predict.is_asked(predict.PredictOptions(bundle="b", source="s", output="o", **options))
+    assert asked("trunk/model.weights.h5") and asked("landmarks.parquet")
+    assert asked("index/vectors.npy") == index
+    assert asked("exemplars/bucket-00000.arrow") == exemplars

@@ -18,8 +18,9 @@ from landmark_ray.errors import UserError
 from landmark_ray.runtime import gathering
 from landmark_ray.runtime.counts import StageCounts
 from landmark_ray.stages import ingest, sample
-from landmark_ray.stages.evaluate import one_row_per_photo, rows_of_unreadable
+from landmark_ray.stages.evaluate import rows_of_unreadable
 from landmark_ray.stages.ingest import CatalogIndex
+from landmark_ray.training.evaluation import TEST, notes_of, one_row_per_photo
 
 
 def photo(seed: int, kind: str = "JPEG") -> bytes:
@@ -194,3 +195,14 @@ def test_a_test_photo_that_lies_there_twice_counts_once():
     twice = pa.concat_tables([rows, pa.Table.from_pylist([answer], rows.schema), rows])
     found = one_row_per_photo(twice).to_pylist()
     assert [(row["image_id"], row["landmarks"]) for row in found] == [("b", [7]), ("a", [])]
+
+
+def test_photos_of_the_solution_that_no_archive_has_are_counted(tmp_path):
+    root = Root(str(tmp_path))
+    for shard, notes in enumerate([[], ["b.tar is damaged"]]):
+        report = StageCounts(notes=notes).to_json()
+        root.commit(TEST, 0, shard, rows_of_unreadable(["a"], {"a": frozenset()}, {}), report)
+    lack, damaged = notes_of(root, 1200, 2)
+    assert lack.startswith("1,198 of the 1,200 photos of the test set's solution are in none of")
+    assert damaged == "b.tar is damaged"
+    assert notes_of(root, 2, 2) == [damaged]

@@ -142,3 +142,12 @@ def test_covariance_of_one_landmark_is_unknown():
     assert np.array_equal(
         fit_learned_whitening(x, landmarks).projection, fit_whitening(x).projection
     )
+
+
+def test_landmarks_that_vary_alike_leave_finite_axes():
+    """The mean of their covariances is certain then, and has fewer axes than the photos."""
+    centers = np.repeat(np.eye(32)[:10], 2, axis=0)
+    x = centers + np.tile(0.1 * np.eye(32)[31:] * [[1], [-1]], (10, 1))
+    learned = fit_learned_whitening(x, np.repeat(np.arange(10), 2))
+    assert np.isfinite(learned.projection).all()
+    np.testing.assert_allclose(np.linalg.norm(learned(x), axis=1), 1, rtol=1e-5)
