@@ -31,6 +31,19 @@ class PhotoBatch:
     rejected: dict[str, str]
 
 
+def bytes_of(member: Member) -> bytes:
+    """Return the file of a photo.
+
+    Raises:
+        ImageError: It could not be read, or was too large to be.
+    """
+    if member.problem:
+        raise ImageError(member.problem)
+    if member.size and not member.data:
+        raise ImageError(f"too large: a file of {member.size} bytes, over max_megabytes")
+    return member.data
+
+
 def photos(members: Iterable[Member], size: int, limits: Limits) -> Iterator[PhotoBatch]:
     """Decode the usable photos of archives, chunk by chunk.
 
@@ -47,13 +60,7 @@ def photos(members: Iterable[Member], size: int, limits: Limits) -> Iterator[Pho
         rejected: dict[str, str] = {}
         for member in chunk:
             try:
-                if member.problem:
-                    raise ImageError(member.problem)
-                if member.size and not member.data:
-                    raise ImageError(
-                        f"too large: a file of {member.size} bytes, over max_megabytes"
-                    )
-                usable.append(model_input(member.data, size, limits))
+                usable.append(model_input(bytes_of(member), size, limits))
                 ids.append(member.image_id)
                 files.append(member.data)
             except ImageError as error:

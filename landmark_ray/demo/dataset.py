@@ -126,6 +126,10 @@ def write_table(path: Path, header: str, rows: Iterable[Sequence[object]]) -> No
         writer.writerows(rows)
 
 
+MOST_TARS = 600
+"""Number of tars at most, as all are open at once: a process may often open 1,024 files only."""
+
+
 def write_tars(
     folder: Path,
     files: Iterable[tuple[str, str, bytes]],
@@ -184,7 +188,8 @@ def draw_dataset(folder: Path, plan: Plan, seed: int, scale: int, processes: int
     ) as pool:
         made = pool.imap(partial(make_files, seed), tasks(landmarks, shots))
         files = ((shot.split, ids[shot], content) for done in made for shot, content in done)
-        write_tars(folder, files, {"train": 4 * scale, "test": 2 * scale}, rng)
+        tars = min(scale, MOST_TARS // 6)
+        write_tars(folder, files, {"train": 4 * tars, "test": 2 * tars}, rng)
 
 
 def tasks(
@@ -214,10 +219,11 @@ def draw(
         plan: what a dataset of scale 1 holds.
 
     Raises:
-        ValueError: the seed is below 0, or the folder holds something else.
+        ValueError: the seed is below 0, the scale below 1, or the folder holds something else.
     """
-    if seed < 0:
-        raise ValueError(f"the seed must be at least 0, got {seed}")
+    for name, value, least in (("seed", seed, 0), ("scale", scale, 1)):
+        if value < least:
+            raise ValueError(f"the {name} must be at least {least}, got {value}")
     wanted = {"dataset": "landmark_ray.demo", "seed": seed, "scale": scale, "plan": asdict(plan)}
     note = json.dumps(wanted, indent=1) + "\n"
     if out.is_file() or (out.exists() and any(out.iterdir())):

@@ -12,6 +12,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from landmark_ray.demo import __main__ as demo
+from landmark_ray.demo import contact_sheet
 from landmark_ray.demo.contact_sheet import SIGNATURE, check, sheet
 from landmark_ray.demo.dataset import draw
 from landmark_ray.demo.layout_plan import FULL, Plan
@@ -231,9 +232,12 @@ def test_a_folder_that_can_not_be_drawn_into_is_a_line(tmp_path, monkeypatch, ou
     assert [path.name for path in tmp_path.rglob("*")] == ["full", "diary.txt"]
 
 
-def test_a_seed_below_0_is_a_line(tmp_path, monkeypatch):
-    monkeypatch.setattr("sys.argv", ["demo", "--out", str(tmp_path / "out"), "--seed", "-1"])
-    with pytest.raises(SystemExit, match=r"^error: the seed must be at least 0, got -1$"):
+@pytest.mark.parametrize(("option", "least"), [("seed", 0), ("scale", 1)])
+def test_a_seed_or_scale_that_is_too_small_is_a_line(tmp_path, monkeypatch, option, least):
+    words = ["demo", "--out", str(tmp_path / "out"), f"--{option}", str(least - 1)]
+    monkeypatch.setattr("sys.argv", words)
+    says = rf"^error: the {option} must be at least {least}, got {least - 1}$"
+    with pytest.raises(SystemExit, match=says):
         demo.main()
 
 
@@ -261,3 +265,19 @@ def test_a_sheet_is_written_over_an_older_one_and_nothing_else(tmp_path):
     for name in ("mine.png", "link.png", "."):
         with pytest.raises(ValueError, match="is no sheet of ours"):
             check(tmp_path / name)
+
+
+def test_a_large_dataset_has_the_first_landmarks_on_its_sheet(dataset, tmp_path, monkeypatch):
+    monkeypatch.setattr(contact_sheet, "ROWS", 1)
+    read = contact_sheet.read_images
+    sides = []
+
+    def noted(*args):
+        images = read(*args)
+        sides.extend(max(image.shape) for image in images.values())
+        return images
+
+    monkeypatch.setattr(contact_sheet, "read_images", noted)
+    sheet(dataset, tmp_path / "sheet.png", views=2, cell=100)
+    assert Image.open(tmp_path / "sheet.png").size == (600, 100)
+    assert sides == [96] * 4, "photos are held as they are shown"

@@ -1,6 +1,7 @@
 """Landmarks that jobs/enrol.py adds to a bundle, or removes; the bundle's index is made up."""
 
 import shutil
+import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,8 @@ import pyarrow as pa
 import pytest
 
 from landmark_ray import enrol
+from landmark_ray.bundle import enrolment_photos
+from landmark_ray.bundle.enrolment_photos import read_photos
 from landmark_ray.bundle.exemplars import Exemplars
 from landmark_ray.bundle.landmark_index import LandmarkIndex, rewrite_index
 from landmark_ray.bundle.manifest import Bundle
@@ -169,6 +172,42 @@ def test_photos_that_cannot_be_used_are_named(given, run_job, tmp_path):
     lines = sorted(line.removeprefix("left out: ") for line in done.stderr.splitlines())
     assert [line.split(": ")[0] for line in lines] == ["black.png", "copy.jpg", "page.jpg"]
     assert "a copy of 1-0.jpg" in lines[1] and "not an image" in lines[2]
+
+
+def test_what_is_no_photo_too_large_or_damaged_is_said(given, tmp_path, capsys):
+    photos = tmp_path / "photos"
+    shutil.copytree(given / "wall", photos)
+    (photos / "raw.CR2").write_bytes(b"II*")
+    (photos / "large.tif").write_bytes(b"x" * 70_000_000)
+    with tarfile.open(photos / "cut.tar", "w") as tar:
+        for file in views(tmp_path / "more", 1, 6).iterdir():
+            tar.add(file, file.name)
+    whole = (photos / "cut.tar").read_bytes()
+    (photos / "cut.tar").write_bytes(whole[: len(whole) // 2])
+    bundle = Bundle(str(given / "bundle"), read=lambda name: False)
+    read = read_photos(str(photos), bundle, None)
+    said = capsys.readouterr().err
+    assert len(read) >= 5
+    assert "left out: large.tif: too large: a file of 70000000 bytes" in said
+    assert "raw.CR2" in said
+    assert "warning: cut.tar is damaged" in said and "photos before that place are used" in said
+
+
+def test_no_features_of_copies_and_of_more_photos_than_are_used(given, monkeypatch, capsys):
+    found = []
+
+    class Counting:
+        def __init__(self, *_, **__):
+            pass
+
+        def __call__(self, image):
+            found.append(image.shape)
+
+    monkeypatch.setattr(enrolment_photos, "LocalFeatures", Counting)
+    monkeypatch.setattr(enrolment_photos, "MOST", 3)
+    bundle = Bundle(str(given / "bundle"), read=lambda name: False)
+    assert len(read_photos(str(given / "wall"), bundle, None)) == len(found) == 3
+    assert "left out: 2 more photos: 3 are enough" in capsys.readouterr().err
 
 
 def test_photos_that_resemble_another_landmark_are_named(given, tmp_path, monkeypatch, capsys):
