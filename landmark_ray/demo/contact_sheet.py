@@ -4,6 +4,7 @@ import csv
 import tarfile
 from collections import defaultdict
 from pathlib import Path
+from typing import IO
 
 import cv2
 import numpy as np
@@ -45,12 +46,15 @@ def read_images(dataset: Path, names: set[str], side: int) -> dict[str, Image]:
                 if Path(member.name).stem in names:
                     file = tar.extractfile(member)
                     assert file is not None
-                    image = np.asarray(Pillow.open(file).convert("RGB"))
-                    share = side / max(image.shape[:2])
-                    found[Path(member.name).stem] = cv2.resize(
-                        image, None, fx=share, fy=share, interpolation=cv2.INTER_AREA
-                    )
+                    found[Path(member.name).stem] = _shrunk(file, side)
     return found
+
+
+def _shrunk(file: IO[bytes], side: int) -> Image:
+    image = np.asarray(Pillow.open(file).convert("RGB"))
+    share = side / max(image.shape[:2])
+    small = cv2.resize(image, None, fx=share, fy=share, interpolation=cv2.INTER_AREA)
+    return small.astype(np.uint8, copy=False)
 
 
 def sheet(dataset: Path, out: Path, views: int = 8, cell: int = 150) -> None:

@@ -19,6 +19,9 @@ from landmark_ray.kernels.topk import TopK
 OF_CANDIDATES = ("candidates", "heads", "nearest", "mean", "usual", "inliers")
 """Columns of `schemas.PREDICTIONS` with a value for each candidate."""
 
+MOST_FITTED = 20_000
+"""Largest number of photos to which a fusion is fitted, which takes minutes in one process."""
+
 SLICE = 10_000
 """Rows that are objects of Python at a time."""
 
@@ -63,13 +66,16 @@ def right_candidates(predictions: pa.Table, found: Candidates) -> NDArray[np.boo
 def fitted(predictions: pa.Table, groups: Mapping[int, int]) -> Fusion:
     """Fit a fusion to the rows whose answers can be right or wrong; see `evaluation.scored`.
 
-    Each photo of a landmark counts twice: as it is, and as a stranger.
+    Each photo of a landmark counts twice: as it is, and as a stranger. Of more than `MOST_FITTED`
+    photos, so many are chosen at random: they determine a handful of weights well enough.
 
     Args:
         predictions: Rows of validation images.
         groups: Landmark -> group whose head knows it.
     """
     rows = scored(predictions)
+    order = np.argsort(rank_key(rows["image_id"].to_numpy(), 2), kind="stable")
+    rows = rows.take(np.sort(order[:MOST_FITTED]))
     rows = pa.concat_tables([rows, as_strangers(rows, groups)])
     found = evidence_of(rows)
     return fit_fusion(found, right_candidates(rows, found))

@@ -7,6 +7,7 @@ import pyarrow as pa
 import pytest
 
 from landmark_ray.data import schemas
+from landmark_ray.kernels import answers
 from landmark_ray.kernels.answers import (
     answered,
     as_strangers,
@@ -70,6 +71,17 @@ def test_photos_without_an_answer_have_none_afterwards():
         pa.array([[], *rows["landmarks"].to_pylist()[1:]], pa.list_(pa.int64())),
     )
     assert answered(blank, fitted(rows, GROUPS))["landmarks"][0].as_py() == []
+
+
+def test_a_choice_of_photos_gives_nearly_the_same_confidences(monkeypatch):
+    rows = predictions(3000)
+    whole = fitted(rows, GROUPS)
+    monkeypatch.setattr(answers, "MOST_FITTED", 1500)
+    chosen, shuffled = fitted(rows, GROUPS), fitted(rows.take(np.arange(3000)[::-1]), GROUPS)
+    np.testing.assert_allclose(chosen.trained.weights, shuffled.trained.weights, rtol=1e-6)
+    found = evidence_of(rows)
+    assert chosen != whole
+    assert np.abs(chosen(found) - whole(found)).mean() < 0.01
 
 
 def test_each_half_is_answered_by_the_other():
