@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pydantic import Field
@@ -115,6 +115,7 @@ def run(config: Config, stages: Sequence[str]) -> None:
         print(f"  source: {line}", file=sys.stderr)
     for stage in _check_owned(root, stages, config):
         PIPELINE[stage].check(config)
+    check_before_redo(config, stages, root, source)
     ownership.delete_stages(root, config.redo, FOLDERS)
     for stage in stages:
         run_stage(stage, config, root, source)
@@ -141,8 +142,7 @@ def run_stage(name: str, config: Config, root: Root, source: Source) -> None:
     stage = PIPELINE[name]
     upstream = {s: ledger.require_finished(root, s, config.config_key(s)) for s in _upstream(name)}
     preflight.check_photos_left(name, upstream, config, root)
-    inputs: dict[str, Any] = stage.inputs(config, source)
-    inputs |= ledger.table_inputs({s: upstream[s]["fingerprint"] for s in read_by(stage)})
+    inputs = inputs_of(name, config, source, upstream)
     own = ledger.read(root, name)
     for recorded, record in (upstream | ({name: own} if own else {})).items():
         ledger.check_reads(root, recorded, record, read_by(PIPELINE[recorded]))
@@ -167,6 +167,42 @@ def run_stage(name: str, config: Config, root: Root, source: Source) -> None:
         print(f"{name:>8}: warning: {line}", file=sys.stderr)
     if name == "clean":
         curation_page.store(root, config)
+
+
+def check_before_redo(
+    config: Config, stages: Sequence[str], root: Root, source: Source
+) -> None:
+    """Compare the stages before `redo` with their records, before anything is deleted.
+
+    Raises:
+        UserError: One of them is not finished, or has other options or inputs now.
+    """
+    upstream: dict[str, ledger.Record] = {}
+    for name in _upstream(config.redo or STAGES[0]):
+        record = ledger.read(root, name)
+        if name in stages and (record is None or record["state"] == ledger.DELETING):
+            return  # it will run, and so will all after it
+        if name in stages:
+            inputs = inputs_of(name, config, source, upstream)
+            upstream[name] = ledger.begin(root, name, config.config_key(name), inputs)
+        else:
+            upstream[name] = ledger.require_finished(root, name, config.config_key(name))
+
+
+def inputs_of(
+    name: str, config: Config, source: Source, upstream: Mapping[str, ledger.Record]
+) -> dict[str, Any]:
+    """Return what a stage reads, by name, as checksums and fingerprints.
+
+    Args:
+        name: The stage.
+        config: All options.
+        source: The source.
+        upstream: The record of each stage before it.
+    """
+    stage = PIPELINE[name]
+    inputs: dict[str, Any] = stage.inputs(config, source)
+    return inputs | ledger.table_inputs({s: upstream[s]["fingerprint"] for s in read_by(stage)})
 
 
 def read_by(stage: Stage) -> list[str]:

@@ -122,6 +122,36 @@ def test_redo_deletes_nothing_where_one_table_holds_anothers_file(source, root):
     assert b"'seed': 1" in (root / "pairs/bucket=0/shard-00000.parquet").read_bytes()
 
 
+@pytest.mark.parametrize(
+    ("first", "changed", "says"),
+    [
+        ("sample", {"seed": 1}, "stage sample was run with seed = 0, now 1"),
+        ("train", {"seed": 1}, "stage sample was run with seed = 0, now 1"),
+        ("sample", {"match": {"ratio": 0.7}}, "stage match was run with match.ratio"),
+        ("sample", {"source": True}, "stage sample was run with source"),
+    ],
+    ids=["seed", "job", "option", "source"],
+)
+def test_redo_deletes_nothing_where_a_stage_before_it_would_be_refused(
+    source, root, first, changed, says, tmp_path
+):
+    product.run(source, root)
+    before = product.files(root)
+    if changed.pop("source", False):
+        source = product.photos(tmp_path / "other")
+        (source / "tower/p0.jpg").unlink()
+    with pytest.raises(UserError, match=says):
+        product.run(source, root, first, redo="train", **changed)
+    assert product.files(root) == before
+
+
+def test_redo_runs_stages_before_it_that_are_not_finished(source, root):
+    product.run(source, root, last="match")
+    product.run(source, root, redo="prune")
+    with pytest.raises(UserError, match=r"stage sample is not finished; run jobs/sample.py"):
+        product.run(source, root.with_name("new"), "prune", redo="prune")
+
+
 def test_tables_of_stages_that_have_not_run_are_none_of_redos_business(source, root):
     product.run(source, root, last="sample")
     (root / "images").mkdir()
