@@ -1,5 +1,7 @@
 """List the stages in order, and run some of them."""
 
+import hashlib
+import json
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -113,10 +115,16 @@ def run(config: Config, stages: Sequence[str]) -> None:
     source = Source(config.source)
     for line in source.lines():
         print(f"  source: {line}", file=sys.stderr)
+    asked = asked_to_redo(config, stages, source)
+    if asked and ledger.redo_begun(root) == asked:
+        print(f"--redo {config.redo}: goes on where this command was stopped", file=sys.stderr)
+        config = config.model_copy(update={"redo": None})
     for stage in _check_owned(root, stages, config):
         PIPELINE[stage].check(config)
     check_before_redo(config, stages, root, source)
     ownership.delete_stages(root, config.redo, FOLDERS)
+    if config.redo:
+        ledger.begin_redo(root, asked)
     for stage in stages:
         run_stage(stage, config, root, source)
         if stage == "sample":  # check early: sample takes a second, the next stages may take days
@@ -129,6 +137,7 @@ def run(config: Config, stages: Sequence[str]) -> None:
     funnel_chart.show(records)
     if "clean" in stages:
         print(f"\nwhat was discarded, and why: {root.shown}/{curation_page.PAGE}")
+    ledger.end_redo(root)
     print(f"\ntables in {root.shown}, funnel in {root.shown}/reports/funnel.png and .json")
 
 
@@ -169,9 +178,19 @@ def run_stage(name: str, config: Config, root: Root, source: Source) -> None:
         curation_page.store(root, config)
 
 
-def check_before_redo(
-    config: Config, stages: Sequence[str], root: Root, source: Source
-) -> None:
+def asked_to_redo(config: Config, stages: Sequence[str], source: Source) -> str:
+    """Return a hash of all that a run with `redo` will make anew; empty without `redo`.
+
+    The same command has the same hash as long as no option and no input of these stages changes.
+    """
+    if config.redo is None:
+        return ""
+    again = [stage for stage in stages if stage not in _upstream(config.redo)]
+    made = [[s, config.config_key(s), PIPELINE[s].inputs(config, source)] for s in again]
+    return hashlib.sha256(json.dumps([config.redo, made], sort_keys=True).encode()).hexdigest()
+
+
+def check_before_redo(config: Config, stages: Sequence[str], root: Root, source: Source) -> None:
     """Compare the stages before `redo` with their records, before anything is deleted.
 
     Raises:

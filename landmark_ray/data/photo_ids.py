@@ -54,10 +54,12 @@ class PhotoIds:
         return bytes(self.keys[index]).decode()
 
     def indices(self, ids: pa.ChunkedArray) -> NDArray[np.int64]:
-        """Return the indices [N] of ids that are among these."""
+        """Return the indices [N] of ids, -1 for one that is not among these."""
         keys, order = _sorted(ids)
+        found = np.searchsorted(self.keys, keys)
+        same = np.append(self.keys, b"")[found] == keys
         indices = np.empty(len(keys), np.int64)
-        indices[order] = np.searchsorted(self.keys, keys)
+        indices[order] = np.where(same & (found < len(self.keys)), found, -1)
         return indices
 
     def find(self, name: str) -> tuple[int, bool]:

@@ -32,7 +32,7 @@ def is_transient(error: BaseException) -> bool:
     """Return whether the same operation may succeed the next time."""
     if isinstance(error, FileNotFoundError) and error.__cause__:
         return is_transient(error.__cause__)  # fsspec's web file system wraps all errors in this
-    status = getattr(error, "status", None)
+    status = getattr(error, "status", getattr(error, "code", None))  # of aiohttp, or of gcsfs
     if isinstance(status, int):
         return status >= 500 or status in (408, 429)
     if isinstance(error, OSError) and error.errno in _TRANSIENT:
@@ -73,7 +73,10 @@ def with_retries(uri: str, work: Callable[..., T], *args: Any, **named: Any) -> 
         cause = error.__cause__ if isinstance(error, FileNotFoundError) else None
         why = " ".join(f"{type(error).__name__}: {cause or error}".split())[:200]
         if not is_transient(error):
-            if _kinds(error) or isinstance(error, PermissionError | aiohttp.InvalidURL):
+            of_google = type(error).__module__.startswith("gcsfs.")
+            of_google |= isinstance(error, OSError) and str(error).startswith("Forbidden")
+            refused = isinstance(error, PermissionError | aiohttp.InvalidURL)
+            if _kinds(error) or refused or of_google:
                 raise UserError(f"{uri}: {why}") from None
             raise
         raise UserError(

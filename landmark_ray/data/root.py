@@ -128,7 +128,12 @@ class Root(Store):
             UserError: The first file is damaged; the text names the table.
         """
         try:
-            dataset = pads.dataset(self.path_of(table), filesystem=self.fs, partitioning="hive")
+            dataset = pads.dataset(
+                self.path_of(table),
+                filesystem=self.fs,
+                partitioning="hive",
+                partition_base_dir=self.path,  # folders above may have such names, too
+            )
             check_plain(dataset.schema)
         except FileNotFoundError:
             raise

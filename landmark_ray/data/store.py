@@ -74,7 +74,8 @@ class Store:
         self.uri = uri.rstrip("/") or "/"
         try:
             urlsplit(self.uri)
-            self.fs, path = fsspec.url_to_fs(self.uri)
+            # workers write files: a listing that this process keeps would hide them
+            self.fs, path = fsspec.url_to_fs(self.uri, use_listings_cache=False)
         except (ValueError, ImportError) as error:
             raise UserError(f"{uri}: {error}") from None
         self.path = path.rstrip("/")
@@ -199,7 +200,6 @@ class Store:
         """
         if not self.exists(name):
             return {}
-        self.fs.invalidate_cache()
         entries = cast(dict[str, Any], self.call(self.fs.find, name, detail=True))
         names = {
             path[len(self.path) :].lstrip("/"): int(info["size"] or 0)

@@ -6,6 +6,7 @@ reads, back to the source. Therefore, tables of two configurations are never mix
 
 import hashlib
 import json
+import uuid
 from collections.abc import Collection, Sequence
 from typing import Any
 
@@ -16,8 +17,8 @@ from landmark_ray.errors import UserError
 from landmark_ray.runtime.counts import StageCounts
 
 Record = dict[str, Any]
-"""The record of a stage: state, identity (its options), inputs, fingerprint, seconds and, when it
-is finished, funnel (its counts)."""
+"""The record of a stage: state, identity (its options), inputs, fingerprint, seconds, run (a random
+name, another one after each --redo) and, when it is finished, funnel (its counts)."""
 
 _KINDS = {
     "state": str,
@@ -30,6 +31,7 @@ _KINDS = {
 
 _TABLES = "tables of "
 _EMPTY: Record = {"fingerprint": "", "identity": {}, "inputs": {}, "seconds": 0.0}
+_REDO = "_ledger/redo.json"
 DELETING = "deleting"
 """The state of a stage whose tables are being deleted."""
 
@@ -185,6 +187,7 @@ def begin(root: Root, stage: str, config_key: Record, inputs: Record) -> Record:
             "identity": config_key,
             "inputs": inputs,
             "seconds": 0.0,
+            "run": uuid.uuid4().hex,
         }
         root.write_json(_name(stage), record)
     elif record["fingerprint"] != fingerprint:
@@ -192,14 +195,59 @@ def begin(root: Root, stage: str, config_key: Record, inputs: Record) -> Record:
     return record
 
 
+def run_of(root: Root, stage: str) -> str:
+    """Return the name of the run that writes the tables of a stage; empty if it has no record."""
+    record = read(root, stage)
+    return str(record.get("run", "")) if record else ""
+
+
+def check_run(root: Root, stage: str, run: str) -> None:
+    """Make sure that the tables of a stage are still those of a run.
+
+    Raises:
+        UserError: Another job has deleted them.
+    """
+    if run_of(root, stage) != run:
+        raise UserError(
+            f"{root.shown}: another job has deleted the tables of stage {stage} (--redo) while "
+            "this one made them: this one ends; let one job at a time work on a root"
+        )
+
+
 def finish(root: Root, stage: str, record: Record, counts: StageCounts, seconds: float) -> None:
-    """Mark a stage as finished, with its counts and the seconds that this run took."""
+    """Mark a stage as finished, with its counts and the seconds that this run took.
+
+    Raises:
+        UserError: Another job has deleted its tables meanwhile.
+    """
+    check_run(root, stage, record.get("run", ""))
     record |= {
         "state": "finished",
         "seconds": record["seconds"] + seconds,
         "funnel": json.loads(counts.to_json()),
     }
     root.write_json(_name(stage), record)
+
+
+def redo_begun(root: Root) -> str | None:
+    """Return what `begin_redo` noted of the last `--redo`, if that run has not finished."""
+    note = root.read_json(_REDO)
+    return note.get("asked") if isinstance(note, dict) else None
+
+
+def begin_redo(root: Root, asked: str) -> None:
+    """Note that all tables that a `--redo` asked for are deleted.
+
+    Args:
+        root: The root.
+        asked: A hash of the run's stages, options and inputs.
+    """
+    root.write_json(_REDO, {"asked": asked})
+
+
+def end_redo(root: Root) -> None:
+    """Delete the note of `begin_redo`, as the run has finished."""
+    root.delete(_REDO)
 
 
 def forget(root: Root, stage: str) -> None:

@@ -15,6 +15,7 @@ from landmark_ray.config import Config, StageName
 from landmark_ray.data import schemas
 from landmark_ray.data.root import Root, Shard
 from landmark_ray.kernels.image import ImageError
+from landmark_ray.runtime import ledger
 from landmark_ray.runtime.counts import StageCounts
 from landmark_ray.runtime.crash_log import CrashLog
 from landmark_ray.runtime.progress import ProgressBar
@@ -137,9 +138,10 @@ def process_shards(
     Raises:
         UserError: A rule raised it, or the cluster lacks resources.
     """
+    run = ledger.run_of(root, stage)
 
     def work(units: Dataset) -> Dataset:
-        task = _committing(stage, table, rule, root)
+        task = _committing(stage, table, rule, root, run)
         return units.map(task, **task_resources(config, stage))
 
     return _process(table, work, config, root, title or stage, light=light, fields=fields)
@@ -172,12 +174,13 @@ def process_shards_with_model(
     Raises:
         UserError: A rule raised it.
     """
+    run = ledger.run_of(root, stage)
 
     class ModelWorker:
         """A worker for each GPU, or for each core."""
 
         def __init__(self) -> None:
-            self.task = _committing(stage, table, load(), root)
+            self.task = _committing(stage, table, load(), root, run)
 
         def __call__(self, unit: Row) -> Row:
             return self.task(unit)
@@ -190,8 +193,10 @@ def process_shards_with_model(
     return _process(table, work, config, root, stage)
 
 
-def _committing(stage: StageName, table: str, rule: Rule, root: Root) -> Callable[[Row], Row]:
-    """Return a task that applies a rule to a shard and commits the result.
+def _committing(
+    stage: StageName, table: str, rule: Rule, root: Root, run: str
+) -> Callable[[Row], Row]:
+    """Return a task that applies a rule to a shard and commits the result, as part of a run.
 
     The task leaves a committed shard unchanged, because Ray repeats the task of a lost worker.
     """
@@ -204,6 +209,7 @@ def _committing(stage: StageName, table: str, rule: Rule, root: Root) -> Callabl
         if report is None:
             result = rule(ShardReader(root, stage, *key, images, unit))
             report = result.counts.to_json()
+            ledger.check_run(root, stage, run)
             for name, rows in result.tables.items():
                 root.commit(name, *key, rows, "")
             root.commit(table, *key, result.rows, report, rejects=result.rejects, stage=stage)

@@ -7,6 +7,7 @@ the shards of `images`, and deletes the fragments.
 """
 
 import hashlib
+import pickle
 from collections import Counter, defaultdict
 from dataclasses import dataclass, replace
 from typing import Any
@@ -64,10 +65,20 @@ class CatalogIndex:
 
     @classmethod
     def read(cls, root: Root, listed: pa.ChunkedArray) -> "CatalogIndex":
-        """Read the whole catalog; `listed` are all ids that the source lists."""
+        """Read the whole catalog; `listed` are all ids that the source lists.
+
+        Raises:
+            UserError: The source no longer lists a photo of the catalog.
+        """
         ids = PhotoIds(pc.unique(listed.drop_null()))
         rows = root.dataset("catalog").to_table()
         indices = ids.indices(rows["image_id"])
+        if gone := int((indices < 0).sum()):
+            first = printable(rows["image_id"][int(np.argmin(indices))].as_py())
+            raise UserError(
+                f"the list of the source has changed since stage sample: it lacks {gone:,} photos "
+                f"that were chosen, such as {first}; put it back, or add --redo sample"
+            )
         columns = []
         for name in ("landmark_id", "bucket", "shard"):
             values = rows[name].to_numpy()
@@ -151,10 +162,11 @@ def scatter_all(
 
         @shard_task
         def scatter_row(row: Row) -> Row:
-            scatter(todo[row["archive"]], ray.get(index), root, config.ingest)
+            scatter(pickle.loads(row["archive"]), ray.get(index), root, config.ingest)
             return {"rows": 1, "report": StageCounts().to_json()}
 
-        units = [{"archive": number} for number in range(len(todo))]
+        # each task gets its own archive, as an archive of unpacked photos has all their names
+        units = [{"archive": pickle.dumps(archive)} for archive in todo]
         return run_tasks(
             units,
             lambda ds: ds.map(scatter_row, **task_resources(config, "ingest")),
@@ -194,6 +206,7 @@ def scatter(archive: Archive, index: CatalogIndex, root: Root, config: IngestCon
         row, exact = index.ids.find(member.name)
         image_id = index.ids[row]
         image = validate_image(replace(member, image_id=image_id), config, crash_log)
+        crash_log.finish_images()  # an attempt may also end while the next file is read
         buffer[int(index.bucket[row])].append(
             {
                 "image_id": image_id,
@@ -207,7 +220,6 @@ def scatter(archive: Archive, index: CatalogIndex, root: Root, config: IngestCon
         if buffered > config.buffer_mb * 1e6:
             spill()
             buffered, spills = 0, spills + 1
-    crash_log.finish_images()
     spill()
     note = {
         "problem": archive.problem,

@@ -25,7 +25,7 @@ from landmark_ray.kernels.matching import match_pair, pair_seed
 from landmark_ray.kernels.pair_schedule import Pair, VerifiedPairs
 from landmark_ray.kernels.sampling import rank_key
 from landmark_ray.runtime.counts import StageCounts
-from landmark_ray.runtime.resources import pin_threads, task_resources
+from landmark_ray.runtime.resources import pin_threads
 from landmark_ray.runtime.shards import ShardReader, ShardResult, process_shards
 from landmark_ray.runtime.stage import Stage
 
@@ -271,7 +271,8 @@ def run_chunks(
     if len(chunks) < 2:
         return [match_chunk(images, chunk, config) for chunk in chunks]
     names = [f"{STAGING}/{images.landmark_id}/{chunk.name}.parquet" for chunk in chunks]
-    task = ray.remote(run_chunk).options(**task_resources(config, "match"))
+    # They reserve no memory: this task waits and keeps its own, and two such tasks could hold all
+    task = ray.remote(run_chunk).options(num_cpus=config.match.cpus)
     ray.get(
         [
             task.remote(images.location, chunk, config, root, name)

@@ -6,7 +6,7 @@ from unittest.mock import AsyncMock
 import pytest
 from starlette.testclient import TestClient
 
-from tests import bundles
+from tests import bundles, store
 from tests import presets as small
 
 
@@ -70,3 +70,17 @@ def families(tmp_path_factory):
 def vit(families, tmp_path):
     """A preset of one's own, to spoil."""
     return shutil.copytree(families["vit"][0], tmp_path / "vit")
+
+
+@pytest.fixture(scope="module")
+def bucket():
+    """An S3 of this process."""
+    server, address = store.serve(store.Ill())
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {
+            **dict.fromkeys(("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"), "x"),
+            **{"AWS_DEFAULT_REGION": "us-east-1", "AWS_ENDPOINT_URL": address},
+        }.items():
+            patch.setenv(name, value)
+        yield store.client()
+    server.shutdown()

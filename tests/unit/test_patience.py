@@ -135,3 +135,26 @@ def test_waits_grow_and_a_lasting_error_is_not_repeated(monkeypatch):
     with pytest.raises(UserError, match="s3://b: PermissionError: AccessDenied"):
         with_retries("s3://b", forbidden)
     assert not waits
+
+
+class GcsError(Exception):
+    """gcsfs's HttpError."""
+
+    __module__ = "gcsfs.retry"
+
+    def __init__(self, code: int) -> None:
+        super().__init__(f"backend error, {code}")
+        self.code = code
+
+
+def test_errors_of_google_cloud_are_repeated_or_said(monkeypatch):
+    monkeypatch.setattr(tenacity.nap.time, "sleep", lambda _: None)
+    assert is_transient(GcsError(503)) and is_transient(GcsError(429))
+    assert not is_transient(GcsError(400))
+    for error in (GcsError(400), OSError("Forbidden: https://storage.googleapis.com/b")):
+
+        def refused(error=error):
+            raise error
+
+        with pytest.raises(UserError, match=r"^gs://b: (GcsError|OSError): "):
+            with_retries("gs://b", refused)

@@ -206,3 +206,38 @@ def test_photos_of_the_solution_that_no_archive_has_are_counted(tmp_path):
     assert lack.startswith("1,198 of the 1,200 photos of the test set's solution are in none of")
     assert damaged == "b.tar is damaged"
     assert notes_of(root, 2, 2) == [damaged]
+
+
+@pytest.mark.parametrize("gone", [0, 2, 5])
+def test_a_list_that_lacks_chosen_photos_is_refused(tmp_path, gone):
+    ids = pa.array([f"{n:016x}" for n in range(6)])
+    root = Root(str(tmp_path))
+    columns = {"landmark_id": [1, 1, 2, 2, 3, 3], "shard": pa.array([0] * 6, pa.int32())}
+    root.write_table("catalog/bucket=0/catalog.parquet", pa.table({"image_id": ids, **columns}))
+    index = CatalogIndex.read(root, pa.chunked_array([ids.take(pa.array([3, 1, 0, 5, 4, 2]))]))
+    assert index.landmark.tolist() == columns["landmark_id"]
+    left = pa.chunked_array([ids.filter(pa.array(np.arange(6) != gone))])
+    with pytest.raises(UserError, match=rf"lacks 1 photos .* such as {gone:016x}; .*redo sample"):
+        CatalogIndex.read(root, left)
+
+
+def test_attempts_that_end_at_no_photo_blame_none(tmp_path, monkeypatch):
+    """A disk that is full, or a store that fails, ends them while rows are written."""
+    photos = {f"{n:016x}.jpg": photo(n) for n in range(3)}
+    tar(tmp_path / "train/images_000.tar", photos)
+    rows = "".join(f"{n:016x},u,{n % 2}\n" for n in range(3))
+    (tmp_path / "train.csv").write_text("id,url,landmark_id\n" + rows)
+    source = Source(str(tmp_path))
+    config = Config(source=str(tmp_path), sample={"min_images": 1}, ingest={"buffer_mb": 1e-6})
+    root = Root(str(tmp_path / "root"))
+    sample.run(config, root, source)
+    (archive,) = source.archives()
+    index = CatalogIndex.read(root, source.index()[0]["image_id"])
+    with monkeypatch.context() as patch:
+        patch.setattr(Root, "write_table", lambda *_, **__: 1 / 0)
+        for _ in range(9):
+            with pytest.raises(ZeroDivisionError):
+                ingest.scatter(archive, index, root, config.ingest)
+    ingest.scatter(archive, index, root, config.ingest)
+    rejected = root.dataset(ingest.STAGING).to_table(["image_id", "reason"]).to_pylist()
+    assert len(rejected) == 3 and not any(row["reason"] for row in rejected)

@@ -4,12 +4,14 @@ import uuid
 
 import pyarrow as pa
 import pyarrow.dataset as pads
+import pyarrow.parquet as pq
 import pytest
 
 from landmark_ray.data import deletion
 from landmark_ray.data.root import Root, Shard
 from landmark_ray.data.store import Store, split_uri
 from landmark_ray.errors import UserError
+from tests import store
 
 ROWS = pa.table({"image_id": ["a", "b"], "landmark_id": [1, 2]})
 
@@ -92,6 +94,31 @@ def test_damaged_or_missing_table_is_named(tmp_path):
         root.read_shard("pairs", 0, 0)
     with pytest.raises(UserError, match=r"pairs/bucket=0/shard-00001.parquet is missing"):
         root.read_shard("pairs", 0, 1)
+
+
+def test_what_another_process_writes_is_seen(bucket):
+    root, worker = Root("s3://landmarks/seen"), Root("s3://landmarks/seen")
+    assert root.fs is worker.fs  # one client in a process
+    root.commit("hashes", 0, 0, ROWS, "first")
+    assert list(root.committed("hashes")) == [(0, 0)]
+    data = pa.BufferOutputStream()
+    pq.write_table(ROWS.replace_schema_metadata({b"stats": b""}), data)
+    key = f"seen/{root.name('hashes', 0, 1)}"
+    bucket.put_object(Bucket=store.BUCKET, Key=key, Body=data.getvalue().to_pybytes())
+    assert root.committed("duplicates") == {}
+    assert root.read_shard("hashes", 0, 1).num_rows == 2
+    assert root.stats("hashes", 0, 1) is not None
+    assert root.dataset("hashes").count_rows() == 4
+    assert list(root.files("hashes")) == [root.name("hashes", 0, n) for n in (0, 1)]
+
+
+def test_folders_above_a_root_are_no_columns(tmp_path):
+    root = Root(str(tmp_path / "shard=2/landmark_id=7"))
+    table = pa.table({"image_id": list("ab"), "shard": pa.array([0, 1], pa.int32())})
+    root.write_table("catalog/bucket=1/catalog.parquet", table)
+    for name in ("catalog", "catalog/bucket=1/catalog.parquet"):
+        rows = root.dataset(name).to_table(filter=pads.field("shard") == 0).to_pylist()
+        assert rows == [{"image_id": "a", "shard": 0, "bucket": 1}]
 
 
 def test_shards_come_largest_first(tmp_path):

@@ -3,7 +3,7 @@
 import fsspec
 import pytest
 
-from tests import product, store
+from tests import product
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -25,20 +25,6 @@ def source(tmp_path):
 @pytest.fixture
 def root(tmp_path):
     return tmp_path / "root"
-
-
-@pytest.fixture(scope="module")
-def bucket():
-    """An S3 of this process."""
-    server, address = store.serve(store.Ill())
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in {
-            **dict.fromkeys(("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"), "x"),
-            **{"AWS_DEFAULT_REGION": "us-east-1", "AWS_ENDPOINT_URL": address},
-        }.items():
-            patch.setenv(name, value)
-        yield store.client()
-    server.shutdown()
 
 
 @pytest.fixture

@@ -1,15 +1,18 @@
 """What a run may delete and write over: its own, wherever the source and the root lie."""
 
 import shutil
+from dataclasses import replace
 
 import pytest
 
+from landmark_ray import pipeline
 from landmark_ray.config import STAGES
 from landmark_ray.data import layout
 from landmark_ray.data.root import Root
 from landmark_ray.data.store import Store
 from landmark_ray.errors import UserError
 from landmark_ray.runtime import ledger, ownership
+from landmark_ray.runtime.counts import StageCounts
 from tests import product
 
 
@@ -150,6 +153,47 @@ def test_redo_runs_stages_before_it_that_are_not_finished(source, root):
     product.run(source, root, redo="prune")
     with pytest.raises(UserError, match=r"stage sample is not finished; run jobs/sample.py"):
         product.run(source, root.with_name("new"), "prune", redo="prune")
+
+
+def test_a_redo_that_was_stopped_goes_on_with_the_same_command(source, root, monkeypatch, capsys):
+    product.run(source, root)
+    made = root / "pairs/bucket=0/shard-00000.parquet"
+
+    def stopped(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setitem(pipeline.PIPELINE, "train", replace(pipeline.PIPELINE["train"], run=stopped))
+        with pytest.raises(KeyboardInterrupt):
+            product.run(source, root, redo="match")
+        inode = made.stat().st_ino
+        with pytest.raises(KeyboardInterrupt):
+            product.run(source, root, redo="match")
+        assert made.stat().st_ino == inode
+        assert "--redo match: goes on where" in capsys.readouterr().err
+        with pytest.raises(KeyboardInterrupt):  # other options are another redo
+            product.run(source, root, redo="match", match={"ratio": 0.7})
+        assert made.stat().st_ino != inode and b"0.7" in made.read_bytes()
+        with pytest.raises(UserError, match="add --redo match"):
+            product.run(source, root)
+    product.run(source, root, redo="match", match={"ratio": 0.7})
+    inode = made.stat().st_ino
+    product.run(source, root, redo="match", match={"ratio": 0.7})  # all is finished: once more
+    assert made.stat().st_ino != inode
+
+
+def test_a_job_whose_tables_another_job_deleted_writes_none(root):
+    store = Root(str(root))
+    ledger.begin(store, "dedupe", {}, {})
+    run = ledger.run_of(store, "dedupe")
+    ledger.check_run(store, "dedupe", run)
+    ledger.mark_deleting(store, "dedupe")
+    with pytest.raises(UserError, match="another job has deleted the tables of stage dedupe"):
+        ledger.check_run(store, "dedupe", run)
+    ledger.forget(store, "dedupe")
+    record = ledger.begin(store, "dedupe", {}, {})
+    with pytest.raises(UserError, match="let one job at a time work on a root"):
+        ledger.finish(store, "dedupe", record | {"run": run}, StageCounts(), 1)
 
 
 def test_tables_of_stages_that_have_not_run_are_none_of_redos_business(source, root):
