@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
-from pydantic import Field
+from pydantic import Field, model_validator
 from ray.data import Dataset
 from rich.console import Console
 from rich.table import Table
@@ -66,7 +66,7 @@ class PredictOptions(Options):
     floor: Share | None = Field(
         None,
         description="a lower confidence is no answer: the csv's column is empty; when not given, "
-        "the bundle's own, below which hardly an answer is right: best for a competition's GAP",
+        "the bundle's own, below which hardly any answer is right: best for a competition's GAP",
     )
     gpus: float | None = Field(
         None,
@@ -78,6 +78,12 @@ class PredictOptions(Options):
     memory_gb: float | None = Field(
         None, gt=0, description="GB of memory to reserve per worker", json_schema_extra=SPEED
     )
+
+    @model_validator(mode="after")
+    def _heads_verify_nothing(self) -> "PredictOptions":
+        if self.verify == "always" and self.witnesses == "heads":
+            raise ValueError("verify always needs witnesses fused")
+        return self
 
 
 def run(options: PredictOptions) -> None:

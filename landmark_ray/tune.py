@@ -97,7 +97,10 @@ def groups_of(config: TuneConfig, root: Root) -> list[int]:
 
 
 def space(config: Config) -> Options:
-    """Return the search space of Ray Tune."""
+    """Return the search space of Ray Tune: options of the heads on which no earlier stage depends.
+
+    A trunk that was trained by the run depends on some, and would have to be trained anew.
+    """
     options: Options = {
         "head_rate": tune.loguniform(3e-4, 3e-2),
         "dropout": tune.uniform(0, 0.6),
@@ -105,7 +108,10 @@ def space(config: Config) -> Options:
         "weight_decay": tune.loguniform(1e-6, 1e-2),
         "views": tune.randint(1, config.train.views + 1),
     }
-    return options | ({"scale": tune.loguniform(4, 64)} if config.train.head == "cosine" else {})
+    if config.train.head == "cosine":
+        options["scale"] = tune.loguniform(4, 64)
+    fixed = config.train.config_key("trunk")
+    return {name: of for name, of in options.items() if f"train.{name}" not in fixed}
 
 
 class Asha(ASHAScheduler):

@@ -76,6 +76,11 @@ class ExtractConfig(TaskConfig):
             if self.extractor in ONNX:
                 needed = "an ONNX file (docs/local_features.md)"
             raise ValueError(f"extractor {self.extractor} needs extract.handle, {needed}")
+        if self.extractor == "sift" and self.handle:
+            raise ValueError(
+                "extract.handle is of no use to extractor sift: give extractor delf, xfeat, aliked "
+                "or onnx, too"
+            )
         return self
 
 

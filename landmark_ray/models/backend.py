@@ -38,6 +38,25 @@ def side_by_side(devices: Sequence[str]) -> AbstractContextManager[Any]:
     return tf.distribute.MirroredStrategy(devices).scope()
 
 
+def dividing(devices: Sequence[str], batch: int) -> Sequence[str]:
+    """Return as many of the devices as can share a batch: with JAX, each takes an equal part."""
+    if keras.backend.backend() != "jax":
+        return devices
+    counts = [n for n in range(1, len(devices) + 1) if batch % n == 0]
+    return devices[: max(counts, default=0)]
+
+
+def pays_to_compile(model: keras.Model) -> bool | str:
+    """Return whether XLA compiles the training steps of a model, as `Model.compile` expects it.
+
+    It does not compile networks for TensorFlow on a CPU, which would take minutes, and where a step
+    of a network with depthwise convolutions takes ten times as long.
+    """
+    takes_photos = len(model.input_shape) == 4
+    on_cpu = keras.backend.backend() == "tensorflow" and not on_gpu()
+    return False if takes_photos and on_cpu else "auto"
+
+
 def in_16_bits(precision: Precision) -> bool:
     """Return whether networks of a precision compute in 16 bits on the device."""
     return precision == "mixed" or (precision == "auto" and on_gpu())

@@ -5,7 +5,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from landmark_ray.models.backend import in_16_bits
+from landmark_ray.models.backend import in_16_bits, pays_to_compile
 from landmark_ray.models.layers import InferenceMode, Tensor, register
 from landmark_ray.models.specs import OptimizerKind, Precision
 
@@ -126,7 +126,7 @@ def compile_as(model: keras.Model, former: keras.Model) -> None:
     states = [ops.convert_to_numpy(variable) for variable in former.optimizer.variables]
     config = keras.saving.deserialize_keras_object(former.get_compile_config())
     config["optimizer"].exclude_from_weight_decay(var_names=UNDECAYED)
-    model.compile(**config)
+    model.compile(**config | {"jit_compile": pays_to_compile(model)})  # here, not where it began
     model.optimizer.build(model.trainable_variables)
     for variable, state in zip(model.optimizer.variables, states, strict=True):
         variable.assign(state)

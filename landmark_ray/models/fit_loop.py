@@ -20,7 +20,7 @@ from landmark_ray.models import (  # noqa: F401 - registers the layers
     layers,
     sampled_centers,
 )
-from landmark_ray.models.backend import of_any_shape, on_gpu
+from landmark_ray.models.backend import of_any_shape, pays_to_compile
 from landmark_ray.models.rectangles import takes_rectangles
 
 ProgressCallback = Callable[[int, dict[str, float], keras.Model], bool | None]
@@ -136,17 +136,6 @@ def fit(
             callbacks=[*filter(None, [centers]), ProgressReporter(on_progress, every)],
         )
     return model
-
-
-def pays_to_compile(model: keras.Model) -> bool | str:
-    """Return whether XLA compiles the training steps of a model, as `Model.compile` expects it.
-
-    It does not compile networks for TensorFlow on a CPU, which would take minutes, and where a step
-    of a network with depthwise convolutions takes ten times as long.
-    """
-    takes_photos = len(model.input_shape) == 4
-    on_cpu = keras.backend.backend() == "tensorflow" and not on_gpu()
-    return False if takes_photos and on_cpu else "auto"
 
 
 @contextlib.contextmanager

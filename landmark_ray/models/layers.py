@@ -197,14 +197,19 @@ class InferenceMode(keras.layers.Wrapper):  # type: ignore[misc]
 class GeneralisedMean(keras.layers.Layer):  # type: ignore[misc]
     """GeM pooling (Radenovic, Tolias and Chum 2018, section 3.2): (mean of x^p)^(1/p).
 
-    The input is [B, H, W, D], where negative values count as 0; the output is [B, D] float32. p = 1
-    is the mean, and a large p approaches the maximum.
+    The input is [B, H, W, D], where negative values count as 0, or keep their sign; the output is
+    [B, D] float32. p = 1 is the mean, and a large p approaches the maximum.
     """
 
-    def __init__(self, p: float = 3.0, learn_p: bool = False, **kwargs: Any) -> None:
-        """Set the exponent `p`, and whether training adjusts it."""
+    def __init__(
+        self, p: float = 3.0, learn_p: bool = False, signed: bool = False, **kwargs: Any
+    ) -> None:
+        """Set the exponent `p`, and whether training adjusts it; `signed` keeps signs.
+
+        Maps after a ReLU have no negative values; of those after LayerNorm half are.
+        """
         super().__init__(**{"dtype": "float32"} | kwargs)
-        self.p, self.learn_p = p, learn_p
+        self.p, self.learn_p, self.signed = p, learn_p, signed
 
     def build(self, input_shape: tuple[int, ...]) -> None:
         """Make the exponent a weight, if it is learned."""
@@ -216,8 +221,10 @@ class GeneralisedMean(keras.layers.Layer):  # type: ignore[misc]
     def call(self, maps: Tensor) -> Tensor:
         """Pool over H and W."""
         p = ops.maximum(self.exponent, LEAST_P) if self.learn_p else self.p
-        powers = ops.maximum(maps, 1e-6) ** p
-        return ops.mean(powers, axis=(1, 2)) ** (1 / p)
+        if not self.signed:
+            return ops.mean(ops.maximum(maps, 1e-6) ** p, axis=(1, 2)) ** (1 / p)
+        mean = ops.mean(ops.sign(maps) * ops.maximum(ops.abs(maps), 1e-6) ** p, axis=(1, 2))
+        return ops.sign(mean) * ops.maximum(ops.abs(mean), 1e-6) ** (1 / p)
 
     def compute_output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
         """Return [B, D]."""
@@ -225,7 +232,8 @@ class GeneralisedMean(keras.layers.Layer):  # type: ignore[misc]
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments of the constructor."""
-        return super().get_config() | {"p": self.p, "learn_p": self.learn_p}
+        own = {"p": self.p, "learn_p": self.learn_p, "signed": self.signed}
+        return super().get_config() | own
 
 
 @register

@@ -28,7 +28,7 @@ LENGTH = 0.3
 """Length of the centers at first: shorter ones turn more in a step of Adam."""
 
 
-def with_embedding(trunk: keras.Model, features: int) -> keras.Model:
+def with_embedding(trunk: keras.Model, features: int, *, signed: bool = True) -> keras.Model:
     """Add an embedding to a trunk, and let the exponent of its pooling be learned.
 
     Args:
@@ -36,6 +36,7 @@ def with_embedding(trunk: keras.Model, features: int) -> keras.Model:
             with the exponent 1, which is the mean; others begin with 3. Networks of tokens, which
             have no maps to pool, keep their vector.
         features: Length of the embedding.
+        signed: Whether the pooling keeps the signs of its maps, as a mean does.
 
     Returns:
         A model from the trunk's photos to [B, features] float32, which has the trunk's layers.
@@ -43,7 +44,8 @@ def with_embedding(trunk: keras.Model, features: int) -> keras.Model:
     pooling, pooled = trunk.layers[-1], trunk.outputs[0]
     if len(pooling.input.shape) == 4:
         power = 1.0 if isinstance(pooling, layers.GlobalAveragePooling2D) else 3.0
-        pooled = GeneralisedMean(power, learn_p=True, name="gem_pooling")(pooling.input)
+        pool = GeneralisedMean(power, learn_p=True, signed=signed, name="gem_pooling")
+        pooled = pool(pooling.input)
     unit = layers.UnitNormalization(dtype="float32", name="unit")(pooled)
     outputs = layers.Dense(features, dtype="float32", name=EMBEDDING)(unit)
     return keras.Model(trunk.inputs, outputs, name=trunk.name)
@@ -63,7 +65,7 @@ def rebuilt(info: TrunkInfo) -> keras.Model:
         pooling=info.pooling,
         backbone=info.backbone,
     )
-    return with_embedding(trunk, info.features) if info.embedding else trunk
+    return with_embedding(trunk, info.features, signed=info.signed) if info.embedding else trunk
 
 
 def build(

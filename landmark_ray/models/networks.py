@@ -121,6 +121,7 @@ def describe(trunk: keras.Model) -> TrunkInfo:
         features=trunk.output_shape[-1],
         backbone=backbone,
         embedding=trunk.layers[-1].name == EMBEDDING,
+        signed=getattr(pooling, "signed", False),
     )
 
 

@@ -45,6 +45,7 @@ class SampledCenters(keras.callbacks.Callback):  # type: ignore[misc]
         self._labelled: deque[Batch] = deque()
         self._rows = np.zeros(0, np.int64)
         self._network: Embedder | None = None
+        self._lengths: NDArray[np.float32] | None = None
 
     def batches(self, batches: Iterable[Batch], size: int, first: int = 0) -> Iterator[Batch]:
         """Draw a sample of `size` classes for each batch, and number its labels by the sample.
@@ -95,6 +96,7 @@ class SampledCenters(keras.callbacks.Callback):  # type: ignore[misc]
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Bring it back."""
         self._synchronise()
+        self._lengths = None
         for variable, array in zip(self._variables(), self._arrays(), strict=True):
             array[self._rows] = keras.ops.convert_to_numpy(variable)
 
@@ -106,6 +108,7 @@ class SampledCenters(keras.callbacks.Callback):  # type: ignore[misc]
     def load(self, folder: str) -> None:
         """Read them from the folder of a checkpoint."""
         files = sorted(Path(folder).glob("centers_*.npy"))
+        self._lengths = None
         self.centers, *self._moments = (np.load(file, allow_pickle=False) for file in files)
 
     def logits(self, model: keras.Model, photos: NDArray[Any]) -> NDArray[np.float32]:
@@ -119,10 +122,13 @@ class SampledCenters(keras.callbacks.Callback):  # type: ignore[misc]
         if self._network is None or self._network.network is not trunk:
             self._network = Embedder(trunk)
         vectors = unit_length(self._network.embed(photos))
+        if self._lengths is None:  # until the next step changes the centers
+            self._lengths = np.maximum(np.linalg.norm(self.centers, axis=-1), 1e-9)
         result = np.empty((len(photos), len(self.centers)), np.float32)
         for start in range(0, len(self.centers), CHUNK):
             centers = self.centers[start : start + CHUNK]
-            cosines = vectors @ unit_length(centers.reshape(-1, vectors.shape[1])).T
+            cosines = vectors @ centers.reshape(-1, vectors.shape[1]).T
+            cosines /= self._lengths[start : start + CHUNK].reshape(-1)
             nearest = cosines.reshape(len(photos), len(centers), -1).max(axis=-1)
             result[:, start : start + CHUNK] = nearest
         return head.layers[-1].scale * result

@@ -152,6 +152,8 @@ class TrunkInfo:
         features: Dimension D of the trunk's vector.
         backbone: What rebuilds it, if it is a network of keras-hub.
         embedding: Whether a learned exponent and a dense layer follow (`models.metric`).
+        signed: Whether the pooling before an embedding keeps the signs of its maps; False in older
+            bundles.
     """
 
     network: str
@@ -162,3 +164,4 @@ class TrunkInfo:
     features: int
     backbone: Backbone | None = None
     embedding: bool = False
+    signed: bool = False

@@ -69,7 +69,7 @@ def task_resources(config: Config, stage: str) -> dict[str, Any]:
 
 
 def plan_workers(
-    config: Options, section: str, requested: Any, *, overlap: bool = False
+    config: Options, section: str, requested: Any, *, overlap: bool = False, trains: bool = True
 ) -> Workers:
     """Return as many workers that hold a model as the cluster has room for, at least one.
 
@@ -81,6 +81,7 @@ def plan_workers(
         requested: Options of a worker: `cpus` (used if it has no GPU), `gpus` (if None: one, if the
             cluster has GPUs) and `memory_gb`.
         overlap: Whether workers on GPUs have `GPU_CALLS` units in hand, which the rule must allow.
+        trains: Whether a worker can use several GPUs; if not, it gets one at most.
 
     Raises:
         UserError: This machine has fewer GPUs, or too few cores or too little memory for one
@@ -95,6 +96,7 @@ def plan_workers(
             f"--{section}gpus {gpus:g}: this machine has {have.get('GPU', 0):g} GPUs; "
             "leave this option out to use those"
         )
+    gpus = gpus if trains else min(gpus, 1.0)
     cpus = 0.5 if gpus else 0.9 * requested.cpus
     count = int(have.get("GPU", 0) / gpus if gpus else 0.9 * have["CPU"] / cpus)
     memory = int((requested.memory_gb or 0) * 1e9)

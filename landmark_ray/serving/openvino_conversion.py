@@ -59,7 +59,8 @@ def ensure_converted(bundle: Bundle, trunks: list[str]) -> dict[str, Path]:
         missing = [trunk for trunk in trunks if not _is_complete(folder, trunk)]
         if missing:
             command = [sys.executable, "-m", __name__, bundle.uri, str(folder), *missing]
-            process = subprocess.run(command, capture_output=True, text=True)
+            env = {**os.environ, "KERAS_BACKEND": "tensorflow"}
+            process = subprocess.run(command, capture_output=True, text=True, env=env)
             if process.returncode:
                 status = f"exit status {process.returncode}"
                 lines = process.stderr.strip().splitlines() or [status]

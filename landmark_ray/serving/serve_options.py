@@ -6,9 +6,9 @@ import re
 import socket
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from landmark_ray.config.base import VERIFY, Count, Options, StageConfig, Verify, Witness
 from landmark_ray.errors import UserError
@@ -144,6 +144,24 @@ class ServiceOptions(GraphOptions):
     """The deployments of the service, and the bundle that they serve."""
 
     bundle: str = Field(description="folder or URI of a bundle, written by jobs/export.py")
+
+    @model_validator(mode="after")
+    def _none_does_nothing(self) -> Self:
+        refused = {
+            "precision bf16 needs runtime openvino": self.precision != "f32"
+            and self.used_runtime != "openvino",
+            "runtime openvino computes on CPUs: leave gpus out": self.gpus > 0
+            and self.used_runtime == "openvino",
+            "index_shards needs packs 1 or more: with packs 0, one process holds all": bool(
+                self.index_shards and not self.packs
+            ),
+            "verify always needs witnesses fused": self.verify == "always"
+            and self.witnesses == "heads",
+        }
+        for why, holds in refused.items():
+            if holds:
+                raise ValueError(why)
+        return self
 
     def graph(self, **changes: Any) -> dict[str, Any]:
         """Return the fields of `GraphOptions`, some of them changed.

@@ -36,7 +36,7 @@ def run(config: Config, root: Root, source: Source) -> StageCounts:
         return ledger.untouched(root, "ingest", NO_NETWORK)
     if trunk_info(Store(f"{root.uri}/models"), PRETRAINED) is None:
         probe_on_cluster(config, store, config, root)
-    workers = plan_workers(config, "train.", config.train, overlap=True)
+    workers = plan_workers(config, "train.", config.train, overlap=True, trains=False)
     load = partial(Describe, config, root, pin=not workers.gpus)
     return process_shards_with_model(
         "describe",

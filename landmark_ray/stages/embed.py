@@ -36,7 +36,7 @@ SEARCH = "_staging/tune"
 
 def run(config: Config, root: Root, source: Source) -> StageCounts:
     """Write `embeddings`."""
-    workers = plan_workers(config, "train.", config.train, overlap=True)
+    workers = plan_workers(config, "train.", config.train, overlap=True, trains=False)
     load = partial(Embed, config, root, pin=not workers.gpus)
     return process_shards_with_model(
         "embed",

@@ -46,7 +46,7 @@ def inputs(config: Config, source: Source) -> dict[str, str]:
 
 def run(config: Config, root: Root, source: Source) -> StageCounts:
     """Write `predictions`, `test_predictions` and the report."""
-    workers = plan_workers(config, "train.", config.train)
+    workers = plan_workers(config, "train.", config.train, trains=False)
     load = partial(ScoreExamples, config, root, pin=not workers.gpus)
     counts = process_shards_with_model("evaluate", "predictions", load, workers, config, root)
     test = source.test_set()
@@ -126,7 +126,7 @@ def score_test_set(
     ]
     groups = groups_of(root)
     ids = PhotoIds(pa.array(list(solution), pa.string()))
-    workers = plan_workers(config, "train.", config.train)
+    workers = plan_workers(config, "train.", config.train, trains=False)
 
     class TestSetWorker:
         """A worker that holds all networks: one for each GPU, or for each core."""

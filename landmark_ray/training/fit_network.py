@@ -136,7 +136,7 @@ def learn(
     import keras
 
     from landmark_ray.models import fit_loop
-    from landmark_ray.models.backend import on_gpu, side_by_side
+    from landmark_ray.models.backend import dividing, on_gpu, side_by_side
     from landmark_ray.models.growth import grown
 
     stage = "trunk" if job.group == ALL_GROUPS else "finetune"
@@ -173,7 +173,8 @@ def learn(
         )
 
     # JAX raises where it is asked for GPUs and has none
-    with side_by_side(keras.distribution.list_devices("gpu") if on_gpu() else []):
+    gpus = keras.distribution.list_devices("gpu") if on_gpu() else []
+    with side_by_side(dividing(gpus, photos.batch)):
         while True:
             model = checkpoints.load(read) or build()
             if is_finished():  # the worker was lost after the last epoch

@@ -11,6 +11,7 @@ import keras
 import numpy as np
 import pytest
 
+from landmark_ray.models.backend import dividing
 from tests.conftest import COMPILE_FAST, REPO
 
 TWO_DEVICES = """
@@ -109,6 +110,20 @@ def test_two_devices_learn_as_one(backend):
     assert "both devices" in run(TWO_DEVICES, backend)
 
 
+@pytest.mark.parametrize(
+    ("backend", "batch", "used"),
+    [("jax", 32, 4), ("jax", 7, 1), ("jax", 6, 3), ("tensorflow", 7, 4)],
+)
+def test_jax_uses_as_many_devices_as_divide_a_batch(backend, batch, used, monkeypatch):
+    monkeypatch.setattr(keras.backend, "backend", lambda: backend)
+    assert dividing(["a", "b", "c", "d"], batch) == ["a", "b", "c", "d"][:used]
+
+
+def test_networks_that_jax_trained_are_served_by_tensorflow():
+    code = "import landmark_ray.serving, keras; print(keras.backend.backend())"
+    assert run(code, "jax") == "tensorflow\n"
+
+
 OTHER_BACKEND = """
 import sys
 from pathlib import Path
@@ -153,6 +168,7 @@ if first:
 else:
     model = fit_loop.load(place)
     print("steps", int(model.optimizer.iterations))
+    print("compiled", int(model.jit_compile))
     trunk = read_trunk(folder, TRUNK)
     head = read_head(folder, GROUPS, head_infos(folder, GROUPS)[0])
 vectors = Embedder(trunk).embed(photos)
@@ -178,6 +194,7 @@ def test_checkpoint_and_bundle_of_one_backend_load_under_the_other(writer, reade
 
     written, read = lines(True, writer), lines(False, reader)
     assert read["steps"] == [4]
+    assert read["compiled"] == [reader == "jax"], "XLA is for the machine that goes on"
     for name in ("logits", "bundle"):
         assert read[name] == pytest.approx(written[name], abs=2e-4)
     assert len(read["losses"]) == 2 and np.isfinite(read["losses"]).all()

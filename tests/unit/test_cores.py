@@ -51,6 +51,18 @@ def test_gpus_that_a_machine_lacks_are_an_error(without_gpus):
         plan_workers(config, "train.", config.train)
 
 
+def test_a_worker_that_does_not_train_has_one_gpu(without_gpus, monkeypatch):
+    monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 64.0, "GPU": 8.0})
+    config = Config(train={"gpus": 8})
+    training, describing = (
+        plan_workers(config, "train.", config.train, trains=trains) for trains in (True, False)
+    )
+    assert (training.count, training.gpus) == (1, 8)
+    assert (describing.count, describing.gpus) == (8, 1)
+    with pytest.raises(UserError, match=r"--train.gpus 9: this machine has 8 GPUs"):
+        plan_workers(config, "train.", Config(train={"gpus": 9}).train, trains=False)
+
+
 def test_gpus_that_are_asked_for_are_added_by_the_autoscaler_of_a_cluster(
     without_gpus, monkeypatch
 ):

@@ -1,6 +1,7 @@
 """The trunk of the phase metric: where it begins, and that it is stored and read as any other."""
 
 import json
+from dataclasses import replace
 
 import keras
 import numpy as np
@@ -113,6 +114,21 @@ def test_weights_that_remain_are_the_average_and_the_exponent_learns(model):
     assert min(steps) - 0.01 <= float(model.get_weights()[place]) <= max(steps) + 0.01
     assert float(model.get_weights()[place]) == pytest.approx(average, abs=0.02)
     assert float(model.get_weights()[place]) != pytest.approx(steps[-1], abs=1e-6)
+
+
+@pytest.mark.parametrize("network", ["small", "convnext_tiny"])
+def test_pooling_begins_as_the_mean_also_of_maps_that_are_negative(network):
+    keras.utils.set_random_seed(3)
+    trunk = networks.build_trunk(network, weights=None, size=64)
+    own = np.asarray(trunk(PHOTOS, training=False))
+    embedded = metric.with_embedding(trunk, 16)
+    unit = keras.Model(embedded.inputs, embedded.get_layer("unit").output)
+    wanted = own / np.linalg.norm(own, axis=1, keepdims=True)
+    np.testing.assert_allclose(np.asarray(unit(PHOTOS, training=False)), wanted, atol=1e-3)
+    info = networks.describe(embedded)
+    assert info.signed and metric.rebuilt(info).get_layer("gem_pooling").signed
+    older = replace(info, signed=False)
+    assert not metric.rebuilt(older).get_layer("gem_pooling").signed
 
 
 @pytest.mark.long  # test_sampled_centers.py stops one that has more to keep

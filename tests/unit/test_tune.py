@@ -3,6 +3,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from landmark_ray.config import STAGES, Config
 from landmark_ray.errors import UserError
 from landmark_ray.training.tune_trial import score
 from landmark_ray.training.vectors import GroupVectors, Vectors
@@ -34,6 +35,19 @@ def test_score_of_a_training_that_burst_is_nothing():
 def test_a_linear_head_has_no_scale_to_search():
     assert "scale" in space(TuneConfig())
     assert "scale" not in space(TuneConfig(train={"head": "linear"}))
+
+
+@pytest.mark.parametrize(
+    "train",
+    [{}, {"weights": "none"}, {"phases": ("metric", "head")}],
+    ids=["given", "own", "metric"],
+)
+def test_no_option_is_searched_on_which_a_stage_before_embed_depends(train):
+    searched = {name: 0.123 if name != "views" else 2 for name in space(TuneConfig(train=train))}
+    assert {"head_rate", "views", "scale"} <= set(searched)
+    before, after = (Config(train=train | more) for more in ({}, searched))
+    for stage in STAGES[: STAGES.index("embed")]:
+        assert before.config_key(stage) == after.config_key(stage)
 
 
 def test_file_says_what_the_search_gained():
