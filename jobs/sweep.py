@@ -4,4 +4,7 @@ from landmark_ray import cli
 from landmark_ray.reports.count_kept import SweepConfig, sweep
 
 if __name__ == "__main__":
-    cli.report(SweepConfig, sweep, "Images and classes that stay for other thresholds.")
+    title = (
+        "Count the photos and landmarks that other thresholds would keep, without matching again."
+    )
+    cli.report(SweepConfig, sweep, title)

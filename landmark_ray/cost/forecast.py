@@ -13,6 +13,9 @@ from landmark_ray.cost.clusters import TRAINING, Cluster, worker_pool
 from landmark_ray.cost.work import Run, file_pieces, table_rows, work_of
 
 HOUR, GB = 3600.0, 1e9
+BUNDLED = ("trunk", "index", "train", "finetune")
+"""The stages whose files the bundle holds."""
+
 REFERENCE = ("extract", "match")
 REFERENCE_TIME = (
     "The reference took 12 days for extract and match of all of Google Landmarks on 8 cores (2 of "
@@ -77,9 +80,17 @@ def forecast(run: Run, known: Calibration, cluster: Cluster, stages: Sequence[st
     return Forecast([start, *rows], float(peak), float(kept[-1]) * cluster.gb_month_dollars)
 
 
+def kept_bytes(stage: str, run: Run, known: Calibration) -> float:
+    """Return the bytes that a stage leaves; export copies those of the stages in `BUNDLED`."""
+    if stage == "export":
+        return sum(kept_bytes(copied, run, known) for copied in BUNDLED)
+    size = known.bytes[stage]
+    return size.fixed + size.rate * table_rows(stage, run)
+
+
 def row_of(stage: str, run: Run, known: Calibration, cluster: Cluster) -> Row:
     """Return what a stage takes; its workers start side by side, once, and share the work."""
-    work, fit, size = work_of(stage, run), known.fits[stage], known.bytes[stage]
+    work, fit = work_of(stage, run), known.fits[stage]
     pool = worker_pool(stage, work, run.config, cluster)
     starts = stage not in TRAINING or len(work.weights) > 0
     fixed = starts * fit.fixed / pool.machines.core_speed
@@ -93,7 +104,7 @@ def row_of(stage: str, run: Run, known: Calibration, cluster: Cluster) -> Row:
         seconds += known.read_s * float(run.data.archives.sum()) / streams
     elif stage == "evaluate" and run.data.tests:
         seconds += fixed  # the models are loaded again for the test set
-    kept_gb = (size.fixed + size.rate * table_rows(stage, run)) / GB
+    kept_gb = kept_bytes(stage, run, known) / GB
     machines = pool.machines.count * pool.machines.dollars_hour + cluster.head_dollars_hour
     return Row(
         stage,

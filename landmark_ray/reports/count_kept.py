@@ -53,8 +53,8 @@ def sweep(config: SweepConfig, root: Root) -> None:
     if config.match.mode != "exhaustive":
         raise UserError(
             f"the sweep needs every pair, and {root.uri} was matched in mode {config.match.mode}:"
-            " run jobs/match.py with the same options and --match.mode exhaustive --redo match "
-            "(which deletes its tables from pairs on), or jobs/pipeline.py on another --root"
+            " run jobs/pipeline.py with the same options and --to prune --match.mode exhaustive "
+            "--redo match (which deletes its tables from pairs on), or on another --root"
         )
     lowest = config.match.min_inliers
     unknown = [t for t in config.min_inliers if t < lowest]

@@ -1,4 +1,7 @@
-"""The Serve application of an ingress and its model shards, for serve.yaml and jobs/serve.py."""
+"""Serve a bundle over HTTP: an API, a page for people, and Prometheus metrics.
+
+`build` makes the Serve application of an ingress and its shards, for serve.yaml and jobs/serve.py.
+"""
 
 import contextlib
 import logging

@@ -15,9 +15,10 @@ import socket
 import sys
 from collections.abc import Iterator, Mapping
 from itertools import islice
+from typing import Self
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 from rich.console import Console
 from rich.table import Table
 
@@ -57,6 +58,14 @@ class CheckOptions(Options, ServiceOptions):
     tolerance: Share = Field(
         0.02, description="largest difference from evaluate's top-1 and GAP that passes the check"
     )
+
+    @model_validator(mode="after")
+    def _all_witnesses_answer(self) -> Self:
+        if self.witnesses != "fused" or self.verify != "doubtful":
+            raise ValueError(
+                "evaluate's figures are those of all witnesses: leave witnesses and verify out"
+            )
+        return self
 
 
 def run(options: CheckOptions) -> None:

@@ -72,7 +72,7 @@ def test_sweep_takes_other_thresholds_and_caps_but_adds_the_runs_own(exhaustive_
 def test_sweep_of_an_early_run_says_how_to_match_every_pair(small_root, run_job):
     line = line_of(run_job("sweep", "--root", small_root))
     assert "matched in mode early" in line
-    assert "jobs/match.py" in line and "--match.mode exhaustive --redo match" in line
+    assert "--to prune --match.mode exhaustive --redo match" in line
 
 
 def test_reporting_jobs_need_a_finished_match_with_the_options_given(

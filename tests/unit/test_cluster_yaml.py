@@ -3,6 +3,7 @@
 import pytest
 import yaml
 
+from landmark_ray.serving.proxy import CALLBACK
 from tests.conftest import REPO
 from tests.ray_private import prepare_config, validate_config
 
@@ -44,6 +45,7 @@ def test_every_start_of_ray_asks_for_the_token_and_opens_nothing(which, request)
     for command in starts:
         assert "RAY_AUTH_MODE=token" in command and "RAY_AUTH_TOKEN_PATH=" in command
         assert "0.0.0.0" not in command
+        assert "=".join(CALLBACK) in command, "serve.yaml needs it"
     assert "--dashboard-host=127.0.0.1" in starts[0]
     assert "--autoscaling-config=" in starts[0], "or the head would start no worker"
     assert "security_group" not in config["provider"]  # Ray's own lets only ssh in

@@ -2,9 +2,13 @@ import pytest
 
 from landmark_ray import cli
 from landmark_ray.config import Config
+from landmark_ray.config.verification import ExtractConfig
 from landmark_ray.errors import UserError
 from landmark_ray.kernels.matching import MatchingRule
 from landmark_ray.pipeline import PipelineConfig
+from landmark_ray.predict import PredictOptions
+from landmark_ray.serving.serve_options import ServiceOptions
+from landmark_ray.serving.service_check import CheckOptions
 
 
 def parse(*args, model=Config):
@@ -184,3 +188,32 @@ def test_describe_depends_on_the_network_only_where_it_has_weights():
 )
 def test_photos_are_compared_where_the_network_has_weights(options, compares):
     assert parse(*options).compares == compares
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"precision": "bf16", "gpus": 1}, "precision bf16 needs runtime openvino"),
+        ({"precision": "bf16", "runtime": "tensorflow"}, "precision bf16 needs runtime openvino"),
+        ({"runtime": "openvino", "gpus": 1}, "runtime openvino computes on CPUs"),
+        ({"index_shards": 4, "packs": 0}, "index_shards needs packs 1 or more"),
+        ({"witnesses": "heads", "verify": "always"}, "verify always needs witnesses fused"),
+    ],
+)
+def test_options_of_the_service_that_would_do_nothing_are_refused(options, says):
+    with pytest.raises(ValueError, match=says):
+        ServiceOptions(bundle="b", **options)
+
+
+@pytest.mark.parametrize("options", [{"witnesses": "heads"}, {"verify": "off"}])
+def test_the_check_compares_what_evaluate_measured(options):
+    with pytest.raises(ValueError, match="figures are those of all witnesses: leave witnesses"):
+        CheckOptions(bundle="b", source="s", **options)
+
+
+def test_options_of_local_features_and_prediction_that_would_do_nothing_are_refused():
+    with pytest.raises(ValueError, match="handle is of no use to extractor sift: give extractor"):
+        ExtractConfig(handle="x.onnx")
+    with pytest.raises(ValueError, match="verify always needs witnesses fused"):
+        words = {"bundle": "b", "source": "s", "output": "o"}
+        PredictOptions(**words, witnesses="heads", verify="always")

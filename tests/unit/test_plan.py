@@ -208,3 +208,13 @@ def test_numbers_are_short():
 def test_a_plan_is_json():
     found = forecast(run_of([20] * 3), known_of(), cluster_of(), STAGES)
     assert set(json.loads(json.dumps(found.to_json()))["stages"]) == {"start", *STAGES}
+
+
+def test_the_bundle_is_as_large_as_what_it_copies():
+    known = known_of()
+    known.bytes |= {"trunk": Fit(fixed=4e9), "train": Fit(rate=2e9), "index": Fit(rate=1e9)}
+    rows = forecast(run_of([20] * 3), known, cluster_of(), STAGES).rows
+    planned = {row.stage: row.kept_gb for row in rows}
+    copied = sum(planned[stage] for stage in ("trunk", "index", "train", "finetune"))
+    assert planned["export"] == pytest.approx(copied)
+    assert (planned["trunk"], planned["train"]) == (4, 6) and planned["index"] > 0
