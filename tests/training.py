@@ -63,8 +63,14 @@ def caught(
     def reached(epochs: int) -> bool:
         return any(n not in done and e >= epochs for n, e in trained(root).items())
 
+    found: list[psutil.Process] = []
+
+    def seen() -> bool:
+        found[:] = look()  # takes a while, in which the next epoch may end
+        return bool(found)
+
     wait_until(lambda: reached(1), "no training has an epoch")
-    found = look()  # takes a while, in which the next epoch may end
+    wait_until(seen, "no training runs")  # those that were killed before are replaced
     wait_until(lambda: reached(2), "no training has two epochs")
     return found
 
