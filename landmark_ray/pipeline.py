@@ -17,7 +17,7 @@ from landmark_ray.data.store import Store
 from landmark_ray.errors import UserError
 from landmark_ray.reports import curation_page, evaluation_page, funnel_chart
 from landmark_ray.runtime import crash_log, ledger, ownership, preflight, receipts
-from landmark_ray.runtime.error_log import during
+from landmark_ray.runtime.error_log import cause_of, during
 from landmark_ray.runtime.stage import Stage
 from landmark_ray.stages import (
     clean,
@@ -117,19 +117,28 @@ def run(config: Config, stages: Sequence[str]) -> None:
         print(f"  source: {line}", file=sys.stderr)
     asked = asked_to_redo(config, stages, source)
     if asked and ledger.redo_begun(root) == asked:
-        print(f"--redo {config.redo}: goes on where this command was stopped", file=sys.stderr)
+        print(
+            f"--redo {config.redo}: goes on where this command was stopped; to begin anew, delete "
+            f"{root.shown}/{ledger.REDO}",
+            file=sys.stderr,
+        )
         config = config.model_copy(update={"redo": None})
     for stage in _check_owned(root, stages, config):
         PIPELINE[stage].check(config)
     check_before_redo(config, stages, root, source)
     ownership.delete_stages(root, config.redo, FOLDERS)
     if config.redo:
-        ledger.begin_redo(root, asked)
-    for stage in stages:
-        run_stage(stage, config, root, source)
-        if stage == "sample":  # check early: sample takes a second, the next stages may take days
-            sizes = root.dataset("landmarks").to_table(["images"])["images"].to_numpy()
-            preflight.check_landmark_sizes(sizes, config, stages)
+        ledger.begin_redo(root, asked, made_again(config, stages))
+    try:
+        for stage in stages:
+            run_stage(stage, config, root, source)
+            if stage == "sample":  # check early: sample takes a second, the next may take days
+                sizes = root.dataset("landmarks").to_table(["images"])["images"].to_numpy()
+                preflight.check_landmark_sizes(sizes, config, stages)
+    except Exception as error:
+        if isinstance(cause_of(error), FileNotFoundError) or "--redo" in str(error):
+            ledger.end_redo(root, failed=True)  # the next --redo is another one
+        raise
     records: dict[str, Any] = {
         s: r for s in STAGES if (r := ledger.read(root, s)) and "funnel" in r
     }
@@ -185,9 +194,14 @@ def asked_to_redo(config: Config, stages: Sequence[str], source: Source) -> str:
     """
     if config.redo is None:
         return ""
-    again = [stage for stage in stages if stage not in _upstream(config.redo)]
+    again = made_again(config, stages)
     made = [[s, config.config_key(s), PIPELINE[s].inputs(config, source)] for s in again]
     return hashlib.sha256(json.dumps([config.redo, made], sort_keys=True).encode()).hexdigest()
+
+
+def made_again(config: Config, stages: Sequence[str]) -> list[str]:
+    """List those of some stages that `redo` makes anew."""
+    return [s for s in stages if config.redo and s not in _upstream(config.redo)]
 
 
 def check_before_redo(config: Config, stages: Sequence[str], root: Root, source: Source) -> None:

@@ -129,7 +129,8 @@ class Bundle(Store):
         for name in sorted(present ^ set(self.manifest.files)):
             problem = "is missing" if name in self.manifest.files else "doesn't belong there"
             raise UserError(f"{self.uri}/{name} {problem}: copy the bundle again, or export it")
-        expected = version(self.manifest.files, self.manifest.threshold)
+        heads = self.manifest.heads_threshold, self.manifest.heads_floor
+        expected = version(self.manifest.files, self.manifest.threshold, *heads)
         if self.manifest.version != expected:  # caches are named by the version
             raise UserError(
                 f"{self.uri}/{FILE}: version: not that of these files, {self.manifest.version!r}: "
@@ -220,7 +221,7 @@ def seal(folder: Store, *, threshold: float, **fields: Any) -> Manifest:
     """
     files = {name: checksum(folder.read(name)) for name in folder.files()}
     manifest = Manifest(
-        version=version(files, threshold),
+        version=version(files, threshold, fields.get("heads_threshold"), fields.get("heads_floor")),
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         threshold=threshold,
         files=files,
@@ -236,8 +237,15 @@ def checksum(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def version(files: dict[str, str], threshold: float) -> str:
-    """Return the version of a bundle: equal for bundles that give the same answers."""
+def version(files: dict[str, str], threshold: float, *heads: float | None) -> str:
+    """Return the version of a bundle: equal for bundles that give the same answers.
+
+    Args:
+        files: Name of each file -> its sha256.
+        threshold: As in `Manifest`.
+        *heads: `heads_threshold` and `heads_floor`; older bundles have neither.
+    """
     networks = {n: s for n, s in files.items() if n not in SAME_ANSWERS}
-    text = json.dumps([networks, threshold], sort_keys=True)
+    of_heads = [value for value in heads if value is not None]
+    text = json.dumps([networks, threshold, *of_heads], sort_keys=True)
     return checksum(text.encode())[:12]

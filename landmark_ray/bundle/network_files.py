@@ -105,7 +105,7 @@ def read_trunk(folder: Store, name: str = TRUNK) -> "keras.Model":
             backbone=info.backbone,
         )
         if info.embedding:
-            trunk = with_embedding(trunk, info.features)
+            trunk = with_embedding(trunk, info.features, signed=info.signed)
             load_weights(trunk, info.network, path)
         return trunk
 

@@ -32,7 +32,9 @@ def is_transient(error: BaseException) -> bool:
     """Return whether the same operation may succeed the next time."""
     if isinstance(error, FileNotFoundError) and error.__cause__:
         return is_transient(error.__cause__)  # fsspec's web file system wraps all errors in this
-    status = getattr(error, "status", getattr(error, "code", None))  # of aiohttp, or of gcsfs
+    status = getattr(error, "status", None)
+    if type(error).__module__.startswith("gcsfs."):
+        status = getattr(error, "code", None)
     if isinstance(status, int):
         return status >= 500 or status in (408, 429)
     if isinstance(error, OSError) and error.errno in _TRANSIENT:

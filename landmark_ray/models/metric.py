@@ -28,7 +28,7 @@ LENGTH = 0.3
 """Length of the centers at first: shorter ones turn more in a step of Adam."""
 
 
-def with_embedding(trunk: keras.Model, features: int, *, signed: bool = True) -> keras.Model:
+def with_embedding(trunk: keras.Model, features: int, *, signed: bool | None = None) -> keras.Model:
     """Add an embedding to a trunk, and let the exponent of its pooling be learned.
 
     Args:
@@ -36,14 +36,15 @@ def with_embedding(trunk: keras.Model, features: int, *, signed: bool = True) ->
             with the exponent 1, which is the mean; others begin with 3. Networks of tokens, which
             have no maps to pool, keep their vector.
         features: Length of the embedding.
-        signed: Whether the pooling keeps the signs of its maps, as a mean does.
+        signed: Whether the pooling keeps the signs of its maps; if None, where it was a mean.
 
     Returns:
         A model from the trunk's photos to [B, features] float32, which has the trunk's layers.
     """
     pooling, pooled = trunk.layers[-1], trunk.outputs[0]
     if len(pooling.input.shape) == 4:
-        power = 1.0 if isinstance(pooling, layers.GlobalAveragePooling2D) else 3.0
+        is_mean = isinstance(pooling, layers.GlobalAveragePooling2D)
+        power, signed = 1.0 if is_mean else 3.0, is_mean if signed is None else signed
         pool = GeneralisedMean(power, learn_p=True, signed=signed, name="gem_pooling")
         pooled = pool(pooling.input)
     unit = layers.UnitNormalization(dtype="float32", name="unit")(pooled)

@@ -31,7 +31,8 @@ _KINDS = {
 
 _TABLES = "tables of "
 _EMPTY: Record = {"fingerprint": "", "identity": {}, "inputs": {}, "seconds": 0.0}
-_REDO = "_ledger/redo.json"
+REDO = "_ledger/redo.json"
+"""The note of a `--redo` whose stages are not finished."""
 DELETING = "deleting"
 """The state of a stage whose tables are being deleted."""
 
@@ -231,23 +232,29 @@ def finish(root: Root, stage: str, record: Record, counts: StageCounts, seconds:
 
 def redo_begun(root: Root) -> str | None:
     """Return what `begin_redo` noted of the last `--redo`, if that run has not finished."""
-    note = root.read_json(_REDO)
+    note = root.read_json(REDO)
     return note.get("asked") if isinstance(note, dict) else None
 
 
-def begin_redo(root: Root, asked: str) -> None:
+def begin_redo(root: Root, asked: str, stages: Sequence[str]) -> None:
     """Note that all tables that a `--redo` asked for are deleted.
 
     Args:
         root: The root.
         asked: A hash of the run's stages, options and inputs.
+        stages: The stages that it makes anew.
     """
-    root.write_json(_REDO, {"asked": asked})
+    root.write_json(REDO, {"asked": asked, "stages": list(stages)})
 
 
-def end_redo(root: Root) -> None:
-    """Delete the note of `begin_redo`, as the run has finished."""
-    root.delete(_REDO)
+def end_redo(root: Root, *, failed: bool = False) -> None:
+    """Delete the note of `begin_redo` if its stages are finished, or if they `failed` for good."""
+    note = root.read_json(REDO)
+    if note is None:
+        return
+    records = [read(root, stage) for stage in note["stages"]]
+    if failed or all(record and record["state"] == "finished" for record in records):
+        root.delete(REDO)
 
 
 def forget(root: Root, stage: str) -> None:

@@ -137,6 +137,9 @@ class Status(BaseModel):
     """The response of the health routes."""
 
     status: str
+    version: str | None = Field(
+        None, description="of /readyz: the version that answers, unless clients need a key"
+    )
 
 
 class Error(BaseModel):

@@ -35,15 +35,15 @@ async def version(request: Request) -> Version:
     )
 
 
-@router.get("/healthz", response_model=Status)
+@router.get("/healthz", response_model=Status, response_model_exclude_none=True)
 async def healthz() -> Status:
     """Tell whether the service accepts requests."""
     return Status(status="ok")
 
 
-@router.get("/readyz", response_model=Status)
+@router.get("/readyz", response_model=Status, response_model_exclude_none=True)
 async def readyz(request: Request) -> Status:
     """Tell whether every group's model is loaded."""
     service: Recogniser = request.app.state.service
-    await service.serving()
-    return Status(status="ready")
+    bundle = await service.serving()
+    return Status(status="ready", version=None if service.key else bundle.manifest.version)

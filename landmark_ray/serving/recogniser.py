@@ -178,6 +178,8 @@ class Recogniser:
                 why = await self._explain(metadata, top_k, vector, data) if explain else None
                 if why or not explain:
                     return Recognition(metadata, top_k, decoded - start, models_s, why)
+            if version == self.metadata.manifest.version:
+                raise models_not_ready()
             if version:
                 raise APIError(404, f"The version {version} of the model isn't loaded.", "model")
             await asyncio.sleep(RETRY_INTERVAL_S)

@@ -77,6 +77,7 @@ def run(config: Config, root: Root, source: Source) -> StageCounts:
     clear(bundle, [FILE, LANDMARKS, EVALUATION, REFERENCE, PROVENANCE, CARD, *files], ours)
     names = landmarks(root)
     evaluation = root.read_json(REPORT)
+    heads = evaluation.get("heads", {})  # older versions did not measure these
     bundle.write_table(LANDMARKS, names)
     bundle.write_json(EVALUATION, evaluation)
     for name in trunks:
@@ -107,8 +108,8 @@ def run(config: Config, root: Root, source: Source) -> StageCounts:
         max_megapixels=config.ingest.max_megapixels,
         max_megabytes=config.ingest.max_megabytes,
         rejection_floor=evaluation["floor"],
-        heads_threshold=evaluation["heads"]["threshold"],
-        heads_floor=evaluation["heads"]["floor"],
+        heads_threshold=heads.get("threshold"),
+        heads_floor=heads.get("floor"),
         landmarks=sum(len(info.landmarks) for info in infos),
         groups=[info.group for info in infos],
         metrics={k: evaluation[k]["ensemble"] for k in ("validation", "test") if k in evaluation},

@@ -202,25 +202,30 @@ def scatter(archive: Archive, index: CatalogIndex, root: Root, config: IngestCon
         return bool(index.shard[row] >= 0)
 
     crash_log = CrashLog(root, "ingest", file_stem(archive.name))
-    for member in archive.members(config.max_megabytes * 1e6, chosen):
-        row, exact = index.ids.find(member.name)
-        image_id = index.ids[row]
-        image = validate_image(replace(member, image_id=image_id), config, crash_log)
-        crash_log.finish_images()  # an attempt may also end while the next file is read
-        buffer[int(index.bucket[row])].append(
-            {
-                "image_id": image_id,
-                "landmark_id": int(index.landmark[row]),
-                "shard": int(index.shard[row]),
-                "exact": exact,
-                **image,
-            }
-        )
-        buffered += len(image.get("jpeg", b""))
-        if buffered > config.buffer_mb * 1e6:
-            spill()
-            buffered, spills = 0, spills + 1
-    spill()
+    try:
+        for member in archive.members(config.max_megabytes * 1e6, chosen):
+            row, exact = index.ids.find(member.name)
+            image_id = index.ids[row]
+            image = validate_image(replace(member, image_id=image_id), config, crash_log)
+            buffer[int(index.bucket[row])].append(
+                {
+                    "image_id": image_id,
+                    "landmark_id": int(index.landmark[row]),
+                    "shard": int(index.shard[row]),
+                    "exact": exact,
+                    **image,
+                }
+            )
+            buffered += len(image.get("jpeg", b""))
+            if buffered > config.buffer_mb * 1e6:
+                crash_log.finish_images()
+                spill()
+                buffered, spills = 0, spills + 1
+        crash_log.finish_images()
+        spill()
+    except Exception:  # of the source, or of a full disk: no photo is to blame
+        crash_log.finish_images()
+        raise
     note = {
         "problem": archive.problem,
         "notes": archive.notes,

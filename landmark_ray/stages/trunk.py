@@ -178,7 +178,7 @@ def fit_embedding(job: TrainingJob) -> None:
     outputs = sampled.logits if sampled else None
     validator = Validator(root, validation, "metric_rate", outputs)
     sizes = list(zip(options.metric_sizes, options.metric_ends, strict=False))
-    how = Metric(margins, arcface.ArcFace(options.metric_scale), size, sampled, sizes)
+    how = Metric(margins, arcface.ArcFace(options.metric_scale), sampled, sizes)
     model, history = learn(job, photos, validator, network, schedule, how)
     trunk, _ = classification.split_classifier(model)
     store(root, for_squares(trunk) if options.metric_proportions else trunk, history)

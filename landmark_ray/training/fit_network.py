@@ -57,7 +57,6 @@ class Metric:
     Attributes:
         margins: [C] margin of each landmark, in radians.
         loss: The loss.
-        sample: Number of landmarks whose centers a step trains.
         centers: Those of all landmarks, if a step trains some of them only.
         sizes: Widths and heights at which the network trains, one after the other, and after how
             many epochs each is done; if there are none, the network keeps its own.
@@ -65,16 +64,18 @@ class Metric:
 
     margins: NDArray[np.float32]
     loss: "ArcFace"
-    sample: int
     centers: "SampledCenters | None"
     sizes: Sequence[tuple[int, int]] = ()
 
-    def labelled(self, batches: "Iterator[Labelled]", step: int) -> "Iterator[Labelled]":
-        """Give batches with class numbers, from a step on, the labels of the loss."""
+    def labelled(
+        self, model: "keras.Model", batches: "Iterator[Labelled]", step: int
+    ) -> "Iterator[Labelled]":
+        """Give batches with class numbers, from a step on, the labels of the loss of a model."""
         from landmark_ray.models.arcface import with_margins
 
         labelled = with_margins(batches, self.margins)
-        return self.centers.batches(labelled, self.sample, step) if self.centers else labelled
+        classes = int(model.output_shape[-1])  # a checkpoint may hold more than a step would now
+        return self.centers.batches(labelled, classes, step) if self.centers else labelled
 
 
 @dataclass
@@ -189,7 +190,7 @@ def learn(
             batches = stream(job.root, photos, epochs, job.readers, job.reader_cpus)
             tracked = _tracked(batches, steps * done, steps * schedule.epochs, job)
             if metric:
-                tracked = metric.labelled(tracked, steps * done)
+                tracked = metric.labelled(model, tracked, steps * done)
             fit_loop.fit(
                 model,
                 fit_loop.Stream(tracked, steps),

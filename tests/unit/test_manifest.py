@@ -66,6 +66,9 @@ def test_the_threshold_is_that_of_those_that_answer(bundle):
     assert (heads.threshold, heads.rejection_floor) == (0.3, 0.0)
     assert manifest.for_witnesses("fused") == manifest
     assert heads.version == manifest.version
+    files = older.files
+    assert version(files, 0.5, None, None) == older.version, "that of older bundles stays"
+    assert len({older.version, version(files, 0.5, 0.3), version(files, 0.5, 0.4)}) == 3
 
 
 def test_a_worker_does_not_read_a_bundle_again_to_open_it(bundle):

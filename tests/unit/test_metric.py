@@ -64,11 +64,22 @@ def test_trunk_with_an_embedding_is_stored_and_read(model, tmp_path):
     )
 
 
+def test_pooling_of_an_older_bundle_keeps_no_signs(model, tmp_path):
+    folder = Store(str(tmp_path))
+    write_trunk(folder, "trunk", split_classifier(model)[0])
+    file = tmp_path / "trunk/network.json"
+    written = json.loads(file.read_text())
+    assert written.pop("signed") is True
+    assert read_trunk(folder).get_layer("gem_pooling").signed
+    file.write_text(json.dumps(written))
+    assert not read_trunk(folder).get_layer("gem_pooling").signed
+
+
 def test_trunk_of_an_older_version_is_read(trunk, tmp_path):
     folder = Store(str(tmp_path))
     write_trunk(folder, "trunk", trunk)
     written = json.loads((tmp_path / "trunk/network.json").read_text())
-    assert written.pop("embedding") is False
+    assert written.pop("embedding") is written.pop("signed") is False
     (tmp_path / "trunk/network.json").write_text(json.dumps(written))
     np.testing.assert_allclose(
         Embedder(read_trunk(folder)).embed(PHOTOS), Embedder(trunk).embed(PHOTOS), atol=1e-6
@@ -125,6 +136,8 @@ def test_pooling_begins_as_the_mean_also_of_maps_that_are_negative(network):
     unit = keras.Model(embedded.inputs, embedded.get_layer("unit").output)
     wanted = own / np.linalg.norm(own, axis=1, keepdims=True)
     np.testing.assert_allclose(np.asarray(unit(PHOTOS, training=False)), wanted, atol=1e-3)
+    with_gem = networks.build_trunk(network, weights=None, size=64, pooling="gem")
+    assert not metric.with_embedding(with_gem, 16).get_layer("gem_pooling").signed
     info = networks.describe(embedded)
     assert info.signed and metric.rebuilt(info).get_layer("gem_pooling").signed
     older = replace(info, signed=False)

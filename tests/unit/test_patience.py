@@ -2,6 +2,7 @@ import errno
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
 
 import pytest
 import tenacity.nap
@@ -66,7 +67,7 @@ class Server(BaseHTTPRequestHandler):
 @pytest.fixture
 def web(monkeypatch) -> Iterator[tuple[type[Server], Store]]:
     """A web server that can be ill, and its folder; nobody waits."""
-    monkeypatch.setattr(tenacity.nap.time, "sleep", lambda _: None)
+    monkeypatch.setattr(tenacity.nap, "time", SimpleNamespace(sleep=lambda _: None))
     handler = type("Handler", (Server,), {})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -119,7 +120,7 @@ def test_what_s3_calls_its_own_errors_passes(code):
 
 def test_waits_grow_and_a_lasting_error_is_not_repeated(monkeypatch):
     waits: list[float] = []
-    monkeypatch.setattr(tenacity.nap.time, "sleep", waits.append)
+    monkeypatch.setattr(tenacity.nap, "time", SimpleNamespace(sleep=waits.append))
 
     def slow_down() -> None:
         raise OSError(errno.EBUSY, "SlowDown")
@@ -148,7 +149,7 @@ class GcsError(Exception):
 
 
 def test_errors_of_google_cloud_are_repeated_or_said(monkeypatch):
-    monkeypatch.setattr(tenacity.nap.time, "sleep", lambda _: None)
+    monkeypatch.setattr(tenacity.nap, "time", SimpleNamespace(sleep=lambda _: None))
     assert is_transient(GcsError(503)) and is_transient(GcsError(429))
     assert not is_transient(GcsError(400))
     for error in (GcsError(400), OSError("Forbidden: https://storage.googleapis.com/b")):

@@ -9,6 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import landmark_ray
+from landmark_ray.serving.api_models import Status
 from landmark_ray.serving.middleware import SECURITY_HEADERS
 
 PAGE = Path(landmark_ray.__file__).parent / "serving" / "page"
@@ -120,9 +121,10 @@ class Handler(BaseHTTPRequestHandler):
         if self.path in STATIC:
             name, kind = STATIC[self.path]
             self.send(200, kind, (PAGE / name).read_bytes(), {})
-        elif self.path == "/version":
-            refused = self.server.key and self.headers.get("Authorization") is None
-            self.send_json(NO_KEY if refused else Answer({"version": VERSION}))
+        elif self.path == "/readyz":
+            named = None if self.server.key else VERSION
+            ready = Status(status="ready", version=named)
+            self.send_json(Answer(ready.model_dump(exclude_none=True)))
         else:
             self.send_json(error(404, "There is nothing here."))
 

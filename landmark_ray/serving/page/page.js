@@ -136,12 +136,8 @@ function countdown(job, response, retry) {
 function send(job, query = "top_k=5", signal = job.stop.signal) {
   const body = new FormData();
   body.append("photo", job.file);
-  return fetch(`predict?${query}`, { method: "POST", body, headers: keyHeader(), signal });
-}
-
-// The header with the key, if there is one.
-function keyHeader() {
-  return key ? { Authorization: `Bearer ${key}` } : {};
+  const headers = key ? { Authorization: `Bearer ${key}` } : {};
+  return fetch(`predict?${query}`, { method: "POST", body, headers, signal });
 }
 
 // Names the version of the models in the footer.
@@ -278,7 +274,7 @@ connectPicker("#take", "#camera");
 for (const type of ["dragover", "dragleave", "drop"]) addEventListener(type, onDrag);
 addEventListener("paste", (event) => add(event.clipboardData.files));
 $("#key-form").onsubmit = useKey;
-fetch("version", { headers: keyHeader() })
-  .then((response) => (response.ok ? response.json() : {}))
-  .then(({ version }) => version && showVersion(version))
+fetch("readyz")
+  .then((response) => response.json())
+  .then(({ version }) => version && !$("#version").textContent && showVersion(version))
   .catch(() => {});

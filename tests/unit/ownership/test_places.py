@@ -182,6 +182,42 @@ def test_a_redo_that_was_stopped_goes_on_with_the_same_command(source, root, mon
     assert made.stat().st_mtime_ns != then
 
 
+def test_a_redo_is_begun_anew_where_an_error_asks_for_one(source, root, monkeypatch):
+    product.run(source, root)
+    made, seen = root / "pairs/bucket=0/shard-00000.parquet", []
+
+    def damaged(*_):
+        seen.append(made.stat().st_mtime_ns)
+        raise UserError("pairs is damaged: run its stage with --redo match")
+
+    with monkeypatch.context() as patch:
+        patch.setitem(pipeline.PIPELINE, "prune", replace(pipeline.PIPELINE["prune"], run=damaged))
+        for _ in range(2):
+            with pytest.raises(UserError, match="pairs is damaged"):
+                product.run(source, root, redo="match")
+    assert seen[0] != seen[1], "the second run made it anew"
+    product.run(source, root, redo="match")
+    assert not (root / ledger.REDO).exists()
+
+
+def test_a_job_between_does_not_end_a_redo(source, root, monkeypatch):
+    product.run(source, root)
+    made = root / "pairs/bucket=0/shard-00000.parquet"
+
+    def stopped(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setitem(pipeline.PIPELINE, "train", replace(pipeline.PIPELINE["train"], run=stopped))
+        with pytest.raises(KeyboardInterrupt):
+            product.run(source, root, redo="match")
+    then = made.stat().st_mtime_ns
+    product.run(source, root, "match", "match")  # finished already
+    product.run(source, root, redo="match")
+    assert made.stat().st_mtime_ns == then
+    assert not (root / ledger.REDO).exists()
+
+
 def test_a_job_whose_tables_another_job_deleted_writes_none(root):
     store = Root(str(root))
     ledger.begin(store, "dedupe", {}, {})
