@@ -34,7 +34,9 @@ def test_shards_that_are_described_at_once_have_the_same_descriptors(
     assert len(list((described_root / "descriptors").rglob("shard-*"))) >= GPU_CALLS
     monkeypatch.setattr(describe, "Describe", Together)
     monkeypatch.setattr(
-        describe, "plan_workers", lambda *_, overlap: Workers(1, 0, 0.9, calls=GPU_CALLS * overlap)
+        describe,
+        "plan_workers",
+        lambda *_, overlap, trains: Workers(1, 0, 0.9, calls=GPU_CALLS * overlap),
     )
     root = shutil.copytree(described_root, tmp_path / "root")
     args = ("--source", small_source.path, "--root", root, *small_source.options, *described)
