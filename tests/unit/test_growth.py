@@ -116,9 +116,9 @@ def ended(tmp_path, monkeypatch):
 
         job = SimpleNamespace(config=config, root=Root(str(tmp_path / root)), group=0, name="trunk")
         job.readers = job.reader_cpus = job.report = lambda *_: None
-        how = Metric(MARGINS, arcface.ArcFace(10.0), 2, centers, [(32, 1), (64, 3)])
+        how = Metric(MARGINS, arcface.ArcFace(10.0), centers, [(32, 1), (64, 3)])
         schedule = TrainSchedule(3, 1e-3, patience=None, average=0.9)
-        photos, validator = SimpleNamespace(steps=2), SimpleNamespace(figures=figures)
+        photos, validator = SimpleNamespace(batch=4, steps=2), SimpleNamespace(figures=figures)
         model, history = learn(job, photos, validator, build, schedule, how)
         return model, history, [*arrays(model.variables), centers.centers, *centers._moments]
 

@@ -116,7 +116,7 @@ def test_a_training_that_diverges_without_validation_photos_ends_before_its_chec
     none = Pool([], *np.zeros((3, 0), np.int32), 3, Config(), False)
     job = TrainingJob(Config(), root, None, 1, 1, 1)
     job = SimpleNamespace(**vars(job), name=job.name, report=lambda share: None)
-    pool = SimpleNamespace(steps=1)
+    pool = SimpleNamespace(batch=4, steps=1)
     validator = Validator(root, none, "trunk_rate")
     with pytest.raises(UserError, match=r"trunk: a training diverged.* lower --train\.trunk_rate"):
         fit_network.learn(job, pool, validator, network, fit_network.TrainSchedule(2, 0.1, None))
