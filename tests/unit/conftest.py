@@ -76,9 +76,7 @@ def vit(families, tmp_path):
 @pytest.fixture(scope="module")
 def bucket():
     """An S3 of this process."""
-    fsspec.get_filesystem_class(
-        "s3"
-    ).clear_instance_cache()  # of earlier servers
+    fsspec.get_filesystem_class("s3").clear_instance_cache()  # of earlier servers
     server, address = store.serve(store.Ill())
     with pytest.MonkeyPatch.context() as patch:
         for name, value in {
