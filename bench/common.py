@@ -84,15 +84,18 @@ class Figure:
         """The figure with a value, as it is stored."""
         low = -math.inf if self.least is None else self.least
         high = math.inf if self.most is None else self.most
+        met = low <= value <= high
+        shorter = (float(f"{value:.{digits}g}") for digits in (3, 4, 5))
+        rounded = next((v for v in shorter if (low <= v <= high) == met), value)
         bounds = [f"≥ {self.least:g}"] if self.least is not None else []
         bounds += [f"≤ {self.most:g}"] if self.most is not None else []
         return {
             "what": self.what,
             "baseline": self.baseline,
-            "value": float(f"{value:.3g}"),
+            "value": rounded,
             "unit": self.unit,
             "bound": ", ".join(bounds),
-            "met": bool(low <= value <= high),
+            "met": bool(met),
             "quoted": self.quoted,
         }
 

@@ -64,8 +64,8 @@ FIGURES = {
     "gap_before": Figure("unseen landmarks: GAP of the nearest photo by the ImageNet network"),
     "gap_whitened": Figure("the same, whitened", quoted=False),
     "gap_after": Figure("unseen landmarks: GAP of the nearest photo by the embedding"),
-    "map_gain": Figure("unseen landmarks: MAP of the embedding, less", "ImageNet", least=0),
-    "gap_gain": Figure("unseen landmarks: GAP of the embedding, less", "ImageNet", least=0),
+    "map_gain": Figure("unseen landmarks: MAP of the embedding minus ImageNet's", least=0),
+    "gap_gain": Figure("unseen landmarks: GAP of the embedding minus ImageNet's", least=0),
 }
 
 

@@ -60,8 +60,8 @@ DRAWS = 6
 
 FIGURES = {
     "enrolled": Figure("top-1 of landmarks enrolled from 5 photos each, without training"),
-    "lost": Figure("the same landmarks' top-1 if they are trained, less that", most=0.03),
-    "others_lost": Figure("top-1 that the other landmarks lose by it", most=0.0),
+    "lost": Figure("top-1 of the same landmarks: trained minus enrolled", most=0.03),
+    "others_lost": Figure("top-1 that the other landmarks lose when these are enrolled", most=0.0),
     "refused": Figure("share of the landmarks whose photos are refused", quoted=False),
 }
 

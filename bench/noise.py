@@ -54,7 +54,9 @@ FIGURES = {
     "recall": Figure("4,100,000 photos: recall of the 5 nearest", "exact search", least=0.95),
     "core_minutes": Figure("4,100,000 photos: search for the 5 nearest, one core", unit="min"),
     "gib": Figure("4,100,000 photos: memory of that search", unit="GiB", most=4),
-    "whitening": Figure("400,000 photos: true photos kept, less", "whitening fitted to all"),
+    "whitening": Figure(
+        "400,000 photos: share of true photos kept: whitening fitted to a sample minus to all"
+    ),
 }
 
 Row = dict[str, float]

@@ -133,7 +133,7 @@ def calibrate(config: CostConfig, source: Source, catalog: pa.Table) -> Calibrat
             small = scaled_down(config, sample, catalog.num_rows)
             seconds, error = run_stages(small, STAGES[: STAGES.index(config.to) + 1])
             if not Path(f"{small.root}/catalog").exists():
-                raise UserError(f"the calibration failed: {error or 'its process died'}")
+                raise UserError(f"the calibration failed: {error}")
             if error:
                 print(f"calibration: warning: {error}", file=sys.stderr)
             trials.append(read_trial(small))

@@ -175,7 +175,7 @@ def scaled_down(config: Config, sample: Sample, images: int) -> Config:
 
 
 def run_stages(config: Config, stages: Sequence[str]) -> tuple[float, str]:
-    """Run stages in a process; return its seconds, and the error that ended it, or ""."""
+    """Run stages in a process; return its seconds, and what ended it before its end, or ""."""
     context = multiprocessing.get_context("spawn")
     errors = context.SimpleQueue()
     process = context.Process(target=_run, args=(config, stages, errors))
@@ -193,7 +193,8 @@ def run_stages(config: Config, stages: Sequence[str]) -> tuple[float, str]:
             process.terminate()
             process.join(CLEANUP_S)
             process.kill()
-    return time.monotonic() - begun, "" if errors.empty() else errors.get()
+    died = f"a trial died with exit status {process.exitcode}" if process.exitcode else ""
+    return time.monotonic() - begun, died if errors.empty() else errors.get()
 
 
 def _run(config: Config, stages: Sequence[str], errors: Any) -> None:

@@ -56,8 +56,10 @@ class GraphOptions(StageConfig):
         description="number of deployments over which the index is spread, for an index that one "
         "machine cannot hold; with 0, the ingress's process holds it, which is fastest",
     )
-    replicas: Count = Field(1, description="processes of each such deployment")
-    gpus: float = Field(0.0, ge=0, description="GPUs of each such process")
+    replicas: Count = Field(1, description="processes of each deployment: of models, index and verify")
+    gpus: float = Field(
+        0.0, ge=0, description="GPUs of each process that holds models; with 0, CPUs compute"
+    )
     threads: Count | None = Field(
         None, description="cores that each such process uses; all of its machine by default"
     )

@@ -79,7 +79,11 @@ def run(options: CheckOptions) -> None:
     test = Source(options.source).test_set()
     if test is None or not set(COMPARED) <= expected.keys():
         lacking = options.source if test is None else options.bundle
-        raise UserError(f"{lacking} has no test set with landmarks: there is nothing to compare")
+        raise UserError(
+            f"{lacking} has no test set with landmarks, so that there is nothing to compare: the "
+            "source must have the layout of Google Landmarks, with test/ and "
+            "recognition_solution.csv, and the bundle must have been evaluated on it"
+        )
     service = contextlib.nullcontext(options.url) if options.url else start_service(options)
     with service as url:
         measured = asyncio.run(measure(url, *test, manifest, options))

@@ -4,16 +4,15 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pyarrow as pa
-import pytest
 from PIL import Image
 
 from landmark_ray.config import Config
 from landmark_ray.data import schemas
 from landmark_ray.data.root import Root
 from landmark_ray.kernels.evaluation import figures
-from landmark_ray.reports import charts
 from landmark_ray.reports.evaluation_page import duration, images_of, page, percent, store
 from landmark_ray.reports.thumbnails import short_name
+from landmark_ray.training.evaluation import figures_of
 
 COMMONS = "http://commons.wikimedia.org/wiki/Category:"
 NAMES = {10: COMMONS + "Caf%C3%A9_Central", 20: "<script>alert(1)</script>", 30: ""}
@@ -78,6 +77,7 @@ def predictions(answers, groups=GROUPS) -> pa.Table:
             "landmarks": [named],
             "candidates": [named],
             "usual": [0.5],
+            "inliers": [float("nan")],
             "strangers": 0.0,
             "closed_landmark": 10,
             "closed_confidence": 1.0,
@@ -180,6 +180,18 @@ def test_what_no_stranger_measured_is_not_shown_as_perfect(tmp_path, capsys):
     assert whole[-3:-1] == ["not measured"] * 2
 
 
+def test_run_whose_photos_all_show_a_landmark_is_evaluated(tmp_path, capsys):
+    root, _ = make(tmp_path, [(f"{image}{i}", *rest) for image, *rest in ANSWERS[:5] for i in "xy"])
+    found = figures_of(config(), root, None)
+    ensemble = found["validation"]["ensemble"]
+    assert ensemble["precision"] <= 1 and "ece" not in ensemble  # the threshold has its own photos
+    store(found, root, config())
+    text = Reader((tmp_path / "reports/evaluation.html").read_text()).text
+    assert "10 photos, of which 10 show a landmark" in text
+    assert "Calibration was not measured" in text and "as if its landmark were unknown" in text
+    assert "precision not measured" in text
+
+
 def test_photos_are_those_of_the_mistakes(tmp_path):
     root, found = make(tmp_path)
     read = Reader(page(found, root, config()))
@@ -273,26 +285,3 @@ def test_numbers_in_words():
     assert [images_of(g, edges) for g in (1, 2, 3)] == ["6", "7 to 99", "100 or more"]
     assert [duration(s) for s in (None, 4.4, 59.6, 3660)] == ["–", "4 s", "1 min 0 s", "1 h 1 min"]
     assert [percent(x) for x in (0.1234, 1, None, float("nan"))] == ["12.3%", "100.0%", "–", "–"]
-    counts = [0, 999, 1000, 1600, 999_499, 999_500, 1_234_567]
-    short = ["0", "999", "1k", "2k", "999k", "1M", "1M"]
-    assert [charts.compact(n) for n in counts] == short
-
-
-@pytest.mark.parametrize(
-    ("high", "wanted"),
-    [(0, [0]), (60, [0, 20, 40, 60]), (0.42, [0, 0.2, 0.4]), (1, [0, 0.5, 1]), (7, [0, 2, 4, 6])],
-)
-def test_ticks_are_round(high, wanted):
-    assert charts.ticks(high) == pytest.approx(wanted)
-
-
-def test_chart_places_numbers_where_they_belong():
-    plot = charts.Plot(10, 20, 100, 50, (0, 2), (0, 1))
-    assert plot.to_pixels(0, 0) == (10, 70)
-    assert plot.to_pixels(1, 0.5) == (60, 45)
-    assert plot.to_pixels(2, 1) == (110, 20)
-    marks = {"<threshold>": (0.5, 0.25)}
-    drawn = charts.precision_recall_chart(np.array([0.5, 1]), np.array([1, 0.5]), marks)
-    # recall 0, 0.5, 1 of 48 to 344; precision 1, 1, 0.5 of 298 to 10
-    assert 'points="48.0,10.0 196.0,10.0 344.0,154.0"' in drawn
-    assert "&lt;threshold&gt;: precision 25%, recall 50%" in drawn

@@ -233,3 +233,9 @@ def test_figure_is_met_within_its_bounds(common, value, met):
     row = common["Figure"]("a ratio", least=1, most=2).judged(value)
     assert row["met"] is met
     assert row["bound"] == "≥ 1, ≤ 2"
+
+
+@pytest.mark.parametrize(("value", "stored"), [(0.74964, 0.7496), (0.75, 0.75), (0.81234, 0.812)])
+def test_rounding_does_not_hide_a_bound_that_is_not_met(common, value, stored):
+    row = common["Figure"]("a ratio", least=0.75).judged(value)
+    assert row["value"] == stored
