@@ -40,7 +40,6 @@ from stage_rates import ONE_THREAD, stage_rate
 from landmark_ray.bundle.network_files import PRETRAINED, read_trunk
 from landmark_ray.config import STAGES
 from landmark_ray.data.root import Root
-from landmark_ray.data.store import Store
 from landmark_ray.kernels.image import square
 from landmark_ray.runtime.resources import pin_tensorflow
 
@@ -84,7 +83,7 @@ def bare(root: Root, photos: int) -> float:
     pin_tensorflow(1)
     import tensorflow as tf
 
-    network = read_trunk(Store(f"{root.uri}/models"), PRETRAINED)
+    network = read_trunk(root.models, PRETRAINED)
     graph = tf.function(lambda batch: network(batch, training=False))
     batch = np.random.default_rng(0).uniform(0, 255, (32, *network.input_shape[1:]))
     batch = batch.astype(np.float32)
@@ -104,7 +103,7 @@ def least_cosine(root: Root) -> float:
     jpegs = root.read_shard("images", *key, ["jpeg"])["jpeg"].to_pylist()
     for precision in ("float32", "mixed"):
         use_precision(precision)
-        embedder = Embedder(read_trunk(Store(f"{root.uri}/models"), PRETRAINED))
+        embedder = Embedder(read_trunk(root.models, PRETRAINED))
         size = embedder.network.input_shape[1]
         found = embedder.embed(np.stack([square(jpeg, size) for jpeg in jpegs]))
         vectors.append(found / np.linalg.norm(found, axis=1, keepdims=True))

@@ -16,8 +16,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 
-from landmark_ray.data import sources
-from landmark_ray.data.sources import Archive, Member
+from landmark_ray.data.archives import Archive
+from landmark_ray.data.tars import Member
 from landmark_ray.kernels import perceptual_hash as kernel
 from landmark_ray.kernels.matching import PairResult
 from landmark_ray.reports.match_figures import MatchFigures
@@ -80,7 +80,7 @@ def session() -> dict[str, str]:
 
 def install() -> None:
     """Replace the kernels in this process."""
-    sources.Archive.members = members
+    Archive.members = members
     ingest.validate_image = lambda member, *_: {"jpeg": member.data, "width": 800, "height": 600}
     kernel.perceptual_hash = perceptual_hash
     extract.sift_features = sift_features

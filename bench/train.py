@@ -86,7 +86,7 @@ def seconds_of(root: Root, stage: str) -> float:
 def ours(words: Sequence[object]) -> tuple[float, HeadInfo]:
     """Photos a second of the stage `finetune`, and what it says of its only group."""
     config, root = run_stages([*words, "--redo", "finetune"], "finetune", "finetune")
-    (info,) = head_infos(Store(f"{root.uri}/models"), FINETUNED)
+    (info,) = head_infos(root.models, FINETUNED)
     step_s = statistics.median(entry["step_s"] for entry in info.report["history"])
     return min(config.train.batch, photos_of(info)) / step_s, info
 
@@ -161,7 +161,7 @@ def measure(size: Size, folder: Path) -> dict[str, float]:
     words += ["--train.epochs", str(size.epochs), "--root", str(folder / "root")]
     config, root = run_stages(words, "sample", "train")
     heads_s = seconds_of(root, "embed") + seconds_of(root, "train")
-    (head,) = head_infos(Store(f"{root.uri}/models"), GROUPS)
+    (head,) = head_infos(root.models, GROUPS)
     epochs = int(head.report["history"][-1]["epoch"])
     pairs: list[tuple[float, float]] = []
     for number in range(size.rounds):

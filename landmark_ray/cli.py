@@ -122,34 +122,25 @@ def _merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def main(stages: Sequence[str], description: str, args: Sequence[str] | None = None) -> None:
+def main(stages: Sequence[str], description: str) -> None:
     """Run stages: the `__main__` of the job of a stage, and of jobs/pipeline.py."""
-    guard(lambda: _run(stages, description, sys.argv[1:] if args is None else args))
+    guard(lambda: _run(stages, description))
 
 
-def _run(stages: Sequence[str], description: str, args: Sequence[str]) -> None:
+def _run(stages: Sequence[str], description: str) -> None:
     several = len(stages) > 1
-    config = parse(pipeline.PipelineConfig if several else Config, args, description)
+    config = parse(pipeline.PipelineConfig if several else Config, sys.argv[1:], description)
     chosen = config.chosen() if isinstance(config, pipeline.PipelineConfig) else stages
     pipeline.run(config, chosen)
 
 
-def simple(
-    model: type[Any_],
-    action: Callable[[Any_], None],
-    description: str,
-    args: Sequence[str] | None = None,
-) -> None:
+def simple(model: type[Any_], action: Callable[[Any_], None], description: str) -> None:
     """Run an action with its options: the `__main__` of a job that has no root."""
-    guard(lambda: action(parse(model, sys.argv[1:] if args is None else args, description)))
+    guard(lambda: action(parse(model, sys.argv[1:], description)))
 
 
 def report(
-    model: type[C],
-    action: Callable[[C, Root], None],
-    description: str,
-    args: Sequence[str] | None = None,
-    last: str = "match",
+    model: type[C], action: Callable[[C, Root], None], description: str, last: str = "match"
 ) -> None:
     """Run an action on a finished root: the `__main__` of a job that only reports.
 
@@ -157,7 +148,7 @@ def report(
     """
 
     def read() -> None:
-        config = parse(model, sys.argv[1:] if args is None else args, description)
+        config = parse(model, sys.argv[1:], description)
         if not config.root:
             raise UserError("--root is missing: a folder or URI for all tables")
         if config.redo:

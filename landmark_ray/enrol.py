@@ -46,7 +46,7 @@ from landmark_ray.kernels.matching import MatchingRule, match_pair
 from landmark_ray.kernels.metrics import NO_LANDMARK
 from landmark_ray.kernels.whitening import unit_length
 from landmark_ray.reports.model_card import write_card
-from landmark_ray.runtime.error_log import without_native_messages
+from landmark_ray.runtime.error_log import silenced
 
 EXEMPLARS = 5
 """Number of photos of a landmark that become exemplars, as `--index.exemplars` by default."""
@@ -104,7 +104,7 @@ def enrol(
     exemplars = Exemplars(bundle) if exemplar_info(bundle) else None
     photos = read_photos(folder, bundle, exemplars)
     squares = np.stack([photo.square for photo in photos])
-    with without_native_messages():
+    with silenced(2):  # what libraries print while they start
         from landmark_ray.bundle.ensemble import Ensemble
 
         vectors = Ensemble(bundle).vectors(squares, [index.info.trunk])[index.info.trunk]

@@ -249,11 +249,6 @@ def _upstream(stage: str) -> tuple[str, ...]:
     return STAGES[: STAGES.index(stage)]
 
 
-def forget(root: Root, stage: str) -> None:
-    """Delete the tables of a stage and of all stages after it."""
-    ownership.delete_stages(root, stage, FOLDERS)
-
-
 def _check_owned(root: Root, stages: Sequence[str], config: Config) -> list[str]:
     """Make sure, before anything is changed, that a run overwrites only files of this root.
 

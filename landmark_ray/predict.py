@@ -13,7 +13,6 @@ from typing import Any
 import pyarrow as pa
 from pydantic import Field, model_validator
 from ray.data import Dataset
-from rich.console import Console
 from rich.table import Table
 
 from landmark_ray.bundle.exemplar_files import FOLDER
@@ -34,7 +33,7 @@ from landmark_ray.errors import UserError
 from landmark_ray.kernels.contentless import without_contentless
 from landmark_ray.runtime.counts import StageCounts, reason_kind
 from landmark_ray.runtime.predict_output import Submission
-from landmark_ray.runtime.progress import ProgressBar
+from landmark_ray.runtime.progress import ProgressBar, console
 from landmark_ray.runtime.resources import pin_tensorflow, pin_threads, plan_workers
 from landmark_ray.runtime.tasks import Row, run_tasks, shard_task
 
@@ -255,10 +254,7 @@ def show(
     read, landmarks = counts.images_out, made.landmarks
     numbers = (counts.images_in, read, landmarks, read - landmarks)
     table.add_row(*(f"{n:,}" for n in numbers), reasons, f"{left_out.counts.total():,}")
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=120)
-    console.print(table)
+    console(120).print(table)
     for line in left_out.lines():
         print(line)
     for note in (*counts.notes, *made.notes):

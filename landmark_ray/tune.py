@@ -20,16 +20,15 @@ from pydantic import Field
 from ray import tune
 from ray.tune.schedulers import ASHAScheduler
 from ray.tune.search import BasicVariantGenerator
-from rich.console import Console
 from rich.table import Table
 
 from landmark_ray.config import Config
 from landmark_ray.config.base import Count, StageConfig
 from landmark_ray.data.root import Root
 from landmark_ray.data.store import Store, split_uri
-from landmark_ray.errors import UserError, redact_url
+from landmark_ray.errors import UserError, redact_url, shortened
 from landmark_ray.runtime import ray_private, receipts
-from landmark_ray.runtime.progress import ProgressBar
+from landmark_ray.runtime.progress import ProgressBar, console
 from landmark_ray.runtime.ray_start import start_ray
 from landmark_ray.runtime.resources import plan_workers
 from landmark_ray.runtime.tasks import unwrap_ray_error
@@ -213,8 +212,10 @@ def rows_of(results: Sequence[tune.Result], present: Options) -> list[Options]:
     if errors and not rows:
         raise errors[0] from None
     if errors:
-        text = " ".join(str(errors[0]).split())[:200]
-        print(f"warning: {len(errors)} of {len(results)} trials failed: {text}", file=sys.stderr)
+        print(
+            f"warning: {len(errors)} of {len(results)} trials failed: {shortened(errors[0])}",
+            file=sys.stderr,
+        )
     return sorted(rows, key=lambda row: (-row["steps"], -row["score"]))
 
 
@@ -262,7 +263,4 @@ def show(rows: Sequence[Options]) -> None:
             options = options_of(row)
             cells = [f"{row['score']:.4f}", str(row["steps"]), *(f"{options[n]:g}" for n in names)]
             table.add_row("present" if row["present"] else str(rank), *cells)
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=140)
-    console.print(table)
+    console().print(table)

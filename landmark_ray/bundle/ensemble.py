@@ -42,11 +42,6 @@ class Ensemble:
         """The names of all trunks, sorted."""
         return sorted({info.trunk for info in self.infos})
 
-    @property
-    def landmarks(self) -> int:
-        """The number of landmarks of all groups."""
-        return sum(len(info.landmarks) for info in self.infos)
-
     def trunk(self, name: str) -> keras.Model:
         """Return a trunk, which is loaded by the first call."""
         return self._embedder(name).network
@@ -64,10 +59,6 @@ class Ensemble:
     def vectors(self, photos: NDArray[np.uint8], trunks: Sequence[str] = ()) -> Vectors:
         """Compute the vectors of photos [N, H, W, 3], RGB, of some trunks; of all by default."""
         return {name: self._embedder(name).embed(photos) for name in trunks or self.trunks}
-
-    def predict(self, photos: NDArray[np.uint8], k: int) -> Answer:
-        """Return the k landmarks of highest confidence for photos [N, H, W, 3], RGB."""
-        return self.answer(self.vectors(photos), k)
 
     def answer(self, vectors: Vectors, k: int) -> Answer:
         """Return the k landmarks of highest confidence for photos, from their vectors."""

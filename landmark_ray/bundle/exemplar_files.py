@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 from landmark_ray.bundle.network_files import read_object
 from landmark_ray.data import bundle_schemas
 from landmark_ray.data.store import Store
-from landmark_ray.errors import UserError
+from landmark_ray.errors import UserError, shortened
 from landmark_ray.kernels.exemplars import compact
 from landmark_ray.kernels.features import Features
 from landmark_ray.kernels.image import thumbnail
@@ -164,5 +164,4 @@ def read_file(folder: Store, name: str) -> pa.Table:
     except FileNotFoundError:
         raise UserError(f"{folder.uri}/{name} is missing: run jobs/index.py again") from None
     except (pa.ArrowException, ValueError, OSError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise UserError(f"{folder.uri}/{name} is damaged: {reason}") from None
+        raise UserError(f"{folder.uri}/{name} is damaged: {shortened(error)}") from None

@@ -20,7 +20,7 @@ from landmark_ray.data.class_features import COLUMNS
 from landmark_ray.data.lookup import image_features
 from landmark_ray.data.root import Root
 from landmark_ray.data.sources import Source
-from landmark_ray.data.store import Store, read_uri
+from landmark_ray.data.store import read_uri
 from landmark_ray.errors import UserError
 from landmark_ray.kernels.exemplars import choose_exemplars
 from landmark_ray.runtime.counts import StageCounts
@@ -83,7 +83,7 @@ def make_exemplars(config: Config, root: Root, source: Source, photos: pa.Table)
         photos=chosen.num_rows,
     )
     model = None if info.sift else read_uri(extract.handle)
-    write_info(Store(f"{root.uri}/models"), info, model)
+    write_info(root.models, info, model)
     counts.counters["exemplars"] = info.photos
     counts.notes += notes
     return counts
@@ -95,7 +95,7 @@ def write_bucket(root: Root, unit: Row) -> Row:
         exemplar_rows(root, unit["bucket"], shard, photos)
         for shard, photos in zip(unit["shards"], unit["photos"], strict=True)
     )
-    write_file(Store(f"{root.uri}/models"), file_name(unit["bucket"]), parts)
+    write_file(root.models, file_name(unit["bucket"]), parts)
     return {"rows": unit["rows"], "report": StageCounts().to_json()}
 
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from landmark_ray.data import bundle_schemas
 from landmark_ray.data.store import Store
-from landmark_ray.errors import UserError
+from landmark_ray.errors import UserError, shortened
 
 INDEX = "index"
 ARRAYS = ("mean", "projection", "vectors", "lists", "centres")
@@ -84,7 +84,7 @@ def read_array(folder: Store, name: str, rows: NDArray[np.bool_] | None = None) 
     except FileNotFoundError:
         raise UserError(f"{folder.uri}/{file} is missing: run jobs/index.py again") from None
     except (ValueError, EOFError, TypeError, MemoryError) as error:
-        raise _damaged(folder, name, " ".join(str(error).split())[:200]) from None
+        raise _damaged(folder, name, shortened(error)) from None
     if not array.ndim or not np.isfinite(array.sum(dtype=np.float64)):
         raise _damaged(folder, name, "a value is not finite")
     return array

@@ -11,7 +11,6 @@ README.md                   the model card, see `reports/model_card.py`
 """
 
 import datetime
-import hashlib
 import json
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -24,6 +23,7 @@ from landmark_ray.data import deletion
 from landmark_ray.data.store import Store
 from landmark_ray.errors import UserError
 from landmark_ray.kernels.image import Fit, Limits
+from landmark_ray.runtime.receipts import checksum
 
 FORMAT = 1
 FILE = "bundle.json"
@@ -230,11 +230,6 @@ def seal(folder: Store, *, threshold: float, **fields: Any) -> Manifest:
     folder.write(FILE, manifest.model_dump_json(indent=1).encode())
     deletion.delete(folder, BEGUN, ours=lambda name: name == BEGUN)
     return manifest
-
-
-def checksum(data: bytes) -> str:
-    """Return the sha256 of bytes, as hex digits."""
-    return hashlib.sha256(data).hexdigest()
 
 
 def version(files: dict[str, str], threshold: float, *heads: float | None) -> str:

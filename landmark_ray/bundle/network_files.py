@@ -23,8 +23,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
+from landmark_ray.config import Config
 from landmark_ray.data.store import Store
-from landmark_ray.errors import UserError
+from landmark_ray.errors import UserError, shortened
 from landmark_ray.models.specs import HeadKind, TrunkInfo
 
 if TYPE_CHECKING:  # drivers need only the JSON files, and Keras takes seconds to import
@@ -70,6 +71,11 @@ class HeadInfo:
         return len(self.landmarks) + self.other
 
 
+def heads_folder(config: Config) -> str:
+    """Return the subfolder of the heads of a training's last phase."""
+    return FINETUNED if "finetune" in config.train.phases else GROUPS
+
+
 def write_trunk(folder: Store, name: str, trunk: "keras.Model") -> None:
     """Write a trunk's weights and then its `TrunkInfo`."""
     from landmark_ray.models.networks import describe, save_trunk
@@ -89,24 +95,15 @@ def read_trunk(folder: Store, name: str = TRUNK) -> "keras.Model":
     Raises:
         UserError: The trunk is missing or damaged.
     """
-    from landmark_ray.models.metric import with_embedding
-    from landmark_ray.models.networks import build_trunk, load_weights
+    from landmark_ray.models.metric import rebuilt
+    from landmark_ray.models.networks import load_weights
 
     info = trunk_info(folder, name)
     if info is None:
         raise UserError(f"{folder.uri}/{name}/network.json is missing: run jobs/trunk.py first")
     with _local_copy(folder, f"{name}/network.weights.h5") as path:
-        trunk = build_trunk(
-            info.network,
-            weights=None if info.embedding else path,
-            size=info.size,
-            input_size=info.input_size,
-            pooling=info.pooling,
-            backbone=info.backbone,
-        )
-        if info.embedding:
-            trunk = with_embedding(trunk, info.features, signed=info.signed)
-            load_weights(trunk, info.network, path)
+        trunk = rebuilt(info)
+        load_weights(trunk, info.network, path)
         return trunk
 
 
@@ -168,8 +165,7 @@ def read_head(
         try:
             head.load_weights(path)
         except (OSError, ValueError, KeyError) as error:
-            reason = " ".join(str(error).split())[:200]
-            raise UserError(f"{folder.uri}/{name} is damaged: {reason}") from None
+            raise UserError(f"{folder.uri}/{name} is damaged: {shortened(error)}") from None
     return head
 
 

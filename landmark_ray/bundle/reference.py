@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from landmark_ray.bundle.multihead import FEATURES
 from landmark_ray.data import bundle_schemas
 from landmark_ray.data.store import Store
-from landmark_ray.errors import UserError
+from landmark_ray.errors import UserError, shortened
 
 Logits = dict[int, NDArray[np.float32]]
 """Group -> logits [N, C] of the same N photos."""
@@ -65,8 +65,7 @@ class Reference:
             groups = sorted(set().union(*answers))
             logits = {g: np.array([row[g] for row in answers], np.float32) for g in groups}
         except (pa.ArrowException, ValueError, KeyError, TypeError) as error:
-            reason = " ".join(str(error).split())[:200]
-            raise UserError(f"{folder.uri}/{name} is damaged: {reason}") from None
+            raise UserError(f"{folder.uri}/{name} is damaged: {shortened(error)}") from None
         return cls(photos, logits)
 
     def check(self, network: Network, groups: Iterable[int], tolerance: float) -> None:

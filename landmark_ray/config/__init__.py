@@ -162,9 +162,7 @@ class Config(Options):
         if stage == "match":
             rule = self.match.rule(self.extract.extractor)
             options |= {f"match.{name}": value for name, value in rule.as_dict().items()}
-            if (
-                self.match.mode == "early"
-            ):  # how many pairs it tries depends on how many images stay
+            if self.match.mode == "early":  # its pairs depend on how many images stay
                 options["prune.max_images"] = self.prune.max_images
         if stage == "resize":
             options = {k: v for k, v in options.items() if k != "resize.fit"} | fit

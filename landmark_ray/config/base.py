@@ -39,8 +39,8 @@ class TaskConfig(StageConfig):
 
     cpus: Cpus = Field(
         1.0,
-        description="cores of one task, or of one worker if the stage uses a model; a worker with a "
-        "GPU reserves half a core instead",
+        description="cores of one task, or of one worker if the stage uses a model; a worker with "
+        "a GPU reserves half a core instead",
         json_schema_extra=SPEED,
     )
     memory_gb: float | None = Field(

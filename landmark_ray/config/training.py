@@ -178,8 +178,8 @@ class TrainConfig(TaskConfig):
     gpus: int | None = Field(
         None,
         ge=0,
-        description="GPUs of one training, of the trunk or of a group; describe, embed and evaluate "
-        "use at most 1 for each worker; when not given, 1 if there are GPUs",
+        description="GPUs of one training, of the trunk or of a group; describe, embed and "
+        "evaluate use at most 1 for each worker; when not given, 1 if there are GPUs",
         json_schema_extra=SPEED,
     )
     retries: int = Field(

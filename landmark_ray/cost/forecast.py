@@ -5,12 +5,12 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from rich.console import Console
 from rich.table import Table
 
 from landmark_ray.cost.calibration import Calibration, default_calibration
 from landmark_ray.cost.clusters import TRAINING, Cluster, worker_pool
 from landmark_ray.cost.work import Run, file_pieces, table_rows, work_of
+from landmark_ray.runtime.progress import console
 
 HOUR, GB = 3600.0, 1e9
 BUNDLED = ("trunk", "index", "train", "finetune")
@@ -162,10 +162,8 @@ def show(run: Run, found: Forecast, known: Calibration, cluster: Cluster) -> Non
         table.add_row(row.stage + mark, work, *cells)
     table.add_section()
     table.add_row("total", "", *(text(found.total(name)) for name, (_, text) in columns.items()))
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=140)
-    console.print(table)
+    screen = console()
+    screen.print(table)
     total, longest = found.total("seconds"), found.longest
     ours = [clock(row.seconds) for row in found.rows if row.stage in REFERENCE]
     month = f" What stays is ${number(found.month_dollars)} a month." if found.month_dollars else ""
@@ -177,7 +175,7 @@ def show(run: Run, found: Forecast, known: Calibration, cluster: Cluster) -> Non
         "Assumed:",
         *(f"  {line}" for line in assumptions(found.rows, run, known, cluster)),
     ):
-        console.print(line, soft_wrap=True, highlight=False, markup=False)
+        screen.print(line, soft_wrap=True, highlight=False, markup=False)
 
 
 def assumptions(rows: list[Row], run: Run, known: Calibration, cluster: Cluster) -> Iterator[str]:

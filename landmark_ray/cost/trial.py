@@ -231,7 +231,7 @@ class Trial:
 def read_trial(config: Config) -> Trial:
     """Read what a run left in its root; stages from some point on may be missing."""
     assert config.root and config.source
-    root, models = Root(config.root), Store(f"{config.root}/models")
+    root = Root(config.root)
     records = {name: r for name, r in ledger.read_all(root).items() if "funnel" in r}
     sizes: Counter[str] = Counter()
     files: Counter[str] = Counter()
@@ -254,7 +254,7 @@ def read_trial(config: Config) -> Trial:
     alone, over = (count("kept", pc.field("reason") == r) for r in ("unverified", "over_cap"))
     judged = usable - over  # photos over the cap are taken to match as often as those below it
     lonely_pairs = pairs_with(usable, alone).sum()
-    trunk = trunk_info(models)
+    trunk = trunk_info(root.models)
     rates = Rates(
         usable=usable.sum() / max(data.images, 1),
         unverified=alone.sum() / max(judged.sum(), 1),
@@ -269,10 +269,10 @@ def read_trial(config: Config) -> Trial:
     seconds = {stage: record["seconds"] for stage, record in records.items()}
     worked = {stage: record["funnel"]["task_seconds"] for stage, record in records.items()}
     reports = {
-        stage: [info.report for info in head_infos(models, place)]
+        stage: [info.report for info in head_infos(root.models, place)]
         for stage, place in (("train", GROUPS), ("finetune", FINETUNED))
     }
-    per_item = _seconds_per_item(reports, models, config)
+    per_item = _seconds_per_item(reports, root.models, config)
     lasted = {stage: np.array([r["seconds"] for r in each]) for stage, each in reports.items()}
     return Trial(run, seconds, worked, sizes, files, per_item, lasted)
 

@@ -11,7 +11,7 @@ T = TypeVar("T")
 U = TypeVar("U")
 
 
-def map_concurrently(work: Callable[[T], U], items: Iterable[T]) -> list[U]:
+def map_concurrently(work: Callable[[T], U], items: Iterable[T], readers: int = READERS) -> list[U]:
     """Apply a function that waits for a store to each item, in threads; return the results."""
-    with ThreadPoolExecutor(READERS) as pool:
+    with ThreadPoolExecutor(readers) as pool:
         return list(pool.map(work, items))

@@ -8,16 +8,14 @@ import contextlib
 import os
 import stat
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
+from landmark_ray.data.concurrently import map_concurrently
 from landmark_ray.data.store import PART, Store
 from landmark_ray.errors import UserError
 
 Ours = Callable[[str], bool]
 """Returns whether a file with this name, relative to a folder, is one that the product writes."""
-
-REMOTE_THREADS = 16
 
 
 class Entry(NamedTuple):
@@ -125,8 +123,7 @@ def _remove(folder: Store, names: list[str], path: str) -> None:
             folder.call(os.unlink if folder.local else folder.fs.rm_file, name)
 
     if not folder.local:
-        with ThreadPoolExecutor(REMOTE_THREADS) as pool:
-            list(pool.map(remove, names))
+        map_concurrently(remove, names)
         folder.fs.invalidate_cache()
         return
     emptied = set()

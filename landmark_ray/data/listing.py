@@ -9,9 +9,9 @@ import os
 import stat
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
+from landmark_ray.data.concurrently import READERS, map_concurrently
 from landmark_ray.data.file_kinds import (
     HIDDEN,
     OTHERS,
@@ -77,7 +77,7 @@ class LeftOut:
         return f"{_LEFT_OUT}{kind}{_SUCH_AS}{printable(self.examples[kind])}"
 
 
-def photo_files(folder: Store, under: str = "") -> tuple[dict[str, int], LeftOut]:
+def photo_files(folder: Store) -> tuple[dict[str, int], LeftOut]:
     """Return relative name -> bytes of every photo below a folder, sorted, and what is left out.
 
     A name that is not UTF-8 holds surrogates, with which it can be opened; `printable` shows it. A
@@ -85,10 +85,9 @@ def photo_files(folder: Store, under: str = "") -> tuple[dict[str, int], LeftOut
 
     Args:
         folder: Local or remote, but not on the web, which cannot be listed.
-        under: List only this subfolder; names are still relative to `folder`.
     """
     left_out = LeftOut()
-    return photos_among(folder, visible_files(folder, left_out, under), left_out), left_out
+    return photos_among(folder, visible_files(folder, left_out), left_out), left_out
 
 
 def visible_files(folder: Store, left_out: LeftOut, under: str = "") -> dict[str, int]:
@@ -107,10 +106,9 @@ def photos_among(folder: Store, files: dict[str, int], left_out: LeftOut) -> dic
             doubtful.append(name)
         else:
             kinds[name] = kind
-    with ThreadPoolExecutor(1 if folder.local else 16) as pool:
-        kinds |= zip(
-            doubtful, pool.map(lambda name: _by_bytes(folder, name), doubtful), strict=True
-        )
+    readers = 1 if folder.local else READERS
+    found = map_concurrently(lambda name: _by_bytes(folder, name), doubtful, readers)
+    kinds |= zip(doubtful, found, strict=True)
     for name in files:
         if kinds[name]:
             left_out.add(kinds[name], name)

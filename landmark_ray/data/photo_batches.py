@@ -7,7 +7,7 @@ from itertools import islice
 import numpy as np
 from numpy.typing import NDArray
 
-from landmark_ray.data.sources import Member
+from landmark_ray.data.tars import Member
 from landmark_ray.kernels.image import ImageError, Limits, model_input
 
 CHUNK = 256

@@ -12,7 +12,7 @@ from landmark_ray.data.listing import LeftOut
 from landmark_ray.data.retry import is_transient
 from landmark_ray.data.store import Store
 from landmark_ray.data.tars import Member
-from landmark_ray.errors import UserError
+from landmark_ray.errors import UserError, shortened
 
 ENDING = ".parquet"
 IDS, BYTES = ("image_id", "id"), ("jpeg", "image", "bytes")
@@ -92,7 +92,7 @@ class TablePart:
             raise self._error(error.__context__ or error) from None
 
     def _error(self, error: BaseException) -> UserError:
-        why = " ".join(str(error).split())[:300]
+        why = shortened(error)
         if isinstance(error, UserError) or is_transient(error):
             where = f"{self.folder.shown}/{printable(self.name)}"
             return UserError(f"{where} can't be read now ({why}); try again")

@@ -3,9 +3,9 @@
 import hashlib
 import re
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 
 from landmark_ray.data.archives import TAR_ENDINGS, Archive, chunks_of, tar_stem
+from landmark_ray.data.concurrently import READERS, map_concurrently
 from landmark_ray.data.file_kinds import (
     OTHERS,
     PHOTO_ENDINGS,
@@ -94,8 +94,8 @@ class Photos:
     def _tables(self, names: list[str], files: dict[str, int]) -> tuple[list[TablePart], list[str]]:
         """Return the tables of photos, and why others are none; count the others as left out."""
         tables = [TablePart(name, self.folder, files[name]) for name in names]
-        with ThreadPoolExecutor(1 if self.folder.local else 16) as pool:
-            lacks = dict(zip(names, pool.map(TablePart.lacks, tables), strict=True))
+        readers = 1 if self.folder.local else READERS
+        lacks = dict(zip(names, map_concurrently(TablePart.lacks, tables, readers), strict=True))
         for name in names:
             if lacks[name]:
                 self.left_out.add(BARE_TABLES, name)

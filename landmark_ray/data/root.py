@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -11,6 +10,7 @@ import pyarrow.dataset as pads
 import pyarrow.parquet as pq
 
 from landmark_ray.data import deletion, layout
+from landmark_ray.data.concurrently import READERS, map_concurrently
 from landmark_ray.data.schemas import TABLES, check_plain
 from landmark_ray.data.store import RAW, STATS, Store
 
@@ -39,6 +39,11 @@ class Shard:
 
 class Root(Store):
     """The folder with all tables of a run."""
+
+    @property
+    def models(self) -> Store:
+        """The folder of the trained networks, see `bundle.network_files`."""
+        return Store(f"{self.uri}/models")
 
     def name(self, table: str, bucket: int, shard: int) -> str:
         """Return the name of a shard's file."""
@@ -84,9 +89,8 @@ class Root(Store):
     def committed(self, table: str) -> dict[tuple[int, int], bytes]:
         """Return (bucket, shard) -> stats of every committed shard of a table."""
         names = [n for n in self.files(table) if _SHARD.search(n)]
-        readers = 1 if self.local else 16  # a local disk has no latency to hide
-        with ThreadPoolExecutor(readers) as pool:
-            return dict(pool.map(self._stats, names))
+        readers = 1 if self.local else READERS  # a local disk has no latency to hide
+        return dict(map_concurrently(self._stats, names, readers))
 
     def stats(self, table: str, bucket: int, shard: int) -> str | None:
         """Return the stats of a shard, or None if it is not committed."""

@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from landmark_ray.data.archives import FOLDER_CHUNK, TAR_ENDINGS, Archive, chunks_of, tar_stem
+from landmark_ray.data.archives import TAR_ENDINGS, Archive, chunks_of, tar_stem
 from landmark_ray.data.csv_file import CsvFile
 from landmark_ray.data.file_kinds import HIDDEN, PHOTO_ENDINGS, is_hidden, printable, text_id
 from landmark_ray.data.labels import (
@@ -28,13 +28,9 @@ from landmark_ray.data.labels import (
 from landmark_ray.data.listing import LeftOut, photo_files, photos_among, visible_files
 from landmark_ray.data.retry import with_retries
 from landmark_ray.data.store import Store
-from landmark_ray.data.tars import Member
 from landmark_ray.errors import UserError
 from landmark_ray.kernels.metrics import parse_solution
 
-__all__ = ["FOLDER_CHUNK", "SUFFIXES", "Archive", "Member", "Source", "drop_unlabelled"]
-
-SUFFIXES = PHOTO_ENDINGS
 LISTS = ("train.csv", "metadata/train.csv", "train_clean.csv", "metadata/train_clean.csv")
 """Csv files of photos and landmarks; the first one that exists is used."""
 

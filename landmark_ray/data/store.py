@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 
 from landmark_ray.data.retry import RetryingFile, is_transient, with_retries
 from landmark_ray.data.schemas import check_plain
-from landmark_ray.errors import UserError, redact_url
+from landmark_ray.errors import UserError, redact_url, shortened
 
 STATS = b"landmark_ray.report"
 """Key of a task's counts in the metadata of a file."""
@@ -275,7 +275,7 @@ class Store:
         """Return the error to raise for a file that cannot be read."""
         if is_transient(error):
             return UserError(f"{self.uri}/{name} can't be read now ({error}); try again")
-        why = " ".join(str(error).split())[:300]
+        why = shortened(error)
         return UserError(f"{self.uri}/{name} is damaged ({why}): run its stage with --redo STAGE")
 
     def write_table(

@@ -86,10 +86,7 @@ class _Info(tarfile.TarInfo):
 
 
 def tar_members(
-    stream: HashedStream,
-    max_bytes: float,
-    wanted: Wanted = accept_all,
-    left_out: LeftOut | None = None,
+    stream: HashedStream, max_bytes: float, wanted: Wanted, left_out: LeftOut
 ) -> Iterator[Member]:
     """Yield the files in a tar that may be photos, in order, without links, devices and folders.
 
@@ -104,7 +101,6 @@ def tar_members(
     Raises:
         DAMAGED: The rest of the tar is damaged.
     """
-    left_out = LeftOut() if left_out is None else left_out
     with tarfile.open(  # type: ignore[call-overload]
         fileobj=stream, mode="r|", bufsize=1 << 20, tarinfo=_Info
     ) as tar:

@@ -52,41 +52,36 @@ def softmax(logits: ArrayLike, temperature: float = 1.0) -> NDArray[np.float64]:
 def negative_log_likelihood(
     logits: NDArray[np.float32],
     labels: NDArray[np.integer],
-    weights: NDArray[np.floating] | None = None,
-    *,
-    temperature: float = 1.0,
+    weights: NDArray[np.floating],
 ) -> float:
-    """Return the weighted mean of -log softmax(logits / temperature) at the labels, in nats.
+    """Return the weighted mean of -log softmax(logits) at the labels, in nats.
 
     Args:
         logits: [N, C].
         labels: [N] from 0 to C - 1.
-        weights: [N] weights of the rows, not negative; equal by default.
-        temperature: Above 0.
+        weights: [N] weights of the rows, not negative.
 
     Raises:
         ValueError: Shapes or values are not as described, or the sum of the weights is 0.
     """
-    _check_temperature(temperature)
-    share = _weights(logits, labels, weights)
+    _check(logits, labels)
+    share = np.asarray(weights, np.float64)
+    if share.shape != labels.shape or not (np.isfinite(share) & (share >= 0)).all():
+        raise ValueError("weights [N] needed, which are finite and not negative")
     if not share.sum() > 0:
         raise ValueError("the likelihood needs a row with a weight above 0, got none")
     total = 0.0
     for rows in _chunks(logits):
-        scaled = _below_best(logits[rows]) / temperature
-        at_label = np.take_along_axis(scaled, labels[rows, None], axis=1)[:, 0]
-        total += float(share[rows] @ (np.log(np.exp(scaled).sum(axis=1)) - at_label))
+        below = _below_best(logits[rows])
+        at_label = np.take_along_axis(below, labels[rows, None], axis=1)[:, 0]
+        total += float(share[rows] @ (np.log(np.exp(below).sum(axis=1)) - at_label))
     return total / float(share.sum())
 
 
 def fit_temperature(
-    logits: NDArray[np.float32],
-    labels: NDArray[np.integer],
-    weights: NDArray[np.floating] | None = None,
-    *,
-    smoothing: float = 0.0,
+    logits: NDArray[np.float32], labels: NDArray[np.integer], *, smoothing: float = 0.0
 ) -> float:
-    """Return the temperature that minimises `negative_log_likelihood` (Guo et al. 2017, sect. 4.2).
+    """Return the temperature of the highest likelihood (Guo et al. 2017, sect. 4.2).
 
     The likelihood is convex in 1 / temperature, so the sign of its slope says on which side of a
     temperature the best one lies. Bisection returns the end of the last interval that is closer to
@@ -96,29 +91,28 @@ def fit_temperature(
     Args:
         logits: [N, C], of images that the model was not trained on.
         labels: [N] from 0 to C - 1.
-        weights: [N] weights of the rows, not negative; equal by default.
         smoothing: Share of each label that is spread over all classes. If a few images are all
             classified correctly, this does not say how often the next ones will be: without
             smoothing, all confidences would become 1.
 
     Returns:
         1 / `MAX_TEMPERATURE` to `MAX_TEMPERATURE`. It is 1.0 if no temperature is better: if there
-        are no rows or no weights, if there is one class, if logits are equal, or if the likelihood
-        is perfect at 1. If every label has the highest logit and there is no smoothing, lower is
+        are no rows, if there is one class, if logits are equal, or if the likelihood is perfect at
+        1. If every label has the highest logit and there is no smoothing, lower is
         always better: the result is about 1 / `MAX_TEMPERATURE`, or the temperature below which
         float64 shows no gain. If chance does better than the logits, it is about `MAX_TEMPERATURE`.
 
     Raises:
         ValueError: Shapes or values are not as described.
     """
-    share = _weights(logits, labels, weights)
-    uphill = np.sign(_slope(logits, labels, share, 1.0, smoothing))  # towards lower temperatures
+    _check(logits, labels)
+    uphill = np.sign(_slope(logits, labels, 1.0, smoothing))  # towards lower temperatures
     if uphill == 0:
         return 1.0
     near, far = 0.0, uphill * math.log(MAX_TEMPERATURE)
     for _ in range(_HALVINGS):
         middle = (near + far) / 2
-        if np.sign(_slope(logits, labels, share, math.exp(middle), smoothing)) == uphill:
+        if np.sign(_slope(logits, labels, math.exp(middle), smoothing)) == uphill:
             near = middle
         else:
             far = middle
@@ -224,11 +218,7 @@ def choose_rejection_floor(confidences: ArrayLike, correct: ArrayLike) -> float:
 
 
 def _slope(
-    logits: NDArray[np.float32],
-    labels: NDArray[np.integer],
-    weights: NDArray[np.float64],
-    temperature: float,
-    smoothing: float,
+    logits: NDArray[np.float32], labels: NDArray[np.integer], temperature: float, smoothing: float
 ) -> float:
     """Return the derivative of the summed negative log-likelihood by 1 / temperature."""
     total = 0.0
@@ -238,7 +228,7 @@ def _slope(
         mean = (powers * below).sum(axis=1) / powers.sum(axis=1)
         at_label = np.take_along_axis(below, labels[rows, None], axis=1)[:, 0]
         at_label = (1 - smoothing) * at_label + smoothing * below.mean(axis=1)
-        total += float(weights[rows] @ (mean - at_label))
+        total += float((mean - at_label).sum())
     return total
 
 
@@ -256,26 +246,15 @@ def _chunks(logits: NDArray[np.float32]) -> Iterator[slice]:
         yield slice(start, start + step)
 
 
-def _weights(
-    logits: NDArray[np.float32], labels: NDArray[np.integer], weights: NDArray[np.floating] | None
-) -> NDArray[np.float64]:
-    """Check the shapes and values of the three arrays, and return the weights [N] in float64."""
-    share = np.ones(len(labels)) if weights is None else np.asarray(weights, np.float64)
-    if (
-        logits.ndim != 2
-        or not logits.shape[1]
-        or not logits.shape[:1] == labels.shape == share.shape
-    ):
+def _check(logits: NDArray[np.float32], labels: NDArray[np.integer]) -> None:
+    if logits.ndim != 2 or not logits.shape[1] or logits.shape[:1] != labels.shape:
         raise ValueError(
-            "logits [N, C], labels [N] and weights [N] needed, "
-            f"got {list(logits.shape)}, {list(labels.shape)} and {list(share.shape)}"
+            "logits [N, C] and labels [N] needed, "
+            f"got {list(logits.shape)} and {list(labels.shape)}"
         )
     outside = labels[(labels < 0) | (labels >= logits.shape[1])]
     if len(outside):
         raise ValueError(f"labels must be from 0 to {logits.shape[1] - 1}, got {outside[0]}")
-    if not (np.isfinite(share) & (share >= 0)).all():
-        raise ValueError("weights must be finite and not negative")
-    return share
 
 
 def _check_temperature(temperature: float) -> None:

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from landmark_ray.errors import shortened
 from landmark_ray.kernels.features import map_keypoints
 
 INPUT, OUTPUTS = "image", ("keypoints", "scores", "descriptors")
@@ -134,8 +135,7 @@ def _load(model: bytes, threads: int | None, gpu: bool) -> Network:
         providers = [GPU] if gpu else ["CPUExecutionProvider"]
         return _by_onnxruntime(ort.InferenceSession(model, options, providers=providers))
     except Exception as error:  # ONNX Runtime has an exception of its own for each status
-        reason = " ".join(str(error).split())[:200]
-        raise ValueError(f"ONNX Runtime can't load it: {reason}") from None
+        raise ValueError(f"ONNX Runtime can't load it: {shortened(error)}") from None
 
 
 def _check_names(graph: Any) -> None:

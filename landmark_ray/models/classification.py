@@ -18,17 +18,16 @@ def build_classifier(
     head: keras.Model,
     augmentation: keras.Model | None = None,
     *,
-    learn_statistics: bool | None = None,
+    learn_statistics: bool,
 ) -> keras.Model:
     """Build one model of augmentation, trunk and head, which stay usable on their own.
 
     Args:
-        trunk: From `networks.build_trunk`. If it is to be frozen, freeze it before.
+        trunk: From `networks.build_trunk`.
         head: From `heads.build_head`.
         augmentation: From `augmentation.build_augmentation`; none when not given.
         learn_statistics: Whether training updates the BatchNorm statistics of the trunk and applies
-            its dropout; when not given, it does so unless the trunk is frozen. Use False for
-            fine-tuning with few or small batches.
+            its dropout. Use False for fine-tuning with few or small batches.
 
     Returns:
         A model from [B, H, W, 3] in 0..255 to logits [B, classes].
@@ -36,8 +35,6 @@ def build_classifier(
     inputs = x = keras.Input(trunk.input_shape[1:], dtype="float32", name="photos")
     if augmentation is not None:
         x = augmentation(x)
-    if learn_statistics is None:
-        learn_statistics = trunk.trainable
     features = trunk(x) if learn_statistics else InferenceMode(trunk)(x)
     return keras.Model(inputs, head(features), name="classifier")
 
@@ -46,14 +43,6 @@ def split_classifier(classifier: keras.Model) -> tuple[keras.Model, keras.Model]
     """Return the trunk and the head of a classifier, which may come from a checkpoint."""
     trunk, head = classifier.layers[-2:]
     return (trunk.layer if isinstance(trunk, InferenceMode) else trunk), head
-
-
-def freeze(trunk: keras.Model, frozen: bool = True) -> None:
-    """Exclude a trunk's variables from training, or include them again.
-
-    Build and compile the classifier again afterwards.
-    """
-    trunk.trainable = not frozen
 
 
 def schedule(

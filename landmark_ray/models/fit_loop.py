@@ -44,16 +44,16 @@ class Stream:
 
 
 class ProgressReporter(keras.callbacks.Callback):  # type: ignore[misc]
-    """Calls back every few epochs, and after the last epoch.
+    """Calls back after every epoch.
 
     It adds the figure `step_s`, the mean seconds of a step, without the first step of an epoch,
     which waits for its data.
     """
 
-    def __init__(self, on_progress: ProgressCallback, every: int) -> None:
-        """Call `on_progress` after every `every` epochs."""
+    def __init__(self, on_progress: ProgressCallback) -> None:
+        """Take the function to call."""
         super().__init__()
-        self.on_progress, self.every = on_progress, every
+        self.on_progress = on_progress
         self.second = 0.0
 
     def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
@@ -62,14 +62,12 @@ class ProgressReporter(keras.callbacks.Callback):  # type: ignore[misc]
             self.second = time.monotonic()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Call back if it is time."""
-        done, later = epoch + 1, self.params["steps"] - 1
-        seconds = time.monotonic() - self.second
-        if done % self.every == 0 or done == self.params["epochs"]:
-            figures = {k: float(v) for k, v in (logs or {}).items()}
-            if later:
-                figures["step_s"] = seconds / later
-            self.model.stop_training = bool(self.on_progress(done, figures, self.model))
+        """Call back."""
+        later, seconds = self.params["steps"] - 1, time.monotonic() - self.second
+        figures = {k: float(v) for k, v in (logs or {}).items()}
+        if later:
+            figures["step_s"] = seconds / later
+        self.model.stop_training = bool(self.on_progress(epoch + 1, figures, self.model))
 
 
 def fit(
@@ -83,7 +81,6 @@ def fit(
     warmup: float,
     options: Any,
     on_progress: ProgressCallback,
-    every: int = 1,
     loss: arcface.ArcFace | None = None,
     average: float | None = None,
     centers: sampled_centers.SampledCenters | None = None,
@@ -99,8 +96,7 @@ def fit(
         until: Number of epochs after which this part of the training ends; `epochs` when not given.
         warmup: Share of the epochs in which the learning rate rises.
         options: `TrainConfig`.
-        on_progress: Called after every `every` epochs, and after the last.
-        every: Number of epochs.
+        on_progress: Called after every epoch.
         loss: ArcFace, whose labels hold margins; when not given, the smoothed cross-entropy of
             `options`.
         average: Momentum of an exponential average of the weights. The model has the average when
@@ -133,7 +129,7 @@ def fit(
             initial_epoch=done,
             verbose=0,
             shuffle=False,
-            callbacks=[*filter(None, [centers]), ProgressReporter(on_progress, every)],
+            callbacks=[*filter(None, [centers]), ProgressReporter(on_progress)],
         )
     return model
 

@@ -91,17 +91,16 @@ def save_trunk(trunk: keras.Model, path: str | Path) -> None:
         path: `*.weights.h5`. Without an embedding, it also fits the network in keras.applications.
     """
     hub.keep_positions(trunk)
-    whole = trunk.layers[-1].name == EMBEDDING
-    (trunk if whole else _inner(trunk)).save_weights(path, overwrite=True)
+    _stored(trunk).save_weights(path, overwrite=True)
 
 
-def load_weights(model: keras.Model, name: str, path: str | Path) -> None:
-    """Load the weights of a network `name`, all of them.
+def load_weights(trunk: keras.Model, name: str, path: str | Path) -> None:
+    """Load the weights of a trunk of the network `name`, all of them, as `save_trunk` wrote them.
 
     Raises:
         UserError: The file is missing or damaged, or belongs to another network.
     """
-    _load(model, name, Path(path))
+    _load(_stored(trunk), name, Path(path))
 
 
 def describe(trunk: keras.Model) -> TrunkInfo:
@@ -134,6 +133,11 @@ def constructors() -> dict[str, Callable[..., keras.Model]]:
 def module_of(constructor: Callable[..., keras.Model]) -> Any:
     """Return the module of a network of keras.applications, which holds `preprocess_input`."""
     return inspect.getmodule(constructor)
+
+
+def _stored(trunk: keras.Model) -> keras.Model:
+    """Return the part of a trunk whose weights are stored: its network, or all if it embeds."""
+    return trunk if trunk.layers[-1].name == EMBEDDING else _inner(trunk)
 
 
 def _inner(trunk: keras.Model) -> keras.Model:

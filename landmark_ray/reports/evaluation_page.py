@@ -8,7 +8,6 @@ from importlib.metadata import version
 from typing import Any
 
 import pyarrow as pa
-from rich.console import Console
 from rich.table import Table
 
 from landmark_ray.config import STAGES, Config
@@ -19,6 +18,7 @@ from landmark_ray.reports.image_set import PAIRS, SETS, Figures, ImageSet
 from landmark_ray.reports.templates import template
 from landmark_ray.reports.thumbnails import Thumbnails
 from landmark_ray.runtime import receipts
+from landmark_ray.runtime.progress import console
 
 FILES = ("reports/evaluation.json", "reports/evaluation.html")
 
@@ -47,9 +47,6 @@ def store(figures: Figures, root: Root, config: Config) -> None:
 
 def show(figures: Figures, config: Config) -> None:
     """Print a table of each set: lines for the groups, and for each of `WITNESSES`."""
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=140)
     models = {model["group"]: model for model in figures["models"]}
     landmarks = sum(model["landmarks"] for model in models.values())
     for name in (name for name in SETS if name in figures):
@@ -65,7 +62,7 @@ def show(figures: Figures, config: Config) -> None:
         for key, label in WITNESSES.items():
             if key in figures[name]:
                 table.add_row(label, f"{landmarks:,}", *_cells(figures[name][key], measured))
-        console.print(table)
+        console().print(table)
 
 
 def _cells(summary: Mapping[str, Any], exactly: Callable[[Any], str]) -> list[str]:

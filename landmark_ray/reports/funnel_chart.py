@@ -4,12 +4,12 @@ import io
 import json
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from landmark_ray.config import STAGES
 from landmark_ray.data.root import Root
 from landmark_ray.runtime import receipts
+from landmark_ray.runtime.progress import console
 
 FILES = ("reports/funnel.json", "reports/funnel.png")
 
@@ -30,10 +30,7 @@ def show(records: Records) -> None:
         counts = [f"{f[k]:,}" for k in ("images_in", "images_out")]
         classes = [f"{f[k]:,}" if f["classes_in"] else "" for k in ("classes_in", "classes_out")]
         table.add_row(stage, *counts, *classes, f"{record['seconds']:.1f}", _describe(f))
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=140)
-    console.print(table)
+    console().print(table)
 
 
 def _describe(funnel: dict[str, Any]) -> str:

@@ -104,7 +104,7 @@ def render(folder: Store, fields: Mapping[str, Any], known: Mapping[str, Any]) -
     ).render(
         fields,
         stages=known["stages"],
-        licences=shortened(known["licences"]),
+        licences=most_common(known["licences"]),
         groups=groups,
         enrolled=[row | {"name": readable(row["name"])} for row in enrolled],
         forgotten=trained - (names.num_rows - len(enrolled)),
@@ -130,7 +130,7 @@ def options(configuration: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
     }
 
 
-def shortened(licences: Mapping[str, int]) -> dict[str, int]:
+def most_common(licences: Mapping[str, int]) -> dict[str, int]:
     """Return the licences of most photos; the others are added up as "other licences"."""
     named = dict(list(licences.items())[:LISTED])
     others = sum(licences.values()) - sum(named.values())

@@ -20,11 +20,11 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
-from rich.console import Console
 from rich.table import Table
 
 from landmark_ray.data.root import Root
 from landmark_ray.runtime import receipts
+from landmark_ray.runtime.progress import console
 
 FILES = tuple(f"reports/sweep.{ending}" for ending in ("json", "csv", "png"))
 
@@ -185,9 +185,6 @@ def _keys(rows: pa.Table, column: str) -> list[tuple[int, str]]:
 
 def show(sweep: Sweep) -> None:
     """Print the sweep as tables."""
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=140)
     for part in sweep.slices():
         table = Table(title=_title(sweep), caption="* the thresholds of the run")
         table.add_column("inliers", justify="right")
@@ -199,7 +196,7 @@ def show(sweep: Sweep) -> None:
             marks = ["*" if own and j == part.own else "" for j in range(len(part.names))] * 2
             counts = [*part.images[i], *part.classes[i]]
             table.add_row(f"{inliers}", *(f"{m}{n:,}" for m, n in zip(marks, counts, strict=True)))
-        console.print(table)
+        console().print(table)
 
 
 def _title(sweep: Sweep) -> str:

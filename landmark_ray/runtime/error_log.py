@@ -36,16 +36,16 @@ _RAY_ENDED = {
 
 
 @contextlib.contextmanager
-def without_native_messages() -> Iterator[None]:
-    """Hide what native libraries print on stderr while they start; errors are raised as well."""
-    sys.stderr.flush()
-    screen = os.dup(2)
+def silenced(number: int) -> Iterator[None]:
+    """Discard what is printed to stdout (1) or stderr (2), also by native libraries."""
+    (sys.stdout if number == 1 else sys.stderr).flush()
+    screen = os.dup(number)
     with open(os.devnull, "wb") as nothing:
-        os.dup2(nothing.fileno(), 2)
+        os.dup2(nothing.fileno(), number)
     try:
         yield
     finally:
-        os.dup2(screen, 2)
+        os.dup2(screen, number)
         os.close(screen)
 
 

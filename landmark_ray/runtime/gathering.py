@@ -11,7 +11,7 @@ from landmark_ray.config import Config
 from landmark_ray.config.curation import IngestConfig
 from landmark_ray.data import schemas
 from landmark_ray.data.root import Root
-from landmark_ray.runtime.counts import StageCounts, reason_kind
+from landmark_ray.runtime.counts import StageCounts
 from landmark_ray.runtime.progress import ProgressBar
 from landmark_ray.runtime.resources import task_resources
 from landmark_ray.runtime.tasks import Row, run_tasks, shard_task
@@ -124,13 +124,7 @@ def gather(
         of_shard = pc.field("shard") == shard
         expected = catalog.filter(of_shard)
         images, rejects = deduplicate(expected, held.filter(of_shard), damaged)
-        part = StageCounts(
-            expected.num_rows,
-            images.num_rows,
-            len(pc.unique(expected["landmark_id"])),
-            len(pc.unique(images["landmark_id"])),
-        )
-        part.reject_reasons.update(reason_kind(r) for r in rejects["reason"].to_pylist())
+        part = StageCounts.between(expected, images, rejects)
         ids = held.filter(of_shard)["image_id"]
         part.counters[COPIES] += len(ids) - len(pc.unique(ids))
         root.commit(

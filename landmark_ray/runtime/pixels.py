@@ -74,8 +74,11 @@ def pixels_of(
         shard: The shard, with the column that `decoded` added or without it.
         decode: Decodes the column `jpeg` of the row where that column is missing.
     """
-    if PIXELS not in shard.fields:
-        return lambda image: decode(image["jpeg"])
+    return unpacked(shard) if PIXELS in shard.fields else lambda image: decode(image["jpeg"])
+
+
+def unpacked(shard: ShardReader) -> Callable[[Row], np.ndarray]:
+    """Return the same as `pixels_of` where `decoded` added its column."""
     by_id = pixels_by_id(shard)
 
     def found(image: Row) -> np.ndarray:

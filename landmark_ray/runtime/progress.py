@@ -1,4 +1,7 @@
-"""Show the progress of long work: a bar on a terminal, otherwise a line every ten seconds."""
+"""Show the progress of long work: a bar on a terminal, otherwise a line every ten seconds.
+
+Tables about it are printed by `console`.
+"""
 
 import sys
 import time
@@ -8,6 +11,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 LINE_EVERY_S = 10.0
+
+
+def console(width: int = 140) -> Console:
+    """Return what prints tables on stdout, in `width` letters unless that is a terminal."""
+    return Console(width=None if Console().is_terminal else width)
 
 
 def _clock(seconds: float) -> str:
@@ -31,11 +39,11 @@ class ProgressBar:
         self.title, self.total, self.done, self.unit = title, total, done, unit
         self.begun = self.shown = time.monotonic()
         self.before = done
-        console = Console(stderr=True)
+        screen = Console(stderr=True)
         self.bar: Progress | None = None
-        if console.is_terminal:
+        if screen.is_terminal:
             columns = (TextColumn("{task.description:>8}"), BarColumn(), MofNCompleteColumn())
-            self.bar = Progress(*columns, TextColumn("{task.fields[state]}"), console=console)
+            self.bar = Progress(*columns, TextColumn("{task.fields[state]}"), console=screen)
             self.task = self.bar.add_task(title, total=total, completed=done, state="starting")
 
     def __enter__(self) -> "ProgressBar":

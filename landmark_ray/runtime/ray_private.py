@@ -12,10 +12,11 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import ray
+from ray._common.tls_utils import add_port_to_grpc_server
 from ray._common.utils import get_default_ray_temp_dir
 from ray._private import ray_constants, services
 
-from landmark_ray.runtime.error_log import without_native_messages
+from landmark_ray.runtime.error_log import silenced
 
 if TYPE_CHECKING:
     from ray.serve.config import HTTPOptions
@@ -101,6 +102,22 @@ def init_on_loopback(metrics_port: int | None = None, **options: Any) -> None:
     ray.init(address="local", _node_ip_address="127.0.0.1", include_dashboard=False, **options)
 
 
+def replicas_on_loopback() -> None:
+    """Let the replica of Serve in this process listen at 127.0.0.1 only, if Ray does, too.
+
+    Ray 2.60: other replicas send it their requests as pickles by gRPC. It waits for them at all
+    addresses of the machine, a constant in its code, so that whoever reaches it can run code here.
+    """
+    if os.environ.get(ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR) == "0":
+        from ray.serve._private import replica  # only the extra `serve` installs what it imports
+
+        replica.add_port_to_grpc_server = _at_loopback  # type: ignore[attr-defined]
+
+
+def _at_loopback(server: Any, address: str) -> int:
+    return int(add_port_to_grpc_server(server, address.replace("[::]", "127.0.0.1")))
+
+
 @contextlib.contextmanager
 def longer_start_timeout(seconds: float, raylet_lives: Callable[[], bool]) -> Iterator[None]:
     """Let `ray.init` wait longer for its own processes, in this context.
@@ -148,7 +165,7 @@ def quiet_core() -> Iterator[None]:
         return
     os.environ[CORE_LOG_LEVEL] = "fatal"
     try:
-        with without_native_messages():
+        with silenced(2):
             yield
     finally:
         del os.environ[CORE_LOG_LEVEL]

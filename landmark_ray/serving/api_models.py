@@ -1,8 +1,10 @@
 """The JSON objects of the HTTP API, as the OpenAPI document describes them."""
 
-from typing import Annotated, Literal
+from typing import Literal
 
 from pydantic import BaseModel, Field
+
+from landmark_ray.config.base import Share
 
 
 class Candidate(BaseModel):
@@ -20,9 +22,6 @@ class Candidate(BaseModel):
         description="number of the group (by images per landmark) whose model knows the landmark; "
         "0 if it was enrolled"
     )
-
-
-Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class MatchedPoint(BaseModel):

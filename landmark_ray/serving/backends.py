@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from landmark_ray.bundle.multihead import Outputs, build_multihead, output_of
 from landmark_ray.bundle.reference import Logits, Network
 from landmark_ray.data.store import Store
-from landmark_ray.errors import UserError
+from landmark_ray.errors import UserError, shortened
 from landmark_ray.serving.serve_options import Precision
 
 TOLERANCE = {"f32": 0.02, "bf16": 0.1}
@@ -62,8 +62,7 @@ def load_openvino(
     try:
         compiled = openvino.Core().compile_model(str(file), "CPU", options)
     except RuntimeError as error:
-        reason = " ".join(str(error).split())[:200]
-        raise UserError(f"{file} can't be read by OpenVINO: {reason}") from None
+        raise UserError(f"{file} can't be read by OpenVINO: {shortened(error)}") from None
     actual = [(sorted(out.get_names()), out.partial_shape.to_string()) for out in compiled.outputs]
     expected = [([output_of(group)], f"[?,{width}]") for group, width in wanted.widths.items()]
     if sorted(actual) != sorted(expected):

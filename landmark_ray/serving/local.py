@@ -1,19 +1,11 @@
 """Calls of the service's parts: deployments of Serve, or objects in the process of the ingress."""
 
-from collections.abc import Awaitable, Callable
+from types import SimpleNamespace
 from typing import Any
 
 from ray.exceptions import RayActorError
 
 from landmark_ray.serving.versions import Versions
-
-
-class LocalMethod:
-    """A method of a local object, called with `remote` as a method of a Serve handle is."""
-
-    def __init__(self, method: Callable[..., Awaitable[Any]]) -> None:
-        """Wrap a method."""
-        self.remote = method
 
 
 class LocalHandle:
@@ -23,9 +15,9 @@ class LocalHandle:
         """Take the replica."""
         self.replica = replica
 
-    def __getattr__(self, name: str) -> LocalMethod:
-        """Return a method of the replica."""
-        return LocalMethod(getattr(self.replica, name))
+    def __getattr__(self, name: str) -> SimpleNamespace:
+        """Return a method of the replica, called with `remote` as one of a Serve handle is."""
+        return SimpleNamespace(remote=getattr(self.replica, name))
 
 
 async def ask(method: Any, *args: Any) -> Any:

@@ -24,11 +24,12 @@ from filelock import FileLock
 from numpy.typing import NDArray
 from PIL import Image
 
-from landmark_ray.bundle.manifest import REFERENCE, Bundle, checksum
+from landmark_ray.bundle.manifest import REFERENCE, Bundle
 from landmark_ray.bundle.multihead import Outputs, build_multihead, by_trunk, output_of
 from landmark_ray.bundle.reference import Disagreement, Reference
 from landmark_ray.data.store import Store
 from landmark_ray.errors import UserError
+from landmark_ray.runtime.receipts import checksum
 from landmark_ray.serving.backends import TOLERANCE, load_openvino
 
 CACHE_FORMAT = 2

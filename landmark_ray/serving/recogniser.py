@@ -16,6 +16,7 @@ from landmark_ray.kernels.exemplars import LEADING, leading
 from landmark_ray.kernels.findings import merge
 from landmark_ray.kernels.fusion import for_photos
 from landmark_ray.kernels.topk import TopK, merge_top_k
+from landmark_ray.runtime.ray_private import replicas_on_loopback
 from landmark_ray.serving.api_errors import APIError, models_not_ready
 from landmark_ray.serving.api_models import Explanation, PhotoAnswer
 from landmark_ray.serving.bundle_metadata import BundleMetadata
@@ -65,6 +66,7 @@ class Recogniser:
         Raises:
             UserError: Clients must send a key, and this machine has none.
         """
+        replicas_on_loopback()
         self.options = GraphOptions(**options)
         self.shards: list[Any] = list(shards)
         self.index: list[Any] = list(index)

@@ -56,7 +56,7 @@ class GraphOptions(StageConfig):
         description="number of deployments over which the index is spread, for an index that one "
         "machine cannot hold; with 0, the ingress's process holds it, which is fastest",
     )
-    replicas: Count = Field(1, description="processes of each deployment: of models, index and verify")
+    replicas: Count = Field(1, description="processes of each deployment but the ingress")
     gpus: float = Field(
         0.0, ge=0, description="GPUs of each process that holds models; with 0, CPUs compute"
     )

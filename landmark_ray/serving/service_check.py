@@ -12,24 +12,24 @@ import contextlib
 import os
 import secrets
 import socket
-import sys
 from collections.abc import Iterator, Mapping
 from itertools import islice
 from typing import Self
 
 import numpy as np
 from pydantic import Field, model_validator
-from rich.console import Console
 from rich.table import Table
 
 from landmark_ray.bundle.manifest import Bundle, Manifest
 from landmark_ray.config.base import Count, Options, Share
-from landmark_ray.data.sources import Archive, Source
+from landmark_ray.data.archives import Archive
+from landmark_ray.data.sources import Source
 from landmark_ray.errors import UserError
 from landmark_ray.kernels.evaluation import summary
 from landmark_ray.kernels.metrics import NO_LANDMARK
 from landmark_ray.kernels.topk import TopK
-from landmark_ray.runtime.progress import ProgressBar
+from landmark_ray.runtime.error_log import silenced
+from landmark_ray.runtime.progress import ProgressBar, console
 from landmark_ray.serving import app
 from landmark_ray.serving.client import TOP_K, Client, RankedLandmarks
 from landmark_ray.serving.serve_options import ServeOptions, ServiceOptions
@@ -147,7 +147,7 @@ def print_figures(
         counts = (f"{int(row[key]):,}" for key in ("images", "landmark_images"))
         shares = (f"{row[key]:.4f}" for key in COMPARED)
         table.add_row(name, *counts, *shares)
-    Console(width=None if Console().is_terminal else 100).print(table)
+    console(100).print(table)
 
 
 def check_figures(
@@ -189,22 +189,9 @@ def start_service(options: CheckOptions) -> Iterator[str]:
     os.environ.pop("RAY_ADDRESS", None)
     fields = options.model_dump(include={*ServiceOptions.model_fields, "cluster"})
     fields |= {"host": "127.0.0.1", "port": _free_port(), "metrics_port": _free_port()}
-    with _silent_stdout(), app.local_service(ServeOptions(**fields)) as url:
+    # when Ray ends, its core prints a line for each actor
+    with silenced(1), app.local_service(ServeOptions(**fields)) as url:
         yield url
-
-
-@contextlib.contextmanager
-def _silent_stdout() -> Iterator[None]:
-    """Discard what is printed: when Ray ends, its core prints a line for each actor."""
-    sys.stdout.flush()
-    screen = os.dup(1)
-    with open(os.devnull, "wb") as nothing:
-        os.dup2(nothing.fileno(), 1)
-    try:
-        yield
-    finally:
-        os.dup2(screen, 1)
-        os.close(screen)
 
 
 def _free_port() -> int:

@@ -3,6 +3,8 @@
 import asyncio
 from typing import Generic, TypeVar
 
+from landmark_ray.runtime.ray_private import replicas_on_loopback
+
 DRAIN_TIMEOUT_S = 60.0
 """How long a replica keeps the version before: ingresses may still ask for it, in seconds."""
 
@@ -18,6 +20,7 @@ class Versions(Generic[T]):
 
     def __init__(self) -> None:
         """Start without any version."""
+        replicas_on_loopback()
         self.loaded: dict[str, T] = {}
         self.uris: dict[str, str] = {}
 

@@ -15,16 +15,15 @@ from landmark_ray.config import Config
 from landmark_ray.data import schemas
 from landmark_ray.data.root import Root
 from landmark_ray.data.sources import Source
-from landmark_ray.data.store import Store
-from landmark_ray.kernels.image import ImageError, square
+from landmark_ray.kernels.image import square
 from landmark_ray.runtime import ledger
 from landmark_ray.runtime.counts import StageCounts
-from landmark_ray.runtime.pixels import decoded, pixels_by_id
+from landmark_ray.runtime.pixels import decoded, unpacked
 from landmark_ray.runtime.resources import pin_tensorflow, plan_workers
 from landmark_ray.runtime.shards import ShardReader, ShardResult, process_shards_with_model
 from landmark_ray.runtime.stage import Stage
-from landmark_ray.runtime.tasks import Row, probe_on_cluster
-from landmark_ray.training.preset import build_network, check_preset, preset_inputs
+from landmark_ray.runtime.tasks import probe_on_cluster
+from landmark_ray.training.new_network import build_network, check_preset, preset_inputs
 
 NO_NETWORK = "not described, as --train.weights none gives no network yet"
 """The counter of all images, if the network is trained later."""
@@ -34,7 +33,7 @@ def run(config: Config, root: Root, source: Source) -> StageCounts:
     """Write `models/pretrained` and `descriptors`."""
     if config.train.from_scratch:
         return ledger.untouched(root, "ingest", NO_NETWORK)
-    if trunk_info(Store(f"{root.uri}/models"), PRETRAINED) is None:
+    if trunk_info(root.models, PRETRAINED) is None:
         probe_on_cluster(config, store, config, root)
     workers = plan_workers(config, "train.", config.train, overlap=True, trains=False)
     load = partial(Describe, config, root, pin=not workers.gpus)
@@ -66,7 +65,7 @@ def store(config: Config, root: Root) -> None:
     Raises:
         UserError: The weights cannot be loaded.
     """
-    write_trunk(Store(f"{root.uri}/models"), PRETRAINED, build_network(config))
+    write_trunk(root.models, PRETRAINED, build_network(config))
 
 
 def inputs(config: Config, source: Source) -> dict[str, str]:
@@ -90,20 +89,13 @@ class Describe:
 
         use_precision(config.train.precision)
         self.size = config.resize.size
-        self.embedder = Embedder(read_trunk(Store(f"{root.uri}/models"), PRETRAINED))
+        self.embedder = Embedder(read_trunk(root.models, PRETRAINED))
 
     def __call__(self, shard: ShardReader) -> ShardResult:
         """Describe the photos of a shard, which take 0.15 MB each when they are decoded."""
         images = shard.read("images", ["image_id", "landmark_id"])
-        pixels = pixels_by_id(shard)
-
-        def of(image: Row) -> Row:
-            found = pixels[image["image_id"]]
-            if isinstance(found, ImageError):
-                raise found
-            return {"pixels": found}
-
-        rows, rejects = shard.map_images(images, of)
+        pixels = unpacked(shard)
+        rows, rejects = shard.map_images(images, lambda image: {"pixels": pixels(image)})
         photos = np.array([row.pop("pixels") for row in rows], np.uint8)
         vectors = self.embedder.embed(photos.reshape(-1, self.size, self.size, 3))
         for row, vector in zip(rows, vectors.astype(np.float16), strict=True):

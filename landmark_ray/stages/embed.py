@@ -19,7 +19,6 @@ from landmark_ray.data import schemas
 from landmark_ray.data.examples import IDS, pixels, read_examples
 from landmark_ray.data.root import Root
 from landmark_ray.data.sources import Source
-from landmark_ray.data.store import Store
 from landmark_ray.kernels.sampling import rank_key
 from landmark_ray.runtime.counts import StageCounts
 from landmark_ray.runtime.pixels import decoded, pixels_by_id
@@ -73,7 +72,7 @@ class Embed:
 
         use_precision(config.train.precision)
         self.config = config
-        self.embedder = Embedder(read_trunk(Store(f"{root.uri}/models")), config.train.augment)
+        self.embedder = Embedder(read_trunk(root.models), config.train.augment)
 
     def __call__(self, shard: ShardReader) -> ShardResult:
         """Embed the examples of a shard."""

@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from landmark_ray.bundle.network_files import FINETUNED, GROUPS
+from landmark_ray.bundle.network_files import heads_folder
 from landmark_ray.config import Config
 from landmark_ray.data import schemas
+from landmark_ray.data.archives import Archive
 from landmark_ray.data.class_features import COLUMNS
 from landmark_ray.data.examples import groups_of, read_examples
 from landmark_ray.data.lookup import image_features
 from landmark_ray.data.photo_batches import photos
 from landmark_ray.data.photo_ids import PhotoIds
 from landmark_ray.data.root import Root
-from landmark_ray.data.sources import Archive, Source
-from landmark_ray.data.store import Store
+from landmark_ray.data.sources import Source
 from landmark_ray.kernels.features import ImageFeatures
 from landmark_ray.reports import evaluation_page
 from landmark_ray.runtime.counts import StageCounts, reason_kind
@@ -72,9 +72,8 @@ def scorer_of(config: Config, root: Root, *, pin: bool) -> "Scorer":
     """
     from landmark_ray.bundle.scoring import Scorer
 
-    subfolder = FINETUNED if "finetune" in config.train.phases else GROUPS
     threads = pin_threads() if pin else None
-    return Scorer(Store(f"{root.uri}/models"), subfolder, config.evaluate.top_k, threads)
+    return Scorer(root.models, heads_folder(config), config.evaluate.top_k, threads)
 
 
 class ScoreExamples:

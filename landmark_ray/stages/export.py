@@ -38,6 +38,7 @@ from landmark_ray.bundle.network_files import (
     HeadInfo,
     copy_trunk,
     head_infos,
+    heads_folder,
 )
 from landmark_ray.bundle.reference import Reference
 from landmark_ray.config import STAGES, Config
@@ -67,8 +68,8 @@ HEAD_FILES = ("head.weights.h5", "head.json")
 
 def run(config: Config, root: Root, source: Source) -> StageCounts:
     """Write the bundle, with the manifest last."""
-    models = Store(f"{root.uri}/models")
-    subfolder = FINETUNED if "finetune" in config.train.phases else GROUPS
+    models = root.models
+    subfolder = heads_folder(config)
     infos = head_infos(models, subfolder)
     bundle, ours = bundle_folder(config, root)
     trunks = sorted({TRUNK, *(info.trunk for info in infos)})  # TRUNK describes photos to the index
@@ -148,7 +149,7 @@ def reference_of(config: Config, root: Root, subfolder: str) -> Reference:
     from landmark_ray.bundle.ensemble import Ensemble
 
     with keras.device("cpu"):  # a GPU computes with less precision
-        ensemble = Ensemble(Store(f"{root.uri}/models"), subfolder)
+        ensemble = Ensemble(root.models, subfolder)
         photos = reference_photos(config, root, [info.group for info in ensemble.infos])
         vectors = ensemble.vectors(photos, sorted({TRUNK, *ensemble.trunks}))
         return Reference(photos, ensemble.logits(vectors) | {FEATURES: vectors[TRUNK]})

@@ -22,7 +22,6 @@ from landmark_ray.bundle.network_files import (
 from landmark_ray.config import Config
 from landmark_ray.data.root import Root
 from landmark_ray.data.sources import Source
-from landmark_ray.data.store import Store
 from landmark_ray.runtime.counts import StageCounts
 from landmark_ray.runtime.stage import Stage
 from landmark_ray.training.checkpoints import STAGING
@@ -58,7 +57,7 @@ def fit_group(job: TrainingJob) -> None:
     from landmark_ray.models.augmentation import build_augmentation
 
     begun = time.monotonic()
-    folder = Store(f"{root.uri}/models")
+    folder = root.models
     info = head_info(folder, GROUPS, group)
     assert info is not None, "stage train is finished"
     index = read_index(root, config.seed)

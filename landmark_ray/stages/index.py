@@ -25,7 +25,6 @@ from landmark_ray.bundle.network_files import TRUNK
 from landmark_ray.config import Config
 from landmark_ray.data.root import Root
 from landmark_ray.data.sources import Source
-from landmark_ray.data.store import Store
 from landmark_ray.errors import UserError
 from landmark_ray.kernels import synthetic
 from landmark_ray.kernels.fusion import STRANGERS
@@ -90,15 +89,14 @@ def make(config: Config, root: Root) -> IndexInfo:
     except ValueError as error:
         raise UserError(f"{root.shown}/embeddings: {error}; run embed with --redo embed") from None
     strangers = int(pc.sum(pc.equal(photos["landmark_id"], STRANGERS)).as_py() or 0)
-    models = Store(f"{root.uri}/models")
     info = IndexInfo(
         trunk=TRUNK,
-        trunk_sha256=trunk_checksum(models),
+        trunk_sha256=trunk_checksum(root.models),
         features=learned_from.shape[1],
         photos=photos.num_rows - strangers,
         strangers=strangers,
     )
-    write_index(models, whitening, divide(whitened), photos, info)
+    write_index(root.models, whitening, divide(whitened), photos, info)
     return info
 
 

@@ -20,11 +20,13 @@ import ray
 from landmark_ray.config import Config
 from landmark_ray.config.curation import IngestConfig
 from landmark_ray.data import schemas
+from landmark_ray.data.archives import Archive
 from landmark_ray.data.file_kinds import printable, text_id
 from landmark_ray.data.listing import LeftOut
 from landmark_ray.data.photo_ids import PhotoIds
 from landmark_ray.data.root import Root
-from landmark_ray.data.sources import Archive, Member, Source
+from landmark_ray.data.sources import Source
+from landmark_ray.data.tars import Member
 from landmark_ray.errors import UserError
 from landmark_ray.kernels.image import ImageError, normalise
 from landmark_ray.runtime.counts import StageCounts

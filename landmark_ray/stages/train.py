@@ -14,7 +14,6 @@ from landmark_ray.bundle.network_files import CLOSED, GROUPS, TRUNK, HeadInfo, w
 from landmark_ray.config import Config
 from landmark_ray.data.root import Root
 from landmark_ray.data.sources import Source
-from landmark_ray.data.store import Store
 from landmark_ray.kernels.calibration import VALIDATION_SMOOTHING, fit_temperature
 from landmark_ray.runtime.counts import StageCounts
 from landmark_ray.runtime.resources import pin_tensorflow
@@ -48,7 +47,7 @@ def fit_group(job: TrainingJob) -> None:
     pin_tensorflow(job.cores)
     group, config, root = job.group, job.config, job.root
     options = config.train
-    folder = Store(f"{root.uri}/models")
+    folder = root.models
     begun = time.monotonic()
     data = read_group(root, group, config)
     tracker = Tracker(config, root, "train", job.name)

@@ -20,15 +20,14 @@ from landmark_ray.bundle.network_files import (
 from landmark_ray.config import Config
 from landmark_ray.data.root import Root
 from landmark_ray.data.sources import Source
-from landmark_ray.data.store import Store
 from landmark_ray.runtime.counts import StageCounts
 from landmark_ray.runtime.progress import ProgressBar
 from landmark_ray.runtime.stage import Stage
 from landmark_ray.training.checkpoints import STAGING, History
 from landmark_ray.training.example_index import read_index
 from landmark_ray.training.fit_network import Metric, TrainSchedule, learn, set_up
+from landmark_ray.training.new_network import build_network, preset_inputs
 from landmark_ray.training.photo_stream import Pool, decoded, pool_of
-from landmark_ray.training.preset import preset_inputs
 from landmark_ray.training.validation import Validator
 from landmark_ray.training.worker import ALL_GROUPS, Loop, TrainingJob, run_trainings
 
@@ -40,7 +39,7 @@ HISTORY = f"{TRUNK}/history.json"
 
 def run(config: Config, root: Root, source: Source) -> StageCounts:
     """Write `models/trunk`."""
-    folder = Store(f"{root.uri}/models")
+    folder = root.models
     images = root.dataset("examples").count_rows()
     if trunk_info(folder) is None:
         if config.train.is_metric:
@@ -81,18 +80,12 @@ def fit_trunk(job: TrainingJob) -> None:
     from landmark_ray.models import classification
     from landmark_ray.models.augmentation import build_augmentation
     from landmark_ray.models.heads import build_head
-    from landmark_ray.models.networks import build_trunk
 
     photos, validation = pools(job)
 
     def classifier() -> "keras.Model":
         keras.utils.set_random_seed(config.seed % 2**31)
-        trunk = build_trunk(
-            options.network,
-            weights=None,
-            input_size=config.resize.size,
-            pooling=options.pooling,
-        )
+        trunk = build_network(config)
         head = build_head(
             trunk.output_shape[-1],
             photos.classes,
@@ -124,7 +117,6 @@ def fit_embedding(job: TrainingJob) -> None:
     from landmark_ray.models import arcface, classification, metric
     from landmark_ray.models.augmentation import build_augmentation
     from landmark_ray.models.growth import at_size
-    from landmark_ray.models.networks import build_trunk
     from landmark_ray.models.rectangles import for_rectangles, for_squares
     from landmark_ray.models.sampled_centers import SampledCenters
 
@@ -142,15 +134,8 @@ def fit_embedding(job: TrainingJob) -> None:
 
     def network() -> "keras.Model":
         keras.utils.set_random_seed(config.seed % 2**31)
-        if options.from_scratch:
-            trunk = build_trunk(
-                options.network,
-                weights=None,
-                input_size=config.resize.size,
-                pooling=options.pooling,
-            )
-        else:
-            trunk = read_trunk(Store(f"{root.uri}/models"), PRETRAINED)
+        scratch = options.from_scratch
+        trunk = build_network(config) if scratch else read_trunk(root.models, PRETRAINED)
         if options.metric_proportions:
             trunk = for_rectangles(trunk)
         for side in reversed(options.metric_sizes):  # the first last; all, as each may be refused
@@ -165,7 +150,7 @@ def fit_embedding(job: TrainingJob) -> None:
             features=options.embedding,
             scale=options.metric_scale,
             augmentation=build_augmentation(options.augment, config.seed),
-            learn_statistics=options.from_scratch,
+            learn_statistics=scratch,
             sample=size,
         )
         if sampled:
@@ -200,9 +185,8 @@ def pools(job: TrainingJob, *, proportions: bool = False) -> tuple[Pool, Pool]:
 
 def store(root: Root, trunk: "keras.Model", history: History) -> None:
     """Write the history and the trunk."""
-    folder = Store(f"{root.uri}/models")
-    folder.write_json(HISTORY, history)
-    write_trunk(folder, TRUNK, trunk)
+    root.models.write_json(HISTORY, history)
+    write_trunk(root.models, TRUNK, trunk)
 
 
 STAGE = Stage(

@@ -9,7 +9,7 @@ from typing import TypeVar
 from zipfile import BadZipFile
 
 from landmark_ray.data.root import Root
-from landmark_ray.errors import UserError
+from landmark_ray.errors import UserError, shortened
 
 STAGING = "_staging/train"
 """Folder of the root for files that are kept only until a stage is finished."""
@@ -28,9 +28,7 @@ class Checkpoints:
     `history.json` last.
     """
 
-    def __init__(
-        self, root: Root, name: str, on_change: Callable[[History], None] = lambda history: None
-    ) -> None:
+    def __init__(self, root: Root, name: str, on_change: Callable[[History], None]) -> None:
         """Take the root and the name of the training.
 
         `on_change` gets the history whenever a checkpoint that holds it was read or stored, and
@@ -68,10 +66,9 @@ class Checkpoints:
                         Path(scratch, Path(name).name).write_bytes(self.root.read(name))
                 model = read(scratch)
             except (ValueError, KeyError, TypeError, OSError, BadZipFile) as error:
-                reason = " ".join(str(error).split())[:200]
                 raise UserError(
-                    f"the checkpoint {self.root.shown}/{folders[-1]} is damaged ({reason}): "
-                    "run its stage with --redo"
+                    f"the checkpoint {self.root.shown}/{folders[-1]} is damaged "
+                    f"({shortened(error)}): run its stage with --redo"
                 ) from None
         self.on_change(self.history)
         return model

@@ -5,7 +5,6 @@ import pyarrow.compute as pc
 from landmark_ray.bundle.network_files import head_info
 from landmark_ray.config import Config
 from landmark_ray.data.root import Root
-from landmark_ray.data.store import Store
 from landmark_ray.runtime.counts import StageCounts
 from landmark_ray.runtime.progress import ProgressBar
 from landmark_ray.training import non_landmarks, worker
@@ -31,7 +30,6 @@ def over_groups(
     Raises:
         UserError: A training raised it, or lost more workers than --train.retries.
     """
-    folder = Store(f"{root.uri}/models")
     examples = root.dataset("examples").to_table(["landmark_id", "group"])
     per_group = pc.value_counts(examples["group"]).to_pylist()
     sizes = {row["values"]: row["counts"] * passes for row in per_group}
@@ -41,7 +39,7 @@ def over_groups(
     if empty:
         counts.notes.append(f"no landmark is in group {', '.join(empty)}: it has no model")
     counts.notes += non_landmarks.note(non_landmarks.learned(root, config))
-    todo = {g: size for g, size in sizes.items() if head_info(folder, place, g) is None}
+    todo = {g: size for g, size in sizes.items() if head_info(root.models, place, g) is None}
     images = sum(sizes.values())
     with ProgressBar(title, images, done=images - sum(todo.values())) as progress_bar:
         if todo:

@@ -10,11 +10,10 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from landmark_ray.bundle.network_files import FINETUNED, GROUPS, TRUNK, head_infos
+from landmark_ray.bundle.network_files import TRUNK, head_infos, heads_folder
 from landmark_ray.config import Config
 from landmark_ray.data.examples import groups_of
 from landmark_ray.data.root import Root
-from landmark_ray.data.store import Store
 from landmark_ray.kernels.answers import (
     answered,
     as_strangers,
@@ -48,8 +47,6 @@ def figures_of(config: Config, root: Root, solution: Collection[str] | None) -> 
         root: The root.
         solution: Ids of the photos of the test set; None if there is none.
     """
-    folder = Store(f"{root.uri}/models")
-    subfolder = FINETUNED if "finetune" in config.train.phases else GROUPS
     evidence, groups = root.dataset("predictions").to_table(), groups_of(root)
     fusion, halves = fitted(evidence, groups), cross_fitted(evidence, groups)
     predictions = pa.concat_tables([answered(rows, half) for rows, half in halves])
@@ -68,7 +65,7 @@ def figures_of(config: Config, root: Root, solution: Collection[str] | None) -> 
                 "temperature": info.temperature,
                 **info.report,
             }
-            for info in head_infos(folder, subfolder)
+            for info in head_infos(root.models, heads_folder(config))
         ],
     }
     whole = results["validation"]["ensemble"]
@@ -91,7 +88,7 @@ def figures_of(config: Config, root: Root, solution: Collection[str] | None) -> 
         strangers,
         sum(model["landmarks"] for model in results["models"]),
     )
-    if history := folder.read_json(f"{TRUNK}/history.json"):
+    if history := root.models.read_json(f"{TRUNK}/history.json"):
         results["trunk"] = {"history": history}
     if solution is not None:
         evidence = one_row_per_photo(root.dataset(TEST).to_table())

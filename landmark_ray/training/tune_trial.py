@@ -1,6 +1,5 @@
 """A trial of the search for options: heads that learn with some options, and their scores."""
 
-import itertools
 from collections.abc import Iterable
 from typing import Any
 
@@ -22,9 +21,7 @@ PARTS = 6
 Options = dict[str, Any]
 
 
-def try_options(
-    options: Options, *, config: Config, data: dict[int, Any], on_cpus: bool = True
-) -> None:
+def try_options(options: Options, *, config: Config, data: dict[int, Any], on_cpus: bool) -> None:
     """Train heads with the options of a trial, and report their scores; runs in a worker.
 
     `config` has the run's own options, `data` is group -> reference to its GroupVectors.
@@ -39,26 +36,28 @@ def try_options(
         vectors = GroupVectors(vectors.landmarks, vectors.other, train, vectors.validation)
         head = new_head(vectors, group, changed)
         if len(data) == 1:
-            parts = itertools.count()
-            fit_head(head, vectors, changed, _score_reporter(vectors, parts), reports=PARTS)
-            for _ in range(
-                min(next(parts), PARTS - 1), PARTS
-            ):  # of a training that ended early, too
-                tune.report({"score": score(logits_of(head, vectors.validation.x), vectors)})
+            fit_head(head, vectors, changed, _score_reporter(vectors, scores), reports=PARTS)
+            while len(scores) < PARTS:  # of a training that ended early, too
+                _report(head, vectors, scores)
         else:
             fit_head(head, vectors, changed)
             scores.append(score(logits_of(head, vectors.validation.x), vectors))
             tune.report({"score": float(np.mean(scores))})
 
 
-def _score_reporter(data: GroupVectors, parts: "itertools.count[int]") -> Any:
+def _score_reporter(data: GroupVectors, scores: list[float]) -> Any:
     """Return a function that reports the score of a head in training, but not of the last part."""
 
     def report(epoch: int, head: Any) -> None:
-        if next(parts) < PARTS - 1:
-            tune.report({"score": score(logits_of(head, data.validation.x), data)})
+        if len(scores) < PARTS - 1:
+            _report(head, data, scores)
 
     return report
+
+
+def _report(head: Any, data: GroupVectors, scores: list[float]) -> None:
+    scores.append(score(logits_of(head, data.validation.x), data))
+    tune.report({"score": scores[-1]})
 
 
 def score(chunks: Iterable[NDArray[np.float32]], data: GroupVectors) -> float:

@@ -20,10 +20,10 @@ SEARCHED = {"head_rate", "views", "scale"}
 
 
 @pytest.mark.parametrize("group", [pytest.param(None, marks=pytest.mark.long), 2])
-def test_best_options_are_a_file_that_config_reads(trained_root, run_job, tmp_path, group):
+def test_best_options_are_a_file_that_config_reads(again, run_job, tmp_path, group):
     output = tmp_path / "best.toml"
     which = () if group is None else ("--tune.group", group)
-    args = ("--root", trained_root, "--tune.trials", 4, "--output", output, *which)
+    args = ("--root", again, "--tune.trials", 4, "--output", output, *which)
     done = run_job("tune", *args)
     assert done.returncode == 0, done.stderr
     assert "4 of 4 trials" in done.stderr
@@ -38,14 +38,14 @@ def test_best_options_are_a_file_that_config_reads(trained_root, run_job, tmp_pa
     assert len(own) == 1
     assert own.steps.item() == trials.steps.max(), "the run's own options are never stopped"
     assert own.head_rate.item() == Config().train.head_rate
-    assert not (trained_root / "_staging/tune").exists()
+    assert not (again / "_staging/tune").exists()
 
 
-def test_interrupted_search_publishes_nothing(trained_root, tmp_path):
-    best, search = tmp_path / "best.toml", trained_root / "_staging/tune"
-    command = [sys.executable, REPO / "jobs/tune.py", "--root", trained_root, "--output", best]
+def test_interrupted_search_publishes_nothing(again, tmp_path):
+    best, search = tmp_path / "best.toml", again / "_staging/tune"
+    command = [sys.executable, REPO / "jobs/tune.py", "--root", again, "--output", best]
     with subprocess.Popen(
-        [str(word) for word in (*command, "--tune.trials", 100)],
+        [str(word) for word in (*command, "--tune.trials", 100, "--cluster.cpus", 1)],
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,

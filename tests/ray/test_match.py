@@ -6,7 +6,10 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import ray
 
+from landmark_ray.config import Config
+from landmark_ray.runtime.ray_start import start_ray
 from tests.tables import assert_same_tables, rows
 
 pytestmark = pytest.mark.ray
@@ -49,6 +52,21 @@ def test_every_pair_is_the_same_in_parts(match):
     parts, done = match("parts", "--match.mode", "exhaustive", *PARTS)
     assert done.returncode == 0, done.stderr
     pd.testing.assert_frame_equal(rows(whole, "pairs"), rows(parts, "pairs"))
+
+
+def test_a_task_has_as_many_threads_as_cores(run_job):
+    start_ray(Config())  # or go on with that of the jobs
+
+    def threads():
+        import cv2
+
+        from landmark_ray.runtime.resources import pin_threads
+
+        return pin_threads(), cv2.getNumThreads()
+
+    for cores in (2, 1):
+        task = ray.remote(threads).options(num_cpus=cores)
+        assert ray.get(task.remote()) == (cores, cores)
 
 
 def a_shard(root):

@@ -30,7 +30,7 @@ def decoder():
 
         @property
         def _turns(self):
-            turns = {plain: asyncio.Semaphore(self.processes) for plain in (True, False)}
+            turns = Decoder._turns.func(self)
             return self._of_loops.setdefault(asyncio.get_running_loop(), turns)
 
     running = SharedDecoder(1, timeout_s=10)

@@ -1,14 +1,18 @@
 import pytest
 
 from landmark_ray import cli
-from landmark_ray.config import Config
+from landmark_ray.config import STAGES, Config
 from landmark_ray.config.verification import ExtractConfig
 from landmark_ray.errors import UserError
 from landmark_ray.kernels.matching import MatchingRule
 from landmark_ray.pipeline import PipelineConfig
 from landmark_ray.predict import PredictOptions
+from landmark_ray.runtime import preflight
 from landmark_ray.serving.serve_options import ServiceOptions
 from landmark_ray.serving.service_check import CheckOptions
+from tests.conftest import REPO
+
+CONF = sorted((REPO / "jobs/conf").glob("*.toml"))
 
 
 def parse(*args, model=Config):
@@ -203,6 +207,18 @@ def test_photos_are_compared_where_the_network_has_weights(options, compares):
 def test_options_of_the_service_that_would_do_nothing_are_refused(options, says):
     with pytest.raises(ValueError, match=says):
         ServiceOptions(bundle="b", **options)
+
+
+def test_there_are_files_of_options_for_the_demo_and_for_gldv2():
+    assert {"demo.toml", "gldv2.toml"} <= {file.name for file in CONF}
+
+
+@pytest.mark.parametrize("file", CONF, ids=lambda file: file.name)
+def test_files_of_options_are_accepted_and_do_not_contradict_themselves(file):
+    places = ("--source", "x", "--root", "y")
+    config = parse("--config", str(file), *places, model=PipelineConfig)
+    preflight.check_options(config, STAGES)
+    assert config != parse(*places, model=PipelineConfig)
 
 
 @pytest.mark.parametrize("options", [{"witnesses": "heads"}, {"verify": "off"}])

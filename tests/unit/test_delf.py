@@ -1,5 +1,3 @@
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -7,7 +5,6 @@ from landmark_ray.kernels.delf import Delf
 from tests.delf import signature as delf_signature
 from tests.vectors import assert_same_outputs
 
-STANDIN = Path(__file__).resolve().parents[3] / "shared/models/delf_standin"
 SCALES = (0.5, 1.0)
 OPTIONS = {"image_scales": SCALES, "score_threshold": 0.0, "max_features": 200, "threads": 1}
 
@@ -67,10 +64,13 @@ def test_a_model_that_lacks_an_output_is_refused(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def standin():
-    if not STANDIN.is_dir():
-        pytest.skip(f"no DELF stand-in at {STANDIN}")
-    return Delf(str(STANDIN), **OPTIONS)
+def standin_model(shared):
+    return str(shared / "models/delf_standin")
+
+
+@pytest.fixture(scope="module")
+def standin(standin_model):
+    return Delf(standin_model, **OPTIONS)
 
 
 def checks(height, width):
@@ -99,11 +99,8 @@ def test_the_standin_gives_equal_features_for_equal_images(standin):
 
 
 @pytest.mark.shared
-def test_a_threshold_above_all_scores_leaves_no_features():
-    if not STANDIN.is_dir():
-        pytest.skip(f"no DELF stand-in at {STANDIN}")
-    keypoints, descriptors = Delf(str(STANDIN), **OPTIONS | {"score_threshold": 1e9})(
-        checks(64, 64)
-    )
+def test_a_threshold_above_all_scores_leaves_no_features(standin_model):
+    delf = Delf(standin_model, **OPTIONS | {"score_threshold": 1e9})
+    keypoints, descriptors = delf(checks(64, 64))
     assert keypoints.shape == (0, 2)
     assert descriptors.shape == (0, 40)

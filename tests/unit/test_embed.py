@@ -10,9 +10,14 @@ from PIL import Image
 from landmark_ray.config import Config
 from landmark_ray.data import schemas
 from landmark_ray.data.examples import pixels
+from landmark_ray.models import embedding
+from landmark_ray.models.augmentation import build_augmentation
+from landmark_ray.models.backend import xla
+from landmark_ray.models.networks import build_trunk
+from landmark_ray.models.specs import AugmentationOptions
 from landmark_ray.stages.embed import embed_rows
 
-CONFIG = Config.model_validate({"resize": {"size": 16}, "train": {"views": 2}})
+CONFIG = Config.model_validate({"resize": {"size": 16}, "train": {"views": 3}})
 
 
 class Brightness:
@@ -20,11 +25,15 @@ class Brightness:
 
     calls = 0
 
+    def __init__(self):
+        self.seeds = []
+
     def embed(self, photos):
         self.calls += len(photos)
         return np.stack([photos.mean((1, 2, 3)), np.ones(len(photos))], axis=1)
 
     def augmented_views(self, photos, seed):
+        self.seeds.append(seed)
         return -self.embed(photos)
 
 
@@ -67,6 +76,29 @@ def test_photo_as_it_is_has_the_vector_of_describe_or_a_new_one(described, compu
         for row in rows
     }
     assert {i: vectors.pop((i, 0)) for i in computed} == computed
-    assert vectors == {("a", 1): (-10, -1), ("c", 1): (-30, -1)}
+    views = (1, 2)
+    assert vectors == {(i, view): (-x, -1) for i, x in (("a", 10), ("c", 30)) for view in views}
+    assert len(embedder.seeds) == len(set(embedder.seeds)) == 2, "each view is another one"
     unknown = sum(image not in described["image_id"].to_pylist() for image in computed)
-    assert embedder.calls == unknown + 2
+    assert embedder.calls == unknown + 4
+
+
+def test_views_of_a_seed_are_those_of_its_augmentation_batch_by_batch(monkeypatch):
+    monkeypatch.setattr(embedding, "BATCH", 4)
+    monkeypatch.setattr(embedding, "on_gpu", lambda: False)
+    photos = np.random.default_rng(0).integers(0, 256, (6, 8, 8, 3), np.uint8).repeat(4, 1)
+    photos = photos.repeat(4, 2)
+    options = AugmentationOptions()
+    embedder = embedding.Embedder(build_trunk("small", weights=None, input_size=32), options)
+    first = embedder.augmented_views(photos, 1)
+    np.testing.assert_array_equal(embedder.augmented_views(photos, 1), first)
+    spread = embedder.embed(photos).std(axis=0).mean()
+    for other in (embedder.augmented_views(photos, 2), embedder.embed(photos)):
+        assert (np.abs(first - other).mean(axis=1) > 0.1 * spread).all()
+    augmentation = build_augmentation(options, 1)
+    # compiled as there: XLA draws other numbers than TensorFlow's own kernels
+    vary = xla(lambda batch: augmentation(batch, training=True))
+    filled = np.concatenate([photos, np.zeros_like(photos[:2])]).astype(np.float32)
+    views = np.concatenate([np.asarray(vary(filled[i : i + 4])) for i in (0, 4)])
+    wanted = np.asarray(embedder.network(views, training=False))[: len(photos)]
+    np.testing.assert_allclose(first, wanted, atol=0.01 * spread)

@@ -1,11 +1,12 @@
 """What clients and metrics see of requests that fail as a whole, or for some of their photos."""
 
 import difflib
-from unittest.mock import Mock, call
+from unittest.mock import Mock, call, create_autospec
 
 import pytest
 from ray.exceptions import RayActorError
 
+from landmark_ray.serving.prometheus import Metrics
 from tests.serving import JPEG, error, photo
 
 TWO = [("p", ("a.jpg", photo()))] * 2
@@ -14,7 +15,7 @@ TWO = [("p", ("a.jpg", photo()))] * 2
 @pytest.fixture
 def counted(monkeypatch):
     """The metrics of the services that `make` makes."""
-    metrics = Mock()
+    metrics = create_autospec(Metrics, instance=True)
     monkeypatch.setattr("landmark_ray.serving.recogniser.Metrics", lambda: metrics)
     return metrics
 

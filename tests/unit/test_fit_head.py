@@ -1,9 +1,12 @@
 """The head of a group: its batch and rate, its first weights, when it stops, and how it goes on."""
 
+from types import SimpleNamespace
+
 import keras
 import numpy as np
 import pytest
 
+from landmark_ray.bundle.network_files import CLOSED, GROUPS, head_info
 from landmark_ray.config import Config
 from landmark_ray.data.root import Root
 from landmark_ray.errors import UserError
@@ -155,6 +158,25 @@ def test_a_head_whose_training_diverged_is_refused_in_one_line():
     )
 
 
+@pytest.mark.parametrize("calibrate", [True, False])
+def test_a_temperature_is_stored_if_it_is_to_be_calibrated_and_else_1(
+    calibrate, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(train, "read_group", lambda *_: group())
+    monkeypatch.setattr(train, "pin_tensorflow", lambda cores: None)
+    job = SimpleNamespace(
+        config=config(calibrate=calibrate, head_epochs=1),
+        root=Root(str(tmp_path)),
+        group=1,
+        name="group-1",
+        cores=1,
+        report=lambda done: None,
+    )
+    train.fit_group(job)
+    assert (head_info(job.root.models, GROUPS, 1).temperature != 1) == calibrate
+    assert head_info(job.root.models, CLOSED, 1).temperature == 1
+
+
 class LostError(Exception):
     """The worker is killed."""
 
@@ -164,7 +186,7 @@ def test_a_lost_training_goes_on_to_the_same_end(lost, patience, tmp_path):
     data, options = group(), config(head_patience=patience, head_epochs=8)
 
     def fitted(root, report):
-        checkpoints = Checkpoints(Root(str(root)), "group-1")
+        checkpoints = Checkpoints(Root(str(root)), "group-1", print)
         head = new_head(data, 1, options)
         fit_head(head, data, options, report, reports=4, checkpoints=checkpoints)
         return head.get_weights(), checkpoints.history

@@ -63,7 +63,7 @@ def test_training_that_ends_early_leaves_no_stream_behind():
 def test_seconds_of_a_step_leave_out_the_first_of_an_epoch(monkeypatch):
     seen, now = [], iter([100.0, 103.0, 200.0, 206.0])
     monkeypatch.setattr(fit_loop.time, "monotonic", lambda: next(now))
-    reporting = fit_loop.ProgressReporter(lambda _, figures, __: seen.append(figures), 1)
+    reporting = fit_loop.ProgressReporter(lambda _, figures, __: seen.append(figures))
     reporting.set_params({"steps": 4, "epochs": 2})
     reporting.set_model(build_head(8, 3))
     for epoch in range(2):

@@ -3,8 +3,9 @@ import pickle
 
 import pytest
 
-from landmark_ray.bundle.manifest import FILE, Bundle, Manifest, checksum, version
+from landmark_ray.bundle.manifest import FILE, Bundle, Manifest, version
 from landmark_ray.errors import UserError
+from landmark_ray.runtime.receipts import checksum
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from landmark_ray.config import Config
+from landmark_ray.data.root import Root
 from landmark_ray.kernels.matching import PairResult
 from landmark_ray.stages import match, prune
 
@@ -105,6 +106,31 @@ def test_a_chunk_is_given_the_pairs_of_its_own_images_and_no_others(graph):
     assert any(chunk.known for chunk in seen)
     for chunk in seen:
         assert all(set(pair) & set(chunk.images) for pair in chunk.known), chunk.name
+
+
+def test_chunks_reserve_no_memory_which_their_task_keeps(monkeypatch, tmp_path):
+    reserved, ran = [], []
+
+    class Task:
+        def __init__(self, work):
+            assert work is match.run_chunk
+
+        def options(self, **options):
+            reserved.append(options)
+            return self
+
+        def remote(self, place, chunk, config, root, name):
+            ran.append(chunk.name)
+            root.write_table(name, match.schemas.PAIRS.empty_table())
+
+    monkeypatch.setattr(match.ray, "remote", Task)
+    monkeypatch.setattr(match.ray, "get", lambda found: found)
+    images, chunks = Images(4), [match.Chunk("0", [0, 1]), match.Chunk("1", [2, 3])]
+    images.location = (0, 0, 7)
+    config = config_of("exhaustive", memory_gb=1.5)
+    assert match.run_chunks(images, config, Root(str(tmp_path)), chunks) == [{}, {}]
+    assert ran == ["0", "1"]
+    assert reserved == [{"num_cpus": 1.0}]
 
 
 def test_matching_every_pair_gives_equal_rows_however_it_is_cut(graph):

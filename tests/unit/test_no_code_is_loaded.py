@@ -183,4 +183,4 @@ def resumed(place, read) -> str:
     """What a worker says that goes on from a checkpoint."""
     root = place.with_name(f"{place.name}-root")
     shutil.copytree(place, root / "_staging/train/group-1/checkpoint_00001")
-    return refused(lambda: Checkpoints(Root(str(root)), "group-1").load(read))
+    return refused(lambda: Checkpoints(Root(str(root)), "group-1", print).load(read))

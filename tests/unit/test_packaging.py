@@ -6,6 +6,7 @@ import sys
 import tomllib
 from collections.abc import Iterator
 from importlib.metadata import packages_distributions
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -99,6 +100,11 @@ def test_locks_pin_what_is_declared(lock):
     for line in lines:
         requirement = Requirement(line)
         assert requirement.specifier.contains(pins[canonicalize_name(requirement.name)]), line
+
+
+@pytest.mark.parametrize("module", ["jax", "keras_hub", "safetensors", "yaml"])
+def test_what_tests_skip_without_is_installed(module):
+    assert find_spec(module), "requirements-dev.txt has it: without it, tests pass that never ran"
 
 
 def test_locks_agree_on_versions():

@@ -13,12 +13,13 @@ import pytest
 from openvino.frontend.tensorflow import utils
 
 from landmark_ray.bundle.ensemble import Ensemble
-from landmark_ray.bundle.manifest import REFERENCE, Bundle, checksum
+from landmark_ray.bundle.manifest import REFERENCE, Bundle
 from landmark_ray.bundle.multihead import by_trunk
 from landmark_ray.bundle.reference import Reference, difference
 from landmark_ray.data.store import Store
 from landmark_ray.errors import UserError
 from landmark_ray.kernels.topk import merge_top_k
+from landmark_ray.runtime.receipts import checksum
 from landmark_ray.serving import openvino_conversion
 from landmark_ray.serving.backends import load_openvino
 from landmark_ray.serving.inference import MAX_TOP_K, ShardNetworks

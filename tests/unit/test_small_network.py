@@ -35,7 +35,8 @@ def assembled():
     trunk = build_trunk("small", weights=None, size=48)
     head = build_head(describe(trunk).features, 2)
     augmentation = build_augmentation(AugmentationOptions(), 0)
-    return trunk, head, classification.build_classifier(trunk, head, augmentation)
+    model = classification.build_classifier(trunk, head, augmentation, learn_statistics=True)
+    return trunk, head, model
 
 
 def test_options_are_read_without_keras():
@@ -59,8 +60,8 @@ def test_it_learns_two_classes_from_scratch():
 def test_frozen_trunk_stays_as_it_is_while_the_head_learns():
     photos, labels = stripes(16)
     trunk, head, _ = assembled()
-    classification.freeze(trunk)
-    model = classification.build_classifier(trunk, head)
+    trunk.trainable = False
+    model = classification.build_classifier(trunk, head, learn_statistics=False)
     before = trunk.get_weights(), head.get_weights()
     model.compile(classification.optimizer("sgd", 0.1), classification.loss(), jit_compile=False)
     model.fit(photos, labels, verbose=0)
@@ -69,11 +70,11 @@ def test_frozen_trunk_stays_as_it_is_while_the_head_learns():
     assert any((old != new).any() for old, new in zip(before[1], head.get_weights(), strict=True))
 
 
-def test_frozen_trunk_drops_nothing(tmp_path):
+def test_trunk_that_keeps_its_statistics_drops_nothing(tmp_path):
     inputs = keras.Input((4, 4, 3))
     trunk = keras.Model(inputs, keras.layers.Flatten()(keras.layers.Dropout(0.5)(inputs)))
-    classification.freeze(trunk)
-    model = classification.build_classifier(trunk, build_head(48, 2, dropout=0))
+    head = build_head(48, 2, dropout=0)
+    model = classification.build_classifier(trunk, head, learn_statistics=False)
     photos = np.random.default_rng(0).uniform(0, 255, (2, 4, 4, 3))
     np.testing.assert_array_equal(model(photos, training=True), model(photos, training=False))
     model.save(tmp_path / "model.keras")
@@ -81,11 +82,9 @@ def test_frozen_trunk_drops_nothing(tmp_path):
     np.testing.assert_array_equal(loaded(photos, training=True), model(photos))
 
 
-def test_unfrozen_trunk_learns_and_keeps_its_statistics_when_told():
+def test_trunk_learns_and_keeps_its_statistics_when_told():
     photos, labels = stripes(16)
     trunk, head, _ = assembled()
-    classification.freeze(trunk)
-    classification.freeze(trunk, False)
     statistics = [w for w in trunk.non_trainable_variables if "moving" in w.path]
     assert statistics
     for learn in (False, True):

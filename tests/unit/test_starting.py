@@ -29,6 +29,8 @@ def unchanged(monkeypatch):
 def test_a_busy_machine_is_told_of_in_a_line(monkeypatch):
     def init(**options):
         assert options["address"] == "local" and options["num_cpus"] == 3
+        assert options["_node_ip_address"] == "127.0.0.1", "other machines don't reach it"
+        assert options["include_dashboard"] is False
         raise Exception(BUSY)
 
     monkeypatch.setattr(ray, "init", init)

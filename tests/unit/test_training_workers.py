@@ -82,7 +82,7 @@ def test_each_group_may_lose_as_many_workers_as_there_are_retries(
 
 def test_the_last_whole_checkpoint_is_gone_on_from(tmp_path):
     root = Root(str(tmp_path))
-    checkpoints = Checkpoints(root, "group-3")
+    checkpoints = Checkpoints(root, "group-3", print)
     assert checkpoints.load(lambda folder: 1) is None
 
     def writer(text):
@@ -96,17 +96,26 @@ def test_the_last_whole_checkpoint_is_gone_on_from(tmp_path):
     half = tmp_path / STAGING / "group-3/checkpoint_00003"  # its worker was killed
     half.mkdir()
     (half / "model").write_text("half a model")
-    again = Checkpoints(root, "group-3")
+    again = Checkpoints(root, "group-3", print)
     assert again.load(lambda folder: Path(folder, "model").read_text()) == "model 2"
     assert again.history == [{"epoch": 1, "loss": 1}, {"epoch": 2, "loss": 0.5}]
-    assert Checkpoints(root, "group-33").load(lambda folder: 1) is None
+    assert Checkpoints(root, "group-33", print).load(lambda folder: 1) is None
 
 
-def test_an_epoch_has_all_landmarks_photos_and_weights_as_if_worked_out_from_it():
+@pytest.mark.parametrize(
+    ("balance", "wanted"),
+    [
+        # an epoch has 1250 photos of other, and as many of landmarks, whose weight is 1250, too
+        (True, [1250 / 3 / 300, 1250 / 3 / 50, 1250 / 3 / 900, 1]),
+        (False, [1, 1, 1, 1]),
+    ],
+)
+def test_an_epoch_has_all_landmarks_photos_and_weights_as_if_worked_out_from_it(balance, wanted):
     rng = np.random.default_rng(0)
     y = np.repeat(np.arange(4, dtype=np.int32), [300, 50, 900, 3000])  # 3: other
     file = rng.integers(0, 7, len(y)).astype(np.int32)
-    config = Config.model_validate({"train": {"batch": 16, "other_share": 0.5}})
+    options = {"batch": 16, "other_share": 0.5, "balance": balance}
+    config = Config.model_validate({"train": options})
     pool = Pool([str(i) for i in range(7)], file, np.arange(len(y), dtype=np.int32), y, 3, config)
     first, second = pool.sample(0), pool.sample(1)
     assert len(first) == len(set(first.tolist())) == pool.size == 2500
@@ -114,6 +123,7 @@ def test_an_epoch_has_all_landmarks_photos_and_weights_as_if_worked_out_from_it(
     for rows in (first, second):
         assert set(np.flatnonzero(y < 3)) <= set(rows.tolist())
         np.testing.assert_array_equal(pool.weights[y[rows]], weigh(y[rows], 3, config))
+    np.testing.assert_allclose(pool.weights, wanted, rtol=1e-6)
 
 
 @pytest.mark.parametrize(("own", "others"), [(250, 40_000), (3000, 3000), (3000, 0)])

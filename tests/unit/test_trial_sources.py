@@ -39,7 +39,7 @@ def samples(small, folder, whole):
         rows = drawn_source.index()[0].to_pandas()
         photos = [m for archive in drawn_source.archives() for m in archive.members(1e9)]
         assert {m.image_id for m in photos} == set(rows.image_id)
-        assert len(photos) == len(rows) == sample.photos <= most
+        assert len(photos) == len(rows) == sample.photos <= most and sample.photos > 0
         assert {m.data for m in photos} <= given and sample.whole == whole
         tables.append(rows.landmark_id.value_counts())
     assert set(tables[0].items()) <= set(tables[1].items())

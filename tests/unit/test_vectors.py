@@ -23,6 +23,8 @@ ROWS = [
     ("d1", 7, 0, "train", 0),  # a discarded photo of one of group 1's landmarks
     ("e1", 9, 0, "train", 0),
     ("e1", 9, 0, "train", 1),
+    ("a3", 7, 1, "train", 0),
+    ("a3", 7, 1, "train", 1),
 ]
 
 
@@ -46,25 +48,34 @@ def config(**train):
 def test_other_is_every_photo_of_other_groups_and_of_no_landmark_of_ours(root):
     data = read_group(root, 1, config())
     assert data.landmarks.tolist() == [3, 7] and data.other
-    assert data.train.x[:, 0].tolist() == [0, 1, 3, 4, 5, 6, 9, 10]
-    assert data.train.y.tolist() == [1, 1, 0, 0, 2, 2, 2, 2]
+    assert data.train.x[:, 0].tolist() == [0, 1, 3, 4, 5, 6, 9, 10, 11, 12]
+    assert data.train.y.tolist() == [1, 1, 0, 0, 2, 2, 2, 2, 1, 1]
     assert data.validation.x[:, 0].tolist() == [2, 7]
     assert data.validation.y.tolist() == [1, 2]
 
 
-def test_other_has_its_share_of_the_weight_and_landmarks_weigh_alike(root):
-    data = read_group(root, 1, config(other_share=0.25))
+@pytest.mark.parametrize(
+    ("balance", "wanted"),
+    [
+        ({}, [0.375, 0.375, 0.25]),
+        ({"balance": False}, [0.25, 0.5, 0.25]),  # landmark 7 has 4 samples, 3 has 2
+    ],
+)
+def test_other_has_its_share_of_the_weight_and_landmarks_weigh_alike_if_balanced(
+    root, balance, wanted
+):
+    data = read_group(root, 1, config(other_share=0.25, **balance))
     weights = data.train.weights
     assert weights.sum() == pytest.approx(len(weights))
     shares = [weights[data.train.y == label].sum() / len(weights) for label in range(3)]
-    assert shares == pytest.approx([0.375, 0.375, 0.25])
+    assert shares == pytest.approx(wanted)
 
 
 def test_no_share_no_class_other(root):
     data = read_group(root, 1, config(other_share=0))
     assert not data.other
-    assert data.train.y.tolist() == [1, 1, 0, 0]
-    assert data.train.weights.tolist() == [1, 1, 1, 1]
+    assert data.train.y.tolist() == [1, 1, 0, 0, 1, 1]
+    assert data.train.weights.tolist() == [0.75, 0.75, 1.5, 1.5, 0.75, 0.75]
 
 
 def test_closed_is_what_no_share_gives(root):

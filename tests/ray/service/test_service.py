@@ -14,6 +14,7 @@ import tritonclient.http as triton
 
 from tests import bundles, drawn, serving
 from tests.conftest import line_of
+from tests.ray_private import SERVE_RETRIES
 
 pytestmark = pytest.mark.ray
 
@@ -137,28 +138,53 @@ def names_of(found):
 
 
 def test_metrics_count_requests_phases_groups_and_rejects(service, metrics_port, photos):
+    counters = {
+        "ray_landmark_requests_total": 'route="/predict",status="200"',
+        "ray_landmark_rejected_total": 'reason="not an image"',
+    }
+
+    def counts():
+        lines = exported(metrics_port)
+        return [sum_of(lines, name, label) for name, label in counters.items()]
+
+    time.sleep(SENT_S)  # what tests before did is counted
+    before = counts()
     for _ in range(3):
         assert httpx.post(f"{service}/predict", content=first(photos), headers=JPEG).is_success
-    httpx.post(f"{service}/predict", content=b"bad", headers=JPEG)
-    wanted = {
-        "ray_landmark_requests_total": 'route="/predict",status="200"',
+    for _ in range(2):
+        httpx.post(f"{service}/predict", content=b"bad", headers=JPEG)
+    wanted = counters | {
         "ray_landmark_seconds_count": 'phase="decode"',
         "ray_landmark_batch_size_count": 'pack="0"',
         "ray_landmark_predictions_total": "group=",
-        "ray_landmark_rejected_total": 'reason="not an image"',
     }
+    more = [before[0] + 3, before[1] + 2]
     for _ in range(60):  # Ray sends them every few seconds
-        lines = httpx.get(f"http://127.0.0.1:{metrics_port}/metrics").text.splitlines()
-        if all(has(lines, name, label) for name, label in wanted.items()):
+        lines = exported(metrics_port)
+        if counts() == more and all(lines_of(lines, name, label) for name, label in wanted.items()):
             break
         time.sleep(1)
-    missing = [name for name, label in wanted.items() if not has(lines, name, label)]
+    missing = [name for name, label in wanted.items() if not lines_of(lines, name, label)]
     assert not missing
+    assert counts() == more, "neither less nor more than was asked"
 
 
-def has(lines, name, label) -> bool:
+SENT_S = 12
+"""Seconds after which Ray has sent all metrics."""
+
+
+def exported(metrics_port) -> list[str]:
+    return httpx.get(f"http://127.0.0.1:{metrics_port}/metrics").text.splitlines()
+
+
+def lines_of(lines, name, label) -> list[str]:
     parts = label.split(",")
-    return any(line.startswith(name) and all(p in line for p in parts) for line in lines)
+    return [line for line in lines if line.startswith(name) and all(p in line for p in parts)]
+
+
+def sum_of(lines, name, label) -> float:
+    """Of a counter of all replicas."""
+    return sum(float(line.rpartition(" ")[2]) for line in lines_of(lines, name, label))
 
 
 async def load(url, photo, clients, until, asked):
@@ -241,7 +267,8 @@ def test_wrong_options_are_one_line(bundle, options, env, says, run_job, monkeyp
     assert says in line_of(run_job("serve", "--bundle", bundle, *options))
 
 
-def test_damaged_bundle_is_one_line(run_process, tmp_path):
+def test_damaged_bundle_is_one_line(run_process, tmp_path, monkeypatch):
+    monkeypatch.setenv(SERVE_RETRIES, "1")  # or each starts three times
     damaged = tmp_path / "bundle"
     bundles.write(damaged, groups=(1, 2))  # without an index, whose replicas would start, too
     weights = damaged / "groups/group=2/head.weights.h5"

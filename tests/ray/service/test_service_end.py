@@ -1,6 +1,7 @@
 """How the service ends: what is in work is answered, and nothing of it is left."""
 
 import asyncio
+import contextlib
 import io
 import os
 import signal
@@ -79,6 +80,7 @@ def test_signals_end_it_with_all_its_processes(bundle, folder, program, signals,
     service, url = start(bundle, folder, *program)
     children = psutil.Process(service.pid).children(recursive=True)
     assert len(children) > 5
+    open_at = listening([psutil.Process(service.pid), *children])
     for data in (photo(), MARK + b" is no photo"):  # answered, and refused
         httpx.post(f"{url}/predict", files={"a": (f"{MARK.decode()}.jpg", data)})
         httpx.post(f"{url}/predict", content=data, headers=serving.JPEG)
@@ -112,6 +114,7 @@ def test_signals_end_it_with_all_its_processes(bundle, folder, program, signals,
     found = asyncio.run(asyncio.wait_for(in_flight(), PATIENCE_S))
     assert (getattr(found, "status_code", 0) == 200) == answered
     service.wait(PATIENCE_S)
+    assert open_at and open_at <= {"127.0.0.1", "::ffff:127.0.0.1"}, "other machines don't reach it"
     log = (folder / "serve.log").read_text()
     assert service.returncode == status, log
     for noise in ("Traceback", "***", "retries"):
@@ -123,6 +126,17 @@ def test_signals_end_it_with_all_its_processes(bundle, folder, program, signals,
     assert any("ServeReplica" in path.name or "replica_" in path.name for path in files)
     for path in files:  # now all logs are written
         assert MARK not in path.read_bytes(), f"{path} has an upload"
+
+
+def listening(processes: list[psutil.Process]) -> set[str]:
+    """The addresses at which processes wait for connections."""
+    found = set()
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            for socket in process.net_connections("tcp"):
+                if socket.status == psutil.CONN_LISTEN:
+                    found.add(socket.laddr.ip)
+    return found
 
 
 async def ending(session: httpx.AsyncClient, url: str) -> httpx.Response:

@@ -95,22 +95,19 @@ def test_killed_at_any_change_a_redo_goes_on(source, root, tmp_path):
     whole = product.tables_of(tmp_path / "whole")
     before = product.tables_of(tmp_path / "before")
     again = lambda: product.run(source, root, last="match", redo="ingest")  # noqa: E731
-    assert deaths(
-        again,
-        lambda: reset(root, tmp_path / "before"),
-        lambda: tables_equal(root, before),
-    )
+    prepare = lambda: reset(root, tmp_path / "before")  # noqa: E731
+    assert deaths(again, prepare, lambda: tables_equal(root, before)) > 100
     for at in range(2, 40, 2 * STEP):
         reset(root, tmp_path / "before")
-        if dies(again, at, after=True):
-            product.run(source, root, last="match")
-            tables_equal(root, before)
+        assert dies(again, at, after=True)
+        product.run(source, root, last="match")
+        tables_equal(root, before)
     other = lambda: product.run(source, root, last="match", redo="sample", seed=1)  # noqa: E731
     for at in range(3, 60, 2 * STEP):
         reset(root, tmp_path / "before")
-        if dies(other, at, after=True):
-            other()
-            tables_equal(root, whole)
+        assert dies(other, at, after=True)
+        other()
+        tables_equal(root, whole)
 
 
 def tables_equal(root: Path, wanted: dict[str, bytes]) -> None:
