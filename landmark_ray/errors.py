@@ -13,8 +13,11 @@ class UserError(Exception):
 
 
 def shortened(error: BaseException) -> str:
-    """Return the beginning of an error's text, in one line, for the message of a UserError."""
-    text = " ".join(str(error).split()) or type(error).__name__
+    """Return the beginning of an error's text, in one line, for the message of a UserError.
+
+    Secrets are replaced first, since a half of one would not be found afterwards.
+    """
+    text = redact_url(" ".join(str(error).split())) or type(error).__name__
     return text if len(text) <= 160 else text[:157] + "..."
 
 

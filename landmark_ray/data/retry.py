@@ -16,7 +16,7 @@ from tenacity import (
     wait_random_exponential,
 )
 
-from landmark_ray.errors import UserError
+from landmark_ray.errors import UserError, redact_url
 
 TRIES = 8
 MAX_WAIT_S = 30.0
@@ -73,7 +73,7 @@ def with_retries(uri: str, work: Callable[..., T], *args: Any, **named: Any) -> 
         return trying(work, *args, **named)
     except Exception as error:
         cause = error.__cause__ if isinstance(error, FileNotFoundError) else None
-        why = " ".join(f"{type(error).__name__}: {cause or error}".split())[:200]
+        why = redact_url(" ".join(f"{type(error).__name__}: {cause or error}".split()))[:200]
         if not is_transient(error):
             of_google = type(error).__module__.startswith("gcsfs.")
             of_google |= isinstance(error, OSError) and str(error).startswith("Forbidden")

@@ -11,7 +11,7 @@ import ray
 from ray.data import DataContext
 
 from landmark_ray.config.base import Options
-from landmark_ray.errors import UserError
+from landmark_ray.errors import UserError, redact_url
 from landmark_ray.runtime import interrupts, ray_private
 
 START_S = 180
@@ -96,5 +96,5 @@ def _as_user_error(what: str, advice: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
+        reason = redact_url(" ".join(str(error).split())) or type(error).__name__
         raise UserError(f"{what}: {reason.split('. ')[0][:300].rstrip('.')}{advice}") from error

@@ -9,7 +9,7 @@ from landmark_ray import cli
 from landmark_ray.config import STAGES, Config
 from landmark_ray.data.root import Root
 from landmark_ray.data.store import Store
-from landmark_ray.errors import UserError, redact_url
+from landmark_ray.errors import UserError, redact_url, shortened
 from landmark_ray.reports.commands import shown_options, verdicts_command
 from landmark_ray.runtime import ledger
 from landmark_ray.serving.serve_options import ServiceOptions
@@ -97,3 +97,9 @@ def test_a_key_that_is_refused_is_not_shown(tmp_path):
     with pytest.raises(UserError, match="--key_file") as error:
         options.key()
     assert SECRET not in str(error.value)
+
+
+def test_a_secret_that_is_cut_is_not_shown():
+    text = f"{'x' * 130} https://user:verysecretpassword@host/file failed"
+    shown = shortened(OSError(text))
+    assert "verysecret" not in shown and "https://***@" in shown
