@@ -151,6 +151,19 @@ def test_check_prints_the_figures_of_evaluate_and_of_the_service(
     assert "evaluate" in lines[0] and "one per request" in lines[1] and "8 per request" in lines[2]
 
 
+def test_test_set_of_landmarks_alone_is_compared_by_what_was_measured(
+    known, source, service, evaluated, capsys
+):
+    test = figures(evaluated)["ensemble"]
+    test = {name: test[name] for name in ("images", "landmark_images", "top1", "gap_landmarks")}
+    bundles.change(known, metrics={"test": test})
+    service_check.run(options(known, source, service))
+    assert f"{test['gap_landmarks']:.4f}" in capsys.readouterr().out
+    bundles.change(known, metrics={"test": test | {"gap_landmarks": 2.0}})
+    with pytest.raises(UserError, match="the models do: gap_landmarks"):
+        service_check.run(options(known, source, service))
+
+
 @pytest.mark.parametrize(
     ("changed", "says"),
     [
