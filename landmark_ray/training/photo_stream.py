@@ -28,8 +28,8 @@ from landmark_ray.training.vectors import class_weights
 WINDOW = 1024
 """Number of photos that are shuffled together, if they are not arranged by proportions."""
 
-CHUNK = 64
-"""Number of decoded photos that a reader holds."""
+CHUNK = 128
+"""Number of decoded photos that a reader holds: a batch of a GPU, see `models.embedding`."""
 
 LEAST_OTHERS = 1000
 """Smallest number of photos of the class "other" in an epoch, if there are enough."""
