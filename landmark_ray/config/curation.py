@@ -194,7 +194,7 @@ class CleanConfig(TaskConfig):
 class GroupConfig(TaskConfig):
     """Assign landmarks to groups by their number of photos; split photos for validation."""
 
-    edges: Annotated[tuple[Count, ...], AfterValidator(_rising)] = Field(
+    edges: Annotated[tuple[Count, ...], Field(min_length=1), AfterValidator(_rising)] = Field(
         (6, 11, 16, 21, 26, 31, 41, 51, 61, 76, 100),
         description="smallest number of photos of a landmark in each group, in rising order",
     )
@@ -205,8 +205,10 @@ class GroupConfig(TaskConfig):
         0.2,
         description="the same share in the last group; it changes evenly from group to group",
     )
-    left_out: Share = Field(
+    left_out: float = Field(
         0.0,
+        ge=0,
+        lt=1,
         description="share of the landmarks that no model learns, rounded down to whole landmarks; "
         "their photos show validation what other landmarks look like",
     )

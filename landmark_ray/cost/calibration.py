@@ -52,11 +52,13 @@ def default_calibration() -> Calibration:
 def fitted(trials: Sequence[Trial], cores: int | None) -> Calibration:
     """Return what trials, the largest last, say of each stage.
 
-    Stages that didn't run are those of the default calibration. The trials used `cores` cores of
-    this machine; all when None.
+    Stages that didn't run, and what they would have measured, are those of the default
+    calibration. The trials used `cores` cores of this machine; all when None.
     """
     here, known, last = this_machine(cores), default_calibration(), trials[-1]
-    known.about, known.rates, known.stored = here.about, last.run.rates, []
+    measured = last.run.rates.model_dump(exclude_unset=True)
+    known.about, known.stored = here.about, []
+    known.rates = known.rates.model_copy(update=measured)
     for stage in STAGES:
         times, worked, sizes, rate, training = [], [], [], None, 0.0
         for trial in (t for t in trials if stage in t.seconds):

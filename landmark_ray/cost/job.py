@@ -118,7 +118,8 @@ def calibrate(config: CostConfig, source: Source, catalog: pa.Table) -> Calibrat
             file=sys.stderr,
         )
     photos = catalog["landmark_id"].value_counts()
-    large = pc.greater_equal(photos.field("counts"), config.sample.min_images)
+    least = min(config.sample.min_images, config.sample.max_images)  # of those that are chosen
+    large = pc.greater_equal(photos.field("counts"), least)
     learned = photos.field("values").filter(large)
     catalog = catalog.filter(pc.is_in(catalog["landmark_id"], learned))
     most = min(options.sample, catalog.num_rows)

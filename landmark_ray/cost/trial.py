@@ -151,15 +151,17 @@ def scaled_down(config: Config, sample: Sample, images: int) -> Config:
     epochs = ("trunk_epochs", "epochs") if config.train.network != "small" else ()
     cores = config.cluster.cpus or os.cpu_count() or 1
     edges = config.group.edges
+    half = 0.5 if edges[0] > 1 else 0.49  # of one photo, half would leave none to train on
     changes: dict[str, dict[str, Any]] = {
         "sample": {  # a shard for each core, as in the whole run all cores work at the same time
             "buckets": max(round(config.sample.buckets * sample.photos / images), 1),
             "shard_images": math.ceil(sample.photos / cores),
+            "min_images": min(config.sample.min_images, config.sample.max_images),
         },
         "group": {  # few trainings, and many photos for `evaluate`
             "edges": tuple(sorted({edges[0], edges[len(edges) // 2]})),
-            "validation_first": 0.5,
-            "validation_last": 0.5,
+            "validation_first": half,
+            "validation_last": half,
         },
         "train": {"retries": 0}
         | {name: min(getattr(config.train, name), MOST_EPOCHS) for name in epochs},
@@ -255,13 +257,16 @@ def read_trial(config: Config) -> Trial:
     judged = usable - over  # photos over the cap are taken to match as often as those below it
     lonely_pairs = pairs_with(usable, alone).sum()
     trunk = trunk_info(root.models)
-    rates = Rates(
-        usable=usable.sum() / max(data.images, 1),
-        unverified=alone.sum() / max(judged.sum(), 1),
-        tries=max(pairs.sum() - lonely_pairs, 0) / max((judged - alone).sum(), 1),
-        cleaned=examples.sum() / max(kept.sum(), 1),
-        features=trunk.features if trunk else Rates().features,
-    )
+    measured: dict[str, float] = {"features": trunk.features if trunk else Rates().features}
+    if "ingest" in records:
+        measured["usable"] = usable.sum() / max(data.images, 1)
+    if "prune" in records:
+        measured["unverified"] = alone.sum() / max(judged.sum(), 1)
+        if (judged - alone).any():
+            measured["tries"] = max(pairs.sum() - lonely_pairs, 0) / (judged - alone).sum()
+    if "resize" in records and kept.any():
+        measured["cleaned"] = examples.sum() / kept.sum()
+    rates = Rates.model_validate(measured)  # what is not set here was not measured
     group = group_of(examples, config.group.edges).astype(np.int64)
     resized = pipeline.OWNERS["background"] in records
     background = root.dataset("background").count_rows() if resized else 0

@@ -17,12 +17,14 @@ from itertools import islice
 from typing import Self
 
 import numpy as np
+import pyarrow as pa
 from pydantic import Field, model_validator
 from rich.table import Table
 
 from landmark_ray.bundle.manifest import Bundle, Manifest
 from landmark_ray.config.base import Count, Options, Share
 from landmark_ray.data.archives import Archive
+from landmark_ray.data.photo_ids import PhotoIds
 from landmark_ray.data.sources import Source
 from landmark_ray.errors import UserError
 from landmark_ray.kernels.evaluation import summary
@@ -105,12 +107,8 @@ async def measure(
     files_by_mode = {"one per request": 1, f"{options.files} per request": options.files}
     answers: dict[str, list[RankedLandmarks]] = {mode: [] for mode in files_by_mode}
     ids: list[str] = []
-    members = (
-        member
-        for archive in archives
-        for member in archive.members(manifest.max_megabytes * 1e6)
-        if member.image_id in solution
-    )
+    known = PhotoIds(pa.array(list(solution), pa.string()))
+    members = (m for a in archives for m in known.renamed(a, manifest.max_megabytes * 1e6))
     async with Client(url, options.key(), options.max_megabytes * 1e6) as client:
         if (version := await client.version()) != manifest.version:
             raise UserError(
@@ -122,8 +120,21 @@ async def measure(
                 for mode, files in files_by_mode.items():
                     answers[mode] += await client.predict([m.data for m in chunk], files)
                 progress.add(len(chunk))
-    truth = [solution[image_id] for image_id in ids]
-    return {mode: summary(ids, truth, *_to_arrays(rows)) for mode, rows in answers.items()}
+    return {mode: _figures(ids, rows, solution) for mode, rows in answers.items()}
+
+
+def _figures(
+    ids: list[str], rows: list[RankedLandmarks], solution: Solution
+) -> dict[str, float | int]:
+    """Return the figures of one answer for each id, if possible one with landmarks.
+
+    Several files may have an id; `evaluate` counts them in the same way.
+    """
+    best: dict[str, RankedLandmarks] = {}
+    for image_id, row in zip(ids, rows, strict=True):
+        if not best.get(image_id):
+            best[image_id] = row
+    return summary(list(best), [solution[i] for i in best], *_to_arrays(list(best.values())))
 
 
 def _to_arrays(rows: list[RankedLandmarks]) -> TopK:
@@ -146,7 +157,7 @@ def print_figures(
     rows |= {f"over HTTP, {mode}": figures for mode, figures in measured.items()}
     for name, row in rows.items():
         counts = (f"{int(row[key]):,}" for key in ("images", "landmark_images"))
-        shares = (f"{row[key]:.4f}" for key in COMPARED if key in expected)
+        shares = (f"{row[key]:.4f}" if key in row else "–" for key in COMPARED if key in expected)
         table.add_row(name, *counts, *shares)
     console(100).print(table)
 

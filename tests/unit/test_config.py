@@ -81,6 +81,12 @@ def test_a_seed_is_refused_where_a_later_stage_could_not_use_it():
     assert parse("--seed", str(2**31 - 1)).seed == 2**31 - 1
 
 
+def test_groups_without_an_edge_or_without_a_landmark_are_refused():
+    assert "--group.edges" in refusal("--group.edges", "[]")
+    assert "--group.left_out: Input should be less than 1" in refusal("--group.left_out", "1")
+    assert parse("--group.left_out", "0.99").group.left_out == 0.99
+
+
 def test_missing_or_broken_file_is_said(tmp_path):
     assert refusal("--config", "nowhere.toml") == "--config: there is no file nowhere.toml"
     (tmp_path / "x.toml").write_text("[match\n")
