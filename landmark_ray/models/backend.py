@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import cache
 from typing import Any, cast
 
 import keras
@@ -33,9 +34,20 @@ def side_by_side(devices: Sequence[str]) -> AbstractContextManager[Any]:
         parts = keras.distribution.DataParallel(devices=devices)
         return cast(AbstractContextManager[Any], parts.scope())
     _check_tensorflow()
+    return cast(AbstractContextManager[Any], _strategy(tuple(devices)).scope())
+
+
+@cache
+def _strategy(devices: tuple[str, ...]) -> Any:
+    """Return the strategy of TensorFlow for some devices, which is the same for a whole process.
+
+    Each strategy numbers what its devices exchange, from 100 on. TensorFlow keeps the shapes, and
+    refuses the exchange of another shape under a number that it knows: a second strategy could not
+    train a network of other sizes.
+    """
     import tensorflow as tf
 
-    return tf.distribute.MirroredStrategy(devices).scope()
+    return tf.distribute.MirroredStrategy(devices)
 
 
 def dividing(devices: Sequence[str], batch: int) -> Sequence[str]:

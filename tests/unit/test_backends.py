@@ -79,7 +79,9 @@ steps = TrainConfig(weight_decay=0, optimizer="sgd")  # the length of a step is 
 
 def learned():
     keras.utils.set_random_seed(3)
-    trunk, head = build_trunk("small", weights=None, input_size=32), build_head(192, 2, dropout=0)
+    trunk = keras.Sequential([keras.Input((32, 32, 3)), keras.layers.Rescaling(1 / 255),
+                              keras.layers.Conv2D(8, 3), keras.layers.GlobalAveragePooling2D()])
+    head = build_head(8, 2, dropout=0)
     model, losses = training.build_classifier(trunk, head, learn_statistics=False), []
     first = model.get_weights()
     fitting.fit(model, fitting.Stream(itertools.repeat(batch), 4), rate=0.01, epochs=2, done=0,
@@ -95,7 +97,7 @@ for (a, change), (b, wanted) in zip(weights, weights_of_one, strict=True):
     assert (a == b).all()
     moved += np.abs(wanted).max() > 0
     assert np.linalg.norm(change - wanted) <= 1e-2 * np.linalg.norm(wanted) + 1e-7, a.shape
-assert moved > 10
+assert moved >= 3
 print("both devices")
 """
 
