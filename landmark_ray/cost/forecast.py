@@ -102,8 +102,6 @@ def row_of(stage: str, run: Run, known: Calibration, cluster: Cluster) -> Row:
     elif stage == "ingest" and known.read_s:
         streams = min(pool.count, len(run.data.archives))
         seconds += known.read_s * float(run.data.archives.sum()) / streams
-    elif stage == "evaluate" and run.data.tests:
-        seconds += fixed  # the models are loaded again for the test set
     kept_gb = kept_bytes(stage, run, known) / GB
     machines = pool.machines.count * pool.machines.dollars_hour + cluster.head_dollars_hour
     return Row(

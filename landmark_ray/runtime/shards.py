@@ -37,6 +37,7 @@ class ShardReader:
         shard: The number of the shard in its bucket.
         images: Number of images of the shard in the catalog.
         fields: Further inputs of the rule for this shard, see `process_shards`.
+        table: The table that the shard is written to.
     """
 
     root: Root
@@ -45,6 +46,7 @@ class ShardReader:
     shard: int
     images: int
     fields: Row = field(default_factory=dict)
+    table: str = ""
 
     @property
     def key(self) -> tuple[int, int]:
@@ -144,7 +146,8 @@ def process_shards(
         task = _committing(stage, table, rule, root, run)
         return units.map(task, **task_resources(config, stage))
 
-    return _process(table, work, config, root, title or stage, light=light, fields=fields)
+    shards = {table: root.shards()}
+    return _process(shards, work, config, root, title or stage, light=light, fields=fields)
 
 
 def process_shards_with_model(
@@ -156,6 +159,7 @@ def process_shards_with_model(
     root: Root,
     *,
     prepare: Callable[[Dataset], Dataset] | None = None,
+    more: Mapping[str, list[Shard]] | None = None,
 ) -> StageCounts:
     """Write a table by a rule that holds a model, in workers that load it once.
 
@@ -167,9 +171,11 @@ def process_shards_with_model(
         config: All options.
         root: The root of the run.
         prepare: Adds light tasks before the workers, such as `pixels.decoded`.
+        more: Further tables that the same workers write -> their shards, which are none of the
+            catalog; the rule tells them by `ShardReader.table`.
 
     Returns:
-        The counts of all shards, including those of earlier runs.
+        The counts of all shards of `table`, including those of earlier runs.
 
     Raises:
         UserError: A rule raised it.
@@ -190,7 +196,7 @@ def process_shards_with_model(
         prepared = prepare(units) if prepare else units
         return prepared.map(worker, **workers.pool)
 
-    return _process(table, work, config, root, stage)
+    return _process({table: root.shards(), **(more or {})}, work, config, root, stage)
 
 
 def _committing(
@@ -198,28 +204,30 @@ def _committing(
 ) -> Callable[[Row], Row]:
     """Return a task that applies a rule to a shard and commits the result, as part of a run.
 
-    The task leaves a committed shard unchanged, because Ray repeats the task of a lost worker.
+    The task leaves a committed shard unchanged, because Ray repeats the task of a lost worker. It
+    reports the counts of `table` alone.
     """
 
     @shard_task
     def task(unit: Row) -> Row:
         unit = dict(unit)
         key, images = (unit.pop("bucket"), unit.pop("shard")), unit.pop("rows")
-        report = root.stats(table, *key)
+        written = unit.pop("table")
+        report = root.stats(written, *key)
         if report is None:
-            result = rule(ShardReader(root, stage, *key, images, unit))
+            result = rule(ShardReader(root, stage, *key, images, unit, written))
             report = result.counts.to_json()
             ledger.check_run(root, stage, run)
             for name, rows in result.tables.items():
                 root.commit(name, *key, rows, "")
-            root.commit(table, *key, result.rows, report, rejects=result.rejects, stage=stage)
-        return {"rows": images, "report": report}
+            root.commit(written, *key, result.rows, report, rejects=result.rejects, stage=stage)
+        return {"rows": images, "report": report if written == table else StageCounts().to_json()}
 
     return task
 
 
 def _process(
-    table: str,
+    tables: Mapping[str, list[Shard]],
     work: Callable[[Dataset], Dataset],
     config: Config,
     root: Root,
@@ -228,17 +236,23 @@ def _process(
     light: bool = False,
     fields: Callable[[list[Shard]], Mapping[tuple[int, int], Row]] | None = None,
 ) -> StageCounts:
-    """Process the shards that are not committed, and return the counts of all shards."""
-    shards = root.shards()
-    done = root.committed(table)
-    counts = StageCounts.total(done.values())
-    todo = [shard for shard in shards if shard.key not in done]
-    extra = fields(todo) if fields and todo else {}
-    total, left = (sum(shard.images for shard in group) for group in (shards, todo))
-    with ProgressBar(title, total, done=total - left) as progress_bar:
-        units = [
-            {"bucket": s.bucket, "shard": s.shard, "rows": s.images, **extra.get(s.key, {})}
-            for s in todo
-        ]
+    """Process the shards that are not committed, and return all counts of the first table."""
+    committed = {table: root.committed(table) for table in tables}
+    counts = StageCounts.total(next(iter(committed.values())).values())
+    todo = [
+        (table, shard)
+        for table, shards in tables.items()
+        for shard in shards
+        if shard.key not in committed[table]
+    ]
+    todo.sort(key=lambda one: -one[1].images)  # those of a table are sorted already
+    extra = fields([shard for _, shard in todo]) if fields and todo else {}
+    units = [
+        {"table": t, "bucket": s.bucket, "shard": s.shard, "rows": s.images, **extra.get(s.key, {})}
+        for t, s in todo
+    ]
+    total = sum(shard.images for shards in tables.values() for shard in shards)
+    done = total - sum(shard.images for _, shard in todo)
+    with ProgressBar(title, total, done=done) as progress_bar:
         counts.add(run_tasks(units, work, config, progress_bar, light=light))
     return counts

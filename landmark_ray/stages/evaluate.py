@@ -6,8 +6,8 @@ the code that serves. They also answer for the source's test set, if it has one.
 """
 
 import dataclasses
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from functools import cached_property, partial
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -21,21 +21,16 @@ from landmark_ray.data.examples import groups_of, read_examples
 from landmark_ray.data.lookup import image_features
 from landmark_ray.data.photo_batches import photos
 from landmark_ray.data.photo_ids import PhotoIds
-from landmark_ray.data.root import Root
+from landmark_ray.data.root import Root, Shard
 from landmark_ray.data.sources import Source
 from landmark_ray.kernels.features import ImageFeatures
 from landmark_ray.reports import evaluation_page
 from landmark_ray.runtime.counts import StageCounts, reason_kind
-from landmark_ray.runtime.progress import ProgressBar
 from landmark_ray.runtime.resources import pin_tensorflow, pin_threads, plan_workers
 from landmark_ray.runtime.shards import ShardReader, ShardResult, process_shards_with_model
 from landmark_ray.runtime.stage import Stage
-from landmark_ray.runtime.tasks import Row, run_tasks, shard_task
 from landmark_ray.training.evaluation import TEST, figures_of
 from landmark_ray.training.trackers import Tracker
-
-if TYPE_CHECKING:
-    from landmark_ray.bundle.scoring import Scorer
 
 
 def inputs(config: Config, source: Source) -> dict[str, str]:
@@ -47,12 +42,13 @@ def inputs(config: Config, source: Source) -> dict[str, str]:
 def run(config: Config, root: Root, source: Source) -> StageCounts:
     """Write `predictions`, `test_predictions` and the report."""
     workers = plan_workers(config, "train.", config.train, trains=False)
-    load = partial(ScoreExamples, config, root, pin=not workers.gpus)
-    counts = process_shards_with_model("evaluate", "predictions", load, workers, config, root)
-    test = source.test_set()
-    if test:
-        score_test_set(*test, config, root)
-    results = figures_of(config, root, test[1] if test else None)
+    archives, solution = source.test_set() or ([], None)
+    tests = TestSet(archives, solution or {}, groups_of(root))
+    load = partial(Evaluate, config, root, tests, pin=not workers.gpus)
+    counts = process_shards_with_model(
+        "evaluate", "predictions", load, workers, config, root, more={TEST: tests.shards()}
+    )
+    results = figures_of(config, root, solution)
     evaluation_page.store(results, root, config)
     final = {
         f"{name}/{figure}": float(value)
@@ -65,28 +61,55 @@ def run(config: Config, root: Root, source: Source) -> StageCounts:
     return counts
 
 
-def scorer_of(config: Config, root: Root, *, pin: bool) -> "Scorer":
-    """Load the networks, the index and the exemplars of a root.
+@dataclass(frozen=True)
+class TestSet:
+    """The test set of a source.
 
-    `pin` limits the threads of local features to the cores of the worker.
+    Attributes:
+        archives: The tars.
+        solution: image_id -> the landmarks that it shows.
+        groups: Landmark -> group, of all landmarks that the models know.
     """
-    from landmark_ray.bundle.scoring import Scorer
 
-    threads = pin_threads() if pin else None
-    return Scorer(root.models, heads_folder(config), config.evaluate.top_k, threads)
+    archives: list[Archive]
+    solution: dict[str, frozenset[int]]
+    groups: dict[int, int]
+
+    @cached_property
+    def ids(self) -> PhotoIds:
+        """The ids of the solution, which name the files of the tars."""
+        return PhotoIds(pa.array(list(self.solution), pa.string()))
+
+    def shards(self) -> list[Shard]:
+        """Return a shard of `test_predictions` for each tar; its number of photos is estimated."""
+        sizes = [archive.size for archive in self.archives]
+        share = len(self.solution) / max(sum(sizes), 1)
+        return [Shard(0, number, round(size * share)) for number, size in enumerate(sizes)]
 
 
-class ScoreExamples:
+class Evaluate:
     """The rule of the stage: it holds all networks."""
 
-    def __init__(self, config: Config, root: Root, *, pin: bool) -> None:
-        """Load the networks; `pin` limits their threads to the cores of the worker."""
+    def __init__(self, config: Config, root: Root, tests: TestSet, *, pin: bool) -> None:
+        """Load the networks, the index and the exemplars.
+
+        `pin` limits their threads to the cores of the worker.
+        """
         if pin:
             pin_tensorflow()
-        self.config, self.scorer = config, scorer_of(config, root, pin=pin)
+        from landmark_ray.bundle.scoring import Scorer
+
+        threads = pin_threads() if pin else None
+        self.scorer = Scorer(root.models, heads_folder(config), config.evaluate.top_k, threads)
+        self.config, self.tests = config, tests
 
     def __call__(self, shard: ShardReader) -> ShardResult:
-        """Score the validation examples of a shard."""
+        """Score the validation examples of a shard, or the photos of a tar of the test set."""
+        if shard.table == TEST:
+            return self._score_tar(self.tests.archives[shard.shard])
+        return self._score_examples(shard)
+
+    def _score_examples(self, shard: ShardReader) -> ShardResult:
         from landmark_ray.bundle.scoring import score_examples
 
         examples = read_examples(shard.root, shard.key, self.config.seed)
@@ -104,68 +127,27 @@ class ScoreExamples:
         chosen = features.filter(pc.is_in(features["image_id"], examples["image_id"]))
         return {row["image_id"]: image_features(row) for row in chosen.to_pylist()}
 
-
-def score_test_set(
-    archives: list[Archive], solution: dict[str, frozenset[int]], config: Config, root: Root
-) -> None:
-    """Write `test_predictions`, one file for each tar.
-
-    Args:
-        archives: The tars of the test set.
-        solution: image_id -> the landmarks that it shows.
-        config: All options.
-        root: The root.
-    """
-    done = root.committed(TEST)
-    sizes = [archive.size for archive in archives]
-    todo = [
-        {"bucket": 0, "shard": n, "rows": size}
-        for n, size in enumerate(sizes)
-        if (0, n) not in done
-    ]
-    groups = groups_of(root)
-    ids = PhotoIds(pa.array(list(solution), pa.string()))
-    workers = plan_workers(config, "train.", config.train, trains=False)
-
-    class TestSetWorker:
-        """A worker that holds all networks: one for each GPU, or for each core."""
-
-        def __init__(self) -> None:
-            if not workers.gpus:
-                pin_tensorflow()
-            self.scorer = scorer_of(config, root, pin=not workers.gpus)
-
-        def score_tar(self, unit: Row) -> Row:
-            parts, counts = [schemas.PREDICTIONS.empty_table()], StageCounts()
-            archive = archives[unit["shard"]]
-            members = ids.renamed(archive, config.ingest.max_megabytes * 1e6)
-            size = self.scorer.size
-            limits = dataclasses.replace(config.ingest.limits, fit=config.resize.fit)
-            for batch in photos(members, size, limits):
-                usable, bad = batch.ids, batch.rejected
-                counts.images_in += len(usable) + len(bad)
-                counts.images_out += len(usable)
-                counts.reject_reasons.update(reason_kind(reason) for reason in bad.values())
-                if bad:
-                    parts.append(rows_of_unreadable(list(bad), solution, groups))
-                if usable:
-                    labels = [-1] * len(usable)
-                    own = [groups.get(min(solution[i], default=-1), 0) for i in usable]
-                    features = self.scorer.features(batch.files, limits)
-                    parts.append(
-                        self.scorer.rows(usable, batch.squares, solution, labels, own, features)
-                    )
-            counts.notes += archive.notes
-            root.commit(TEST, 0, unit["shard"], pa.concat_tables(parts), counts.to_json())
-            return {"rows": unit["rows"], "report": counts.to_json()}
-
-        def __call__(self, unit: Row) -> Row:
-            return shard_task(self.score_tar)(unit)
-
-    done_bytes = sum(sizes) - sum(unit["rows"] for unit in todo)
-    with ProgressBar("test set", sum(sizes), done=done_bytes, unit="bytes") as progress_bar:
-        worker: Any = TestSetWorker
-        run_tasks(todo, lambda units: units.map(worker, **workers.pool), config, progress_bar)
+    def _score_tar(self, archive: Archive) -> ShardResult:
+        parts, counts = [schemas.PREDICTIONS.empty_table()], StageCounts()
+        solution, groups = self.tests.solution, self.tests.groups
+        members = self.tests.ids.renamed(archive, self.config.ingest.max_megabytes * 1e6)
+        limits = dataclasses.replace(self.config.ingest.limits, fit=self.config.resize.fit)
+        for batch in photos(members, self.scorer.size, limits):
+            usable, bad = batch.ids, batch.rejected
+            counts.images_in += len(usable) + len(bad)
+            counts.images_out += len(usable)
+            counts.reject_reasons.update(reason_kind(reason) for reason in bad.values())
+            if bad:
+                parts.append(rows_of_unreadable(list(bad), solution, groups))
+            if usable:
+                labels = [-1] * len(usable)
+                own = [groups.get(min(solution[i], default=-1), 0) for i in usable]
+                features = self.scorer.features(batch.files, limits)
+                parts.append(
+                    self.scorer.rows(usable, batch.squares, solution, labels, own, features)
+                )
+        counts.notes += archive.notes
+        return ShardResult(pa.concat_tables(parts), counts)
 
 
 def rows_of_unreadable(
