@@ -10,6 +10,7 @@ from typing import Any
 
 import keras
 import numpy as np
+from keras import ops
 from numpy.typing import NDArray
 
 from landmark_ray.models import (  # noqa: F401 - registers the layers
@@ -119,8 +120,8 @@ def fit(
             weighted_metrics=[arcface.accuracy if loss else "accuracy"],
             jit_compile=pays_to_compile(model),
         )
-        # TensorFlow traces a step a second time if the first trace creates variables.
         model.optimizer.build(model.trainable_variables)
+    _create_metrics(model)
     with _until_closed(data.batches) as batches:
         model.fit(
             of_any_shape(batches) if takes_rectangles(model) else batches,
@@ -132,6 +133,18 @@ def fit(
             callbacks=[*filter(None, [centers]), ProgressReporter(on_progress)],
         )
     return model
+
+
+def _create_metrics(model: keras.Model) -> None:
+    """Create the variables of the metrics of a compiled model, whose optimizer has its own.
+
+    TensorFlow traces a step a second time, which takes as long as the first time, if the first
+    trace creates variables.
+    """
+    is_metric = isinstance(model.loss, arcface.ArcFace)
+    labels = ops.zeros((1, 2)) if is_metric else ops.zeros((1,), "int32")
+    model.compute_metrics(None, labels, ops.zeros((1, model.output_shape[-1])), ops.zeros((1,)))
+    model.reset_metrics()
 
 
 @contextlib.contextmanager
@@ -164,7 +177,7 @@ def save(model: keras.Model, folder: str) -> None:
     """Write a checkpoint: the model, its optimizer, and the states of its random numbers."""
     hub.keep_positions(model)
     model.save(Path(folder) / FILE)
-    np.savez(Path(folder) / SEEDS, *(keras.ops.convert_to_numpy(v) for v in _seeds(model)))
+    np.savez(Path(folder) / SEEDS, *(ops.convert_to_numpy(v) for v in _seeds(model)))
 
 
 def load(folder: str) -> keras.Model:

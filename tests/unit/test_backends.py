@@ -30,7 +30,6 @@ from landmark_ray.models.augmentation import build_augmentation
 from landmark_ray.models.backend import side_by_side
 from landmark_ray.models.embedding import Embedder
 from landmark_ray.models.heads import build_head
-from landmark_ray.models.networks import build_trunk
 
 options = TrainConfig(weight_decay=0)
 rng = np.random.default_rng(0)
@@ -42,10 +41,15 @@ def batches():
         noisy = photos[y] + rng.normal(0, 20, (8, 32, 32, 3))
         yield np.clip(noisy, 0, 255).astype(np.uint8), y, np.ones(8, np.float32)
 
+def trunk_of(features, *more):
+    return keras.Sequential([keras.Input((32, 32, 3)), keras.layers.Rescaling(1 / 255),
+                             keras.layers.Conv2D(features, 3), *more,
+                             keras.layers.GlobalAveragePooling2D()])
+
 def build():
-    trunk = build_trunk("small", weights=None, input_size=32)
+    trunk = trunk_of(16, keras.layers.BatchNormalization(momentum=0.8), keras.layers.ReLU())
     vary = build_augmentation(options.augment, 0)
-    return training.build_classifier(trunk, build_head(192, 2), vary, learn_statistics=True)
+    return training.build_classifier(trunk, build_head(16, 2), vary, learn_statistics=True)
 
 def fit(model, done, epochs):
     fitting.fit(model, fitting.Stream(batches(), 4), rate=5e-3, epochs=epochs, done=done,
@@ -69,7 +73,6 @@ with tempfile.TemporaryDirectory() as place:
         again = fitting.load(place)
         assert replicas(again) == 2
         fit(again, 4, 6)
-trunk, head = training.split_classifier(again)
 found, wanted = Embedder(model).embed(photos), alone(photos.astype(np.float32), training=False)
 assert found.shape == (2, 2) and np.allclose(found, wanted, atol=1e-4), (found, wanted)
 assert logs[5] < logs[0], logs
@@ -79,9 +82,7 @@ steps = TrainConfig(weight_decay=0, optimizer="sgd")  # the length of a step is 
 
 def learned():
     keras.utils.set_random_seed(3)
-    trunk = keras.Sequential([keras.Input((32, 32, 3)), keras.layers.Rescaling(1 / 255),
-                              keras.layers.Conv2D(8, 3), keras.layers.GlobalAveragePooling2D()])
-    head = build_head(8, 2, dropout=0)
+    trunk, head = trunk_of(8), build_head(8, 2, dropout=0)
     model, losses = training.build_classifier(trunk, head, learn_statistics=False), []
     first = model.get_weights()
     fitting.fit(model, fitting.Stream(itertools.repeat(batch), 4), rate=0.01, epochs=2, done=0,

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from landmark_ray.config.training import TrainConfig
-from landmark_ray.models import classification, fit_loop
+from landmark_ray.models import arcface, classification, fit_loop
 from landmark_ray.models.heads import build_head
 
 
@@ -33,6 +33,30 @@ def test_a_report_ends_the_training_or_lets_it_go_on():
 
     train(build_head(8, 3), 6, report)
     assert seen == [1, 2, 3]
+
+
+@pytest.mark.parametrize("metric", [False, True])
+def test_tensorflow_traces_a_step_once(metric, monkeypatch):
+    """For a large network, a trace takes longer than all else until the second step."""
+    head, traces = build_head(8, 3), []
+    step = head.train_step
+    monkeypatch.setattr(head, "train_step", lambda data: traces.append(data) or step(data))
+    data, loss = batches(5), None
+    if metric:
+        data, loss = arcface.with_margins(data, np.zeros(3, np.float32)), arcface.ArcFace(8.0)
+    seen = []
+    fit_loop.fit(
+        head,
+        fit_loop.Stream(data, 5),
+        rate=1e-2,
+        epochs=1,
+        warmup=0.1,
+        options=TrainConfig(),
+        on_progress=lambda *logs: seen.append(logs[1]["accuracy"]),
+        loss=loss,
+    )
+    assert len(traces) == 1
+    assert 0 < seen[0] <= 1, "what made the metrics' variables does not count"
 
 
 def test_training_that_ends_early_leaves_no_stream_behind():
