@@ -52,7 +52,7 @@ from landmark_ray.models.specs import AugmentationOptions
 OPTIONS = SimpleNamespace(optimizer="adamw", weight_decay=1e-4, smoothing=0.1)
 """Those of the training, as `TrainConfig`, which would need pandas and more, has them."""
 
-TARGETS = {"training": 0.85, "embedding": 0.7, "heads": 0.5}
+TARGETS = {"training": 0.85, "embedding": 0.7, "heads": 0.5, "augmentation": 0.9}
 
 
 @dataclass(frozen=True)
@@ -279,8 +279,7 @@ def main() -> None:
     for title, rate in rows:
         print(f"{title:<34}{rate:>14,.0f}")
     for ratio, value in ratios.items():
-        target = f", target {TARGETS[ratio]}" if ratio in TARGETS else " of training without"
-        print(f"{ratio:<34}{value:>14.2f}{target}")
+        print(f"{ratio:<34}{value:>14.2f}, target {TARGETS[ratio]}")
     rates = {title.strip(): rate for title, rate in rows}
     print(json.dumps({"device": name, "rates": rates, "ratios": ratios}))
     if not all(map(math.isfinite, rates.values())):

@@ -24,7 +24,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from landmark_ray import pipeline
-from landmark_ray.bundle.network_files import FINETUNED, GROUPS, head_infos, trunk_info
+from landmark_ray.bundle.network_files import FINETUNED, GROUPS, head_infos
 from landmark_ray.config import Config
 from landmark_ray.cost.work import Rates, Run, pairs_with
 from landmark_ray.cost.workload import Counts, Floats, workload_of
@@ -256,8 +256,7 @@ def read_trial(config: Config) -> Trial:
     alone, over = (count("kept", pc.field("reason") == r) for r in ("unverified", "over_cap"))
     judged = usable - over  # photos over the cap are taken to match as often as those below it
     lonely_pairs = pairs_with(usable, alone).sum()
-    trunk = trunk_info(root.models)
-    measured: dict[str, float] = {"features": trunk.features if trunk else Rates().features}
+    measured: dict[str, float] = {}
     if "ingest" in records:
         measured["usable"] = usable.sum() / max(data.images, 1)
     if "prune" in records:

@@ -38,7 +38,6 @@ class Rates(BaseModel):
     unverified: float = 0.15  # share of the usable photos that `prune` does not keep
     tries: float = 2.0  # pairs that a photo tries until one verifies it
     cleaned: float = 1.0  # share of the photos kept by `prune` that `clean` keeps
-    features: int = 2048  # length of the trunk's vector of a photo
 
 
 @dataclass(frozen=True)

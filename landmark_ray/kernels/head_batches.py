@@ -9,7 +9,7 @@ STEPS = 64
 
 PADDING = 4
 """Vectors and steps are filled up to the next of this many sizes between two powers of two, so that
-heads of similar size share a compiled loop."""
+heads of similar size have loops of equal shapes."""
 
 
 def batch_size(vectors: int) -> int:

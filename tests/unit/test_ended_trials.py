@@ -46,7 +46,7 @@ def ended(tmp_path):
 )
 def test_what_no_trial_measured_is_that_of_the_stored_figures(ended, stages, measured):
     trial = ended(*stages)
-    assert trial.run.rates.model_fields_set == measured | {"features"}
+    assert trial.run.rates.model_fields_set == measured
     known, stored = fitted([trial, trial], 2), default_calibration().rates
     for name in ("unverified", "tries", "cleaned"):
         assert getattr(known.rates, name) == getattr(stored, name) > 0
