@@ -1,7 +1,7 @@
 # make demo: run the whole pipeline on drawn landmarks, then check the answers of its service.
 # make serve: serve the demo's models over HTTP.
 # make test: run all checks and tests.  make test-all: run the long tests, too.
-.PHONY: venv demo serve test test-service test-jobs test-all lint lock audit clean
+.PHONY: venv demo serve test test-units test-runs test-all lint lock audit clean
 PYTHON ?= $(or $(firstword $(foreach minor,11 12 13,$(shell command -v python3.$(minor)))),python3.11)
 RUN = .venv/bin/python
 
@@ -43,33 +43,33 @@ lint: $(MADE)requirements-dev.txt
 # Three processes run side by side. The output of each is shown when it ends, and all run to their
 # end even if one fails.
 test: $(MADE)requirements-dev.txt
-	@echo "The output of lint, test-service and test-jobs is shown when each of them ends."
-	@$(MAKE) --no-print-directory --jobs=3 --keep-going --output-sync=target lint test-service test-jobs
+	@echo "The output of lint, test-units and test-runs is shown when each of them ends."
+	@$(MAKE) --no-print-directory --jobs=3 --keep-going --output-sync=target lint test-units test-runs
 
 # By default Ray's workers give way to all other processes. Beside the other half of the tests a
 # worker could then take longer to start than the minute that Ray waits for it.
-test-service test-jobs: export RAY_worker_niceness = 0
+test-units test-runs: export RAY_worker_niceness = 0
 # These save processor time: workers that have imported everything wait for the next task, Ray looks at
 # its own processes once a minute and at the logs of a cluster's nodes once an hour, Python keeps what it
 # compiled of this checkout, even where an image of a container tells it not to, and starts faster
 # (tests/quick).
-test-service test-jobs: export RAY_idle_worker_killing_time_threshold_ms = 120000
-test-service test-jobs: export RAY_USAGE_STATS_ENABLED = 0
-test-service test-jobs: export REPORTER_UPDATE_INTERVAL_MS = 60000
-test-service test-jobs: export RAY_LOG_MONITOR_MANY_FILES_THRESHOLD = 0
-test-service test-jobs: export LOG_NAME_UPDATE_INTERVAL_S = 3600
-test-service test-jobs: export PYTHONDONTWRITEBYTECODE =
-test-service test-jobs: export PYTHONPATH := $(CURDIR)/tests/quick$(addprefix :,$(PYTHONPATH))
+test-units test-runs: export RAY_idle_worker_killing_time_threshold_ms = 120000
+test-units test-runs: export RAY_USAGE_STATS_ENABLED = 0
+test-units test-runs: export REPORTER_UPDATE_INTERVAL_MS = 60000
+test-units test-runs: export RAY_LOG_MONITOR_MANY_FILES_THRESHOLD = 0
+test-units test-runs: export LOG_NAME_UPDATE_INTERVAL_S = 3600
+test-units test-runs: export PYTHONDONTWRITEBYTECODE =
+test-units test-runs: export PYTHONPATH := $(CURDIR)/tests/quick$(addprefix :,$(PYTHONPATH))
 
 # Both halves take about the same time. The tests that need the root of a run (`small_root` in
 # tests/conftest.py) are all in the second one, which makes it once.
-WITHOUT_ROOT = tests/jobs/test_bench.py tests/ray/service
+UNITS = tests/unit tests/jobs/test_bench.py $(addprefix tests/jobs/cluster/test_,bench_cluster.py rollout.py)
 
-test-service: $(MADE)requirements-dev.txt
-	$(RUN) -m pytest $(PYTEST) tests/unit $(WITHOUT_ROOT)
+test-units: $(MADE)requirements-dev.txt
+	$(RUN) -m pytest $(PYTEST) $(UNITS)
 
-test-jobs: $(MADE)requirements-dev.txt
-	$(RUN) -m pytest $(PYTEST) tests/jobs tests/ray tests/web $(addprefix --ignore=,$(WITHOUT_ROOT))
+test-runs: $(MADE)requirements-dev.txt
+	$(RUN) -m pytest $(PYTEST) tests/jobs tests/ray tests/web $(addprefix --ignore=,$(UNITS))
 
 test-all:
 	$(MAKE) test PYTEST='-m ""'
