@@ -45,7 +45,7 @@ def history(root: Path) -> list[dict[str, float]]:
     return entries
 
 
-@pytest.mark.long  # four minutes
+@pytest.mark.long  # minutes
 def test_embedding_goes_to_the_bundle_and_killed_workers_cost_no_more_than_an_epoch(root, run_to):
     done = run_to("trunk", *SIZES, "--redo", "group")
     assert done.returncode == 0, done.stderr
