@@ -179,6 +179,9 @@ def recorded_config(config: C, root: Root, last: str) -> C:
         for name, value in record["identity"].items():
             section, _, option = name.rpartition(".")
             (recorded.setdefault(section, {}) if section else recorded)[option] = value
+    train = recorded.get("train", {})
+    if "metric_epochs" in train:  # trunk records these, and only finetune the phases
+        train.setdefault("phases", ["metric", "head"])
     try:
         merged = type(config)(**_merge(recorded, config.model_dump(exclude_unset=True)))
     except ValidationError as error:

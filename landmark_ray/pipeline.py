@@ -208,8 +208,14 @@ def check_before_redo(config: Config, stages: Sequence[str], root: Root, source:
     """Compare the stages before `redo` with their records, before anything is deleted.
 
     Raises:
-        UserError: One of them is not finished, or has other options or inputs now.
+        UserError: One of them is not finished, or has other options or inputs now; or no stage
+            would make the tables of `redo` again before others need them.
     """
+    if config.redo in _upstream(stages[0]):
+        raise UserError(
+            f"--redo {config.redo}: this command begins with the later stage {stages[0]}, which "
+            f"needs the tables that this would delete; run jobs/pipeline.py --redo {config.redo}"
+        )
     upstream: dict[str, ledger.Record] = {}
     for name in _upstream(config.redo or STAGES[0]):
         record = ledger.read(root, name)

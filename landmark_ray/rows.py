@@ -2,7 +2,7 @@
 
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -36,7 +36,7 @@ def show(config: RowsConfig) -> None:
     """Print the rows without columns of bytes to stdout, and their number to stderr.
 
     Raises:
-        UserError: There is no such table, or a condition is invalid.
+        UserError: There is no such table, it is damaged, or a condition is invalid.
     """
     root = Root(config.root)
     if not root.exists(config.table):
@@ -46,7 +46,7 @@ def show(config: RowsConfig) -> None:
     conditions = [condition(text, dataset.schema) for text in config.where]
     count, left = 0, config.limit
     print_csv(dataset.schema.empty_table().select(names), header=True)
-    for batch in dataset.to_batches(columns=names, filter=all_of(conditions)):
+    for batch in _batches(dataset, names, conditions, config, root):
         rows = pa.Table.from_batches([batch])[:left]
         print_csv(rows, header=False)
         count += rows.num_rows
@@ -55,6 +55,19 @@ def show(config: RowsConfig) -> None:
             if not left:
                 break
     print(f"{count:,} rows", file=sys.stderr)
+
+
+def _batches(
+    dataset: pads.Dataset,
+    names: list[str],
+    conditions: Sequence[pads.Expression],
+    config: RowsConfig,
+    root: Root,
+) -> Iterator[pa.RecordBatch]:
+    try:
+        yield from dataset.to_batches(columns=names, filter=all_of(conditions))
+    except (pa.ArrowException, OSError) as error:
+        raise root.damaged(config.table, error) from None
 
 
 def _bytes(kind: pa.DataType) -> bool:
@@ -98,6 +111,11 @@ def condition(text: str, schema: pa.Schema) -> pads.Expression:
     column, kind = pc.field(name), schema.field(name).type
     if pa.types.is_list(kind):
         column, kind = pc.list_value_length(column), pa.int32()
+        if operator == "~":
+            raise UserError(
+                f"--where {text!r}: {name} is a list, of which only the length can be compared, as "
+                f"in {name}>1"
+            )
     if operator == "~":
         return pc.match_substring(column.cast(pa.string()), word)
     try:

@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal, cast
 
+from landmark_ray.data.labels import MAX_ID
 from landmark_ray.data.store import Store, split_uri
 from landmark_ray.errors import UserError
 
@@ -78,9 +79,11 @@ def _add(verdicts: Verdicts, row: dict[str, str | None], where: str) -> None:
     verdict = Verdict(cast(Kind, kind), reason)
     if image:
         first = verdicts.images.setdefault(image, verdict)
-    elif landmark.isdecimal() and len(landmark) < 19:
+    elif landmark.isdecimal() and len(landmark) <= len(str(MAX_ID)) and int(landmark) <= MAX_ID:
         first = verdicts.landmarks.setdefault(int(landmark), verdict)
     else:
-        raise UserError(f"{where}: landmark_id must be a number, got {landmark!r}")
+        raise UserError(
+            f"{where}: landmark_id must be a number of at most {MAX_ID}, got {landmark[:40]!r}"
+        )
     if first.kind != kind:
         raise UserError(f"{where}: {image or landmark} has the verdicts keep and drop")

@@ -3,6 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from landmark_ray.kernels.metrics import NO_LANDMARK
+
 PHOTOS = 3
 """Number of photos of a landmark whose cosines are averaged, if it has many."""
 
@@ -28,12 +30,13 @@ def to_nearest_photos(
     """Average the cosines of the nearest photos of landmarks.
 
     Where fewer photos of a landmark are among the neighbours than count, the others are at most as
-    similar as the last neighbour, and count as much.
+    similar as the last neighbour, and count as much; -1 where there is no neighbour. An index that
+    has fewer photos than a query has neighbours thus gives nearly the same after a few more.
 
     Args:
         wanted: [Q, C] landmark ids.
         cosines: [Q, K] of each query's nearest photos, falling; -1 where there are fewer.
-        landmarks: [Q, K] their landmarks.
+        landmarks: [Q, K] their landmarks; `NO_LANDMARK` where there are fewer.
         photos: [Q, C] number of nearest photos of each wanted landmark that count, 1 or more.
 
     Returns:
@@ -42,7 +45,10 @@ def to_nearest_photos(
     is_own = landmarks[:, None, :] == wanted[:, :, None]
     counts = is_own & (is_own.cumsum(axis=2) <= photos[:, :, None])
     missing = photos - counts.sum(axis=2)
-    sums = np.where(counts, cosines[:, None, :], 0).sum(axis=2) + missing * cosines[:, -1:]
+    is_photo = landmarks != NO_LANDMARK
+    last = np.where(is_photo, cosines, np.inf).min(axis=1, initial=np.inf, keepdims=True)
+    last = np.where(is_photo.any(axis=1, keepdims=True), last, -1)
+    sums = np.where(counts, cosines[:, None, :], 0).sum(axis=2) + missing * last
     return np.asarray(sums / photos, np.float32)
 
 

@@ -52,10 +52,17 @@ def ensure_converted(bundle: Bundle, trunks: list[str]) -> dict[str, Path]:
         Trunk -> its .xml file.
 
     Raises:
-        UserError: A trunk can't be converted, or doesn't answer as the Keras network does.
+        UserError: A trunk can't be converted, or doesn't answer as the Keras network does, or the
+            cache can't be written.
     """
-    folder = cache_folder(bundle)
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder = cache_folder(bundle)
+        folder.mkdir(parents=True, exist_ok=True)
+    except (OSError, RuntimeError) as error:  # a user without a home is a RuntimeError
+        raise UserError(
+            f"the folder for networks that are converted for OpenVINO can't be made ({error}): set "
+            "XDG_CACHE_HOME to one that can be written, or choose --runtime tensorflow"
+        ) from None
     with FileLock(folder / ".lock"):  # several replicas on a machine: only one converts
         missing = [trunk for trunk in trunks if not _is_complete(folder, trunk)]
         if missing:

@@ -58,6 +58,12 @@ def run(config: Config, root: Root, source: Source) -> StageCounts:
             f"{missing:,} of {len(verdicts.images):,} images with a verdict were not sampled, or "
             "were rejected: see the tables catalog and rejects"
         )
+    known = root.dataset("landmarks").to_table(["landmark_id"])["landmark_id"].to_pylist()
+    if unknown := sorted(set(verdicts.landmarks) - set(known)):
+        counts.notes.append(
+            f"{len(unknown):,} of {len(verdicts.landmarks):,} landmarks with a verdict are not in "
+            f"the source, such as {unknown[0]}: correct the list of verdicts"
+        )
     return counts
 
 

@@ -6,6 +6,8 @@ the code that serves. They also answer for the source's test set, if it has one.
 """
 
 import dataclasses
+import hashlib
+import json
 from dataclasses import dataclass
 from functools import cached_property, partial
 
@@ -34,9 +36,13 @@ from landmark_ray.training.trackers import Tracker
 
 
 def inputs(config: Config, source: Source) -> dict[str, str]:
-    """Return the fingerprint of the source's test set."""
+    """Return the fingerprint of the source's test set, and a checksum of its solution."""
     test = source.test_set()
-    return {"source's test set": source.fingerprint("test") if test else "none"}
+    if test is None:
+        return {"source's test set": "none"}
+    shown = sorted((image_id, sorted(landmarks)) for image_id, landmarks in test[1].items())
+    solution = hashlib.sha256(json.dumps(shown).encode()).hexdigest()[:16]
+    return {"source's test set": source.fingerprint("test"), "its solution": solution}
 
 
 def run(config: Config, root: Root, source: Source) -> StageCounts:

@@ -57,6 +57,17 @@ def test_options_are_those_of_the_run(root):
     assert (config.extract.max_side, config.prune.max_images, config.root) == (512, 50, root.uri)
 
 
+def test_phases_of_a_run_that_has_not_come_to_finetune_are_those_of_its_trunk(root):
+    """Only finetune records the phases, and metric_sizes would contradict the default."""
+    train = {"phases": ("metric", "head"), "metric_sizes": (112, 224)}
+    config = Config(seed=7, train=train)
+    for stage in STAGES[STAGES.index("group") : STAGES.index("train")]:
+        record = ledger.begin(root, stage, config.config_key(stage), {})
+        ledger.finish(root, stage, record, StageCounts(), 1.0)
+    found = cli.recorded_config(Config(root=root.uri), root, "embed")
+    assert (found.train.phases, found.train.metric_sizes) == (("metric", "head"), (112, 224))
+
+
 def test_given_options_may_repeat_the_runs_own_and_change_what_comes_later(root):
     given = Config(match={"ratio": 0.7}, prune={"max_images": 3}, cluster={"cpus": 2})
     config = cli.recorded_config(given, root, "match")

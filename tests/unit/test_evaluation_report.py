@@ -1,6 +1,7 @@
 import io
 import re
 from html.parser import HTMLParser
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow as pa
@@ -12,6 +13,7 @@ from landmark_ray.data.root import Root
 from landmark_ray.kernels.evaluation import figures
 from landmark_ray.reports.evaluation_page import duration, images_of, page, percent, store
 from landmark_ray.reports.thumbnails import short_name
+from landmark_ray.stages import evaluate
 from landmark_ray.training.evaluation import figures_of
 
 COMMONS = "http://commons.wikimedia.org/wiki/Category:"
@@ -31,6 +33,16 @@ ANSWERS = [
     ("n2", None, 10, 0.1),
 ]
 GROUPS = {10: 1, 20: 1, 30: 2}
+
+
+def test_another_solution_of_the_test_set_is_another_input():
+    def inputs(solution):
+        source = SimpleNamespace(test_set=lambda: solution, fingerprint=lambda split: split)
+        return evaluate.inputs(Config(), source)
+
+    shown = {"a": frozenset({1, 2}), "b": frozenset()}
+    assert inputs(([], shown)) != inputs(([], shown | {"b": frozenset({1})}))
+    assert inputs(None) == {"source's test set": "none"}
 
 
 class Reader(HTMLParser):

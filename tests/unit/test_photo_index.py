@@ -81,6 +81,16 @@ def test_similarity_is_the_mean_of_the_nearest_photos_of_a_landmark():
     assert found[0].tolist() == pytest.approx([(0.8 + 0.7 + 0.6) / 3, (0.9 + 1) / 3, 0.5, 0.8])
 
 
+def test_photos_that_an_index_lacks_count_as_its_last_neighbour():
+    """Or an index that grows beyond the number of neighbours would change all confidences."""
+    cosines = np.array([[0.9, 0.5, 0.4], [0.9, 0.5, -1], [-1, -1, -1]], np.float32)
+    landmarks = np.array([[7, 7, 8], [7, 7, -1], [-1, -1, -1]])
+    wanted, photos = np.full((3, 2), [7, 6]), np.full((3, 2), 3)
+    found = to_nearest_photos(wanted, cosines, landmarks, photos)
+    expected = [[1.8 / 3, 0.4], [1.9 / 3, 0.5], [-1, -1]]
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
 def test_sums_are_those_of_each_landmarks_vectors():
     x = np.array([[1, 0], [0, 1], [1, 0]], np.float16)
     ids, sums, photos = sums_by_landmark(x, np.array([9, 7, 9]))

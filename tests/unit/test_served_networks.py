@@ -248,6 +248,13 @@ def test_half_a_copy_is_made_anew(copied, monkeypatch, name, spoil):
     assert converter.trunks == ["trunk"]
 
 
+def test_a_cache_that_cannot_be_made_is_a_line(copied, monkeypatch, tmp_path):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    with pytest.raises(UserError, match="can't be made .*: set XDG_CACHE_HOME .*--runtime tensor"):
+        openvino_conversion.ensure_converted(copied, ["trunk"])
+
+
 def test_copies_of_older_code_are_not_used(copied, monkeypatch):
     place, converter = openvino_conversion.cache_folder(copied), Converter(monkeypatch)
     place.rename(

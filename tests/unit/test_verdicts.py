@@ -13,13 +13,19 @@ def written(tmp_path, *lines, head=HEAD, name="verdicts.csv"):
 
 
 def test_images_and_landmarks_with_their_reasons(tmp_path):
-    path = written(tmp_path, 'drop,0a1b,,"a drawing, of 1890"', "keep,,1234,", "keep,tower/a.jpg,,")
+    path = written(
+        tmp_path,
+        'drop,0a1b,,"a drawing, of 1890"',
+        "keep,,1234,",
+        "keep,tower/a.jpg,,",
+        f"drop,,{2**63 - 1},",
+    )
     found = read_verdicts([path])
     assert found.images == {
         "0a1b": Verdict("drop", "a drawing, of 1890"),
         "tower/a.jpg": Verdict("keep", ""),
     }
-    assert found.landmarks == {1234: Verdict("keep", "")}
+    assert found.landmarks == {1234: Verdict("keep", ""), 2**63 - 1: Verdict("drop", "")}
 
 
 def test_several_lists_add_up(tmp_path):
@@ -33,7 +39,8 @@ def test_several_lists_add_up(tmp_path):
         ("remove,a,,", "line 2: verdict must be keep or drop"),
         ("keep,a,1,", "line 2: give either an image_id or a landmark_id"),
         ("keep,,,why", "line 2: give either"),
-        ("keep,,tower,", "line 2: landmark_id must be a number, got 'tower'"),
+        ("keep,,tower,", "line 2: landmark_id must be a number of at most .*, got 'tower'"),
+        (f"keep,,{2**63},", "line 2: landmark_id must be a number of at most 9223372036854775807"),
         ("keep,a,,why,more", "line 2: verdict must be"),
         ('keep,"a,,', "unexpected end of data"),
     ],

@@ -148,6 +148,14 @@ def test_redo_deletes_nothing_where_a_stage_before_it_would_be_refused(
     assert product.files(root) == before
 
 
+def test_a_redo_of_a_stage_before_the_first_deletes_nothing(source, root):
+    product.run(source, root)
+    before = product.files(root)
+    with pytest.raises(UserError, match="--redo prune: .* begins with the later stage train"):
+        product.run(source, root, "train", redo="prune")
+    assert product.files(root) == before
+
+
 def test_redo_runs_stages_before_it_that_are_not_finished(source, root):
     product.run(source, root, last="match")
     product.run(source, root, redo="prune")
