@@ -42,7 +42,7 @@ def inputs(config: Config, source: Source) -> dict[str, str]:
         return {"source's test set": "none"}
     shown = sorted((image_id, sorted(landmarks)) for image_id, landmarks in test[1].items())
     solution = hashlib.sha256(json.dumps(shown).encode()).hexdigest()[:16]
-    return {"source's test set": source.fingerprint("test"), "its solution": solution}
+    return {"source's test set": source.fingerprint("test"), "solution of the test set": solution}
 
 
 def run(config: Config, root: Root, source: Source) -> StageCounts:
