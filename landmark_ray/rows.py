@@ -109,13 +109,11 @@ def condition(text: str, schema: pa.Schema) -> pads.Expression:
     if name not in schema.names:
         raise UserError(f"--where {text!r}: the columns are {', '.join(schema.names)}")
     column, kind = pc.field(name), schema.field(name).type
+    listed = pa.types.is_list(kind) or pa.types.is_fixed_size_list(kind)
+    if operator == "~" and (listed or _bytes(kind)):
+        raise UserError(f"--where {text!r}: {name} is of type {kind}, in which no text is sought")
     if pa.types.is_list(kind):
         column, kind = pc.list_value_length(column), pa.int32()
-        if operator == "~":
-            raise UserError(
-                f"--where {text!r}: {name} is a list, of which only the length can be compared, as "
-                f"in {name}>1"
-            )
     if operator == "~":
         return pc.match_substring(column.cast(pa.string()), word)
     try:

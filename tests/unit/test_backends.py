@@ -53,7 +53,7 @@ def build():
 
 def fit(model, done, epochs):
     fitting.fit(model, fitting.Stream(batches(), 4), rate=5e-3, epochs=epochs, done=done,
-                warmup=0.1, options=options, on_progress=lambda *_: logs.append(_[1]["loss"]))
+                warmup=0.1, options=options, on_progress=lambda *_: logs.append(_[1]))
 
 def replicas(model):
     if os.environ["KERAS_BACKEND"] == "tensorflow":
@@ -73,9 +73,11 @@ with tempfile.TemporaryDirectory() as place:
         again = fitting.load(place)
         assert replicas(again) == 2
         fit(again, 4, 6)
+trunk, head = training.split_classifier(again)
+assert (trunk.output_shape, head.output_shape) == ((None, 16), (None, 2))
 found, wanted = Embedder(model).embed(photos), alone(photos.astype(np.float32), training=False)
 assert found.shape == (2, 2) and np.allclose(found, wanted, atol=1e-4), (found, wanted)
-assert logs[5] < logs[0], logs
+assert logs[5]["loss"] < logs[0]["loss"] and 0.4 < logs[5]["accuracy"] <= 1, logs
 
 batch = next(batches())  # in every step, as the strategies of TensorFlow peek at others
 steps = TrainConfig(weight_decay=0, optimizer="sgd")  # the length of a step is the gradient's
